@@ -1,0 +1,42 @@
+"""a2d: the on-device runtime for autoregressive-to-diffusion models.
+
+>>> import a2d
+>>> model = a2d.load("slate.a2d")
+>>> print(model.generate("Read the slate.", images=["frame.png"], steps=4).text)
+
+The repository root is this package. Its rooms: `a2d.export` (checkpoint to bundle), `a2d.runtime` (bundle to
+tokens), `a2d.engines` (run one graph), `a2d.calibration` (precisions from the real decode loop).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["A2DError", "Model", "Options", "Result", "Session", "Step", "load"]
+
+if TYPE_CHECKING:
+    from .engines.errors import A2DError
+    from .runtime.block import Step
+    from .runtime.model import Model, load
+    from .runtime.options import Options
+    from .runtime.session import Result, Session
+
+_HOMES = {
+    "A2DError": "a2d.engines.errors",
+    "Model": "a2d.runtime.model",
+    "Options": "a2d.runtime.options",
+    "Result": "a2d.runtime.session",
+    "Session": "a2d.runtime.session",
+    "Step": "a2d.runtime.block",
+    "load": "a2d.runtime.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The public names, imported when first asked for: `import a2d` alone costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'a2d' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
