@@ -1,0 +1,46 @@
+"""What every engine checks before it runs, so that all of them refuse the same things in the same words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .errors import EngineError
+from .protocol import Feeds, Signature
+
+__all__ = ["check_feeds", "check_outputs"]
+
+
+def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
+    """Raise EngineError unless `feeds` are exactly the inputs, with their dtypes and ranks; all faults at once."""
+    lines = [f"input {name!r} is missing" for name in inputs if name not in feeds]
+    lines += [f"{name!r} is not an input" for name in feeds if name not in inputs]
+    lines += [
+        fault for name, feed in feeds.items() if name in inputs for fault in _faults(name, feed, inputs[name])
+    ]
+    if lines:
+        known = ", ".join(f"{name} {s.dtype}{list(s.shape)}" for name, s in list(inputs.items())[:8])
+        raise EngineError(
+            f"{graph}: {'; '.join(lines)}. Its inputs are {known}{', ...' * (len(inputs) > 8)}."
+        )
+
+
+def check_outputs(
+    graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]
+) -> None:
+    """Raise EngineError if an output is not one of the graph's, or is kept without being returned."""
+    lines = [f"{name!r} is not an output" for name in wanted if name not in outputs]
+    lines += [f"{name!r} is to be kept, but is not returned" for name in keep if name not in wanted]
+    if lines:
+        raise EngineError(f"{graph}: {'; '.join(lines)}. Its outputs are {', '.join(outputs)}.")
+
+
+def _faults(name: str, feed: object, expected: Signature) -> list[str]:
+    if isinstance(feed, np.ndarray) and feed.dtype != expected.dtype:
+        return [f"{name!r} is {feed.dtype}, expected {expected.dtype}"]
+    shape: tuple[int, ...] = feed.shape  # type: ignore[attr-defined]
+    fits = len(shape) == len(expected.shape) and all(
+        isinstance(want, str) or got == want for got, want in zip(shape, expected.shape, strict=True)
+    )
+    return [] if fits else [f"{name!r} has shape {list(shape)}, expected {list(expected.shape)}"]

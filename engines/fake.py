@@ -1,0 +1,62 @@
+"""An engine without a network: a Python function behind the protocol. Public, for tests of whatever uses engines.
+
+>>> engine = FakeEngine({"x": Signature("float32", ("n",))}, {"y": Signature("float32", ("n",))},
+...                     lambda feeds: {"y": feeds["x"] * 2})
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from .checks import check_feeds, check_outputs
+from .errors import EngineError
+from .host import HostBuffer, HostMemory
+from .protocol import Array, Buffer, Feeds, Signature
+
+__all__ = ["FakeEngine", "Script"]
+
+Script = Callable[[dict[str, Array]], Mapping[str, Array]]
+"""From all inputs as arrays to all outputs as arrays."""
+
+
+class FakeEngine:
+    """Runs `script` and records what it was fed."""
+
+    def __init__(
+        self,
+        inputs: Mapping[str, Signature],
+        outputs: Mapping[str, Signature],
+        script: Script,
+        graph: str = "fake",
+    ) -> None:
+        self.inputs, self.outputs = dict(inputs), dict(outputs)
+        self.memory = HostMemory()
+        self.describe = "fake engine on the host"
+        self.busy_seconds = 0.0
+        self.calls: list[dict[str, Array]] = []
+        self._script, self._graph = script, graph
+
+    def run(
+        self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
+    ) -> dict[str, Array | Buffer]:
+        """See `Engine.run`."""
+        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
+        check_feeds(self._graph, feeds, self.inputs)
+        check_outputs(self._graph, wanted, keep, self.outputs)
+        arrays = {
+            name: feed if isinstance(feed, np.ndarray) else feed.numpy() for name, feed in feeds.items()
+        }
+        self.calls.append({name: array.copy() for name, array in arrays.items()})
+        started = time.perf_counter()
+        made = self._call(arrays)
+        self.busy_seconds += time.perf_counter() - started
+        return {name: HostBuffer(made[name]) if name in keep else made[name] for name in wanted}
+
+    def _call(self, arrays: dict[str, Array]) -> Mapping[str, Array]:
+        try:
+            return self._script(arrays)
+        except Exception as error:
+            raise EngineError(f"{self._graph}: the script failed: {error}") from error

@@ -1,0 +1,156 @@
+"""ONNX Runtime behind the engine protocol; the only file that imports it.
+
+Inputs are bound by address and outputs stay where the device put them (IO binding), so the cache is read in place.
+Threads do not spin by default: a host program shares its cores, and two spinning threads beside another busy process
+were measured three times slower than sleeping ones.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from .checks import check_feeds, check_outputs
+from .errors import EngineError
+from .host import HostBuffer, HostMemory
+from .protocol import Array, Buffer, Feeds, Signature
+
+__all__ = ["PROVIDERS", "OnnxRuntimeEngine", "load"]
+
+
+@dataclass(frozen=True)
+class Provider:
+    """One execution provider of ONNX Runtime, and what it may run."""
+
+    name: str
+    device: str
+    precisions: tuple[str, ...]
+    why: str
+
+
+PROVIDERS = {
+    "cpu": Provider(
+        "CPUExecutionProvider",
+        "cpu",
+        ("fp32", "fp16"),
+        "every machine has it; fp16 is widened to fp32 operator by operator, and bf16 has no kernels",
+    ),
+}
+"""Devices by name. Others join when their buffers stay on their device and a machine has run them."""
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
+}
+
+_ELEMENTS = {name: np.dtype(name).type for name in _DTYPES.values()}
+
+
+class OnnxRuntimeEngine:
+    """One ONNX graph in one `InferenceSession`."""
+
+    def __init__(self, path: Path, provider: Provider, options: ort.SessionOptions) -> None:
+        self.graph = path.name
+        self.memory = HostMemory()
+        self.describe = f"ONNX Runtime {ort.__version__}, {provider.name}"
+        self.busy_seconds = 0.0
+        self._lock = threading.Lock()
+        self._session = _session(path, provider, options)
+        self.inputs = _signatures(self.graph, self._session.get_inputs())
+        self.outputs = _signatures(self.graph, self._session.get_outputs())
+
+    def run(
+        self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
+    ) -> dict[str, Array | Buffer]:
+        """See `Engine.run`."""
+        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
+        check_feeds(self.graph, feeds, self.inputs)
+        check_outputs(self.graph, wanted, keep, self.outputs)
+        binding = self._session.io_binding()
+        alive = [self._bind(binding, name, feed) for name, feed in feeds.items()]
+        for name in wanted:
+            binding.bind_output(name, "cpu")
+        self._run(binding)
+        del alive
+        arrays = (value.numpy() for value in binding.get_outputs())  # in the order of binding
+        return {name: HostBuffer(a) if name in keep else a for name, a in zip(wanted, arrays, strict=True)}
+
+    def _bind(self, binding: Any, name: str, feed: Array | Buffer) -> Array:
+        array = np.ascontiguousarray(feed if isinstance(feed, np.ndarray) else feed.numpy())
+        element = _ELEMENTS[self.inputs[name].dtype]
+        binding.bind_input(name, "cpu", 0, element, array.shape, array.ctypes.data)
+        return array  # the binding holds an address only
+
+    def _run(self, binding: Any) -> None:
+        started = time.perf_counter()
+        try:
+            self._session.run_with_iobinding(binding)
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise EngineError(f"{self.graph}: ONNX Runtime failed: {error}") from error
+        finally:
+            with self._lock:
+                self.busy_seconds += time.perf_counter() - started
+
+
+def load(
+    path: Path,
+    *,
+    precision: str = "fp32",
+    device: str = "cpu",
+    threads: int | None = None,
+    spinning: bool = False,
+) -> OnnxRuntimeEngine:
+    """Load one graph.
+
+    `threads`: of one operator; default is ONNX Runtime's choice, the physical cores. `spinning`: threads wait
+    actively between operators, faster only on a machine with nothing else to do.
+    Raises EngineError for an unknown device, a precision that it cannot run, or a graph that does not load.
+    """
+    provider = _provider(device, precision)
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors reach us as exceptions
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    # The loop's shapes change with every block, so planned memory is never reused and an arena only grows.
+    options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    return OnnxRuntimeEngine(path, provider, options)
+
+
+def _provider(device: str, precision: str) -> Provider:
+    if device not in PROVIDERS:
+        raise EngineError(f"device: got {device!r}, ONNX Runtime is set up for {', '.join(PROVIDERS)}")
+    provider = PROVIDERS[device]
+    if precision not in provider.precisions:
+        raise EngineError(
+            f"precision {precision!r} does not run on {provider.name}: {provider.why}. "
+            f"Use {' or '.join(provider.precisions)}: a2d-export ... --precision {provider.precisions[0]}"
+        )
+    return provider
+
+
+def _session(path: Path, provider: Provider, options: ort.SessionOptions) -> Any:
+    if not path.is_file():
+        raise EngineError(f"{path}: no such graph; export the checkpoint again")
+    try:
+        return ort.InferenceSession(str(path), options, providers=[provider.name])
+    except Exception as error:  # as above
+        raise EngineError(f"{path.name}: ONNX Runtime {ort.__version__} cannot load it: {error}") from error
+
+
+def _signatures(graph: str, nodes: Sequence[Any]) -> Mapping[str, Signature]:
+    unknown = [f"{node.name} is {node.type}" for node in nodes if node.type not in _DTYPES]
+    if unknown:
+        raise EngineError(f"{graph}: {', '.join(unknown)}; known types are {', '.join(_DTYPES)}")
+    return {node.name: Signature(_DTYPES[node.type], tuple(node.shape)) for node in nodes}

@@ -1,0 +1,86 @@
+"""The seam between the decode loop and whatever runs a graph: one method, and memory to keep things in.
+
+Why a protocol and not a base class: an engine is a file that imports one third party, and the loop must not care
+which. Before adding a method here, look at what decoding-aware engine interfaces grew into elsewhere: an engine that
+knows of beams, caches and prompts. It should know tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Array", "Buffer", "Engine", "Feeds", "Memory", "Signature"]
+
+Array: TypeAlias = NDArray[np.generic]
+
+
+class Buffer(Protocol):
+    """Opaque memory on an engine's device."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the axes, outermost first."""
+
+    def numpy(self) -> Array:
+        """The content on the host; where the device is the host, possibly the memory itself."""
+
+
+Feeds: TypeAlias = Mapping[str, "Array | Buffer"]
+
+
+class Memory(Protocol):
+    """Where an engine's buffers live. Buffers of engines with equal memory may be fed to one another."""
+
+    def zeros(self, shape: Sequence[int], dtype: str) -> Buffer:
+        """A new buffer of zeros; `dtype` by its numpy name."""
+
+    def copy_rows(self, source: Buffer, start: int, count: int, target: Buffer, at: int) -> None:
+        """Copy `count` rows, counted along the axis before the last, between buffers alike in all other axes."""
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Names of a graph's inputs or outputs with dtype (numpy name) and shape; a string is a dynamic axis."""
+
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+class Engine(Protocol):
+    """One graph, ready to run. `run` may be called from several threads at once."""
+
+    @property
+    def inputs(self) -> Mapping[str, Signature]:
+        """What `run` must be fed."""
+
+    @property
+    def outputs(self) -> Mapping[str, Signature]:
+        """What `run` can return."""
+
+    @property
+    def memory(self) -> Memory:
+        """Where kept outputs stay, and where buffers for its inputs are made."""
+
+    @property
+    def describe(self) -> str:
+        """The engine, its version and the device in a few words, for people."""
+
+    @property
+    def busy_seconds(self) -> float:
+        """Seconds spent inside the engine's own code so far, all calls together."""
+
+    def run(
+        self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
+    ) -> dict[str, Array | Buffer]:
+        """Run the graph.
+
+        `feeds` names every input; an ndarray is copied to the device if need be, a Buffer is used where it is.
+        `outputs` names what to return (default: everything); those also named in `keep` come back as Buffers that
+        stay on the device, the others as ndarrays. Raises EngineError: missing, unknown or ill-typed feeds, unknown
+        outputs, and whatever goes wrong inside.
+        """
