@@ -1,0 +1,114 @@
+"""One forward of the backbone over new rows, against the cache, keeping the rows that are final.
+
+A denoising step is a forward that keeps none of its rows, a commit keeps all, and a merged commit keeps the first:
+the same graph and the same weights each time. Knows rows, reach and cache; not which rows come when.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engines.protocol import Buffer, Engine, Feeds
+from .cache import Cache
+from .layout import visibility
+
+__all__ = ["Backbone", "Rows"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive rows of a sequence, ready to be fed."""
+
+    tokens: NDArray[np.int64]
+    """`[R]`"""
+    positions: NDArray[np.int64]
+    """`[R]`, or `[3, R]` for mrope."""
+    reach: NDArray[np.int64]
+    """`[R]`; the row sees every key before this position."""
+    features: NDArray[np.float32] | None = None
+    """`[R, H]`; rows of another model's features, zero where there is none."""
+    is_feature: NDArray[np.bool_] | None = None
+    """`[R]`"""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, part: slice) -> Rows:
+        return Rows(
+            self.tokens[part],
+            self.positions[..., part],
+            self.reach[part],
+            None if self.features is None else self.features[part],
+            None if self.is_feature is None else self.is_feature[part],
+        )
+
+    def __add__(self, other: Rows) -> Rows:
+        return Rows(
+            np.concatenate([self.tokens, other.tokens]),
+            np.concatenate([self.positions, other.positions], axis=-1),
+            np.concatenate([self.reach, other.reach]),
+            _joined(self.features, other.features, self, other),
+            _joined(self.is_feature, other.is_feature, self, other),
+        )
+
+
+def _joined(
+    a: NDArray[np.generic] | None, b: NDArray[np.generic] | None, left: Rows, right: Rows
+) -> NDArray | None:  # type: ignore[type-arg]
+    """Both, where a missing side stands for zeros."""
+    some = a if a is not None else b
+    if some is None:
+        return None
+    return np.concatenate(
+        [
+            np.zeros((len(rows), *some.shape[1:]), some.dtype) if side is None else side
+            for side, rows in ((a, left), (b, right))
+        ]
+    )
+
+
+class Backbone:
+    """The backbone graph over one cache."""
+
+    def __init__(self, engine: Engine, cache: Cache) -> None:
+        self.cache = cache
+        self.forwards = 0
+        hidden = engine.outputs["hidden"]
+        assert isinstance(hidden.shape[-1], int)
+        self.carry = engine.memory.zeros((1, 1, hidden.shape[-1]), hidden.dtype)
+        """Hidden state `[1, 1, H]` of the last cached row, for models that predict one row ahead."""
+        self._engine = engine
+        self._takes_features = "features" in engine.inputs
+
+    def forward(self, rows: Rows, keep: int) -> Buffer:
+        """Run `rows`, which follow the cached ones; keep the first `keep` in the cache. Returns hidden `[1, R, H]`."""
+        wanted = ["hidden", *(self.cache.outputs() if keep else [])]
+        made = self._engine.run(self._feeds(rows), wanted, keep=wanted)
+        self.forwards += 1
+        hidden: Buffer = made.pop("hidden")  # type: ignore[assignment]
+        if keep:
+            self.cache.append(made, keep)  # type: ignore[arg-type]
+            self._engine.memory.copy_rows(hidden, keep - 1, 1, self.carry, 0)
+        return hidden
+
+    def _feeds(self, rows: Rows) -> Feeds:
+        feeds: dict[str, NDArray[np.generic] | Buffer] = dict(self.cache.feeds())
+        feeds["tokens"] = rows.tokens[None]
+        feeds["positions"] = rows.positions[..., None, :]
+        feeds["visible"] = visibility(rows.reach, self.cache.length, self.cache.capacity)
+        if self._takes_features:
+            feeds |= self._features(rows)
+        return feeds
+
+    def _features(self, rows: Rows) -> dict[str, NDArray[np.generic]]:
+        if rows.features is None or rows.is_feature is None:
+            width = self._engine.inputs["features"].shape[-1]
+            assert isinstance(width, int)
+            return {
+                "features": np.zeros((1, len(rows), width), np.float32),
+                "is_feature": np.zeros((1, len(rows)), np.bool_),
+            }
+        return {"features": rows.features[None], "is_feature": rows.is_feature[None]}

@@ -1,0 +1,73 @@
+"""One block while it is denoised, and the record of one step on it. Tokens are ids: words, or codes of a frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Block", "Proposal", "Step"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The rows of the current block."""
+
+    start: int
+    """Position of its first row in the sequence."""
+    tokens: NDArray[np.int64]
+    """`[B]`; the mask id where still masked."""
+    masked: NDArray[np.bool_]
+    """`[B]`; rows that hold no token yet."""
+    fixed: int
+    """Leading rows that belong to the prompt and never change."""
+
+    @property
+    def done(self) -> bool:
+        """No mask is left."""
+        return not self.masked.any()
+
+    @property
+    def generated(self) -> NDArray[np.int64]:
+        """The rows that the model wrote."""
+        return self.tokens[self.fixed :]
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the denoise graph says about a block, all `[B]`."""
+
+    proposed: NDArray[np.int64]
+    """The token that the model would write in each row."""
+    confidence: NDArray[np.float32]
+    """Probability of the proposed token."""
+    entropy: NDArray[np.float32]
+    """Entropy of the row's distribution, in nats."""
+    held: NDArray[np.float32]
+    """Probability of the token that the row holds now."""
+    next_tokens: NDArray[np.int64]
+    """The block after the fused accept rule."""
+    next_masked: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one denoising step did."""
+
+    block: int
+    """Index of the block, from 0."""
+    index: int
+    """Index of the step within its block, from 0."""
+    tokens: NDArray[np.int64]
+    """`[B]` the block after the step, prompt rows included; the mask id where still masked."""
+    masked: NDArray[np.bool_]
+    """`[B]`"""
+    accepted: NDArray[np.int64]
+    """Rows of the block that changed in this step, in rising order."""
+    confidence: NDArray[np.float32]
+    """`[B]` probability of the token that the model proposed for each row."""
+    fixed: int
+    """Leading rows of `tokens` that belong to the prompt."""
+    final: bool
+    """The block is finished with this step."""

@@ -1,0 +1,90 @@
+"""The decode contract: what a checkpoint expects of the loop that decodes it.
+
+Data only. Many checkpoints do not say these things in config.json, so the exporter collects them and the manifest
+keeps them. The contract does not know how the loop fulfils it; docs/decoding.md explains every field.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ..engines.errors import ContractError
+from .record import bounds
+
+__all__ = [
+    "ALIGNMENTS",
+    "CONTEXT_MASKS",
+    "MAX_BLOCK",
+    "POSITIONS",
+    "SCHEDULES",
+    "SHIFTS",
+    "DecodeContract",
+    "check_choice",
+]
+
+MAX_BLOCK = 65_536
+
+ALIGNMENTS = {
+    "tail": "blocks are counted from position 0; the prompt's tail opens the first generated block",
+    "left": "a block boundary at the prompt's end; the prompt's first block may be short",
+}
+CONTEXT_MASKS = {
+    "block_causal": "a row sees its own block and all before it",
+    "token_causal": "a settled row sees itself and what is before it; only the block being denoised sees all of itself",
+    "causal_prompt": "the prompt is token-causal, generated blocks are block-causal",
+}
+SHIFTS = {
+    "none": "a row predicts its own token",
+    "right_prev_row": "a row predicts the next token; the block's first comes from the row before the block",
+    "right_in_block": "as right_prev_row, but the block's first row predicts itself",
+}
+POSITIONS = {
+    "arange": "0, 1, 2, ...",
+    "arange_x3": "0, 1, 2, ... in all three mrope rows",
+    "mrope": "time, row and column of image rows, as Qwen2-VL counts them",
+}
+SCHEDULES = {
+    "base-remainder": "S steps accept B // S tokens each, the first B % S of them one more",
+    "linear-round": "step j accepts round(left / (steps left)) tokens, halves to even",
+}
+
+
+def check_choice(what: str, got: str, table: dict[str, str]) -> str:
+    """`got` if the table has it. Raises ContractError that prints the table."""
+    if got not in table:
+        rows = "\n".join(f"  {name:<16} {meaning}" for name, meaning in table.items())
+        raise ContractError(f"{what}: got {got!r}, expected one of\n{rows}")
+    return got
+
+
+@dataclass(frozen=True)
+class DecodeContract:
+    """How one checkpoint is decoded, with the defaults that a caller may override."""
+
+    mask_token_id: int = field(metadata=bounds(0, 2**31))
+    stop_token_ids: tuple[int, ...] = field(metadata=bounds(0, 2**31))
+    block_size: int = field(metadata=bounds(1, MAX_BLOCK))
+    prompt_alignment: str
+    forbid_token_ids: tuple[int, ...] = field(default=(), metadata=bounds(0, 2**31))
+    """Ids that are never proposed, normally the mask id alone. They still count in the confidence."""
+    context_mask: str = "block_causal"
+    shift: str = "none"
+    positions: str = "arange"
+    schedule: str = "base-remainder"
+    steps: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
+    """Default forwards per block; None is one per token of the block."""
+    threshold: float | None = field(default=None, metadata=bounds(0, 1))
+    """Default confidence above which a token is accepted at once; None accepts by count alone."""
+    temperature: float = field(default=0.0, metadata=bounds(0, 100))
+
+    def __post_init__(self) -> None:
+        check_choice("prompt_alignment", self.prompt_alignment, ALIGNMENTS)
+        check_choice("context_mask", self.context_mask, CONTEXT_MASKS)
+        check_choice("shift", self.shift, SHIFTS)
+        check_choice("positions", self.positions, POSITIONS)
+        check_choice("schedule", self.schedule, SCHEDULES)
+        if self.steps is not None and self.steps > self.block_size:
+            raise ContractError(
+                f"steps: got {self.steps}, expected at most the block size {self.block_size}: "
+                "every step settles at least one token"
+            )

@@ -1,0 +1,205 @@
+"""A bundle, loaded: engines for this machine, and the ways in: `generate`, `stream`, `session`.
+
+Joins the pieces and holds them; every decision is made in the pieces.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Unpack
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..engines import Engine, load_engine
+from ..engines.errors import BundleError, RequestError
+from .bundle import Bundle
+from .cache import CacheShape
+from .manifest import Manifest
+from .options import OptionFields, Options, with_fields
+from .prompt import Messages, Picture, PromptBuilder
+from .sequence import Prompt
+from .session import Generation, Result, Session
+from .text import ChatTemplate, Text
+from .vision import Patches
+
+__all__ = ["Model", "load"]
+
+PREFERENCE = {"cpu": ("fp32", "fp16", "bf16")}
+"""Precisions by device, best first: what a CPU computes in is fp32."""
+
+KEPT_IMAGES = 8
+"""Images whose features are kept for the next turn of a conversation."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What runs the graphs, and how."""
+
+    engine: str
+    device: str
+    precision: str
+    threads: int | None
+    spinning: bool
+
+
+class Model:
+    """One variant of a bundle with its engines. May be used from several threads, each with its own session."""
+
+    def __init__(self, bundle: Bundle, target: Target) -> None:
+        self.bundle, self.target = bundle, target
+        self._variant = bundle.variant(target.precision)
+        self._engines: dict[str, Engine] = {}
+        self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
+        self._lock = threading.RLock()
+        self._text = _text(bundle)
+        self._builder = PromptBuilder(
+            positions=self.manifest.decode.positions,
+            vocab=self.manifest.model.vocab,
+            text=self._text,
+            template=_template(bundle),
+            vision=self.manifest.vision,
+            encode=self._encode,
+        )
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the bundle says of itself."""
+        return self.bundle.manifest
+
+    def engine(self, graph: str) -> Engine:
+        """The engine of one graph, loaded when it is first asked for. Raises BundleError, EngineError."""
+        with self._lock:
+            if graph not in self._engines:
+                if graph not in self._variant.graphs:
+                    raise BundleError(
+                        f"{self.bundle.path} has no graph {graph!r}; export the checkpoint again"
+                    )
+                t = self.target
+                path = self.bundle.file(self._variant.graphs[graph])
+                self._engines[graph] = load_engine(
+                    t.engine,
+                    path,
+                    precision=t.precision,
+                    device=t.device,
+                    threads=t.threads,
+                    spinning=t.spinning,
+                )
+            return self._engines[graph]
+
+    def session(self) -> Session:
+        """A new conversation; its cache is its own, the weights are everybody's."""
+        shape, decode = self.manifest.model, self.manifest.decode
+        cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, self._variant.kv_dtype)
+        return Session(self.engine, decode, cache, shape.max_context, self.detokenize)
+
+    def prompt(
+        self,
+        prompt: str | Messages | Sequence[int] | NDArray[np.int64],
+        images: Sequence[Picture] = (),
+        raw: bool = False,
+    ) -> Prompt:
+        """The rows of a text, a conversation (a list of messages) or token ids.
+
+        `images` are paths, arrays `[H, W, 3]` uint8, or lists of these (the frames of a video), in order. A text goes
+        through the chat template, if the bundle has one, unless `raw`.
+        Raises RequestError (ImageError for an image) with what to change.
+        """
+        if isinstance(prompt, str):
+            return self._builder.from_text(prompt, images, raw)
+        if len(prompt) and isinstance(prompt[0], dict):
+            return self._builder.from_messages(prompt, images or None)  # type: ignore[arg-type]
+        return self._builder.from_tokens(prompt, images)  # type: ignore[arg-type]
+
+    def stream(
+        self,
+        prompt: str | Messages | Sequence[int] | NDArray[np.int64],
+        *,
+        images: Sequence[Picture] = (),
+        raw: bool = False,
+        options: Options | None = None,
+        **chosen: Unpack[OptionFields],
+    ) -> Generation:
+        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest."""
+        return self.session().stream(self.prompt(prompt, images, raw), with_fields(options, **chosen))
+
+    def generate(
+        self,
+        prompt: str | Messages | Sequence[int] | NDArray[np.int64],
+        *,
+        images: Sequence[Picture] = (),
+        raw: bool = False,
+        options: Options | None = None,
+        **chosen: Unpack[OptionFields],
+    ) -> Result:
+        """As `stream`, to the end."""
+        return self.stream(prompt, images=images, raw=raw, options=options, **chosen).run()
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Text of token ids; empty where the bundle has no tokenizer."""
+        return "" if self._text is None else self._text.decode(tokens)
+
+    def _encode(self, patches: Patches) -> NDArray[np.float32]:
+        """Features `[tokens, H]` of one picture; the last few pictures are remembered."""
+        key = patches.pixels.tobytes()
+        with self._lock:
+            if key not in self._features:
+                groups = [self.engine("vision").run(feeds)["features"] for feeds in patches.feeds()]
+                self._features[key] = np.concatenate([np.asarray(group) for group in groups])
+                while len(self._features) > KEPT_IMAGES:
+                    self._features.popitem(last=False)
+            self._features.move_to_end(key)
+            return self._features[key]
+
+
+def load(
+    path: str | Path,
+    *,
+    precision: str | None = None,
+    engine: str = "onnxruntime",
+    device: str = "cpu",
+    threads: int | None = None,
+    spinning: bool = False,
+    verify: bool = True,
+) -> Model:
+    """Load a bundle for this machine.
+
+    `precision`: one that the bundle holds; the default is the best for the device. `threads`: of one operator.
+    `verify=False` skips the SHA-256 sums (sizes are always compared), for bundles that this process has just written.
+    Raises BundleError, EngineError.
+    """
+    bundle = Bundle.open(path)
+    chosen = precision or _best(bundle, device)
+    bundle.check(bundle.needed(chosen), content=verify)
+    model = Model(bundle, Target(engine, device, chosen, threads, spinning))
+    model.engine("backbone")  # a graph that cannot run here should say so now
+    return model
+
+
+def _best(bundle: Bundle, device: str) -> str:
+    if device not in PREFERENCE:
+        raise RequestError(f"device: got {device!r}, expected one of {', '.join(PREFERENCE)}")
+    held = bundle.manifest.variants
+    return next((p for p in PREFERENCE[device] if p in held), next(iter(held)))
+
+
+def _text(bundle: Bundle) -> Text | None:
+    name = bundle.manifest.text.tokenizer
+    return None if name is None else Text(bundle.file(name))
+
+
+def _template(bundle: Bundle) -> ChatTemplate | None:
+    text: Any = bundle.manifest.text
+    if text.chat_template is None:
+        return None
+    try:
+        source = bundle.file(text.chat_template).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(
+            f"{text.chat_template} is not UTF-8: {error}. Export the checkpoint again."
+        ) from error
+    return ChatTemplate(source, text.special_tokens)

@@ -1,0 +1,126 @@
+"""What a caller may choose for one generation, and how it meets the contract's defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypedDict, Unpack
+
+from ..engines.errors import RequestError
+from .contract import MAX_BLOCK, DecodeContract, check_choice
+from .record import bounds
+
+__all__ = ["COMMITS", "RULES", "OptionFields", "Options", "Plan", "plan"]
+
+RULES = {
+    "confidence": "the most confident tokens by count, and all above the threshold",
+    "entropy": "the surest tokens while their summed entropy stays within a bound",
+    "sequential": "from left to right by count",
+}
+COMMITS = {
+    "merged": "a finished block is cached by the next block's first forward",
+    "separate": "a finished block is cached by a forward of its own: the slow reference",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Choices for one generation; None leaves the choice to the bundle's decode contract."""
+
+    max_tokens: int = field(default=256, metadata=bounds(1, 1 << 26))
+    """Generated tokens at most."""
+    block_size: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
+    steps: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
+    """Forwards per block. With a threshold it is the slowest pace; alone it is the pace."""
+    threshold: float | None = field(default=None, metadata=bounds(0, 1))
+    """Accept every token whose confidence is above this."""
+    rule: str = "confidence"
+    entropy_bound: float = field(default=0.35, metadata=bounds(0, 1e6))
+    """Summed entropy in nats that one step may accept, for rule `entropy`."""
+    remask_below: float | None = field(default=None, metadata=bounds(0, 1))
+    """Mask an accepted token of the current block again, once, when the model's belief in it falls below this."""
+    replace_above: float | None = field(default=None, metadata=bounds(0, 1))
+    """Replace an accepted token of the current block when the model believes in another above this."""
+    revise_steps: int = field(default=16, metadata=bounds(0, MAX_BLOCK))
+    """Forwards that may be spent on replacing after a block's last mask is gone."""
+    temperature: float | None = field(default=None, metadata=bounds(0, 100))
+    top_k: int = field(default=0, metadata=bounds(0, 1 << 26))
+    """Sample among the k most probable tokens; 0 is all."""
+    top_p: float = field(default=1.0, metadata=bounds(0, 1))
+    """Sample among the fewest tokens that hold this much probability."""
+    seed: int = field(default=0, metadata=bounds(0, 2**64 - 1))
+    commit: str = "merged"
+
+
+class OptionFields(TypedDict, total=False):
+    """The fields of Options as keywords."""
+
+    max_tokens: int
+    block_size: int | None
+    steps: int | None
+    threshold: float | None
+    rule: str
+    entropy_bound: float
+    remask_below: float | None
+    replace_above: float | None
+    revise_steps: int
+    temperature: float | None
+    top_k: int
+    top_p: float
+    seed: int
+    commit: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Options and contract, resolved: what the loop reads."""
+
+    options: Options
+    block: int
+    steps: int
+    threshold: float | None
+    temperature: float
+
+
+def with_fields(options: Options | None, **chosen: Unpack[OptionFields]) -> Options:
+    """`options` with some fields changed. Raises RequestError for an unknown field, listing the known ones."""
+    known = [f.name for f in fields(Options)]
+    unknown = [name for name in chosen if name not in known]
+    if unknown:
+        raise RequestError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
+    return replace(options or Options(), **chosen)
+
+
+def plan(contract: DecodeContract, options: Options) -> Plan:
+    """Resolve options against the contract. Raises RequestError that lists every option that does not fit."""
+    lines = _out_of_bounds(options)
+    check_choice("rule", options.rule, RULES)
+    check_choice("commit", options.commit, COMMITS)
+    block = options.block_size or contract.block_size
+    threshold = contract.threshold if options.threshold is None else options.threshold
+    # A threshold alone asks for speed where the model is sure: at least one token per step, no other pace.
+    default = block if options.threshold is not None else min(contract.steps or block, block)
+    steps = default if options.steps is None else options.steps
+    if steps > block:
+        lines.append(
+            f"steps: got {steps}, expected 1 to the block size {block}: every step settles at least one token"
+        )
+    if options.threshold is not None and options.rule != "confidence":
+        lines.append(
+            f"threshold: got {options.threshold}, but rule {options.rule!r} has none; use rule 'confidence'"
+        )
+    if lines:
+        raise RequestError("\n".join(lines))
+    temperature = contract.temperature if options.temperature is None else options.temperature
+    return Plan(options, block, steps, threshold if options.rule == "confidence" else None, temperature)
+
+
+def _out_of_bounds(options: Options) -> list[str]:
+    lines = []
+    for f in fields(options):
+        value: Any = getattr(options, f.name)
+        low, high = f.metadata.get("bounds", (None, None))
+        if low is None or value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            lines.append(f"{f.name}: got {value!r}, expected {low:g} to {high:g}")
+    return lines

@@ -1,0 +1,169 @@
+"""Frozen dataclasses from untrusted JSON and back, strictly: every violation is listed, nothing is guessed.
+
+The types of a dataclass are its schema. Supported are bool, int, float, str, `X | None`, `tuple[X, ...]`,
+`dict[str, X]` and other dataclasses; a whole number is accepted for a float, never the reverse.
+Bounds come from `field(metadata=bounds(low, high))`. This module knows nothing of bundles.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+__all__ = ["Violations", "bounds", "from_json", "parse", "to_json"]
+
+T = TypeVar("T")
+
+
+class Violations(ValueError):
+    """Everything that is wrong with a record, one line each."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(f"  {line}" for line in lines))
+        self.lines = lines
+
+
+def bounds(low: float, high: float) -> dict[str, tuple[float, float]]:
+    """Metadata for a numeric field (or a tuple of numbers) whose values lie in `low..high`, both included."""
+    return {"bounds": (low, high)}
+
+
+def parse(text: str) -> Any:
+    """JSON without its loopholes: no duplicate keys, no NaN or Infinity. Raises `Violations`."""
+    try:
+        return json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+    except RecursionError as error:
+        raise Violations(["it is nested too deeply"]) from error
+    except ValueError as error:
+        raise error if isinstance(error, Violations) else Violations([f"it is not JSON: {error}"]) from error
+
+
+def from_json(kind: type[T], data: Any) -> T:
+    """Build the dataclass `kind` from parsed JSON. Raises `Violations` that lists all that is wrong."""
+    lines: list[str] = []
+    made = _record(kind, data, "", lines)
+    if lines:
+        raise Violations(lines)
+    return made  # type: ignore[no-any-return]
+
+
+def to_json(record: Any) -> Any:
+    """The plain JSON form of a dataclass; `from_json(type(record), to_json(record)) == record`."""
+    if is_dataclass(record):
+        return {f.name: to_json(getattr(record, f.name)) for f in fields(record)}
+    if isinstance(record, Mapping):
+        return {key: to_json(value) for key, value in record.items()}
+    return [to_json(item) for item in record] if isinstance(record, tuple | list) else record
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    seen = dict(pairs)
+    if len(seen) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise Violations([f"key {key!r} stands twice" for key in seen if keys.count(key) > 1])
+    return seen
+
+
+def _no_constant(name: str) -> Any:
+    raise Violations([f"{name} is not a number of JSON"])
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in a record we are, and what its field says about bounds."""
+
+    path: str
+    limits: tuple[float, float] | None
+    lines: list[str]
+
+    def wrong(self, got: Any, expected: str) -> None:
+        self.lines.append(f"{self.path or 'the whole'}: got {_short(got)}, expected {expected}")
+
+    def at(self, step: str) -> _Place:
+        return _Place(f"{self.path}{step}", self.limits, self.lines)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _record(kind: Any, data: Any, path: str, lines: list[str]) -> Any:
+    if not isinstance(data, dict):
+        _Place(path, None, lines).wrong(data, f"an object ({kind.__name__})")
+        return None
+    known = {f.name: f for f in fields(kind)}
+    hints = get_type_hints(kind)
+    dot = f"{path}." if path else ""
+    lines += [f"{dot}{key}: unknown key" for key in data if key not in known]
+    before = len(lines)
+    made = {name: _field(f, hints[name], data, dot, lines) for name, f in known.items()}
+    if len(lines) > before:
+        return None
+    try:
+        return kind(**{name: value for name, value in made.items() if value is not MISSING})
+    except ValueError as error:
+        lines.append(f"{path or 'the whole'}: {error}")
+        return None
+
+
+def _field(f: Field[Any], hint: Any, data: dict[str, Any], dot: str, lines: list[str]) -> Any:
+    if f.name in data:
+        return _value(hint, data[f.name], _Place(f"{dot}{f.name}", f.metadata.get("bounds"), lines))
+    if f.default is MISSING and f.default_factory is MISSING:
+        lines.append(f"{dot}{f.name}: missing")
+    return MISSING
+
+
+def _value(hint: Any, value: Any, place: _Place) -> Any:
+    if isinstance(hint, types.UnionType):
+        inner = next(arg for arg in get_args(hint) if arg is not type(None))
+        return None if value is None else _value(inner, value, place)
+    if get_origin(hint) is tuple:
+        return _tuple(get_args(hint)[0], value, place)
+    if get_origin(hint) is dict:
+        return _dict(get_args(hint)[1], value, place)
+    if is_dataclass(hint):
+        return _record(hint, value, place.path, place.lines)
+    return _SCALARS[hint](value, place)
+
+
+def _tuple(hint: Any, value: Any, place: _Place) -> Any:
+    if not isinstance(value, list):
+        return place.wrong(value, "a list")
+    return tuple(_value(hint, item, place.at(f"[{i}]")) for i, item in enumerate(value))
+
+
+def _dict(hint: Any, value: Any, place: _Place) -> Any:
+    if not isinstance(value, dict):
+        return place.wrong(value, "an object")
+    return {key: _value(hint, item, place.at(f"[{key!r}]")) for key, item in value.items()}
+
+
+def _number(value: Any, place: _Place, whole: bool) -> Any:
+    kinds = int if whole else (int, float)
+    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+        return place.wrong(value, "a whole number" if whole else "a number")
+    low, high = place.limits or (-math.inf, math.inf)
+    if not low <= value <= high:
+        return place.wrong(value, f"{low:g} to {high:g}")
+    return value if whole else float(value)
+
+
+def _exactly(kind: type) -> Callable[[Any, _Place], Any]:
+    def check(value: Any, place: _Place) -> Any:
+        return value if isinstance(value, kind) else place.wrong(value, f"a {kind.__name__}")
+
+    return check
+
+
+_SCALARS: dict[Any, Callable[[Any, _Place], Any]] = {
+    bool: _exactly(bool),
+    str: _exactly(str),
+    int: lambda value, place: _number(value, place, whole=True),
+    float: lambda value, place: _number(value, place, whole=False),
+}

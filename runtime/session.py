@@ -1,0 +1,242 @@
+"""A conversation with its cache, and one generation in it.
+
+Sessions of one model share its engines and weights; each owns its cache. A session is given the whole conversation
+every time and computes only what it does not hold. Does not know how prompts are written or shown.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..engines.errors import ContextFullError, RequestError
+from ..engines.protocol import Engine
+from .backbone import Backbone
+from .block import Step
+from .cache import Cache, CacheShape
+from .contract import DecodeContract
+from .denoiser import Denoiser
+from .layout import Layout
+from .loop import decode
+from .options import Options, Plan, plan
+from .sequence import Prompt, Sequence
+
+__all__ = ["Generation", "Result", "Session"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a generation gave."""
+
+    tokens: tuple[int, ...]
+    """Generated token ids, up to and including the block that holds a stop token."""
+    text: str
+    """Their text up to the stop token; empty where the bundle has no tokenizer."""
+    stop_reason: str
+    """`stop` (a stop token), `length` (max_tokens), `context` (full) or `cancelled`."""
+    forwards: int
+    """Forwards of the backbone, prefill included."""
+    steps: int
+    blocks: int
+    prompt_tokens: int
+    cached_tokens: int
+    """Prompt rows that were in the cache already."""
+    seconds: float
+    """Time spent generating; a slow consumer of a stream does not count."""
+    first_block_seconds: float
+
+
+@dataclass
+class _Count:
+    """Tally of a running generation."""
+
+    steps: int = 0
+    blocks: int = 0
+    seconds: float = 0.0
+    first_block: float = 0.0
+
+
+class Generation:
+    """An iterator of Steps; when it ends, or is cancelled, `result` is there."""
+
+    def __init__(
+        self, session: Session, prompt: Prompt, plan: Plan, detokenize: Callable[[list[int]], str]
+    ) -> None:
+        self._session, self._contract, self._plan = session, session.contract, plan
+        self._detokenize = detokenize
+        self._count = _Count()
+        self._cancelled = threading.Event()
+        self._tokens: list[int] = []
+        self._tail: list[int] = []
+        self._prompt = prompt
+        self._sequence, self._cached = session.enter(prompt, plan)
+        self._before = session.backbone.forwards
+        self._steps = _owning(session, self._sequence, plan)
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        started = time.perf_counter()
+        try:
+            if self._cancelled.is_set():
+                self._steps.close()
+            step = next(self._steps)
+        finally:
+            self._count.seconds += time.perf_counter() - started
+        self._tally(step)
+        return step
+
+    def cancel(self) -> None:
+        """End before the next step. May be called from any thread."""
+        self._cancelled.set()
+
+    @property
+    def tokens(self) -> list[int]:
+        """Tokens of all finished blocks so far, then those of the current one, masks left out."""
+        return [*self._tokens, *self._tail][: self._plan.options.max_tokens]
+
+    @property
+    def text(self) -> str:
+        """Text of `tokens`, up to a stop token."""
+        return self._detokenize(until(self.tokens, self._contract.stop_token_ids))
+
+    def close(self) -> None:
+        """End now, and free the session. Dropping the last reference does the same."""
+        self._steps.close()
+
+    def run(self) -> Result:
+        """Take all steps that are left."""
+        for _ in self:
+            pass
+        return self.result
+
+    @property
+    def result(self) -> Result:
+        """What has been generated, as of now."""
+        return Result(
+            tokens=tuple(self._tokens[: self._plan.options.max_tokens]),
+            text=self.text,
+            stop_reason=self._reason(),
+            forwards=self._session.backbone.forwards - self._before,
+            steps=self._count.steps,
+            blocks=self._count.blocks,
+            prompt_tokens=len(self._prompt),
+            cached_tokens=self._cached,
+            seconds=self._count.seconds,
+            first_block_seconds=self._count.first_block,
+        )
+
+    def _tally(self, step: Step) -> None:
+        held = step.tokens[step.fixed :]
+        self._tail = held[~step.masked[step.fixed :]].tolist()
+        self._count.steps += 1
+        if step.final:
+            self._tokens += held.tolist()
+            self._tail = []
+            self._count.blocks += 1
+            self._count.first_block = self._count.first_block or self._count.seconds
+
+    def _reason(self) -> str:
+        if any(token in self._contract.stop_token_ids for token in self._tokens):
+            return "stop"
+        if len(self._tokens) >= self._plan.options.max_tokens:
+            return "length"
+        return "cancelled" if self._cancelled.is_set() else "context"
+
+
+class Session:
+    """One conversation: a cache, and what stands in it."""
+
+    def __init__(
+        self,
+        engine: Callable[[str], Engine],
+        contract: DecodeContract,
+        shape: CacheShape,
+        max_context: int,
+        detokenize: Callable[[list[int]], str] = lambda _: "",
+    ) -> None:
+        self.engine, self.contract, self.max_context = engine, contract, max_context
+        backbone = engine("backbone")
+        self.backbone = Backbone(backbone, Cache(shape, backbone.memory))
+        self._detokenize = detokenize
+        self._keys = np.empty(0, np.int64)
+        self._reach = np.empty(0, np.int64)
+        self._busy = threading.Lock()
+
+    def stream(self, prompt: Prompt, options: Options | None = None) -> Generation:
+        """Generate after `prompt`, which is the whole conversation; rows that stand in the cache are not run again.
+
+        A cached row keeps the block in which it was settled: where blocks are counted from position 0, or settled
+        rows are token-causal, that is what a fresh decode of the conversation would do as well.
+        Raises RequestError for options that do not fit, ContextFullError if the first block does not; the cache is as
+        it was then.
+        """
+        return Generation(self, prompt, plan(self.contract, options or Options()), self._detokenize)
+
+    def generate(self, prompt: Prompt, options: Options | None = None) -> Result:
+        """As `stream`, to the end."""
+        return self.stream(prompt, options).run()
+
+    @property
+    def cached_tokens(self) -> int:
+        """Rows in the cache."""
+        return self.backbone.cache.length
+
+    def enter(self, prompt: Prompt, plan: Plan) -> tuple[Sequence, int]:
+        """The rows of a new generation and how many of them are cached; nothing changes if it does not fit."""
+        c = self.contract
+        layout = Layout(len(prompt), plan.block, c.prompt_alignment, c.context_mask)
+        wanted = len(prompt) + plan.options.max_tokens
+        sequence = Sequence(prompt, layout, c.mask_token_id, wanted, self.max_context)
+        if sequence.first() is None:
+            raise ContextFullError(
+                f"the prompt has {len(prompt)} tokens and the context holds {self.max_context}: there is no room for "
+                f"a block of {plan.block}. Shorten the prompt, start a new session, or export with a larger "
+                "--max-context"
+            )
+        return sequence, self._reusable(prompt, layout)
+
+    @contextmanager
+    def running(self, sequence: Sequence) -> Iterator[None]:
+        """Owns the cache while a generation runs, and afterwards records what stands in it."""
+        if not self._busy.acquire(blocking=False):
+            raise RequestError(
+                "this session is generating already; finish or close that stream, or open another"
+            )
+        try:
+            reused = self._reusable(sequence.prompt, sequence.layout)
+            self.backbone.cache.truncate(reused)
+            sequence.reach[:reused] = self._reach[:reused]
+            yield
+        finally:
+            cached = self.backbone.cache.length
+            self._keys, self._reach = sequence.keys[:cached], sequence.reach[:cached]
+            self._busy.release()
+
+    def _reusable(self, prompt: Prompt, layout: Layout) -> int:
+        """Leading rows of the prompt that stand in the cache and see nothing that does not."""
+        # A model that predicts one row ahead needs the last context row's hidden state, so that row runs again.
+        limit = min(len(self._keys), layout.start - (self.contract.shift != "none"))
+        same = self._keys[: max(limit, 0)] == prompt.keys[: max(limit, 0)]
+        common = len(same) if same.all() else int(np.argmin(same))
+        closed = np.maximum.accumulate(self._reach[:common]) <= np.arange(1, common + 1)
+        return int(np.flatnonzero(closed)[-1]) + 1 if closed.any() else 0
+
+
+def _owning(session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
+    """The decode loop, owning the session meanwhile. Free of the Generation, so that dropping that one ends it."""
+    denoiser = Denoiser(session.engine, session.contract.shift, plan)
+    with session.running(sequence):
+        yield from decode(sequence, session.backbone, denoiser, session.contract, plan)
+
+
+def until(tokens: list[int], stops: tuple[int, ...]) -> list[int]:
+    """The tokens before the first stop token."""
+    ends = [i for i, token in enumerate(tokens) if token in stops]
+    return tokens[: ends[0]] if ends else tokens
