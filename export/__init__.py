@@ -1,0 +1,1 @@
+"""From a checkpoint to a bundle. The only room that knows torch and onnx."""

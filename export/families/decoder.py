@@ -1,0 +1,164 @@
+"""What the Llama-like decoders share: tensor names, fused projections, and the rotary embedding of their configs.
+
+Configs are normalised by transformers' own configuration classes, so that old and new spellings (`rope_scaling` and
+`rope_theta`, or `rope_parameters`) mean the same here; no modelling code is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ...engines.errors import CheckpointError
+from ..graphs.decoder import DecoderShape
+from ..weights import Source
+
+__all__ = ["A2D_CONTRACT", "Traits", "decoder_shape", "decoder_sources", "normalised", "rotary"]
+
+A2D_CONTRACT = {"prompt_alignment": "left", "schedule": "linear-round", "context_mask": "block_causal"}
+"""dLLM's BD3LM sampler. Its block size is the release's, so it is not here."""
+
+ROPE_TYPES = ("default", "linear", "llama3", "yarn")
+"""Rotary scalings whose frequencies do not depend on the length of the sequence."""
+
+
+@dataclass(frozen=True)
+class Traits:
+    """Where the families differ."""
+
+    qkv_bias: bool = False
+    out_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+
+
+def normalised(kind: type, config: Mapping[str, Any]) -> Any:
+    """`config` as the transformers configuration class `kind`. Raises CheckpointError if it refuses."""
+    plain = {key: value for key, value in config.items() if key not in ("model_type", "auto_map", "architectures")}
+    try:
+        return kind(**plain)
+    except Exception as error:  # transformers raises whatever its validators raise
+        raise CheckpointError(f"config.json is not a {kind.__name__}: {error}. Check it against the model's release.") from error
+
+
+def decoder_shape(config: Any, traits: Traits, features: bool = False) -> DecoderShape:
+    """The shape that a normalised config describes. Raises CheckpointError that lists what is not supported."""
+    lines = _unsupported(config)
+    if lines:
+        raise CheckpointError("config.json asks for what a2d does not export:\n" + "\n".join(f"  {x}" for x in lines))
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    inv_freq, scale = rotary(config, head_dim)
+    return DecoderShape(
+        layers=config.num_hidden_layers,
+        hidden=config.hidden_size,
+        heads=config.num_attention_heads,
+        kv_heads=config.num_key_value_heads,
+        head_dim=head_dim,
+        intermediate=config.intermediate_size,
+        vocab=config.vocab_size,
+        norm_eps=config.rms_norm_eps,
+        inv_freq=inv_freq,
+        rope_scale=scale,
+        rope_axes=_axes(_rope(config), head_dim),
+        qkv_bias=traits.qkv_bias,
+        out_bias=traits.out_bias,
+        mlp_bias=traits.mlp_bias,
+        qk_norm=traits.qk_norm,
+        tied=bool(config.tie_word_embeddings),
+        features=features,
+    )
+
+
+def _unsupported(config: Any) -> list[str]:
+    sizes = {k: getattr(config, k) for k in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")}
+    lines = [f"{key} = {value!r}, expected a positive whole number" for key, value in sizes.items() if value < 1]
+    if config.hidden_act != "silu":
+        lines.append(f"hidden_act = {config.hidden_act!r}, expected 'silu'")
+    if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
+        lines.append("layer_types or use_sliding_window with sliding attention, expected full attention in every layer")
+    if config.num_attention_heads % (config.num_key_value_heads or 1):
+        lines.append(f"{config.num_attention_heads} heads over {config.num_key_value_heads} key heads, expected a multiple")
+    kind = _rope(config).get("rope_type", "default")
+    if kind not in ROPE_TYPES:
+        lines.append(f"rope_type = {kind!r}, expected one of {', '.join(ROPE_TYPES)}")
+    if float(_rope(config).get("partial_rotary_factor", 1.0)) != 1.0:
+        lines.append("partial_rotary_factor, expected rotation of whole heads")
+    return lines
+
+
+def _rope(config: Any) -> dict[str, Any]:
+    """The rotary parameters with their new names, whichever release of transformers made the config."""
+    rope = dict(getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {})
+    kind = rope.get("rope_type", rope.get("type", "default"))
+    rope["rope_type"] = "default" if kind == "mrope" else kind
+    rope.setdefault("rope_theta", getattr(config, "rope_theta", None) or 10_000.0)
+    return rope
+
+
+def rotary(config: Any, head_dim: int) -> tuple[tuple[float, ...], float]:
+    """Frequencies in radians per position, and the factor on cos and sin."""
+    rope = _rope(config)
+    if rope["rope_type"] == "default":
+        exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+        return tuple((1.0 / rope["rope_theta"] ** exponents).tolist()), 1.0
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+    inv_freq, scale = ROPE_INIT_FUNCTIONS[rope["rope_type"]](config, torch.device("cpu"))
+    return tuple(inv_freq.tolist()), float(scale)
+
+
+def _axes(rope: Mapping[str, Any], head_dim: int) -> tuple[int, ...] | None:
+    """For mrope, the position row of each frequency: `[16, 24, 24]` is 16 of time, 24 of row, 24 of column."""
+    section = rope.get("mrope_section")
+    if section is None:
+        return None
+    if sum(section) != head_dim // 2 or len(section) != 3:
+        raise CheckpointError(f"mrope_section = {section}, expected three counts that sum to {head_dim // 2}.")
+    return tuple(axis for axis, count in enumerate(section) for _ in range(count))
+
+
+def decoder_sources(shape: DecoderShape, prefix: str = "model.", lm_head: str = "lm_head.weight") -> dict[str, Source]:
+    """Every parameter of the decoder; `prefix` is what the decoder's tensor names begin with in the checkpoint."""
+    table = {"embedding": Source((f"{prefix}embed_tokens.weight",), ((shape.vocab, shape.hidden),))}
+    for i in range(shape.layers):
+        table |= {f"layers.{i}.{name}": s for name, s in _layer(shape, f"{prefix}layers.{i}.").items()}
+    table["norm"] = Source((f"{prefix}norm.weight",), ((shape.hidden,),))
+    if not shape.tied:
+        table["lm_head"] = Source((lm_head,), ((shape.vocab, shape.hidden),))
+    return table
+
+
+def _layer(shape: DecoderShape, prefix: str) -> dict[str, Source]:
+    s, attention, mlp = shape, f"{prefix}self_attn.", f"{prefix}mlp."
+    q, kv, wide = s.heads * s.head_dim, s.kv_heads * s.head_dim, s.intermediate
+    qkv = [f"{attention}{name}_proj" for name in "qkv"]
+    gate_up = [f"{mlp}gate_proj", f"{mlp}up_proj"]
+    table = {
+        "attention_norm": _vector([f"{prefix}input_layernorm.weight"], [s.hidden]),
+        "qkv": _matrix(qkv, [q, kv, kv], s.hidden),
+        "out": _matrix([f"{attention}o_proj"], [s.hidden], q),
+        "mlp_norm": _vector([f"{prefix}post_attention_layernorm.weight"], [s.hidden]),
+        "gate_up": _matrix(gate_up, [wide, wide], s.hidden),
+        "down": _matrix([f"{mlp}down_proj"], [s.hidden], wide),
+    }
+    if s.qkv_bias:
+        table["qkv_bias"] = _vector([f"{name}.bias" for name in qkv], [q, kv, kv])
+    if s.out_bias:
+        table["out_bias"] = _vector([f"{attention}o_proj.bias"], [s.hidden])
+    if s.mlp_bias:
+        table["gate_up_bias"] = _vector([f"{name}.bias" for name in gate_up], [wide, wide])
+        table["down_bias"] = _vector([f"{mlp}down_proj.bias"], [s.hidden])
+    if s.qk_norm:
+        table |= {f"{x}_norm": _vector([f"{attention}{x}_norm.weight"], [s.head_dim]) for x in "qk"}
+    return table
+
+
+def _vector(names: list[str], widths: list[int]) -> Source:
+    return Source(tuple(names), tuple((width,) for width in widths))
+
+
+def _matrix(names: list[str], outs: list[int], width_in: int) -> Source:
+    return Source(tuple(f"{n}.weight" for n in names), tuple((out, width_in) for out in outs), transpose=True)

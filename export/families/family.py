@@ -1,0 +1,36 @@
+"""What a family module says of a checkpoint: shapes, where weights come from, and what is known of its decoding."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ...runtime.vision import VisionSpec
+from ..graphs.decoder import DecoderShape
+from ..graphs.vision import VisionShape
+from ..weights import Source
+
+__all__ = ["Family"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """One checkpoint as its family sees it."""
+
+    name: str
+    """The model_type."""
+    shape: DecoderShape
+    sources: Mapping[str, Source]
+    """Graph parameter to checkpoint tensors: `embedding`, `layers.{i}.{param}`, `norm`, `lm_head`, `vision.{param}`."""
+    max_context: int
+    """Rows that positions were made for (max_position_embeddings)."""
+    contract: Mapping[str, object] = field(default_factory=dict)
+    """Fields of the decode contract that hold for the whole family."""
+    tower: VisionShape | None = None
+    vision: VisionSpec | None = None
+    chat_template: str | None = None
+    """For checkpoints that bring none."""
+    ignorable: str = r"(.*\.)?rotary_emb\.inv_freq"
+    """Regular expression of tensor names that may be there and are not used."""
+    notes: tuple[str, ...] = ()
+    """Decisions that people should see."""

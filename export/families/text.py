@@ -1,0 +1,30 @@
+"""A family that is a decoder and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ..checkpoint import Checkpoint
+from .decoder import A2D_CONTRACT, Traits, decoder_shape, decoder_sources, normalised
+from .family import Family
+
+__all__ = ["text_family"]
+
+TIED = r"lm_head\.weight|(.*\.)?rotary_emb\.inv_freq"
+"""Some writers store a tied output projection once more."""
+
+
+def text_family(checkpoint: Checkpoint, kind: type, traits: Callable[[Any], Traits]) -> Family:
+    """Describe a checkpoint whose config is transformers' class `kind`, and its traits read off that."""
+    config = normalised(kind, checkpoint.config)
+    shape = decoder_shape(config, traits(config))
+    name = str(checkpoint.config["model_type"])
+    return Family(
+        name=name,
+        shape=shape,
+        sources=decoder_sources(shape),
+        max_context=config.max_position_embeddings,
+        contract=A2D_CONTRACT if name.startswith("a2d-") else {},
+        ignorable=TIED if shape.tied else Family.ignorable,
+    )

@@ -1,0 +1,1 @@
+"""The torch modules that are traced: backbone, denoise, sample, vision. They know shapes, not checkpoints."""

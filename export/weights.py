@@ -1,0 +1,45 @@
+"""Which checkpoint tensors make one parameter of a graph, and how they are joined.
+
+A `Source` is only a description. It does not know files: `assemble` asks a reader for one tensor at a time, so that
+no more than one parameter is ever in memory beside its sources.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+__all__ = ["Source", "assemble", "stored_shape"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A parameter as checkpoint tensors, concatenated along their first (output) axis."""
+
+    names: tuple[str, ...]
+    """Tensor names in the checkpoint, in the order in which they are joined."""
+    shapes: tuple[tuple[int, ...], ...]
+    """The shape that each tensor must have in the checkpoint."""
+    transpose: bool = False
+    """Store the joined `[out, in]` matrix as `[in, out]`, so that a graph multiplies without a Transpose."""
+    reshape: tuple[int, ...] | None = None
+    """Shape given to each tensor before joining, where a kernel is really a matrix."""
+
+
+def stored_shape(source: Source) -> tuple[int, ...]:
+    """The shape of the parameter that `assemble` makes."""
+    parts = [source.reshape or shape for shape in source.shapes]
+    joined = (sum(part[0] for part in parts), *parts[0][1:])
+    if source.reshape and prod(source.reshape) != prod(source.shapes[0]):
+        raise ValueError(f"{source.names[0]}: {source.shapes[0]} cannot become {source.reshape}")
+    return joined[::-1] if source.transpose else joined
+
+
+def assemble(source: Source, read: Callable[[str], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
+    """The parameter in `dtype`, contiguous, from tensors that `read(name)` returns one at a time."""
+    parts = (read(name).to(dtype) for name in source.names)
+    joined = torch.cat([part.reshape(source.reshape) if source.reshape else part for part in parts])
+    return (joined.T if source.transpose else joined).contiguous()
