@@ -16,19 +16,13 @@ def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> No
     """Raise EngineError unless `feeds` are exactly the inputs, with their dtypes and ranks; all faults at once."""
     lines = [f"input {name!r} is missing" for name in inputs if name not in feeds]
     lines += [f"{name!r} is not an input" for name in feeds if name not in inputs]
-    lines += [
-        fault for name, feed in feeds.items() if name in inputs for fault in _faults(name, feed, inputs[name])
-    ]
+    lines += [fault for name, feed in feeds.items() if name in inputs for fault in _faults(name, feed, inputs[name])]
     if lines:
         known = ", ".join(f"{name} {s.dtype}{list(s.shape)}" for name, s in list(inputs.items())[:8])
-        raise EngineError(
-            f"{graph}: {'; '.join(lines)}. Its inputs are {known}{', ...' * (len(inputs) > 8)}."
-        )
+        raise EngineError(f"{graph}: {'; '.join(lines)}. Its inputs are {known}{', ...' * (len(inputs) > 8)}.")
 
 
-def check_outputs(
-    graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]
-) -> None:
+def check_outputs(graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]) -> None:
     """Raise EngineError if an output is not one of the graph's, or is kept without being returned."""
     lines = [f"{name!r} is not an output" for name in wanted if name not in outputs]
     lines += [f"{name!r} is to be kept, but is not returned" for name in keep if name not in wanted]

@@ -46,9 +46,7 @@ class FakeEngine:
         wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
         check_feeds(self._graph, feeds, self.inputs)
         check_outputs(self._graph, wanted, keep, self.outputs)
-        arrays = {
-            name: feed if isinstance(feed, np.ndarray) else feed.numpy() for name, feed in feeds.items()
-        }
+        arrays = {name: feed if isinstance(feed, np.ndarray) else feed.numpy() for name, feed in feeds.items()}
         self.calls.append({name: array.copy() for name, array in arrays.items()})
         started = time.perf_counter()
         made = self._call(arrays)

@@ -55,9 +55,7 @@ class Rows:
         )
 
 
-def _joined(
-    a: NDArray[np.generic] | None, b: NDArray[np.generic] | None, left: Rows, right: Rows
-) -> NDArray | None:  # type: ignore[type-arg]
+def _joined(a: NDArray[np.generic] | None, b: NDArray[np.generic] | None, left: Rows, right: Rows) -> NDArray | None:  # type: ignore[type-arg]
     """Both, where a missing side stands for zeros."""
     some = a if a is not None else b
     if some is None:

@@ -66,9 +66,7 @@ class Bundle:
         lines = [fault for name in names if (fault := self._fault(name, content)) is not None]
         if lines:
             raise BundleError(
-                f"{self.path} is damaged:\n"
-                + "\n".join(f"  {line}" for line in lines)
-                + "\nFetch or export it again."
+                f"{self.path} is damaged:\n" + "\n".join(f"  {line}" for line in lines) + "\nFetch or export it again."
             )
 
     def _fault(self, name: str, content: bool) -> str | None:

@@ -44,9 +44,7 @@ class Denoiser:
     shift: str
     plan: Plan
 
-    def propose(
-        self, hidden: Buffer, carry: Buffer, block: Block, count: int, at: tuple[int, int]
-    ) -> Proposal:
+    def propose(self, hidden: Buffer, carry: Buffer, block: Block, count: int, at: tuple[int, int]) -> Proposal:
         """Propose tokens for `block`, whose rows are the last of `hidden [1, R, H]`.
 
         `carry [1, 1, H]` is the hidden row before the first of `hidden`; `at` is (block, step), for the noise.

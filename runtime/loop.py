@@ -53,9 +53,7 @@ def decode(
             after = revision.apply(settled(block, proposal, accepted), block, proposal)
             changed = np.flatnonzero((after.tokens != block.tokens) | (after.masked != block.masked))
             block, final = after, revision.ended(after)
-            yield Step(
-                index, step, block.tokens, block.masked, changed, proposal.confidence, block.fixed, final
-            )
+            yield Step(index, step, block.tokens, block.masked, changed, proposal.confidence, block.fixed, final)
             if final:
                 break
         if np.isin(block.generated, contract.stop_token_ids).any():

@@ -167,6 +167,4 @@ def _check_schema(data: Any) -> None:
     """A newer manifest first says that it is newer, not which of its keys we do not know."""
     schema = data.get("schema") if isinstance(data, dict) else None
     if isinstance(schema, int) and schema > SCHEMA:
-        raise Violations(
-            [f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d (pip install -U a2d)"]
-        )
+        raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d (pip install -U a2d)"])

@@ -76,9 +76,7 @@ class Model:
         with self._lock:
             if graph not in self._engines:
                 if graph not in self._variant.graphs:
-                    raise BundleError(
-                        f"{self.bundle.path} has no graph {graph!r}; export the checkpoint again"
-                    )
+                    raise BundleError(f"{self.bundle.path} has no graph {graph!r}; export the checkpoint again")
                 t = self.target
                 path = self.bundle.file(self._variant.graphs[graph])
                 self._engines[graph] = load_engine(
@@ -199,7 +197,5 @@ def _template(bundle: Bundle) -> ChatTemplate | None:
     try:
         source = bundle.file(text.chat_template).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise BundleError(
-            f"{text.chat_template} is not UTF-8: {error}. Export the checkpoint again."
-        ) from error
+        raise BundleError(f"{text.chat_template} is not UTF-8: {error}. Export the checkpoint again.") from error
     return ChatTemplate(source, text.special_tokens)

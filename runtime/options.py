@@ -101,13 +101,9 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     default = block if options.threshold is not None else min(contract.steps or block, block)
     steps = default if options.steps is None else options.steps
     if steps > block:
-        lines.append(
-            f"steps: got {steps}, expected 1 to the block size {block}: every step settles at least one token"
-        )
+        lines.append(f"steps: got {steps}, expected 1 to the block size {block}: every step settles at least one token")
     if options.threshold is not None and options.rule != "confidence":
-        lines.append(
-            f"threshold: got {options.threshold}, but rule {options.rule!r} has none; use rule 'confidence'"
-        )
+        lines.append(f"threshold: got {options.threshold}, but rule {options.rule!r} has none; use rule 'confidence'")
     if lines:
         raise RequestError("\n".join(lines))
     temperature = contract.temperature if options.temperature is None else options.temperature

@@ -57,9 +57,7 @@ class PromptBuilder:
         found = _pictures(messages) if pictures is None else pictures
         return self.from_tokens(self._text().encode(self.template.render(messages)), found)
 
-    def from_tokens(
-        self, tokens: NDArray[np.int64] | Sequence[int], pictures: Sequence[Picture] = ()
-    ) -> Prompt:
+    def from_tokens(self, tokens: NDArray[np.int64] | Sequence[int], pictures: Sequence[Picture] = ()) -> Prompt:
         """Token ids, with one placeholder per picture (or one per feature row already)."""
         ids = np.asarray(tokens, np.int64).reshape(-1)
         self._check(ids, pictures)
@@ -90,13 +88,9 @@ class PromptBuilder:
             raise RequestError("the prompt is empty: it has no token; give at least one")
         outside = ids[(ids < 0) | (ids >= self.vocab)]
         if len(outside):
-            raise RequestError(
-                f"token id {int(outside[0])} is outside the vocabulary, expected 0 to {self.vocab - 1}"
-            )
+            raise RequestError(f"token id {int(outside[0])} is outside the vocabulary, expected 0 to {self.vocab - 1}")
         if pictures and self.vision is None:
-            raise RequestError(
-                f"got {len(pictures)} images, but this bundle reads text only; leave --image out"
-            )
+            raise RequestError(f"got {len(pictures)} images, but this bundle reads text only; leave --image out")
 
     def _text(self) -> Text:
         if self.text is None:
@@ -110,13 +104,7 @@ def _kind(picture: Picture) -> str:
 
 def _pictures(messages: Messages) -> list[Picture]:
     """The pictures of a conversation, in order."""
-    parts = [
-        p
-        for m in messages
-        if isinstance(m.get("content"), list)
-        for p in m["content"]
-        if isinstance(p, Mapping)
-    ]
+    parts = [p for m in messages if isinstance(m.get("content"), list) for p in m["content"] if isinstance(p, Mapping)]
     found: list[Picture] = []
     for part in parts:
         kind = part.get("type")

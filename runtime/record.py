@@ -52,7 +52,7 @@ def from_json(kind: type[T], data: Any) -> T:
 
 
 def to_json(record: Any) -> Any:
-    """The plain JSON form of a dataclass; `from_json(type(record), to_json(record)) == record`."""
+    """A dataclass as plain JSON; `from_json` is its inverse."""
     if is_dataclass(record):
         return {f.name: to_json(getattr(record, f.name)) for f in fields(record)}
     if isinstance(record, Mapping):

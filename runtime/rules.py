@@ -21,12 +21,12 @@ Accept = Callable[[Block, Proposal, int, Options], NDArray[np.bool_]]
 """The rows to accept, of the masked ones, given the count that the schedule asks for."""
 
 
-def confidence(block: Block, proposal: Proposal, count: int, options: Options) -> NDArray[np.bool_]:  # noqa: ARG001
+def confidence(block: Block, proposal: Proposal, count: int, options: Options) -> NDArray[np.bool_]:
     """The `count` most confident masked rows and all above the threshold: decided by the denoise graph."""
     return block.masked & ~proposal.next_masked
 
 
-def entropy(block: Block, proposal: Proposal, count: int, options: Options) -> NDArray[np.bool_]:  # noqa: ARG001
+def entropy(block: Block, proposal: Proposal, count: int, options: Options) -> NDArray[np.bool_]:
     """The surest masked rows while their summed entropy is at most the bound, one at least.
 
     Entropy-bounded unmasking (Ben-Hamu et al. 2025, 2505.24857) in the form of JetEngine's sampler.
@@ -38,7 +38,7 @@ def entropy(block: Block, proposal: Proposal, count: int, options: Options) -> N
     return _rows(order[within], block) & block.masked
 
 
-def sequential(block: Block, proposal: Proposal, count: int, options: Options) -> NDArray[np.bool_]:  # noqa: ARG001
+def sequential(block: Block, proposal: Proposal, count: int, options: Options) -> NDArray[np.bool_]:
     """The leftmost `count` masked rows."""
     return _rows(np.flatnonzero(block.masked)[:count], block)
 

@@ -23,7 +23,7 @@ def base_remainder(masks: int, block: int, steps: int) -> list[int]:
     return [count for count in counts if count]
 
 
-def linear_round(masks: int, block: int, steps: int) -> list[int]:  # noqa: ARG001 - one signature for the table
+def linear_round(masks: int, block: int, steps: int) -> list[int]:
     """round_half_even(left * (1 - (1 - alpha(s)) / (1 - alpha(t)))) with alpha(t) = 1 - t, zeros dropped (dLLM).
 
     The ratio is taken in float32 and the rest in float64, as there: whether a half comes out as a half decides which

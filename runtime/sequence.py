@@ -92,9 +92,7 @@ class Sequence:
             # The prompt's tail stands in this block, and it may hold feature rows.
             pad = end - len(p)
             features = np.pad(p.features[block.start :], ((0, pad), (0, 0)))
-            return Rows(
-                block.tokens, positions, reach, features, np.pad(p.is_feature[block.start :], (0, pad))
-            )
+            return Rows(block.tokens, positions, reach, features, np.pad(p.is_feature[block.start :], (0, pad)))
         return Rows(block.tokens, positions, reach)
 
     def _block(self, start: int, head: NDArray[np.int64]) -> Block | None:

@@ -64,9 +64,7 @@ class _Count:
 class Generation:
     """An iterator of Steps; when it ends, or is cancelled, `result` is there."""
 
-    def __init__(
-        self, session: Session, prompt: Prompt, plan: Plan, detokenize: Callable[[list[int]], str]
-    ) -> None:
+    def __init__(self, session: Session, prompt: Prompt, plan: Plan, detokenize: Callable[[list[int]], str]) -> None:
         self._session, self._contract, self._plan = session, session.contract, plan
         self._detokenize = detokenize
         self._count = _Count()
@@ -206,9 +204,7 @@ class Session:
     def running(self, sequence: Sequence) -> Iterator[None]:
         """Owns the cache while a generation runs, and afterwards records what stands in it."""
         if not self._busy.acquire(blocking=False):
-            raise RequestError(
-                "this session is generating already; finish or close that stream, or open another"
-            )
+            raise RequestError("this session is generating already; finish or close that stream, or open another")
         try:
             reused = self._reusable(sequence.prompt, sequence.layout)
             self.backbone.cache.truncate(reused)

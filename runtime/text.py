@@ -31,18 +31,14 @@ class Text:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises plain Exception
-            raise BundleError(
-                f"{path.name} is not a tokenizer: {error}. Export the checkpoint again."
-            ) from error
+            raise BundleError(f"{path.name} is not a tokenizer: {error}. Export the checkpoint again.") from error
 
     def encode(self, text: str, special: bool = False) -> NDArray[np.int64]:
         """Token ids; `special` lets the tokenizer add its own first and last tokens. Raises RequestError."""
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
-            raise RequestError(
-                f"the prompt is not valid Unicode: {error}. Pass text that is UTF-8."
-            ) from error
+            raise RequestError(f"the prompt is not valid Unicode: {error}. Pass text that is UTF-8.") from error
         return np.array(self._tokenizer.encode(text, add_special_tokens=special).ids, np.int64)
 
     def decode(self, tokens: NDArray[np.int64] | Sequence[int]) -> str:
@@ -55,9 +51,7 @@ class ChatTemplate:
     """A conversation as text, by a Jinja template."""
 
     def __init__(self, source: str, special_tokens: Mapping[str, str]) -> None:
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
-        )
+        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
         environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
@@ -65,9 +59,7 @@ class ChatTemplate:
         try:
             self._template = environment.from_string(source)
         except jinja2.TemplateError as error:
-            raise BundleError(
-                f"the chat template is not valid Jinja: {error}. Export the checkpoint again."
-            ) from error
+            raise BundleError(f"the chat template is not valid Jinja: {error}. Export the checkpoint again.") from error
 
     def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
         """The conversation up to where the assistant speaks next. Raises RequestError with the template's words."""

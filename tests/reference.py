@@ -6,8 +6,9 @@ Written from the definition of the contract, not from the loop, so that the two 
 from __future__ import annotations
 
 import numpy as np
-from a2d.runtime.contract import DecodeContract
 from toy import Toy
+
+from a2d.runtime.contract import DecodeContract
 
 
 def block_of(i: int, P: int, B: int, alignment: str) -> int:
@@ -23,7 +24,9 @@ def sees(q: int, k: int, P: int, current: int, c: DecodeContract, B: int) -> boo
     return k <= q if causal else bk <= bq
 
 
-def decode(toy: Toy, prompt: list[int], c: DecodeContract, steps: int, threshold: float | None, max_tokens: int, B: int):
+def decode(
+    toy: Toy, prompt: list[int], c: DecodeContract, steps: int, threshold: float | None, max_tokens: int, B: int
+):
     """Tokens and number of denoise steps, for the confidence rule with base-remainder counts, greedily."""
     P, rows, steps_taken = len(prompt), list(prompt), 0
     last = P + max_tokens
@@ -50,7 +53,7 @@ def decode(toy: Toy, prompt: list[int], c: DecodeContract, steps: int, threshold
             p = np.exp(logits - logits.max(-1, keepdims=True))
             p /= p.sum(-1, keepdims=True)
             best = np.where(np.isin(np.arange(p.shape[1]), c.forbid_token_ids), -1, p).argmax(-1)
-            rank = sorted((i for i in range(n) if masked[i]), key=lambda i: -p[i, best[i]])  # noqa: B023
+            rank = sorted((i for i in range(n) if masked[i]), key=lambda i: -p[i, best[i]])
             count = B // steps + (step < B % steps)
             for place, i in enumerate(rank):
                 if place < count or (threshold is not None and p[i, best[i]] > threshold):

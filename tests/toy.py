@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
 from a2d.engines import Engine, Signature
 from a2d.engines.fake import FakeEngine
 from a2d.runtime.cache import CacheShape
@@ -80,7 +81,9 @@ class Toy:
                 feeds["tokens"][0], feeds["positions"][0], feeds["visible"][0], past,
                 feeds["features"][0], feeds["is_feature"][0],
             )  # fmt: skip
-            made = {f"new_{kind}_{i}": new[i][j][None] for i in range(LAYERS) for j, kind in enumerate(("key", "value"))}
+            made = {
+                f"new_{kind}_{i}": new[i][j][None] for i in range(LAYERS) for j, kind in enumerate(("key", "value"))
+            }
             return {"hidden": hidden[None], **made}
 
         return FakeEngine(inputs, outputs, script, "backbone")
@@ -159,4 +162,6 @@ def contract(**changes) -> DecodeContract:
 
 def prompt(tokens, **changes) -> Prompt:
     ids = np.asarray(tokens, np.int64)
-    return Prompt(**{"tokens": ids, "positions": np.arange(len(ids)), "next_position": len(ids), "keys": ids, **changes})
+    return Prompt(
+        **{"tokens": ids, "positions": np.arange(len(ids)), "next_position": len(ids), "keys": ids, **changes}
+    )

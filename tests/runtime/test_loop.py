@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy import MASK, Toy, V, contract, prompt
+
 from a2d.engines.errors import NumericsError, RequestError
 from a2d.runtime.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
 from a2d.runtime.options import Options
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from toy import MASK, V, Toy, contract, prompt
 
 PROMPTS = st.lists(st.integers(4, V - 2), min_size=1, max_size=21)
 
@@ -87,8 +90,10 @@ def test_sequential_writes_from_left_to_right():
 def test_replacing_changes_a_settled_token():
     sure = Options(max_tokens=24, steps=1)
     plain = Toy(1).session(contract(block_size=8)).generate(prompt([5, 6, 7]), sure)
-    edited = Toy(1).session(contract(block_size=8)).generate(
-        prompt([5, 6, 7]), Options(max_tokens=24, steps=1, replace_above=0.0)
+    edited = (
+        Toy(1)
+        .session(contract(block_size=8))
+        .generate(prompt([5, 6, 7]), Options(max_tokens=24, steps=1, replace_above=0.0))
     )
     assert plain.tokens != edited.tokens
     assert edited.forwards > plain.forwards
@@ -97,7 +102,7 @@ def test_replacing_changes_a_settled_token():
 def test_remasking_masks_a_row_once():
     chosen = Options(max_tokens=8, steps=2, remask_below=1.0)
     steps = list(Toy(2).session(contract(block_size=8)).stream(prompt([5, 6, 7]), chosen))
-    again = sum((~a.masked & b.masked).sum() for a, b in zip(steps, steps[1:], strict=False))
+    again = sum((~a.masked & b.masked).sum() for a, b in itertools.pairwise(steps))
     assert again == 8  # below 1.0 every row is doubted, and doubted once
     assert steps[-1].final and not steps[-1].masked.any()
 

@@ -6,12 +6,13 @@ import threading
 
 import numpy as np
 import pytest
-from a2d.engines.errors import ContextFullError, RequestError
-from a2d.runtime.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
-from a2d.runtime.options import Options
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import H, Toy, V, contract, prompt
+
+from a2d.engines.errors import ContextFullError, RequestError
+from a2d.runtime.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
+from a2d.runtime.options import Options
 
 TOKENS = st.lists(st.integers(4, V - 2), min_size=1, max_size=14)
 SHORT = Options(max_tokens=11)
@@ -23,7 +24,13 @@ def exact(c) -> bool:
 
 
 @settings(max_examples=80, deadline=None)
-@given(TOKENS, TOKENS, st.sampled_from(list(ALIGNMENTS)), st.sampled_from(list(CONTEXT_MASKS)), st.sampled_from(list(SHIFTS)))
+@given(
+    TOKENS,
+    TOKENS,
+    st.sampled_from(list(ALIGNMENTS)),
+    st.sampled_from(list(CONTEXT_MASKS)),
+    st.sampled_from(list(SHIFTS)),
+)
 def test_continuing_runs_only_what_is_new(first, more, alignment, mask, shift):
     c = contract(prompt_alignment=alignment, context_mask=mask, shift=shift)
     session = Toy().session(c)
@@ -161,7 +168,11 @@ def test_sessions_share_engines_across_threads():
 
 def test_long_prompts_are_prefilled_in_closed_pieces():
     ids = [4 + i % 20 for i in range(1100)]
-    for c in (contract(block_size=16), contract(prompt_alignment="tail", block_size=700), contract(context_mask="causal_prompt")):
+    for c in (
+        contract(block_size=16),
+        contract(prompt_alignment="tail", block_size=700),
+        contract(context_mask="causal_prompt"),
+    ):
         session = Toy().session(c, max_context=3000)
         result = session.generate(prompt(ids), Options(max_tokens=4, steps=1))
         rows = [call["tokens"].shape[1] for call in session.engine("backbone").calls]

@@ -1,0 +1,131 @@
+"""`a2d run`: decode one prompt, streamed to a terminal or as JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...engines.errors import RequestError
+from ..block import Step
+from ..model import Model, load
+from ..prompt import Messages
+from ..record import Violations, parse
+from ..sequence import Prompt
+from ..session import Generation
+from ..shell import Parser, add_options, guarded, options_from, token_ids
+from ..terminal import BlockView
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    return guarded("a2d run", lambda: _run(_parser().parse_args(argv)))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="a2d run", description="Decode a prompt with a bundle, block by block.")
+    parser.add_argument("bundle", type=Path)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--prompt", help="a user's message, through the chat template if the bundle has one")
+    source.add_argument("--messages", type=Path, metavar="FILE", help='a JSON list of {"role": ..., "content": ...}')
+    source.add_argument("--token-ids", type=token_ids, metavar="IDS", help="a prompt as ids: 5,6,7")
+    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="an image; may be repeated")
+    parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")
+    parser.add_argument("--precision", help="one that the bundle holds; default: the best for this machine")
+    parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
+    parser.add_argument("--json", action="store_true", help="one JSON object per step, per block, and at the end")
+    add_options(parser)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    options = options_from(arguments)
+    model = load(arguments.bundle, precision=arguments.precision, threads=arguments.threads)
+    generation = model.session().stream(_prompt(model, arguments), options)
+    if arguments.json:
+        for event in _events(generation, model):
+            print(json.dumps(event, ensure_ascii=False), flush=True)
+    elif sys.stdout.isatty():
+        _show(generation, model)
+    else:
+        print(generation.run().text or " ".join(map(str, generation.tokens)))
+    return 0
+
+
+def _prompt(model: Model, arguments: argparse.Namespace) -> Prompt:
+    if arguments.messages is not None:
+        if arguments.image:
+            raise RequestError("--image and --messages: the messages name their images; leave --image out")
+        return model.prompt(_messages(arguments.messages))
+    prompt = arguments.token_ids if arguments.prompt is None else arguments.prompt
+    return model.prompt(prompt, arguments.image, arguments.raw)
+
+
+def _messages(path: Path) -> Messages:
+    """Messages from a file; the images' paths are relative to it."""
+    try:
+        messages = parse(path.read_text(encoding="utf-8"))
+    except (Violations, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not a JSON file in UTF-8:\n{error}") from error
+    except FileNotFoundError as error:
+        raise RequestError(f"{path}: no such file") from error
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+        raise RequestError(f'{path}: expected a list of {{"role": "user", "content": ...}}, got {str(messages)[:60]}')
+    return [_resolved(message, path.parent) for message in messages]
+
+
+def _resolved(message: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if not isinstance(message.get("content"), list):
+        return message
+    parts = [
+        {**part, "image": str(folder / part["image"])} if isinstance(part.get("image"), str) else part
+        for part in message["content"]
+        if isinstance(part, dict)
+    ]
+    return {**message, "content": parts}
+
+
+def _show(generation: Generation, model: Model) -> None:
+    view = BlockView(sys.stdout, model.detokenize)
+    try:
+        for step in generation:
+            view.show(step)
+    finally:
+        view.close()
+    result = generation.result
+    pace = f"{len(result.tokens)} tokens in {result.forwards} forwards, {result.seconds:.2f} s"
+    print(f"\x1b[2m{pace} ({result.stop_reason})\x1b[0m", file=sys.stderr)
+
+
+def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:
+    for step in generation:
+        yield {"event": "step", **_step(step)}
+        if step.final:
+            tokens = step.tokens[step.fixed :].tolist()
+            yield {"event": "commit", "block": step.block, "tokens": tokens, "text": model.detokenize(tokens)}
+    result = generation.result
+    yield {
+        "event": "done",
+        **dict(asdict(result).items()),
+        "tokens_per_forward": len(result.tokens) / result.forwards if result.forwards else 0.0,
+        "precision": model.target.precision,
+        "engine": model.engine("backbone").describe,
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    """A step as JSON; masked rows are null, so that nobody needs to know the mask id."""
+    return {
+        "block": step.block,
+        "step": step.index,
+        "fixed": step.fixed,
+        "tokens": [None if hidden else int(t) for t, hidden in zip(step.tokens, step.masked, strict=True)],
+        "accepted": step.accepted.tolist(),
+        "confidence": [round(float(c), 6) for c in step.confidence],
+    }

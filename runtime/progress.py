@@ -1,0 +1,96 @@
+"""Progress of long work with an estimate of what is left, on stderr: one line that updates on a terminal, few lines
+elsewhere. Knows amounts and time, nothing of the work.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TextIO
+
+__all__ = ["Progress", "size", "span"]
+
+REDRAW = 0.1
+"""Seconds between updates of a terminal's line."""
+
+SPARSE = 10.0
+"""Seconds between lines where nobody watches."""
+
+
+def size(count: float) -> str:
+    """Bytes for people: `1.5 GB`, powers of 1000."""
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def span(seconds: float) -> str:
+    """Seconds for people: `4.2 s`, `3:20`, `1:02:03`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+@dataclass
+class Progress:
+    """One piece of work of `total` units. A context manager: leaving it ends the line."""
+
+    what: str
+    total: float
+    unit: str = "bytes"
+    """`bytes` are shown as sizes, anything else as counts."""
+    quiet: bool = False
+    stream: TextIO = field(default_factory=lambda: sys.stderr)
+    clock: Callable[[], float] = time.monotonic
+
+    def __post_init__(self) -> None:
+        self.done = 0.0
+        self._started = self.clock()
+        self._shown = self._started if not self._live else float("-inf")
+
+    @property
+    def _live(self) -> bool:
+        return self.stream.isatty()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.done = max(self.done, self.total)
+        self._show(final=True)
+
+    def add(self, amount: float = 1) -> None:
+        """So much more is done."""
+        self.done += amount
+        now = self.clock()
+        if now - self._shown >= (REDRAW if self._live else SPARSE):
+            self._shown = now
+            self._show(final=False)
+
+    def line(self) -> str:
+        """The state in one line."""
+        spent = self.clock() - self._started
+        share = min(self.done / self.total, 1.0) if self.total else 1.0
+        left = f"{span(spent / share - spent)} left" if 0 < share < 1 else span(spent)
+        return f"{self.what}: {share:4.0%}  {self._amount()}  {left}"
+
+    def _amount(self) -> str:
+        if self.unit == "bytes":
+            return f"{size(self.done)} of {size(self.total)}"
+        return f"{self.done:.0f} of {self.total:.0f} {self.unit}"
+
+    def _show(self, final: bool) -> None:
+        if self.quiet:
+            return
+        if self._live:
+            self.stream.write(f"\r\x1b[K{self.line()}" + ("\n" if final else ""))
+        else:
+            self.stream.write(f"{self.line()}\n")
+        self.stream.flush()

@@ -1,0 +1,87 @@
+"""What every command does alike: errors to messages and exit statuses, arguments to options.
+
+0 done, 1 the machine failed (a full disk, a read-only folder), 2 bad input, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ..engines.errors import A2DError, RequestError
+from .options import COMMITS, RULES, Options
+
+__all__ = ["Parser", "add_options", "guarded", "options_from", "token_ids"]
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def guarded(command: str, work: Callable[[], int]) -> int:
+    """Run `work`; turn what it raises into one message on stderr and an exit status."""
+    try:
+        return work()
+    except A2DError as error:
+        return _say(command, str(error), BAD_INPUT)
+    except KeyboardInterrupt:
+        return _say(command, "interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has left; say nothing, not even when Python flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except OSError as error:
+        return _say(command, f"{error}. Nothing half written was left behind.", FAILED)
+
+
+def _say(command: str, message: str, status: int) -> int:
+    print(f"{command}: {message}", file=sys.stderr)
+    return status
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are RequestErrors, so that they are told like all others."""
+
+    def error(self, message: str) -> Any:
+        """Raise instead of leaving the process."""
+        raise RequestError(f"{message}\n{self.format_usage().rstrip()}")
+
+
+def token_ids(text: str) -> list[int]:
+    """Token ids from `1,2,3`."""
+    try:
+        return [int(part) for part in text.replace(",", " ").split()]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected ids like 1,2,3") from error
+
+
+_FLAGS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "max_tokens": (int, "generated tokens at most"),
+    "block_size": (int, "tokens per block"),
+    "steps": (int, "forwards per block"),
+    "threshold": (float, "accept every token whose confidence is above this (0..1)"),
+    "entropy_bound": (float, "summed entropy in nats that a step may accept, for --rule entropy"),
+    "remask_below": (float, "mask an accepted token again when belief in it falls below this"),
+    "replace_above": (float, "replace an accepted token when belief in another rises above this"),
+    "revise_steps": (int, "forwards for replacing after a block's last mask is gone"),
+    "temperature": (float, "0 takes the most probable token, more draws at random"),
+    "top_k": (int, "draw among the k most probable tokens; 0 is all"),
+    "top_p": (float, "draw among the fewest tokens with this much probability"),
+    "seed": (int, "seed of the random numbers"),
+}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Flags for every field of Options; what is not given is left to the bundle."""
+    group = parser.add_argument_group("decoding")
+    for name, (kind, help_text) in _FLAGS.items():
+        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=help_text)
+    group.add_argument("--rule", choices=list(RULES), help="; ".join(f"{n}: {what}" for n, what in RULES.items()))
+    group.add_argument("--commit", choices=list(COMMITS), help="; ".join(f"{n}: {what}" for n, what in COMMITS.items()))
+
+
+def options_from(arguments: argparse.Namespace) -> Options:
+    """Options from the flags of `add_options`."""
+    names = [*_FLAGS, "rule", "commit"]
+    return Options(**{n: value for n in names if (value := getattr(arguments, n)) is not None})
