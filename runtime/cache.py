@@ -39,7 +39,7 @@ class Cache:
     def __init__(self, shape: CacheShape, memory: Memory) -> None:
         self.length = 0
         self.capacity = CHUNK
-        self._shape, self._memory = shape, memory
+        self.shape, self._memory = shape, memory
         names = [f"{kind}_{layer}" for layer in range(shape.layers) for kind in ("key", "value")]
         self._buffers = {name: self._empty(CHUNK) for name in names}
 
@@ -70,5 +70,5 @@ class Cache:
             self._memory.copy_rows(old, 0, self.length, self._buffers[name], 0)
 
     def _empty(self, rows: int) -> Buffer:
-        s = self._shape
+        s = self.shape
         return self._memory.zeros((1, s.kv_heads, rows, s.head_dim), s.dtype)

@@ -75,6 +75,9 @@ class Variant:
     graphs: dict[str, str]
     weights: str
     weights_bytes: int = field(metadata=bounds(1, 2**44))
+    """Size of the weights file: what a device downloads."""
+    step_bytes: int = field(metadata=bounds(1, 2**44))
+    """Bytes of weights that one denoising step reads: layers and output projection."""
     kv_dtype: str
     parity: tuple[ParityRow, ...] = ()
 

@@ -52,7 +52,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, target: Target) -> None:
         self.bundle, self.target = bundle, target
-        self._variant = bundle.variant(target.precision)
+        self.variant = bundle.variant(target.precision)
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
@@ -75,10 +75,10 @@ class Model:
         """The engine of one graph, loaded when it is first asked for. Raises BundleError, EngineError."""
         with self._lock:
             if graph not in self._engines:
-                if graph not in self._variant.graphs:
+                if graph not in self.variant.graphs:
                     raise BundleError(f"{self.bundle.path} has no graph {graph!r}; export the checkpoint again")
                 t = self.target
-                path = self.bundle.file(self._variant.graphs[graph])
+                path = self.bundle.file(self.variant.graphs[graph])
                 self._engines[graph] = load_engine(
                     t.engine,
                     path,
@@ -92,7 +92,7 @@ class Model:
     def session(self) -> Session:
         """A new conversation; its cache is its own, the weights are everybody's."""
         shape, decode = self.manifest.model, self.manifest.decode
-        cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, self._variant.kv_dtype)
+        cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, self.variant.kv_dtype)
         return Session(self.engine, decode, cache, shape.max_context, self.detokenize)
 
     def prompt(

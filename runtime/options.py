@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypedDict, Unpack
+from typing import TypedDict, Unpack
 
 from ..engines.errors import RequestError
 from .contract import MAX_BLOCK, DecodeContract, check_choice
-from .record import bounds
+from .record import Violations, bounds, check
 
 __all__ = ["COMMITS", "RULES", "OptionFields", "Options", "Plan", "plan"]
 
@@ -92,7 +92,7 @@ def with_fields(options: Options | None, **chosen: Unpack[OptionFields]) -> Opti
 
 def plan(contract: DecodeContract, options: Options) -> Plan:
     """Resolve options against the contract. Raises RequestError that lists every option that does not fit."""
-    lines = _out_of_bounds(options)
+    lines = _violations(options)
     check_choice("rule", options.rule, RULES)
     check_choice("commit", options.commit, COMMITS)
     block = options.block_size or contract.block_size
@@ -110,13 +110,9 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     return Plan(options, block, steps, threshold if options.rule == "confidence" else None, temperature)
 
 
-def _out_of_bounds(options: Options) -> list[str]:
-    lines = []
-    for f in fields(options):
-        value: Any = getattr(options, f.name)
-        low, high = f.metadata.get("bounds", (None, None))
-        if low is None or value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            lines.append(f"{f.name}: got {value!r}, expected {low:g} to {high:g}")
-    return lines
+def _violations(options: Options) -> list[str]:
+    try:
+        check(options)
+    except Violations as error:
+        return error.lines
+    return []

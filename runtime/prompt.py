@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ..engines.errors import RequestError
 from .images import ImageSource, load_image
+from .mrope import mrope_positions
 from .sequence import Prompt
 from .text import ChatTemplate, Text
-from .vision import Grid, Patches, VisionSpec, mrope_positions, prepare
+from .vision import Grid, Patches, VisionSpec, prepare
 
 __all__ = ["Messages", "Picture", "PromptBuilder"]
 

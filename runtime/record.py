@@ -10,25 +10,32 @@ from __future__ import annotations
 import json
 import math
 import types
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
+from reprlib import Repr
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-__all__ = ["Violations", "bounds", "from_json", "parse", "to_json"]
+__all__ = ["Violations", "bounds", "check", "from_json", "parse", "to_json"]
 
 T = TypeVar("T")
+
+SHOWN = 20
+"""Violations that a message prints; a stranger's file may hold millions."""
 
 
 class Violations(ValueError):
     """Everything that is wrong with a record, one line each."""
 
     def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(f"  {line}" for line in lines))
+        more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
+        super().__init__("\n".join(f"  {line}" for line in [*lines[:SHOWN], *more]))
         self.lines = lines
 
 
 def bounds(low: float, high: float) -> dict[str, tuple[float, float]]:
-    """Metadata for a numeric field (or a tuple of numbers) whose values lie in `low..high`, both included."""
+    """Metadata for a field whose number, or numbers in a tuple, lie in `low..high`, both included."""
     return {"bounds": (low, high)}
 
 
@@ -51,6 +58,11 @@ def from_json(kind: type[T], data: Any) -> T:
     return made  # type: ignore[no-any-return]
 
 
+def check(record: Any) -> None:
+    """Raise `Violations` unless a dataclass made by hand is one that `from_json` would make."""
+    from_json(type(record), to_json(record))
+
+
 def to_json(record: Any) -> Any:
     """A dataclass as plain JSON; `from_json` is its inverse."""
     if is_dataclass(record):
@@ -63,8 +75,8 @@ def to_json(record: Any) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen = dict(pairs)
     if len(seen) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise Violations([f"key {key!r} stands twice" for key in seen if keys.count(key) > 1])
+        counts = Counter(key for key, _ in pairs)
+        raise Violations([f"key {_short(key)} stands {n} times" for key, n in counts.items() if n > 1])
     return seen
 
 
@@ -87,28 +99,41 @@ class _Place:
         return _Place(f"{self.path}{step}", self.limits, self.lines)
 
 
+_REPR = Repr()
+_REPR.maxstring = _REPR.maxother = 60
+_REPR.maxlevel = 2
+
+
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    """The value on a line of a terminal: cut, and with escape codes made visible."""
+    return _REPR.repr(value)
+
+
+@cache
+def _schema(kind: Any) -> dict[str, tuple[Field[Any], Any]]:
+    """The fields of a dataclass by name, with their types."""
+    hints = get_type_hints(kind)
+    return {f.name: (f, hints[f.name]) for f in fields(kind)}
 
 
 def _record(kind: Any, data: Any, path: str, lines: list[str]) -> Any:
     if not isinstance(data, dict):
         _Place(path, None, lines).wrong(data, f"an object ({kind.__name__})")
         return None
-    known = {f.name: f for f in fields(kind)}
-    hints = get_type_hints(kind)
+    known = _schema(kind)
     dot = f"{path}." if path else ""
-    lines += [f"{dot}{key}: unknown key" for key in data if key not in known]
+    lines += [f"{path or 'the whole'}: unknown key {_short(key)}" for key in data if key not in known]
     before = len(lines)
-    made = {name: _field(f, hints[name], data, dot, lines) for name, f in known.items()}
+    made = {name: _field(f, hint, data, dot, lines) for name, (f, hint) in known.items()}
     if len(lines) > before:
         return None
     try:
         return kind(**{name: value for name, value in made.items() if value is not MISSING})
+    except Violations as error:
+        lines += [f"{dot}{line}" for line in error.lines]
     except ValueError as error:
         lines.append(f"{path or 'the whole'}: {error}")
-        return None
+    return None
 
 
 def _field(f: Field[Any], hint: Any, data: dict[str, Any], dot: str, lines: list[str]) -> Any:
@@ -141,29 +166,40 @@ def _tuple(hint: Any, value: Any, place: _Place) -> Any:
 def _dict(hint: Any, value: Any, place: _Place) -> Any:
     if not isinstance(value, dict):
         return place.wrong(value, "an object")
-    return {key: _value(hint, item, place.at(f"[{key!r}]")) for key, item in value.items()}
+    return {_text(key, place): _value(hint, item, place.at(f"[{_short(key)}]")) for key, item in value.items()}
 
 
 def _number(value: Any, place: _Place, whole: bool) -> Any:
     kinds = int if whole else (int, float)
-    if isinstance(value, bool) or not isinstance(value, kinds) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, kinds) or not _finite(value):
         return place.wrong(value, "a whole number" if whole else "a number")
     low, high = place.limits or (-math.inf, math.inf)
     if not low <= value <= high:
-        return place.wrong(value, f"{low:g} to {high:g}")
+        return place.wrong(value, f"{low} to {high}")
     return value if whole else float(value)
 
 
-def _exactly(kind: type) -> Callable[[Any, _Place], Any]:
-    def check(value: Any, place: _Place) -> Any:
-        return value if isinstance(value, kind) else place.wrong(value, f"a {kind.__name__}")
+def _finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond every float
+        return False
 
-    return check
+
+def _text(value: Any, place: _Place) -> Any:
+    if not isinstance(value, str):
+        return place.wrong(value, "a text")
+    # JSON can spell half a character (a lone surrogate), which no file, terminal or tokenizer takes.
+    return place.wrong(value, "valid Unicode") if any("\ud800" <= c <= "\udfff" for c in value) else value
+
+
+def _flag(value: Any, place: _Place) -> Any:
+    return value if isinstance(value, bool) else place.wrong(value, "true or false")
 
 
 _SCALARS: dict[Any, Callable[[Any, _Place], Any]] = {
-    bool: _exactly(bool),
-    str: _exactly(str),
+    bool: _flag,
+    str: _text,
     int: lambda value, place: _number(value, place, whole=True),
     float: lambda value, place: _number(value, place, whole=False),
 }

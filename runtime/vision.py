@@ -1,4 +1,4 @@
-"""Pixels to the inputs of vision.onnx, as Qwen2.5-VL wants them, and the positions of its text model.
+"""Pixels to the inputs of vision.onnx, as Qwen2.5-VL wants them.
 
 The vision graph takes one *frame group* at a time (an image, or `temporal_patch_size` frames of a video):
 Qwen2.5-VL never attends from one group to another. Whatever depends on the size of a picture is done here, so
@@ -12,105 +12,77 @@ size, and `order` finds the real merge groups again. 3x3 groups in windows of 2x
 Image values equal those of transformers' Pillow-backed Qwen2-VL image processor; video frames go the same
 way, where transformers resizes with torchvision.
 
-Knows nothing of files (`images.py`), of graphs and engines, or of how a prompt is written.
+Knows nothing of files (`images.py`), of graphs and engines, or of where pictures stand in a prompt (`mrope.py`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from PIL import Image
 
-from ..engines.errors import BundleError, ImageError, RequestError
+from ..engines.errors import ImageError
+from .record import Violations, bounds
 
-__all__ = ["Grid", "Patches", "VisionSpec", "mrope_positions", "prepare", "smart_resize"]
+__all__ = ["Grid", "Patches", "VisionSpec", "prepare", "smart_resize"]
 
 MAX_ASPECT_RATIO = 200
 
 
 @dataclass(frozen=True)
-class _Range:
-    """What is believed of one field of a spec."""
-
-    low: float
-    high: float
-    decimal: bool = False
-    triple: bool = False
-    optional: bool = False
-
-    def holds(self, value: object) -> bool:
-        if self.triple:
-            return isinstance(value, tuple) and len(value) == 3 and all(map(self._holds_one, value))
-        return self._holds_one(value) or (self.optional and value is None)
-
-    def _holds_one(self, value: object) -> bool:
-        number = isinstance(value, (int, float) if self.decimal else int) and not isinstance(value, bool)
-        return number and self.low <= value <= self.high  # type: ignore[operator]
-
-    def __str__(self) -> str:
-        kind = ("3 numbers" if self.triple else "a number") if self.decimal else "a whole number"
-        return f"{kind} from {self.low} to {self.high}" + (" or null" if self.optional else "")
-
-
-def _in(low: float, high: float, decimal: bool = False, triple: bool = False, optional: bool = False) -> Any:
-    return field(metadata={"range": _Range(low, high, decimal, triple, optional)})
-
-
-_LAST_TOKEN = 2**31 - 1
-
-
-@dataclass(frozen=True)
 class VisionSpec:
-    """How a model wants its images. A spec that exists is sane: impossible values raise `BundleError`."""
+    """How a model wants its images. `from_json` holds each field against its bounds."""
 
-    patch_size: int = _in(1, 256)
+    patch_size: int = field(metadata=bounds(1, 256))
     """Side of a square patch, in pixels."""
-    merge_size: int = _in(1, 16)
+    merge_size: int = field(metadata=bounds(1, 16))
     """Side of a merge group, in patches: merge_size squared patches become one token."""
-    temporal_patch_size: int = _in(1, 16)
+    temporal_patch_size: int = field(metadata=bounds(1, 16))
     """Frames in one patch; a still image is repeated that often."""
-    window_size: int = _in(1, 8192)
+    window_size: int = field(metadata=bounds(1, 8192))
     """Side of an attention window, in pixels."""
-    in_channels: int = _in(3, 3)
+    in_channels: int = field(metadata=bounds(3, 3))
     """Colour channels: red, green, blue."""
-    min_pixels: int = _in(1, 2**30)
+    min_pixels: int = field(metadata=bounds(1, 2**30))
     """Smaller images are enlarged to this area, in pixels."""
-    max_pixels: int = _in(1, 2**30)
+    max_pixels: int = field(metadata=bounds(1, 2**30))
     """Larger images are reduced to this area, in pixels."""
-    image_mean: tuple[float, float, float] = _in(-10, 10, decimal=True, triple=True)
+    image_mean: tuple[float, ...] = field(metadata=bounds(-10, 10))
     """Per channel, in units of the rescaled values."""
-    image_std: tuple[float, float, float] = _in(1e-6, 100, decimal=True, triple=True)
+    image_std: tuple[float, ...] = field(metadata=bounds(1e-6, 100))
     """Per channel, in units of the rescaled values."""
-    rescale_factor: float = _in(1e-9, 1, decimal=True)
+    rescale_factor: float = field(metadata=bounds(1e-9, 1))
     """What 8-bit values are multiplied with before the mean is taken off; usually 1/255."""
-    resample: int = _in(0, 5)
+    resample: int = field(metadata=bounds(0, 5))
     """Pillow's number of the resizing filter; 3 is bicubic."""
-    image_token_id: int = _in(0, _LAST_TOKEN)
+    image_token_id: int = field(metadata=bounds(0, 2**31 - 1))
     """Token that stands for one merge group of an image."""
-    video_token_id: int = _in(0, _LAST_TOKEN)
+    video_token_id: int = field(metadata=bounds(0, 2**31 - 1))
     """Token that stands for one merge group of a video."""
-    vision_start_token_id: int | None = _in(0, _LAST_TOKEN, optional=True)
+    vision_start_token_id: int | None = field(metadata=bounds(0, 2**31 - 1))
     """Token before the groups of a picture; None where prompts have none."""
-    vision_end_token_id: int | None = _in(0, _LAST_TOKEN, optional=True)
+    vision_end_token_id: int | None = field(metadata=bounds(0, 2**31 - 1))
     """Token after the groups of a picture; None where prompts have none."""
-    tokens_per_second: float = _in(1e-6, 1000, decimal=True)
+    tokens_per_second: float = field(metadata=bounds(1e-6, 1000))
     """Temporal positions per second of video."""
 
     def __post_init__(self) -> None:
-        ranges = {each.name: each.metadata["range"] for each in fields(self)}
-        values = {name: getattr(self, name) for name in ranges}
-        wrong = [f"{n} = {v!r} is not {ranges[n]}" for n, v in values.items() if not ranges[n].holds(v)]
-        if not wrong and self.min_pixels > self.max_pixels:
-            wrong.append(f"min_pixels = {self.min_pixels} is more than max_pixels = {self.max_pixels}")
-        if not wrong and self.window_groups < 1:
-            wrong.append(f"window_size = {self.window_size} holds no merge group of {self.factor} pixels")
-        if wrong:
-            raise BundleError(f"the vision spec is impossible: {'; '.join(wrong)}; export the bundle again")
+        lines = [
+            f"{name}: got {len(values)} numbers, expected {self.in_channels}, one per channel"
+            for name, values in (("image_mean", self.image_mean), ("image_std", self.image_std))
+            if len(values) != self.in_channels
+        ]
+        if self.min_pixels > self.max_pixels:
+            lines.append(f"min_pixels: got {self.min_pixels}, expected at most max_pixels, {self.max_pixels}")
+        if self.window_groups < 1:
+            lines.append(f"window_size: got {self.window_size}, expected at least a merge group, {self.factor} pixels")
+        if lines:
+            raise Violations(lines)
 
     @property
     def factor(self) -> int:
@@ -131,30 +103,6 @@ class VisionSpec:
     def patch_values(self) -> int:
         """Numbers in one patch: the graph's K."""
         return self.in_channels * self.temporal_patch_size * self.patch_size**2
-
-    def to_json(self) -> dict[str, Any]:
-        """The spec as a dict of plain JSON values; `from_json` is its inverse."""
-        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> VisionSpec:
-        """The spec that `to_json` wrote.
-
-        Raises `BundleError` that lists all unknown and missing keys, or all values that cannot be.
-        """
-        if not isinstance(data, Mapping):
-            came = type(data).__name__
-            raise BundleError(f"the vision spec is {came}, expected an object; export the bundle again")
-        names = [each.name for each in fields(cls)]
-        unknown = sorted(str(key) for key in data if key not in names)
-        missing = [name for name in names if name not in data]
-        if unknown or missing:
-            raise BundleError(
-                f"the vision spec has unknown keys {unknown} and lacks {missing}, expected exactly {names}; "
-                "export the bundle again with this a2d"
-            )
-        values: dict[str, Any] = {n: tuple(v) if isinstance(v, list) else v for n, v in data.items()}
-        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -321,57 +269,3 @@ def _windows(rows: int, columns: int, side: int) -> tuple[NDArray[np.int64], NDA
     order = np.empty(rows * columns, np.int64)
     order[slots[slots >= 0]] = np.flatnonzero(slots >= 0)
     return slots, order
-
-
-def mrope_positions(tokens: ArrayLike, grids: Sequence[Grid], spec: VisionSpec) -> tuple[NDArray[np.int64], int]:
-    """Positions [3, L] (time, row, column) of a prompt of L tokens, and that of the first generated token.
-
-    `grids` has one entry per image or video, in the order of the prompt. Text counts up on all three axes; a
-    picture spreads over them from where it stands, and the text after it goes on behind its longer side, as
-    in transformers' `Qwen2_5_VLModel.get_rope_index` (one sequence, no padding).
-
-    Raises `RequestError` where the picture tokens are not exactly those that `grids` ask for.
-    """
-    tokens = np.asarray(tokens, np.int64).reshape(-1)
-    pictured = np.flatnonzero((tokens == spec.image_token_id) | (tokens == spec.video_token_id))
-    _check_count(len(pictured), grids, spec)
-    pieces, row, position = [], 0, 0
-    for grid in grids:
-        first, count = int(pictured[0]), grid.tokens(spec)
-        _check_run(tokens[first : first + count], first, grid, spec)
-        pieces += [_text(position, first - row), _picture(position + first - row, grid, spec)]
-        position += first - row + max(grid.h, grid.w) // spec.merge_size
-        row, pictured = first + count, pictured[count:]
-    pieces.append(_text(position, len(tokens) - row))
-    positions = np.concatenate(pieces, axis=1)
-    return positions, int(positions.max(initial=-1)) + 1
-
-
-def _text(position: int, count: int) -> NDArray[np.int64]:
-    return np.tile(np.arange(position, position + count), (3, 1))
-
-
-def _picture(position: int, grid: Grid, spec: VisionSpec) -> NDArray[np.int64]:
-    """Positions [3, tokens] of one picture. Time is scaled in float32 and rounded down, as torch does it."""
-    seconds = np.float32(grid.seconds_per_group) * np.float32(spec.tokens_per_second) if grid.is_video else 1
-    time = (np.arange(grid.t, dtype=np.float32) * seconds).astype(np.int64)
-    rows, columns = np.arange(grid.h // spec.merge_size), np.arange(grid.w // spec.merge_size)
-    return position + np.stack(np.meshgrid(time, rows, columns, indexing="ij")).reshape(3, -1)
-
-
-def _check_count(found: int, grids: Sequence[Grid], spec: VisionSpec) -> None:
-    wanted = [grid.tokens(spec) for grid in grids]
-    if found != sum(wanted):
-        raise RequestError(
-            f"the prompt has {found} picture tokens, expected {sum(wanted)} for {len(grids)} pictures "
-            f"{wanted}; write one picture token per merge group"
-        )
-
-
-def _check_run(run: NDArray[np.int64], first: int, grid: Grid, spec: VisionSpec) -> None:
-    kind, wanted = ("video", spec.video_token_id) if grid.is_video else ("image", spec.image_token_id)
-    if not (run == wanted).all():
-        raise RequestError(
-            f"the picture at token {first} is not {grid.tokens(spec)} {kind} tokens ({wanted}) in a row; "
-            "give the pictures in the order of the prompt"
-        )

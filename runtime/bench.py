@@ -1,0 +1,208 @@
+"""Measuring a decode: latencies, throughput, memory, and how near the machine's own limit it comes.
+
+Every figure is taken from real decodes of one process; ratios between figures of one run are what to keep, since
+absolute times drift with whatever else a machine does. Knows models and sessions, not how reports are printed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .block import Step
+from .model import Model
+from .options import Options, plan
+from .sequence import Prompt
+from .session import Result, Session
+
+__all__ = ["Peer", "PeerRun", "Report", "Settings", "measure", "peak_rss", "read_bandwidth"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is decoded."""
+
+    prompt_tokens: int = 512
+    repeats: int = 3
+    options: Options = field(default_factory=lambda: Options(max_tokens=64))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was measured; times in milliseconds unless named otherwise."""
+
+    prompt_tokens: int
+    tokens: int
+    block_size: int
+    steps: int
+    first_block_ms: float
+    """From the start to the end of the first block, prefill included: median over the repeats."""
+    first_step_ms: float
+    """Prefill and the first denoising step in one: median over the repeats."""
+    prefill_tokens_per_second: float
+    """Prompt tokens over the time of the first step, less one plain step."""
+    step_ms: float
+    """A plain denoising step (T = block): median."""
+    step_p95_ms: float
+    commit_step_ms: float
+    """The first step of a later block, which also commits the last one: median."""
+    forwards_per_block: float
+    tokens_per_forward: float
+    tokens_per_second: float
+    """Generated tokens over the whole decode, prefill left out: median over the repeats."""
+    python_share: float
+    """Part of the decode spent outside the engines' own code."""
+    weights_bytes: int
+    step_bytes: int
+    """Weights that one step reads."""
+    read_bandwidth: float
+    """Bytes per second that one thread of this machine reads from memory, measured."""
+    floor_ms: float
+    """Time to read `step_bytes` once at that bandwidth: no step can be faster on one thread."""
+    floor_share: float
+    """floor_ms / step_ms."""
+    cache_bytes: int
+    peak_rss_bytes: int | None
+    """Peak resident memory of the process so far; None where the system does not tell."""
+    generated: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PeerRun:
+    """One decode by somebody else."""
+
+    tokens: tuple[int, ...]
+    seconds: float
+    """Prefill left out, as in `tokens_per_second`."""
+    forwards: int
+
+
+class Peer(Protocol):
+    """Another way to decode the same weights."""
+
+    def decode(
+        self, prompt: NDArray[np.int64], block: int, steps: int, threshold: float | None, tokens: int
+    ) -> PeerRun:
+        """Decode greedily without stop tokens."""
+
+
+def measure(model: Model, settings: Settings, prompt: Prompt | None = None) -> Report:
+    """Decode `settings.repeats` times after one warm-up, and report."""
+    prompt = prompt or random_prompt(model, settings.prompt_tokens)
+    _decode(model, prompt, replace(settings.options, max_tokens=2 * (settings.options.block_size or 8)))
+    runs = [_decode(model, prompt, settings.options) for _ in range(settings.repeats)]
+    return _report(model, settings, prompt, runs)
+
+
+def random_prompt(model: Model, tokens: int) -> Prompt:
+    """Random text tokens, the same every time."""
+    decode, vocab = model.manifest.decode, model.manifest.model.vocab
+    special = {decode.mask_token_id, *decode.stop_token_ids}
+    if model.manifest.vision is not None:
+        special |= {model.manifest.vision.image_token_id, model.manifest.vision.video_token_id}
+    allowed = np.setdiff1d(np.arange(vocab), list(special))
+    return model.prompt(np.random.default_rng(0).choice(allowed, tokens).astype(np.int64))
+
+
+@dataclass(frozen=True)
+class _Run:
+    result: Result
+    steps: list[Step]
+    seconds: list[float]
+    busy: float
+    cache_bytes: int
+
+
+def _decode(model: Model, prompt: Prompt, options: Options) -> _Run:
+    session = _endless(model)
+    before = _busy(model)
+    generation, steps, seconds = session.stream(prompt, options), [], []
+    started = time.perf_counter()
+    for step in generation:
+        now = time.perf_counter()
+        steps.append(step)
+        seconds.append(now - started)
+        started = now
+    shape = session.backbone.cache.shape
+    return _Run(generation.result, steps, seconds, _busy(model) - before, shape.bytes(session.backbone.cache.capacity))
+
+
+def _endless(model: Model) -> Session:
+    """A session that no stop token ends: a benchmark decodes what it was asked for."""
+    session = model.session()
+    session.contract = replace(session.contract, stop_token_ids=())
+    return session
+
+
+def _busy(model: Model) -> float:
+    return sum(model.engine(name).busy_seconds for name in ("backbone", "denoise"))
+
+
+def _report(model: Model, settings: Settings, prompt: Prompt, runs: Sequence[_Run]) -> Report:
+    chosen = plan(model.manifest.decode, settings.options)
+    plain = [t for run in runs for step, t in zip(run.steps, run.seconds, strict=True) if step.index > 0]
+    commit = [t for run in runs for s, t in zip(run.steps, run.seconds, strict=True) if s.index == 0 and s.block > 0]
+    # With one step per block every step commits, and there is no plain one.
+    step = float(np.median(plain or commit))
+    first = float(np.median([run.seconds[0] for run in runs]))
+    variant, result, peak = model.variant, runs[-1].result, peak_rss()
+    bandwidth = read_bandwidth()  # takes memory of its own
+    floor = variant.step_bytes / bandwidth
+    return Report(
+        prompt_tokens=len(prompt),
+        tokens=len(result.tokens),
+        block_size=chosen.block,
+        steps=chosen.steps,
+        first_block_ms=1e3 * float(np.median([run.result.first_block_seconds for run in runs])),
+        first_step_ms=1e3 * first,
+        prefill_tokens_per_second=len(prompt) / max(first - step, 1e-9),
+        step_ms=1e3 * step,
+        step_p95_ms=1e3 * float(np.quantile(plain or commit, 0.95)),
+        commit_step_ms=1e3 * float(np.median(commit or plain)),
+        forwards_per_block=result.forwards / result.blocks,
+        tokens_per_forward=len(result.tokens) / result.forwards,
+        tokens_per_second=float(np.median([_tokens_per_second(run) for run in runs])),
+        python_share=1 - sum(run.busy for run in runs) / sum(sum(run.seconds) for run in runs),
+        weights_bytes=variant.weights_bytes,
+        step_bytes=variant.step_bytes,
+        read_bandwidth=bandwidth,
+        floor_ms=1e3 * floor,
+        floor_share=floor / step,
+        cache_bytes=runs[-1].cache_bytes,
+        peak_rss_bytes=peak,
+        generated=result.tokens,
+    )
+
+
+def _tokens_per_second(run: _Run) -> float:
+    """Tokens after the first block over the time after it, so that prefill does not count."""
+    first = next(i for i, step in enumerate(run.steps) if step.final) + 1
+    later = sum(len(s.tokens) - s.fixed for s in run.steps[first:] if s.final)
+    return later / sum(run.seconds[first:]) if later else len(run.result.tokens) / sum(run.seconds)
+
+
+def read_bandwidth(size: int = 1 << 28, repeats: int = 5) -> float:
+    """Bytes per second at which one thread reads memory: the best of some passes over `size` bytes."""
+    data = np.ones(size // 8, np.uint64)
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        np.bitwise_or.reduce(data)
+        best = min(best, time.perf_counter() - started)
+    return data.nbytes / best
+
+
+def peak_rss() -> int | None:
+    """Peak resident memory of this process in bytes, where the standard library can tell."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak if sys.platform == "darwin" else peak * 1024)

@@ -1,0 +1,168 @@
+"""`a2d bench`: measure decoding on this machine, and against other ways of decoding the same weights.
+
+What it compares with, and the models that it can make up, are found by name among the installed packages' entry
+points: a device has neither torch nor an exporter, and `a2d bench BUNDLE` needs none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...engines.errors import EngineError, RequestError
+from ..bench import Peer, PeerRun, Report, Settings, measure, random_prompt
+from ..bundle import MANIFEST
+from ..model import Model, load
+from ..options import plan
+from ..shell import Parser, add_options, guarded, options_from
+
+__all__ = ["main"]
+
+PEERS, SYNTHETIC = "a2d.bench.peers", "a2d.bench.synthetic"
+
+SHOWN = {
+    "first_block_ms": "time to first block      {:10.1f} ms",
+    "prefill_tokens_per_second": "prefill                  {:10.0f} tokens/s",
+    "step_ms": "denoising step           {:10.2f} ms median",
+    "step_p95_ms": "                         {:10.2f} ms 95th percentile",
+    "commit_step_ms": "step that also commits   {:10.2f} ms median",
+    "forwards_per_block": "forwards per block       {:10.2f}",
+    "tokens_per_forward": "tokens per forward       {:10.2f}",
+    "tokens_per_second": "tokens per second        {:10.1f}",
+    "python_share": "Python's share           {:10.1%}",
+    "read_bandwidth": "read bandwidth, 1 thread {:10.3g} bytes/s",
+    "floor_ms": "floor of a step          {:10.2f} ms to read its weights once",
+    "floor_share": "share of the floor       {:10.1%}",
+    "weights_bytes": "weights                  {:10,} bytes",
+    "cache_bytes": "cache                    {:10,} bytes",
+    "peak_rss_bytes": "peak resident memory     {:10,} bytes",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    return guarded("a2d bench", lambda: _bench(_parser().parse_args(argv)))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="a2d bench", description="Measure decoding on this machine.")
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--synthetic", metavar="NAME", help="make a bundle of random weights instead: 100m")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the synthetic bundle there, and use it again")
+    parser.add_argument("--against", action="append", default=[], metavar="NAME", help="compare with a peer: torch")
+    parser.add_argument("--prompt-tokens", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--precision")
+    parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_options(parser)
+    return parser
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    _check(arguments)
+    peers = {name: _entry(PEERS, name) for name in arguments.against}
+    arguments.max_tokens = arguments.max_tokens or 64
+    settings = Settings(arguments.prompt_tokens, arguments.repeats, options_from(arguments))
+    with _bundle(arguments) as path:
+        model = load(path, precision=arguments.precision, threads=arguments.threads)
+        report = measure(model, settings)
+        found = _report(model, report, arguments)
+        if not arguments.json:
+            print("\n".join(_lines(found)))
+        for name, entry in peers.items():
+            found |= _against(name, entry, model, settings, report)
+    print(json.dumps(found) if arguments.json else "\n".join(_ratios(found, arguments.against)))
+    return 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if (arguments.bundle is None) == (arguments.synthetic is None):
+        raise RequestError("give a BUNDLE or --synthetic NAME, one of them")
+    for name in ("prompt_tokens", "repeats", "threads"):
+        if getattr(arguments, name) < 1:
+            raise RequestError(f"--{name.replace('_', '-')}: got {getattr(arguments, name)}, expected at least 1")
+
+
+def _entry(group: str, name: str) -> EntryPoint:
+    found = {entry.name: entry for entry in entry_points(group=group)}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none (pip install a2d[export])"
+        raise RequestError(f"got {name!r}, expected one of: {known}")
+    return found[name]
+
+
+@contextmanager
+def _bundle(arguments: argparse.Namespace) -> Iterator[Path]:
+    """The bundle to measure. A synthetic one is made by a process of its own: its memory is not ours."""
+    if arguments.bundle is not None:
+        yield arguments.bundle
+        return
+    entry = _entry(SYNTHETIC, arguments.synthetic)
+    with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
+        path = (arguments.keep or Path(scratch)) / f"{arguments.synthetic}.a2d"
+        if not (path / MANIFEST).is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(entry, path)
+        yield path
+
+
+def _make(entry: EntryPoint, path: Path) -> None:
+    module, function = entry.value.split(":")
+    code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]))"
+    print(f"making the synthetic model {entry.name} ...", file=sys.stderr)
+    made = subprocess.run([sys.executable, "-c", code, str(path)], stdout=sys.stderr, check=False)
+    if made.returncode:
+        raise EngineError(f"making {entry.name!r} failed; it needs the exporter: pip install a2d[export]")
+
+
+def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:
+    found = {k: v for k, v in asdict(report).items() if k != "generated"}
+    return {
+        "bundle": model.manifest.name,
+        "precision": model.target.precision,
+        "engine": model.engine("backbone").describe,
+        "threads": arguments.threads,
+        **found,
+    }
+
+
+def _against(name: str, entry: EntryPoint, model: Model, settings: Settings, report: Report) -> dict[str, Any]:
+    """Decode by the peer, after a2d, in this process; both greedily and without stop tokens."""
+    peer: Peer = entry.load()(model.bundle, model.target.precision, model.target.threads)
+    chosen = plan(model.manifest.decode, settings.options)
+    ids = random_prompt(model, settings.prompt_tokens).tokens
+    run: PeerRun = peer.decode(ids, chosen.block, chosen.steps, chosen.threshold, chosen.options.max_tokens)
+    speed = (len(run.tokens) - chosen.block) / run.seconds
+    same = np.mean([a == b for a, b in zip(run.tokens, report.generated, strict=False)])
+    return {
+        f"{name}_tokens_per_second": speed,
+        f"{name}_forwards": run.forwards,
+        f"{name}_same_tokens": float(same),
+        f"ratio_to_{name}": report.tokens_per_second / speed,
+    }
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{found['bundle']} {found['precision']}, {found['engine']}, {found['threads']} thread(s)"
+    yield f"{found['prompt_tokens']} + {found['tokens']} tokens, blocks of {found['block_size']}, {found['steps']} steps"
+    for name, form in SHOWN.items():
+        if found[name] is not None:
+            yield "  " + form.format(found[name])
+
+
+def _ratios(found: dict[str, Any], names: list[str]) -> Iterator[str]:
+    for name in names:
+        yield f"  against {name:<17}{found[f'ratio_to_{name}']:10.2f} times its tokens/s"
+        yield f"  the same tokens          {found[f'{name}_same_tokens']:10.1%}"
