@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from .errors import EngineError
-from .protocol import Feeds, Signature
+from .protocol import Array, Buffer, Feeds, Signature
 
 __all__ = ["check_feeds", "check_outputs"]
 
@@ -23,17 +24,21 @@ def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> No
 
 
 def check_outputs(graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]) -> None:
-    """Raise EngineError if an output is not one of the graph's, or is kept without being returned."""
+    """Raise EngineError unless `wanted` are outputs, each once and at least one, and hold all of `keep`."""
     lines = [f"{name!r} is not an output" for name in wanted if name not in outputs]
+    lines += [f"{name!r} is asked for {n} times" for name, n in Counter(wanted).items() if n > 1]
     lines += [f"{name!r} is to be kept, but is not returned" for name in keep if name not in wanted]
+    lines += [] if wanted else ["no output is asked for"]
     if lines:
         raise EngineError(f"{graph}: {'; '.join(lines)}. Its outputs are {', '.join(outputs)}.")
 
 
-def _faults(name: str, feed: object, expected: Signature) -> list[str]:
-    if isinstance(feed, np.ndarray) and feed.dtype != expected.dtype:
+def _faults(name: str, feed: Array | Buffer, expected: Signature) -> list[str]:
+    if not isinstance(feed, np.ndarray) and not hasattr(feed, "numpy"):
+        return [f"{name!r} is a {type(feed).__name__}, expected an ndarray or a Buffer"]
+    if feed.dtype != expected.dtype:
         return [f"{name!r} is {feed.dtype}, expected {expected.dtype}"]
-    shape: tuple[int, ...] = feed.shape  # type: ignore[attr-defined]
+    shape = feed.shape
     fits = len(shape) == len(expected.shape) and all(
         isinstance(want, str) or got == want for got, want in zip(shape, expected.shape, strict=True)
     )

@@ -42,7 +42,7 @@ class BundleError(A2DError):
     """A bundle is missing, incomplete, newer than this a2d, or not what its manifest says."""
 
 
-class ContractError(A2DError):
+class ContractError(A2DError, ValueError):
     """A decode contract lacks a field, or its fields contradict each other."""
 
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 
@@ -38,6 +39,7 @@ class FakeEngine:
         self.busy_seconds = 0.0
         self.calls: list[dict[str, Array]] = []
         self._script, self._graph = script, graph
+        self._lock = threading.Lock()
 
     def run(
         self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
@@ -48,13 +50,16 @@ class FakeEngine:
         check_outputs(self._graph, wanted, keep, self.outputs)
         arrays = {name: feed if isinstance(feed, np.ndarray) else feed.numpy() for name, feed in feeds.items()}
         self.calls.append({name: array.copy() for name, array in arrays.items()})
-        started = time.perf_counter()
-        made = self._call(arrays)
-        self.busy_seconds += time.perf_counter() - started
-        return {name: HostBuffer(made[name]) if name in keep else made[name] for name in wanted}
+        made = self._call(arrays, wanted)
+        return {name: HostBuffer(a) if name in keep else a for name, a in zip(wanted, made, strict=True)}
 
-    def _call(self, arrays: dict[str, Array]) -> Mapping[str, Array]:
+    def _call(self, arrays: dict[str, Array], wanted: Sequence[str]) -> list[Array]:
+        started = time.perf_counter()
         try:
-            return self._script(arrays)
+            made = self._script(arrays)
+            return [np.array(made[name]) for name in wanted]  # copies: a script may return what it was fed
         except Exception as error:
-            raise EngineError(f"{self._graph}: the script failed: {error}") from error
+            raise EngineError(f"{self._graph}: the script failed: {type(error).__name__}: {error}") from error
+        finally:
+            with self._lock:
+                self.busy_seconds += time.perf_counter() - started

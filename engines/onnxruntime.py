@@ -85,7 +85,9 @@ class OnnxRuntimeEngine:
         return {name: HostBuffer(a) if name in keep else a for name, a in zip(wanted, arrays, strict=True)}
 
     def _bind(self, binding: Any, name: str, feed: Array | Buffer) -> Array:
-        array = np.ascontiguousarray(feed if isinstance(feed, np.ndarray) else feed.numpy())
+        array = feed if isinstance(feed, np.ndarray) else feed.numpy()
+        if not (array.flags.c_contiguous and array.flags.aligned):
+            array = array.copy(order="C")
         element = _ELEMENTS[self.inputs[name].dtype]
         binding.bind_input(name, "cpu", 0, element, array.shape, array.ctypes.data)
         return array  # the binding holds an address only
@@ -113,17 +115,19 @@ def load(
 
     `threads`: of one operator; default is ONNX Runtime's choice, the physical cores. `spinning`: threads wait
     actively between operators, faster only on a machine with nothing else to do.
-    Raises EngineError for an unknown device, a precision that it cannot run, or a graph that does not load.
+    Raises EngineError for an unknown device, a precision that it cannot run, or a graph that does not load; external
+    data outside the graph's folder is refused by ONNX Runtime itself, from 1.24 on.
     """
     provider = _provider(device, precision)
+    if threads is not None and threads < 1:
+        raise EngineError(f"threads: got {threads}, expected at least 1, or none for ONNX Runtime's choice")
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors reach us as exceptions
     if threads is not None:
         options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    # The loop's shapes change with every block, so planned memory is never reused and an arena only grows.
+    # Rows and context change all the time, so a memory plan would be made anew for every shape.
     options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     return OnnxRuntimeEngine(path, provider, options)
 

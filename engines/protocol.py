@@ -26,6 +26,10 @@ class Buffer(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Sizes of the axes, outermost first."""
 
+    @property
+    def dtype(self) -> str:
+        """The elements' numpy name."""
+
     def numpy(self) -> Array:
         """The content on the host; where the device is the host, possibly the memory itself."""
 
@@ -40,7 +44,10 @@ class Memory(Protocol):
         """A new buffer of zeros; `dtype` by its numpy name."""
 
     def copy_rows(self, source: Buffer, start: int, count: int, target: Buffer, at: int) -> None:
-        """Copy `count` rows, counted along the axis before the last, between buffers alike in all other axes."""
+        """Copy `count` rows, counted along the axis before the last, between buffers alike in dtype and other axes.
+
+        Raises EngineError for rows that either buffer does not have, and for buffers that are not alike.
+        """
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,6 @@ class Engine(Protocol):
 
         `feeds` names every input; an ndarray is copied to the device if need be, a Buffer is used where it is.
         `outputs` names what to return (default: everything); those also named in `keep` come back as Buffers that
-        stay on the device, the others as ndarrays. Raises EngineError: missing, unknown or ill-typed feeds, unknown
-        outputs, and whatever goes wrong inside.
+        stay on the device, the others as ndarrays; neither shares memory with the feeds or with another run's.
+        Raises EngineError: missing, unknown or ill-typed feeds, unknown outputs, and whatever goes wrong inside.
         """
