@@ -15,13 +15,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engines.errors import RequestError
 from .block import Step
 from .model import Model
 from .options import Options, plan
 from .sequence import Prompt
 from .session import Result, Session
 
-__all__ = ["Peer", "PeerRun", "Report", "Settings", "measure", "peak_rss", "read_bandwidth"]
+__all__ = ["Comparison", "Peer", "PeerRun", "Report", "Settings", "compare", "measure", "peak_rss", "read_bandwidth"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class Report:
     commit_step_ms: float
     """The first step of a later block, which also commits the last one: median."""
     forwards_per_block: float
+    """Forwards that only prefill left out, here and below."""
     tokens_per_forward: float
     tokens_per_second: float
     """Generated tokens over the whole decode, prefill left out: median over the repeats."""
@@ -70,7 +72,6 @@ class Report:
     cache_bytes: int
     peak_rss_bytes: int | None
     """Peak resident memory of the process so far; None where the system does not tell."""
-    generated: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -93,21 +94,55 @@ class Peer(Protocol):
 
 
 def measure(model: Model, settings: Settings, prompt: Prompt | None = None) -> Report:
-    """Decode `settings.repeats` times after one warm-up, and report."""
+    """Decode `settings.repeats` times after one warm-up, and report. Raises RequestError for less than two blocks."""
+    block = plan(model.manifest.decode, settings.options).block
+    if settings.options.max_tokens < 2 * block:
+        raise RequestError(f"max_tokens: got {settings.options.max_tokens}, expected two blocks of {block} or more")
     prompt = prompt or random_prompt(model, settings.prompt_tokens)
-    _decode(model, prompt, replace(settings.options, max_tokens=2 * (settings.options.block_size or 8)))
+    _decode(model, prompt, replace(settings.options, max_tokens=2 * block))
     runs = [_decode(model, prompt, settings.options) for _ in range(settings.repeats)]
     return _report(model, settings, prompt, runs)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """a2d and a peer in turn, so that a machine that slows down slows both."""
+
+    ratio: float
+    """a2d's tokens per second over the peer's: median over the pairs."""
+    tokens_per_second: float
+    """The peer's."""
+    forwards: int
+    """The peer's, prefill included."""
+    same_tokens: float
+    """Share of tokens that both generated alike."""
+
+
+def compare(model: Model, settings: Settings, peer: Peer) -> Comparison:
+    """Decode by a2d and by `peer` in turn, greedily and without stop tokens, `settings.repeats` times."""
+    prompt = random_prompt(model, settings.prompt_tokens)
+    chosen = plan(model.manifest.decode, settings.options)
+    tail = len(prompt) % chosen.block if model.manifest.decode.prompt_alignment == "tail" else 0
+    later = chosen.options.max_tokens - (chosen.block - tail)  # tokens after the first block, which the clock skips
+    ratios, speeds = [], []
+    for _ in range(settings.repeats):
+        own = _decode(model, prompt, settings.options)
+        run = peer.decode(prompt.tokens, chosen.block, chosen.steps, chosen.threshold, chosen.options.max_tokens)
+        speeds.append(later / run.seconds)
+        ratios.append(_tokens_per_second(own) / speeds[-1])
+    same = np.mean([a == b for a, b in zip(run.tokens, own.result.tokens, strict=True)])
+    return Comparison(float(np.median(ratios)), float(np.median(speeds)), run.forwards, float(same))
+
+
 def random_prompt(model: Model, tokens: int) -> Prompt:
-    """Random text tokens, the same every time."""
+    """Random text tokens, the same every time, as frequent as words are: by Zipf's law, the first ids the commonest."""
     decode, vocab = model.manifest.decode, model.manifest.model.vocab
     special = {decode.mask_token_id, *decode.stop_token_ids}
     if model.manifest.vision is not None:
         special |= {model.manifest.vision.image_token_id, model.manifest.vision.video_token_id}
     allowed = np.setdiff1d(np.arange(vocab), list(special))
-    return model.prompt(np.random.default_rng(0).choice(allowed, tokens).astype(np.int64))
+    ranks = np.random.default_rng(0).zipf(1.3, tokens) - 1
+    return model.prompt(allowed[ranks % len(allowed)].astype(np.int64))
 
 
 @dataclass(frozen=True)
@@ -115,6 +150,8 @@ class _Run:
     result: Result
     steps: list[Step]
     seconds: list[float]
+    forwards: int
+    """Of the backbone, those left out that did nothing but prefill."""
     busy: float
     cache_bytes: int
 
@@ -122,15 +159,19 @@ class _Run:
 def _decode(model: Model, prompt: Prompt, options: Options) -> _Run:
     session = _endless(model)
     before = _busy(model)
-    generation, steps, seconds = session.stream(prompt, options), [], []
-    started = time.perf_counter()
+    generation = session.stream(prompt, options)
+    steps: list[Step] = []
+    seconds: list[float] = []
+    started, prefill = time.perf_counter(), 0
     for step in generation:
         now = time.perf_counter()
+        prefill = prefill if steps else session.backbone.forwards - 1
         steps.append(step)
         seconds.append(now - started)
         started = now
-    shape = session.backbone.cache.shape
-    return _Run(generation.result, steps, seconds, _busy(model) - before, shape.bytes(session.backbone.cache.capacity))
+    cache, result = session.backbone.cache, generation.result
+    busy = _busy(model) - before
+    return _Run(result, steps, seconds, result.forwards - prefill, busy, cache.shape.bytes(cache.capacity))
 
 
 def _endless(model: Model) -> Session:
@@ -165,8 +206,8 @@ def _report(model: Model, settings: Settings, prompt: Prompt, runs: Sequence[_Ru
         step_ms=1e3 * step,
         step_p95_ms=1e3 * float(np.quantile(plain or commit, 0.95)),
         commit_step_ms=1e3 * float(np.median(commit or plain)),
-        forwards_per_block=result.forwards / result.blocks,
-        tokens_per_forward=len(result.tokens) / result.forwards,
+        forwards_per_block=runs[-1].forwards / result.blocks,
+        tokens_per_forward=len(result.tokens) / runs[-1].forwards,
         tokens_per_second=float(np.median([_tokens_per_second(run) for run in runs])),
         python_share=1 - sum(run.busy for run in runs) / sum(sum(run.seconds) for run in runs),
         weights_bytes=variant.weights_bytes,
@@ -176,15 +217,14 @@ def _report(model: Model, settings: Settings, prompt: Prompt, runs: Sequence[_Ru
         floor_share=floor / step,
         cache_bytes=runs[-1].cache_bytes,
         peak_rss_bytes=peak,
-        generated=result.tokens,
     )
 
 
 def _tokens_per_second(run: _Run) -> float:
     """Tokens after the first block over the time after it, so that prefill does not count."""
     first = next(i for i, step in enumerate(run.steps) if step.final) + 1
-    later = sum(len(s.tokens) - s.fixed for s in run.steps[first:] if s.final)
-    return later / sum(run.seconds[first:]) if later else len(run.result.tokens) / sum(run.seconds)
+    later = sum(len(s.tokens) for s in run.steps[first:] if s.final)
+    return later / sum(run.seconds[first:])
 
 
 def read_bandwidth(size: int = 1 << 28, repeats: int = 5) -> float:

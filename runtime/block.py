@@ -20,6 +20,8 @@ class Block:
     """`[B]`; the mask id where still masked."""
     masked: NDArray[np.bool_]
     """`[B]`; rows that hold no token yet."""
+    confidence: NDArray[np.float32]
+    """`[B]`; with which each row was settled: 1 for the prompt's, 0 where still masked."""
     fixed: int
     """Leading rows that belong to the prompt and never change."""
 
@@ -36,16 +38,16 @@ class Block:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the denoise graph says about a block, all `[B]`."""
+    """What the model says about a block, all `[B]`. Rows that it was not asked about propose what they hold."""
 
     proposed: NDArray[np.int64]
     """The token that the model would write in each row."""
     confidence: NDArray[np.float32]
-    """Probability of the proposed token."""
+    """Probability of the proposed token; of a row not asked about, that with which it was settled."""
     entropy: NDArray[np.float32]
-    """Entropy of the row's distribution, in nats."""
+    """Entropy of the row's distribution, in nats; 0 if not asked about."""
     held: NDArray[np.float32]
-    """Probability of the token that the row holds now."""
+    """Probability of the token that the row holds now; as `confidence` if not asked about."""
     next_tokens: NDArray[np.int64]
     """The block after the fused accept rule."""
     next_masked: NDArray[np.bool_]
@@ -66,7 +68,7 @@ class Step:
     accepted: NDArray[np.int64]
     """Rows of the block that changed in this step, in rising order."""
     confidence: NDArray[np.float32]
-    """`[B]` probability of the token that the model proposed for each row."""
+    """`[B]` probability of the token that the model proposed for each row, or with which the row was settled before."""
     fixed: int
     """Leading rows of `tokens` that belong to the prompt."""
     final: bool

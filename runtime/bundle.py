@@ -31,8 +31,9 @@ class Bundle:
         """Read the manifest. Raises BundleError if there is none, or if it is not valid."""
         path = Path(path)
         file = path / MANIFEST
-        if not file.is_file():
-            what = "is not a folder" if not path.is_dir() else f"has no {MANIFEST}"
+        if file.is_symlink() or not file.is_file():
+            has = f"has a link as {MANIFEST}" if file.is_symlink() else f"has no {MANIFEST}"
+            what = has if path.is_dir() else "is not a folder"
             raise BundleError(f"{path}: {what}; a bundle is made by a2d-export CHECKPOINT -o {path}")
         with file.open("rb") as stream:
             return Bundle(path, Manifest.loads(stream.read(MAX_MANIFEST_BYTES + 1)))

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ..engines.protocol import Buffer, Memory
+from ..engines.errors import BundleError
+from ..engines.protocol import Buffer, Memory, Signature
 
 __all__ = ["CHUNK", "Cache", "CacheShape"]
 
@@ -31,6 +32,19 @@ class CacheShape:
         """Size of `rows` rows in bytes."""
         width = 4 if self.dtype == "float32" else 2
         return 2 * self.layers * self.kv_heads * rows * self.head_dim * width
+
+    def check(self, inputs: Mapping[str, Signature]) -> None:
+        """Raise BundleError unless a backbone with these inputs reads such a cache: a manifest may claim any size."""
+        takes = {name: signature for name, signature in inputs.items() if name.startswith("past_")}
+        names = [f"past_{kind}_{layer}" for layer in range(self.layers) for kind in ("key", "value")]
+        row = (1, self.kv_heads, self.head_dim)
+        alike = all(s.dtype == self.dtype and (*s.shape[:2], s.shape[-1]) == row for s in takes.values())
+        if sorted(takes) != sorted(names) or not alike:
+            got = ", ".join(f"{name} {s.dtype}{list(s.shape)}" for name, s in list(takes.items())[:2])
+            raise BundleError(
+                f"the manifest speaks of {self.layers} layers with {self.kv_heads} {self.dtype} heads of "
+                f"{self.head_dim}, but the backbone reads {len(takes)} caches: {got}, .... Export the checkpoint again."
+            )
 
 
 class Cache:

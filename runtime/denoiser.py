@@ -6,8 +6,9 @@ Temperature picks the graph: `denoise` takes the most probable token, `sample` d
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,34 +51,58 @@ class Denoiser:
         `carry [1, 1, H]` is the hidden row before the first of `hidden`; `at` is (block, step), for the noise.
         Raises NumericsError if a confidence is not finite.
         """
-        plan, rows = self.plan, hidden.shape[1]
-        feeds: dict[str, NDArray[np.generic] | Buffer] = {
+        # Only masked rows can be accepted: where nothing is revised, the others need not be projected on a vocabulary.
+        every = np.arange(len(block.tokens))
+        rows = every if self.plan.options.revises else np.flatnonzero(block.masked)
+        graph = "sample" if self.plan.temperature > 0 else "denoise"
+        feeds = self._feeds(hidden, carry, block, rows, count)
+        if graph == "sample":
+            feeds |= self._randomness(at, len(every), rows)
+        made = self.load(graph).run(feeds, OUTPUTS)
+        _check_finite(rows, made["confidence"][0], graph, at)  # type: ignore[index]
+        return _spread(made, block, rows)
+
+    def _feeds(
+        self, hidden: Buffer, carry: Buffer, block: Block, rows: NDArray[np.intp], count: int
+    ) -> dict[str, NDArray[np.generic] | Buffer]:
+        threshold = NO_THRESHOLD if self.plan.threshold is None else self.plan.threshold
+        return {
             "hidden": hidden,
             "carry": carry,
-            "gather": gather_rows(self.shift, rows, len(block.tokens))[None],
-            "tokens": block.tokens[None],
-            "masked": block.masked[None],
+            "gather": gather_rows(self.shift, hidden.shape[1], len(block.tokens))[None, rows],
+            "tokens": block.tokens[None, rows],
+            "masked": block.masked[None, rows],
             "count": np.array([count], np.int64),
-            "threshold": np.array([NO_THRESHOLD if plan.threshold is None else plan.threshold], np.float32),
+            "threshold": np.array([threshold], np.float32),
         }
-        graph = "denoise"
-        if plan.temperature > 0:
-            graph = "sample"
-            feeds["noise"] = uniform(plan.options.seed, *at, len(block.tokens))
-            feeds["temperature"] = np.array([plan.temperature], np.float32)
-            feeds["top_k"] = np.array([plan.options.top_k], np.int64)
-            feeds["top_p"] = np.array([plan.options.top_p], np.float32)
-        made = self.load(graph).run(feeds, OUTPUTS)
-        proposal = Proposal(**{name: made[name][0] for name in OUTPUTS})  # type: ignore[index]
-        _check_finite(proposal, graph, at)
-        return proposal
+
+    def _randomness(
+        self, at: tuple[int, int], block: int, rows: NDArray[np.intp]
+    ) -> dict[str, NDArray[np.generic] | Buffer]:
+        plan = self.plan
+        return {
+            "noise": uniform(plan.options.seed, *at, block)[:, rows],
+            "temperature": np.array([plan.temperature], np.float32),
+            "top_k": np.array([plan.options.top_k], np.int64),
+            "top_p": np.array([plan.options.top_p], np.float32),
+        }
 
 
 OUTPUTS = ("proposed", "confidence", "entropy", "held", "next_tokens", "next_masked")
 
 
-def _check_finite(proposal: Proposal, graph: str, at: tuple[int, int]) -> None:
-    bad = np.flatnonzero(~np.isfinite(proposal.confidence))
+def _spread(made: Mapping[str, Any], block: Block, rows: NDArray[np.intp]) -> Proposal:
+    """The graph's outputs for `rows` among the rows of the block; the others propose what they hold."""
+    entropy = np.zeros_like(block.confidence)
+    held = (block.tokens, block.confidence, entropy, block.confidence, block.tokens, block.masked)
+    full = {name: values.copy() for name, values in zip(OUTPUTS, held, strict=True)}
+    for name, values in full.items():
+        values[rows] = made[name][0]
+    return Proposal(**full)  # type: ignore[arg-type]
+
+
+def _check_finite(rows: NDArray[np.intp], confidence: NDArray[np.float32], graph: str, at: tuple[int, int]) -> None:
+    bad = rows[~np.isfinite(confidence)]
     if len(bad):
         raise NumericsError(
             f"graph {graph!r}, block {at[0]}, step {at[1]}: the confidence of rows {bad.tolist()} is not finite. "

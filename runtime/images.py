@@ -5,9 +5,10 @@ to a decoder (Pillow knows many more, some of which start other programs), the s
 against a pixel budget before anything is decoded, and whatever a decoder throws at a broken file becomes an
 `ImageError`.
 
-Colours are what `transformers.image_utils.load_image` makes of a file: EXIF orientation is applied, then
-`convert("RGB")`. So alpha is dropped and not composed onto a background, CMYK is converted without its ICC
-profile, and a GIF gives its first frame. 16-bit greyscale is scaled to 8 bits, where `convert` clips it.
+Colours are those that transformers' image processors compute with: EXIF orientation is applied, transparent
+pixels are composed onto white (`transformers.image_transforms.convert_to_rgb`; dropping alpha would bring out
+whatever colour the editor left under it, usually black), CMYK is converted without its ICC profile, and a GIF
+gives its first frame. 16-bit greyscale is scaled to 8 bits, where Pillow's `convert` clips it.
 
 Knows nothing of models, patches or sizes that a model likes: that is `vision.py`.
 """
@@ -44,7 +45,7 @@ def load_image(source: ImageSource, budget: int = DEFAULT_PIXEL_BUDGET) -> NDArr
     """The image as uint8 RGB of shape [H, W, 3], upright.
 
     `source` is a path, an encoded file as bytes, a Pillow image (its current frame), or a uint8 array of
-    shape [H, W], [H, W, 3] or [H, W, 4]; the result may share an array's memory. `budget` is in pixels.
+    shape [H, W], [H, W, 3] or [H, W, 4] (with alpha); the result may share an array's memory. `budget` is in pixels.
 
     Raises `ImageError` for everything that is not such an image: missing, empty or damaged files, other
     formats, images over the budget, arrays of another type or shape.
@@ -72,8 +73,9 @@ def _from_array(array: NDArray[Any], budget: int) -> NDArray[np.uint8]:
             "[H, W, 4] with at least one pixel; scale floats to 0..255 and move the channels last"
         )
     _check_budget("the array", array.shape[1], array.shape[0], budget)
-    rgb = np.repeat(array[:, :, None], 3, axis=2) if grey else array[:, :, :3]
-    return np.ascontiguousarray(rgb)
+    if array.ndim == 3 and array.shape[2] == 4:
+        return np.array(_on_white(Image.fromarray(np.ascontiguousarray(array))))
+    return np.ascontiguousarray(np.repeat(array[:, :, None], 3, axis=2) if grey else array)
 
 
 def _from_bytes(data: bytes, budget: int) -> NDArray[np.uint8]:
@@ -159,10 +161,14 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
             f"{name} holds floating-point pixels, which have no agreed white, "
             "expected 8 or 16 bits per channel; tone-map it and export it as PNG"
         )
-    if "transparency" in image.info:
-        # The same colours by another way: going straight to RGB, Pillow warns about transparent palettes.
-        image = image.convert("RGBA")
+    if "A" in image.getbands() or "a" in image.getbands() or "transparency" in image.info:
+        return _on_white(image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
 
 
 def _to_8_bit(image: Image.Image, name: str) -> Image.Image:

@@ -23,8 +23,8 @@ from .sequence import Sequence
 
 __all__ = ["PREFILL", "decode"]
 
-PREFILL = 512
-"""Rows of one prefill forward at most, which bounds the memory of attention scores."""
+PREFILL = 128
+"""Rows of one prefill forward at most: bounds the memory of attention scores, and on a CPU no slower than 512."""
 
 
 def decode(

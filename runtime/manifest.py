@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..engines.errors import BundleError, ContractError
+from ..engines.errors import BundleError
 from .contract import DecodeContract
 from .record import Violations, bounds, from_json, parse, to_json
 from .vision import VisionSpec
@@ -29,6 +29,9 @@ GRAPHS = {
     "vision": "pixels to features",
 }
 """Names that a variant may give to its graphs; `vision` is for vision-language families only."""
+
+KV_DTYPES = ("float32", "float16", "bfloat16")
+"""What a cache may be made of, by numpy's names."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -86,6 +89,8 @@ class Variant:
         missing = sorted({"backbone", "denoise", "sample"} - set(self.graphs))
         if unknown or missing:
             raise ValueError(f"graphs: unknown {unknown}, missing {missing}; known are {', '.join(GRAPHS)}")
+        if self.kv_dtype not in KV_DTYPES:
+            raise ValueError(f"kv_dtype: got {self.kv_dtype!r}, expected one of {', '.join(KV_DTYPES)}")
 
 
 @dataclass(frozen=True)
@@ -114,9 +119,19 @@ class Manifest:
     vision: VisionSpec | None = None
 
     def __post_init__(self) -> None:
-        lines = [*self._bad_names(), *self._bad_references(), *self._bad_ids()]
+        lines = [*self._bad_texts(), *self._bad_names(), *self._bad_references(), *self._bad_vision(), *self._bad_ids()]
         if lines:
             raise Violations(lines)
+
+    def _bad_texts(self) -> list[str]:
+        """Texts that `a2d inspect` prints must not be able to steer a terminal."""
+        texts = [("name", self.name), ("producer", self.producer), ("family", self.family)]
+        texts += [("variants", precision) for precision in self.variants]
+        rows = [row for v in self.variants.values() for row in v.parity]
+        texts += [("parity", text) for row in rows for text in (row.graph, row.check, row.verdict)]
+        return [
+            f"{where}: got {text!r}, expected printable characters" for where, text in texts if not text.isprintable()
+        ]
 
     def _bad_names(self) -> list[str]:
         expected = "expected a plain name of letters, digits, '.', '_' and '-': a bundle has no folders"
@@ -131,6 +146,14 @@ class Manifest:
         wanted += [name for name in (self.text.tokenizer, self.text.chat_template) if name is not None]
         missing = [f"{name!r} is used, but not listed in files" for name in wanted if name not in self.files]
         return missing if self.variants else ["variants: empty, expected at least one precision"]
+
+    def _bad_vision(self) -> list[str]:
+        has, wanted = ("a", "none") if self.vision is None else ("no", "one")
+        return [
+            f"variants[{precision!r}]: has {has} vision graph, but the manifest's vision asks for {wanted}"
+            for precision, v in self.variants.items()
+            if ("vision" in v.graphs) == (self.vision is None)
+        ]
 
     def _bad_ids(self) -> list[str]:
         d = self.decode
@@ -152,7 +175,7 @@ class Manifest:
             data = parse(_text(raw))
             _check_schema(data)
             return from_json(Manifest, data)
-        except (Violations, ContractError) as error:
+        except Violations as error:
             hint = "Export the checkpoint again, or fetch the bundle again."
             raise BundleError(f"manifest.json is not a valid manifest:\n{error}\n{hint}") from error
 

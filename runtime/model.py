@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,10 @@ from .options import OptionFields, Options, with_fields
 from .prompt import Messages, Picture, PromptBuilder
 from .sequence import Prompt
 from .session import Generation, Result, Session
-from .text import ChatTemplate, Text
 from .vision import Patches
+
+if TYPE_CHECKING:
+    from .text import ChatTemplate, Text
 
 __all__ = ["Model", "load"]
 
@@ -187,7 +189,11 @@ def _best(bundle: Bundle, device: str) -> str:
 
 def _text(bundle: Bundle) -> Text | None:
     name = bundle.manifest.text.tokenizer
-    return None if name is None else Text(bundle.file(name))
+    if name is None:
+        return None
+    from .text import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja
+
+    return Text(bundle.file(name))
 
 
 def _template(bundle: Bundle) -> ChatTemplate | None:
@@ -198,4 +204,6 @@ def _template(bundle: Bundle) -> ChatTemplate | None:
         source = bundle.file(text.chat_template).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BundleError(f"{text.chat_template} is not UTF-8: {error}. Export the checkpoint again.") from error
+    from .text import ChatTemplate  # noqa: PLC0415 - as above
+
     return ChatTemplate(source, text.special_tokens)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TypedDict, Unpack
 
-from ..engines.errors import RequestError
+from ..engines.errors import ContractError, RequestError
 from .contract import MAX_BLOCK, DecodeContract, check_choice
 from .record import Violations, bounds, check
 
@@ -50,6 +50,11 @@ class Options:
     seed: int = field(default=0, metadata=bounds(0, 2**64 - 1))
     commit: str = "merged"
 
+    @property
+    def revises(self) -> bool:
+        """Settled rows of the current block may change."""
+        return self.remask_below is not None or self.replace_above is not None
+
 
 class OptionFields(TypedDict, total=False):
     """The fields of Options as keywords."""
@@ -92,14 +97,13 @@ def with_fields(options: Options | None, **chosen: Unpack[OptionFields]) -> Opti
 
 def plan(contract: DecodeContract, options: Options) -> Plan:
     """Resolve options against the contract. Raises RequestError that lists every option that does not fit."""
-    lines = _violations(options)
-    check_choice("rule", options.rule, RULES)
-    check_choice("commit", options.commit, COMMITS)
+    _check(options)
     block = options.block_size or contract.block_size
     threshold = contract.threshold if options.threshold is None else options.threshold
     # A threshold alone asks for speed where the model is sure: at least one token per step, no other pace.
     default = block if options.threshold is not None else min(contract.steps or block, block)
     steps = default if options.steps is None else options.steps
+    lines = []
     if steps > block:
         lines.append(f"steps: got {steps}, expected 1 to the block size {block}: every step settles at least one token")
     if options.threshold is not None and options.rule != "confidence":
@@ -110,9 +114,10 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     return Plan(options, block, steps, threshold if options.rule == "confidence" else None, temperature)
 
 
-def _violations(options: Options) -> list[str]:
+def _check(options: Options) -> None:
     try:
         check(options)
-    except Violations as error:
-        return error.lines
-    return []
+        check_choice("rule", options.rule, RULES)
+        check_choice("commit", options.commit, COMMITS)
+    except (Violations, ContractError) as error:
+        raise RequestError(str(error)) from error

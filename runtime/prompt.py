@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +18,10 @@ from ..engines.errors import RequestError
 from .images import ImageSource, load_image
 from .mrope import mrope_positions
 from .sequence import Prompt
-from .text import ChatTemplate, Text
 from .vision import Grid, Patches, VisionSpec, prepare
+
+if TYPE_CHECKING:
+    from .text import ChatTemplate, Text
 
 __all__ = ["Messages", "Picture", "PromptBuilder"]
 
@@ -55,12 +57,13 @@ class PromptBuilder:
         """A conversation. Pictures stand in the content as `{"type": "image", "image": PATH}`, unless given apart."""
         if self.template is None:
             raise RequestError("this bundle has no chat template; pass a plain prompt, or token ids")
+        _check_messages(messages)
         found = _pictures(messages) if pictures is None else pictures
         return self.from_tokens(self._text().encode(self.template.render(messages)), found)
 
     def from_tokens(self, tokens: NDArray[np.int64] | Sequence[int], pictures: Sequence[Picture] = ()) -> Prompt:
         """Token ids, with one placeholder per picture (or one per feature row already)."""
-        ids = np.asarray(tokens, np.int64).reshape(-1)
+        ids = _ids(tokens)
         self._check(ids, pictures)
         if self.vision is None:
             return _plain(ids, self.positions)
@@ -99,8 +102,27 @@ class PromptBuilder:
         return self.text
 
 
+def _ids(tokens: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
+    try:
+        ids = np.asarray(tokens)
+    except (ValueError, OverflowError) as error:
+        raise RequestError(f"got token ids that form no list: {error}; expected whole numbers, [1, 2, 3]") from error
+    if ids.ndim != 1 or (len(ids) and ids.dtype.kind not in "iu"):
+        raise RequestError(f"got token ids {ids.dtype}{list(ids.shape)}, expected one list of whole numbers, [1, 2, 3]")
+    return ids.astype(np.int64)
+
+
 def _kind(picture: Picture) -> str:
     return "video" if isinstance(picture, list | tuple) else "image"
+
+
+def _check_messages(messages: Messages) -> None:
+    for message in messages:
+        if not isinstance(message, Mapping) or not isinstance(message.get("content"), str | list | None):
+            raise RequestError(
+                f'got a message {str(message)[:80]!r}, expected {{"role": "user", "content": ...}} with a text or a '
+                "list of parts"
+            )
 
 
 def _pictures(messages: Messages) -> list[Picture]:
@@ -112,6 +134,8 @@ def _pictures(messages: Messages) -> list[Picture]:
         if kind in ("image", "video"):
             if kind not in part:
                 raise RequestError(f'a message part of type "{kind}" has no "{kind}"; give it a path')
+            if kind != _kind(part[kind]):
+                raise RequestError(f'got a {type(part[kind]).__name__} as "{kind}"; a video is a list of its frames')
             found.append(part[kind])
     return found
 

@@ -21,8 +21,8 @@ __all__ = ["Violations", "bounds", "check", "from_json", "parse", "to_json"]
 
 T = TypeVar("T")
 
-SHOWN = 20
-"""Violations that a message prints; a stranger's file may hold millions."""
+SHOWN, WIDEST = 20, 500
+"""Violations that a message prints and characters of each; a stranger's file may hold millions."""
 
 
 class Violations(ValueError):
@@ -30,7 +30,7 @@ class Violations(ValueError):
 
     def __init__(self, lines: list[str]) -> None:
         more = [f"... and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
-        super().__init__("\n".join(f"  {line}" for line in [*lines[:SHOWN], *more]))
+        super().__init__("\n".join(f"  {line[:WIDEST]}" for line in [*lines[:SHOWN], *more]))
         self.lines = lines
 
 

@@ -49,8 +49,12 @@ RULES: dict[str, Accept] = {"confidence": confidence, "entropy": entropy, "seque
 
 def settled(block: Block, proposal: Proposal, accept: NDArray[np.bool_]) -> Block:
     """The block with the accepted rows written."""
-    tokens = np.where(accept, proposal.proposed, block.tokens)
-    return replace(block, tokens=tokens, masked=block.masked & ~accept)
+    return replace(
+        block,
+        tokens=np.where(accept, proposal.proposed, block.tokens),
+        masked=block.masked & ~accept,
+        confidence=np.where(accept, proposal.confidence, block.confidence),
+    )
 
 
 class Revision:
@@ -69,7 +73,10 @@ class Revision:
 
     def apply(self, after: Block, before: Block, proposal: Proposal) -> Block:
         """`after` the accept rule, with rows that were settled `before` it replaced or masked again."""
-        o, old = self._options, ~before.masked & (np.arange(len(before.tokens)) >= before.fixed)
+        o = self._options
+        if not o.revises:
+            return after
+        old = ~before.masked & (np.arange(len(before.tokens)) >= before.fixed)
         edit, drop = np.zeros_like(old), np.zeros_like(old)
         if o.replace_above is not None:
             edit = old & (proposal.proposed != before.tokens) & (proposal.confidence > o.replace_above)
@@ -78,8 +85,12 @@ class Revision:
         self._fresh &= ~drop
         self._spent += before.done
         self._quiet = o.replace_above is None or (before.done and not edit.any())
-        tokens = np.where(edit, proposal.proposed, np.where(drop, self._mask, after.tokens))
-        return replace(after, tokens=tokens, masked=after.masked | drop)
+        return replace(
+            after,
+            tokens=np.where(edit, proposal.proposed, np.where(drop, self._mask, after.tokens)),
+            masked=after.masked | drop,
+            confidence=np.where(edit, proposal.confidence, np.where(drop, 0, after.confidence)).astype(np.float32),
+        )
 
     def ended(self, block: Block) -> bool:
         """No mask is left, and replacing has come to rest or spent its budget."""

@@ -85,9 +85,9 @@ class Sequence:
 
     def _rows(self, block: Block, reach: NDArray[np.int64]) -> Rows:
         p, end = self.prompt, block.start + len(block.tokens)
-        own = np.arange(len(p), end) - len(p) + p.next_position
+        own = np.arange(max(block.start, len(p)), end) - len(p) + p.next_position
         own = own if p.positions.ndim == 1 else np.broadcast_to(own, (3, len(own)))
-        positions = np.concatenate([p.positions, own], axis=-1)[..., block.start : end]
+        positions = np.concatenate([p.positions[..., block.start :], own], axis=-1)
         if block.fixed and p.features is not None and p.is_feature is not None:
             # The prompt's tail stands in this block, and it may hold feature rows.
             pad = end - len(p)
@@ -101,4 +101,5 @@ class Sequence:
             return None
         tokens = np.full(size, self._mask, np.int64)
         tokens[: len(head)] = head
-        return Block(start, tokens, np.arange(size) >= len(head), len(head))
+        masked = np.arange(size) >= len(head)
+        return Block(start, tokens, masked, (~masked).astype(np.float32), len(head))

@@ -161,6 +161,7 @@ class Session:
     ) -> None:
         self.engine, self.contract, self.max_context = engine, contract, max_context
         backbone = engine("backbone")
+        shape.check(backbone.inputs)
         self.backbone = Backbone(backbone, Cache(shape, backbone.memory))
         self._detokenize = detokenize
         self._keys = np.empty(0, np.int64)

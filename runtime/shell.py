@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -21,18 +22,31 @@ FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 def guarded(command: str, work: Callable[[], int]) -> int:
     """Run `work`; turn what it raises into one message on stderr and an exit status."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and "utf" not in sys.stdout.encoding.lower():
+        sys.stdout.reconfigure(errors="replace")  # a character that the terminal lacks is no reason to stop
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()
     except A2DError as error:
-        return _say(command, str(error), BAD_INPUT)
+        status = _say(command, str(error), BAD_INPUT)
     except KeyboardInterrupt:
-        return _say(command, "interrupted", INTERRUPTED)
+        status = _say(command, "interrupted", INTERRUPTED)
     except BrokenPipeError:
-        # Whoever read our output has left; say nothing, not even when Python flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        status = FAILED  # whoever read our output has left: there is nobody to tell
+    except MemoryError as error:
+        status = _say(command, f"out of memory {error}".rstrip(), FAILED)
     except OSError as error:
-        return _say(command, f"{error}. Nothing half written was left behind.", FAILED)
+        status = _say(command, f"{error}. Nothing half written was left behind.", FAILED)
+    _let_go_of_stdout()
+    return status
+
+
+def _let_go_of_stdout() -> None:
+    """Python flushes at exit; where that must fail, what is left goes nowhere, so that our status stands."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(command: str, message: str, status: int) -> int:

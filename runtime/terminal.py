@@ -17,19 +17,21 @@ __all__ = ["BlockView"]
 
 FRESH, DIM, PLAIN = "\x1b[32;1m", "\x1b[2m", "\x1b[0m"
 CLEAR_BELOW = "\r\x1b[J"
+HARMLESS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if code != ord("\n")} | {ord("\t"): "    "}
 
 
 class BlockView:
     """Draws the text so far and the current block after every step.
 
-    Tokens accepted in the last step are green, masks are dim blocks. The line being written is drawn anew each time;
-    lines before it stay.
+    Tokens accepted in the last step are green, masks are dim blocks. The row of the screen where the settled text
+    ends is drawn anew each time, with the block; rows before it stay, and may scroll away. What the stream cannot
+    encode, and control characters that a model might write, come out as replacement characters.
     """
 
     def __init__(self, stream: TextIO, detokenize: Callable[[Sequence[int]], str]) -> None:
         self._stream, self._detokenize = stream, detokenize
         self._settled: list[int] = []
-        self._printed = ""  # whole lines that are not drawn again
+        self._printed = ""  # whole rows of the screen that are not drawn again
         self._rows = 0
         self._mask = "\u2591" if "utf" in (stream.encoding or "").lower() else "_"
         if os.name == "nt":
@@ -50,7 +52,9 @@ class BlockView:
         self._stream.flush()
 
     def _text(self, tokens: list[int]) -> str:
-        return self._detokenize(tokens) or " ".join(map(str, tokens))
+        text = self._detokenize(tokens).translate(HARMLESS)
+        encoding = self._stream.encoding or "utf-8"
+        return text.encode(encoding, "replace").decode(encoding)
 
     def _block(self, step: Step) -> str:
         fresh = np.isin(np.arange(len(step.tokens)), step.accepted) & ~step.masked
@@ -65,21 +69,37 @@ class BlockView:
     def _draw(self, text: str, block: str) -> None:
         up = f"\x1b[{self._rows}A" if self._rows else ""
         line = text[len(self._printed) :]
-        kept, newline, rest = line.rpartition("\n")
-        self._stream.write(f"{up}{CLEAR_BELOW}{kept}{newline}{rest}{block}")
+        self._stream.write(f"{up}{CLEAR_BELOW}{line}{block}")
         self._stream.flush()
-        self._printed += kept + newline
-        self._rows = _rows(rest + block)
+        kept = _row_starts(line)[-1]
+        self._printed += line[:kept]
+        self._rows = len(_row_starts(_bare(line[kept:] + block))) - 1
 
 
-def _rows(text: str) -> int:
-    """Line breaks that `text` takes on this terminal."""
-    columns = shutil.get_terminal_size().columns
+def _bare(text: str) -> str:
     for code in (FRESH, DIM, PLAIN):
         text = text.replace(code, "")
-    widths = [sum(_width(c) for c in line) for line in text.split("\n")]
-    return len(widths) - 1 + sum(max(0, width - 1) // columns for width in widths)
+    return text
+
+
+def _row_starts(text: str) -> list[int]:
+    """Where each row of `text` begins on this terminal. A full row ends with the first character that does not fit."""
+    columns = shutil.get_terminal_size().columns
+    starts, used = [0], 0
+    for at, char in enumerate(text):
+        width = _width(char)
+        if char == "\n":
+            starts.append(at + 1)
+            used = 0
+        elif used + width > columns:
+            starts.append(at)
+            used = width
+        else:
+            used += width
+    return starts
 
 
 def _width(char: str) -> int:
-    return 2 if unicodedata.east_asian_width(char) in "WF" else int(not unicodedata.combining(char))
+    if unicodedata.category(char) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1

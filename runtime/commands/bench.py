@@ -18,13 +18,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...engines.errors import EngineError, RequestError
-from ..bench import Peer, PeerRun, Report, Settings, measure, random_prompt
+from ..bench import Peer, Report, Settings, compare, measure
 from ..bundle import MANIFEST
 from ..model import Model, load
-from ..options import plan
 from ..shell import Parser, add_options, guarded, options_from
 
 __all__ = ["main"]
@@ -82,7 +79,7 @@ def _bench(arguments: argparse.Namespace) -> int:
         if not arguments.json:
             print("\n".join(_lines(found)))
         for name, entry in peers.items():
-            found |= _against(name, entry, model, settings, report)
+            found |= _against(name, entry, model, settings)
     print(json.dumps(found) if arguments.json else "\n".join(_ratios(found, arguments.against)))
     return 0
 
@@ -128,35 +125,31 @@ def _make(entry: EntryPoint, path: Path) -> None:
 
 
 def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:
-    found = {k: v for k, v in asdict(report).items() if k != "generated"}
     return {
         "bundle": model.manifest.name,
         "precision": model.target.precision,
         "engine": model.engine("backbone").describe,
         "threads": arguments.threads,
-        **found,
+        **asdict(report),
     }
 
 
-def _against(name: str, entry: EntryPoint, model: Model, settings: Settings, report: Report) -> dict[str, Any]:
-    """Decode by the peer, after a2d, in this process; both greedily and without stop tokens."""
+def _against(name: str, entry: EntryPoint, model: Model, settings: Settings) -> dict[str, Any]:
+    """Compare with a peer, after a2d was measured alone: the peer's memory is not ours."""
     peer: Peer = entry.load()(model.bundle, model.target.precision, model.target.threads)
-    chosen = plan(model.manifest.decode, settings.options)
-    ids = random_prompt(model, settings.prompt_tokens).tokens
-    run: PeerRun = peer.decode(ids, chosen.block, chosen.steps, chosen.threshold, chosen.options.max_tokens)
-    speed = (len(run.tokens) - chosen.block) / run.seconds
-    same = np.mean([a == b for a, b in zip(run.tokens, report.generated, strict=False)])
+    found = compare(model, settings, peer)
     return {
-        f"{name}_tokens_per_second": speed,
-        f"{name}_forwards": run.forwards,
-        f"{name}_same_tokens": float(same),
-        f"ratio_to_{name}": report.tokens_per_second / speed,
+        f"{name}_tokens_per_second": found.tokens_per_second,
+        f"{name}_forwards": found.forwards,
+        f"{name}_same_tokens": found.same_tokens,
+        f"ratio_to_{name}": found.ratio,
     }
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['bundle']} {found['precision']}, {found['engine']}, {found['threads']} thread(s)"
-    yield f"{found['prompt_tokens']} + {found['tokens']} tokens, blocks of {found['block_size']}, {found['steps']} steps"
+    sizes = f"{found['prompt_tokens']} + {found['tokens']} tokens"
+    yield f"{sizes}, blocks of {found['block_size']}, {found['steps']} steps"
     for name, form in SHOWN.items():
         if found[name] is not None:
             yield "  " + form.format(found[name])

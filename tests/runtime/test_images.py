@@ -1,3 +1,7 @@
+"""Whatever comes as an image becomes upright 8-bit RGB, or an ImageError with what to do."""
+
+from __future__ import annotations
+
 import io
 import os
 import struct
@@ -69,26 +73,40 @@ def test_exif_orientation_is_applied(orientation: int) -> None:
 
 
 def test_colours_equal_transformers_for_every_8_bit_mode(tmp_path: Path) -> None:
-    reference = pytest.importorskip("transformers.image_utils").load_image
+    reference = pytest.importorskip("transformers.image_transforms").convert_to_rgb
     random = np.random.default_rng(0)
     colours = Image.fromarray(random.integers(0, 256, (6, 5, 4), np.uint8))
-    palette = colours.quantize(8)
+    palette = colours.convert("RGB").quantize(8)
     images = {f"{mode}.png": colours.convert(mode) for mode in ("1", "L", "LA", "RGB", "RGBA")}
     images |= {"P.png": palette, "P.gif": palette, "CMYK.tiff": colours.convert("RGB").convert("CMYK")}
     images |= {"CMYK.jpg": colours.convert("RGB").convert("CMYK"), "YCbCr.jpg": colours.convert("RGB")}
+    images |= {"alpha.webp": colours, "alpha.tiff": colours, "alpha.gif": colours}
     for name, image in images.items():
         image.save(tmp_path / name)
+    palette.save(tmp_path / "transparent.png", transparency=3)
+    palette.save(tmp_path / "partly.png", transparency=bytes(range(0, 240, 30)))
+    Image.fromarray(COLOURS).save(tmp_path / "keyed.png", transparency=(0, 2, 4))
+    for name in (*images, "transparent.png", "partly.png", "keyed.png"):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             loaded = load_image(tmp_path / name)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            assert np.array_equal(loaded, np.array(reference(str(tmp_path / name)))), name
+        with Image.open(tmp_path / name) as image:
+            assert np.array_equal(loaded, reference(image, return_numpy=True)), name
 
 
-def test_alpha_is_dropped() -> None:
-    see_through = np.concatenate([COLOURS, np.zeros_like(COLOURS[:, :, :1])], axis=2)
-    assert np.array_equal(load_image(encoded(Image.fromarray(see_through))), COLOURS)
+@pytest.mark.parametrize("alpha", [0, 1, 127, 254, 255])
+def test_transparency_is_composed_onto_white(alpha: int) -> None:
+    black = np.zeros((2, 3, 4), np.uint8)
+    black[..., 3] = alpha
+    grey = Image.fromarray(np.tile(np.array([0, alpha], np.uint8), (2, 3, 1)))
+    for source in (black, black[:, ::-1], encoded(Image.fromarray(black)), Image.fromarray(black), grey):
+        assert (load_image(source) == 255 - alpha).all()
+
+
+def test_palettes_with_alpha_are_composed_onto_white() -> None:
+    image = Image.new("PA", (2, 2), (0, 0))
+    image.putpalette([10, 20, 30] * 256)
+    assert (load_image(image) == 255).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -118,7 +136,7 @@ def test_one_pixel_is_an_image() -> None:
 
 def test_arrays() -> None:
     assert np.array_equal(load_image(COLOURS), COLOURS)
-    assert np.array_equal(load_image(np.dstack([COLOURS, COLOURS[:, :, 0]])), COLOURS)
+    assert np.array_equal(load_image(np.dstack([COLOURS, np.full((5, 7), 255, np.uint8)])), COLOURS)
     grey = load_image(COLOURS[:, :, 0])
     assert grey.shape == (5, 7, 3)
     assert (grey == COLOURS[:, :, :1]).all()

@@ -1,7 +1,10 @@
+"""Pictures to patches: specs, sizes, pixels and windows, held against transformers' own."""
+
+from __future__ import annotations
+
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -9,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2d.engines.errors import BundleError, ImageError, RequestError
-from a2d.runtime.vision import Grid, Patches, VisionSpec, mrope_positions, prepare, smart_resize
+from a2d.engines.errors import ImageError
+from a2d.runtime.record import Violations, from_json, to_json
+from a2d.runtime.vision import Patches, VisionSpec, prepare, smart_resize
 
 IMAGE, VIDEO, START, END = 90, 91, 92, 93
 
@@ -58,59 +62,59 @@ def raster(patches: Patches, merge: int) -> np.ndarray:
 
 def test_a_spec_survives_json() -> None:
     for spec in (SPEC, replace(SPEC, vision_start_token_id=None, vision_end_token_id=None)):
-        assert VisionSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+        assert from_json(VisionSpec, json.loads(json.dumps(to_json(spec)))) == spec
 
 
 def test_wrong_keys_are_listed_together() -> None:
-    data = SPEC.to_json()
+    data = to_json(SPEC)
     del data["patch_size"], data["resample"]
-    data |= {"pach_size": 14, "colour": 1}
-    with pytest.raises(BundleError) as caught:
-        VisionSpec.from_json(data)
-    assert "unknown keys ['colour', 'pach_size'] and lacks ['patch_size', 'resample']" in str(caught.value)
-    with pytest.raises(BundleError, match="list, expected an object"):
-        VisionSpec.from_json([])  # type: ignore[arg-type]
+    with pytest.raises(Violations) as caught:
+        from_json(VisionSpec, data | {"pach_size": 14, "colour": 1})
+    assert caught.value.lines == [
+        "the whole: unknown key 'pach_size'",
+        "the whole: unknown key 'colour'",
+        "patch_size: missing",
+        "resample: missing",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "message"),
     [
-        ("patch_size", 0),
-        ("patch_size", -14),
-        ("patch_size", 14.0),
-        ("patch_size", True),
-        ("patch_size", "14"),
-        ("patch_size", 10**6),
-        ("merge_size", None),
-        ("in_channels", 4),
-        ("max_pixels", 10**12),
-        ("image_mean", [0.5, 0.5]),
-        ("image_mean", 0.5),
-        ("image_std", [0.5, 0.5, 0.0]),
-        ("image_std", [0.5, 0.5, float("nan")]),
-        ("rescale_factor", 255),
-        ("resample", 6),
-        ("image_token_id", -1),
-        ("image_token_id", None),
-        ("tokens_per_second", 0),
-        ("tokens_per_second", [1]),
+        ("patch_size", 0, "got 0, expected 1 to 256"),
+        ("patch_size", -14, "got -14, expected 1 to 256"),
+        ("patch_size", 14.0, "got 14.0, expected a whole number"),
+        ("patch_size", True, "got True, expected a whole number"),
+        ("patch_size", "14", "got '14', expected a whole number"),
+        ("patch_size", 10**400, "expected a whole number"),
+        ("merge_size", None, "got None, expected a whole number"),
+        ("in_channels", 4, "got 4, expected 3 to 3"),
+        ("max_pixels", 10**12, f"got {10**12}, expected 1 to {2**30}"),
+        ("image_mean", [0.5, 0.5], "got 2 numbers, expected 3"),
+        ("image_mean", [0.5] * 4, "got 4 numbers, expected 3"),
+        ("image_mean", 0.5, "got 0.5, expected a list"),
+        ("image_std", [0.5, 0.5, 0.0], r"\[2\]: got 0.0, expected 1e-06 to 100"),
+        ("image_std", [0.5, 0.5, float("nan")], r"\[2\]: got nan, expected a number"),
+        ("rescale_factor", 255, "got 255, expected 1e-09 to 1"),
+        ("resample", 6, "got 6, expected 0 to 5"),
+        ("image_token_id", -1, "got -1, expected 0 to"),
+        ("image_token_id", None, "got None, expected a whole number"),
+        ("vision_start_token_id", -1, "got -1, expected 0 to"),
+        ("tokens_per_second", 0, "got 0, expected 1e-06 to 1000"),
+        ("tokens_per_second", [1], r"got \[1\], expected a number"),
+        ("min_pixels", 10000, "got 10000, expected at most max_pixels, 1600"),
+        ("window_size", 7, "got 7, expected at least a merge group, 8 pixels"),
     ],
 )
-def test_absurd_values_are_refused(key: str, value: Any) -> None:
-    with pytest.raises(BundleError, match=f"{key} = "):
-        VisionSpec.from_json(SPEC.to_json() | {key: value})
+def test_absurd_values_are_refused(key: str, value: Any, message: str) -> None:
+    with pytest.raises(Violations, match=f"{key}.*{message}"):
+        from_json(VisionSpec, to_json(SPEC) | {key: value})
 
 
-def test_all_absurd_values_are_listed_together() -> None:
-    with pytest.raises(BundleError, match=r"patch_size = 0 is not .*; merge_size = 99 is not"):
-        VisionSpec.from_json(SPEC.to_json() | {"patch_size": 0, "merge_size": 99})
-
-
-def test_values_that_contradict_each_other_are_refused() -> None:
-    with pytest.raises(BundleError, match="min_pixels = 10000 is more than"):
-        replace(SPEC, min_pixels=10000)
-    with pytest.raises(BundleError, match="holds no merge group of 8 pixels"):
-        replace(SPEC, window_size=7)
+def test_all_contradictions_are_listed_together() -> None:
+    with pytest.raises(Violations) as caught:
+        replace(SPEC, min_pixels=10000, window_size=7, image_std=(1.0,))
+    assert [line.split(":")[0] for line in caught.value.lines] == ["image_std", "min_pixels", "window_size"]
 
 
 # -- sizes
@@ -238,98 +242,3 @@ def test_windows_equal_those_of_transformers(merge: int) -> None:
         assert patches.real.reshape(-1, spec.slots_per_window).sum(1).tolist() == borders.diff().tolist()
         positions = vision_utils.get_vision_position_ids(thw, merge).reshape(-1, merge**2, 2)[index]
         assert patches.positions[patches.real].tolist() == positions.reshape(-1, 2).tolist()
-
-
-# -- positions
-
-grids = st.builds(
-    lambda t, h, w, is_video, fps: Grid(t if is_video else 1, 2 * h, 2 * w, is_video, 2 / fps),
-    st.integers(1, 5),
-    st.integers(1, 6),
-    st.integers(1, 6),
-    st.booleans(),
-    st.sampled_from([0.5, 1.0, 2.0, 3.0, 7.0, 23.976, 25.0]),
-)
-
-
-def prompt(pictures: list[Grid], texts: list[int], spec: VisionSpec = SPEC) -> list[int]:
-    tokens = [1] * texts[0]
-    for grid, text in zip(pictures, texts[1:], strict=True):
-        kind = spec.video_token_id if grid.is_video else spec.image_token_id
-        tokens += [START, *[kind] * grid.tokens(spec), END, *[1] * text]
-    return tokens
-
-
-@pytest.fixture(scope="module")
-def rope_index() -> Any:
-    """Transformers' own positions, from its method alone: no model is built."""
-    torch = pytest.importorskip("torch")
-    model = pytest.importorskip("transformers.models.qwen2_5_vl.modeling_qwen2_5_vl").Qwen2_5_VLModel
-
-    def positions(tokens: list[int], pictures: list[Grid], spec: VisionSpec) -> tuple[np.ndarray, int]:
-        vision = SimpleNamespace(spatial_merge_size=spec.merge_size, tokens_per_second=spec.tokens_per_second)
-        host = SimpleNamespace(
-            config=SimpleNamespace(vision_config=vision),
-            get_vision_position_ids=partial(model.get_vision_position_ids, None),
-        )
-        ids = torch.tensor([tokens])
-        kinds = (ids == spec.image_token_id).int() + 2 * (ids == spec.video_token_id).int()
-        split = [[[g.t, g.h, g.w] for g in pictures if g.is_video == kind] for kind in (False, True)]
-        thw = [torch.tensor(part) if part else None for part in split]
-        seconds = torch.tensor([g.seconds_per_group for g in pictures if g.is_video])
-        got, delta = model.get_rope_index(host, ids, kinds, thw[0], thw[1], seconds)
-        return got[:, 0].numpy(), int(delta[0, 0]) + len(tokens)
-
-    return positions
-
-
-@given(pictures=st.lists(grids, max_size=4), data=st.data(), speed=st.sampled_from([1, 2, 4, 25]))
-def test_positions_equal_those_of_transformers(
-    rope_index: Any, pictures: list[Grid], data: st.DataObject, speed: int
-) -> None:
-    counts = st.integers(0, 5)
-    texts = [data.draw(st.integers(1, 5)), *[data.draw(counts) for _ in pictures]]
-    spec = replace(SPEC, tokens_per_second=speed)
-    tokens = prompt(pictures, texts)
-    wanted, wanted_next = rope_index(tokens, pictures, spec)
-    got, after = mrope_positions(tokens, pictures, spec)
-    assert got.dtype == np.int64
-    assert np.array_equal(got, wanted)
-    assert after == wanted_next
-
-
-def test_positions_of_text_and_of_nothing() -> None:
-    positions, after = mrope_positions([5, 6, 7], [], SPEC)
-    assert positions.tolist() == [[0, 1, 2]] * 3
-    assert after == 3
-    positions, after = mrope_positions([], [], SPEC)
-    assert positions.shape == (3, 0)
-    assert after == 0
-
-
-def test_pictures_may_touch() -> None:
-    """Transformers takes neighbouring images for one; nothing in the model asks for that."""
-    pair = [Grid(1, 2, 4), Grid(1, 4, 2)]
-    positions, after = mrope_positions([IMAGE] * 4, pair, SPEC)
-    assert positions.tolist() == [[0, 0, 2, 2], [0, 0, 2, 3], [0, 1, 2, 2]]
-    assert after == 4
-
-
-@pytest.mark.parametrize(
-    ("tokens", "pictures", "message"),
-    [
-        ([1, IMAGE, 1], [], "1 picture tokens, expected 0 for 0 pictures"),
-        ([1, 1], [Grid(1, 2, 2)], "0 picture tokens, expected 1"),
-        ([IMAGE] * 3, [Grid(1, 2, 4)], r"3 picture tokens, expected 2 for 1 pictures \[2\]"),
-        ([IMAGE, 1, IMAGE], [Grid(1, 2, 4)], "at token 0 is not 2 image tokens"),
-        ([1, VIDEO], [Grid(1, 2, 2)], "at token 1 is not 1 image tokens"),
-        ([IMAGE, START, VIDEO], [Grid(1, 2, 2, True), Grid(1, 2, 2)], "at token 0 is not 1 video tokens"),
-    ],
-)
-def test_prompts_that_do_not_fit_their_pictures(tokens: list[int], pictures: list[Grid], message: str) -> None:
-    with pytest.raises(RequestError, match=message):
-        mrope_positions(tokens, pictures, SPEC)
-
-
-def test_a_grid_is_plain_data() -> None:
-    assert Grid(**asdict(Grid(1, 2, 3))) == Grid(1, 2, 3)

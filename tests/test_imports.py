@@ -1,0 +1,86 @@
+"""What a device has to load: `import a2d` next to nothing, and decoding nothing of what only an export needs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import a2d
+from a2d.__main__ import COMMANDS
+
+EXPORT_ONLY = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors", "a2d.export", "a2d.calibration")
+
+EVERY_MODULE = """
+import pkgutil
+from importlib import import_module
+for room in ("a2d.engines", "a2d.runtime"):
+    for module in pkgutil.walk_packages(import_module(room).__path__, room + "."):
+        import_module(module.name)
+"""
+
+RUN = """
+from a2d.__main__ import main
+assert main(["run", "no-such.a2d", "--token-ids", "1,2"]) == 2
+from a2d.engines import ENGINES, load_engine
+"""
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+
+
+def loaded_by(code: str) -> set[str]:
+    made = run("-c", f"{code}\nimport sys\nprint(*sys.modules, sep='\\n')")
+    assert made.returncode == 0, made.stderr
+    return set(made.stdout.split())
+
+
+@pytest.mark.parametrize("code", ["import a2d", "import a2d; a2d.load", RUN, EVERY_MODULE], ids=str.strip)
+def test_nothing_that_only_an_export_needs_is_loaded(code):
+    modules = loaded_by(code)
+    assert "a2d" in modules
+    assert [name for name in EXPORT_ONLY if name in modules] == []
+
+
+def test_importing_a2d_alone_costs_nothing():
+    modules = loaded_by("import a2d")
+    assert [name for name in modules if name.startswith("a2d.") or name in ("numpy", "PIL", "onnxruntime")] == []
+
+
+def test_the_engine_is_loaded_when_it_is_asked_for():
+    assert "onnxruntime" not in loaded_by("import a2d.runtime.commands.run")
+    assert "onnxruntime" in loaded_by("import a2d.engines.onnxruntime")
+
+
+def test_public_names_exist_and_others_list_them():
+    assert [name for name in a2d.__all__ if getattr(a2d, name) is None] == []
+    with pytest.raises(AttributeError, match="no attribute 'laod'; it offers A2DError, Model, .*load"):
+        a2d.laod  # noqa: B018
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_prints_the_table_of_commands(arguments):
+    made = run("-m", "a2d", *arguments)
+    assert (made.returncode, made.stderr) == (0, "")
+    for name, (_, what) in COMMANDS.items():
+        assert f"  {name:<9} {what}" in made.stdout
+
+
+def test_unknown_commands_are_bad_input_and_print_the_table():
+    made = run("-m", "a2d", "fly")
+    assert (made.returncode, made.stdout) == (2, "")
+    assert made.stderr.startswith("a2d: unknown command 'fly'\n")
+    assert all(f"  {name:<9}" in made.stderr for name in COMMANDS)
+
+
+def test_the_version_is_the_packages():
+    assert run("-m", "a2d", "--version").stdout == f"{a2d.__version__}\n"
+
+
+@pytest.mark.parametrize("command", [name for name in COMMANDS if name != "export"])
+def test_commands_explain_themselves(command):
+    made = run("-m", "a2d", command, "--help")
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith(f"usage: a2d {command}")
