@@ -1,0 +1,177 @@
+"""The commands as a user meets them: a process, its output, its exit status."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import DATA, EXAMPLES
+
+FRAME = EXAMPLES / "slate" / "frames" / "slate_00_d0.00.png"
+
+
+def a2d(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "a2d", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+
+
+def events(output: str) -> list[dict]:
+    return [json.loads(line) for line in output.splitlines()]
+
+
+def test_run_json_lines(golden):
+    flags = ["--token-ids", "70,75,16,101,18", "--block-size", "8", "--steps", "4"]
+    flags += ["--max-tokens", "64", "--commit", "merged", "--json"]
+    done = a2d("run", golden("a2d-qwen3"), *flags)
+    assert done.returncode == 0, done.stderr
+    lines = events(done.stdout)
+    steps, commits, last = (
+        [e for e in lines if e["event"] == "step"],
+        [e for e in lines if e["event"] == "commit"],
+        lines[-1],
+    )
+    assert last["event"] == "done" and last["text"] == ""
+    assert last["tokens"] == [token for e in commits for token in e["tokens"]]
+    assert last["forwards"] == len(steps) == 32
+    assert last["seconds"] > 0
+    assert steps[0]["tokens"].count(None) == 6  # two of eight were settled
+    assert len(steps[0]["accepted"]) == 2
+
+
+def test_run_reads_a_frame(slate):
+    done = a2d("run", slate, "--image", FRAME, "--prompt", "read the slate", "--steps", "4", "--max-tokens", "64")
+    assert (done.returncode, done.stdout) == (0, "scene 103L take 9 roll D037 date 2034-11-01 fps 24\n"), done.stderr
+
+
+def test_run_reads_messages_with_paths_relative_to_the_file(slate, tmp_path):
+    shutil.copy(FRAME, tmp_path / "frame.png")
+    content = [{"type": "image", "image": "frame.png"}, {"type": "text", "text": "read the slate"}]
+    (tmp_path / "chat.json").write_text(json.dumps([{"role": "user", "content": content}]), encoding="utf-8")
+    done = a2d("run", slate, "--messages", tmp_path / "chat.json", "--max-tokens", "64", "--json", cwd=EXAMPLES)
+    assert events(done.stdout)[-1]["text"].startswith("scene 103L"), done.stderr
+
+
+def test_same_seed_same_tokens(golden):
+    flags = ["--token-ids", "5,6,7", "--temperature", "1.2", "--top-p", "0.9", "--max-tokens", "32", "--json"]
+    runs = [events(a2d("run", golden("tail-qwen3"), *flags, "--seed", seed).stdout)[-1]["tokens"] for seed in (1, 1, 2)]
+    assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--token-ids", "5,6", "--steps", "0"], "steps: got 0"),
+        (["--token-ids", "5,6", "--steps", "9"], "steps: got 9, expected 1 to the block size 8"),
+        (["--token-ids", "5,6", "--threshold", "1.5"], "threshold: got 1.5"),
+        (["--token-ids", "5,6", "--block-size", "70000"], "block_size: got 70000"),
+        (["--token-ids", ""], "the prompt is empty"),
+        (["--token-ids", "5,x"], "expected ids like 1,2,3"),
+        (["--token-ids", "5,128"], "token id 128 is outside the vocabulary"),
+        (["--token-ids", ",".join(["5"] * 600)], "the context holds 512"),
+        (["--prompt", "hello"], "no tokenizer; pass token ids"),
+        (["--messages", "nowhere.json"], "nowhere.json: no such file"),
+        (["--token-ids", "5", "--image", str(FRAME)], "this bundle reads text only"),
+        (["--token-ids", "5", "--precision", "fp16"], "this bundle holds fp32"),
+        (["--token-ids", "5", "--commit", "never"], "invalid choice: 'never'"),
+        ([], "one of the arguments --prompt --messages --token-ids is required"),
+    ],
+)
+def test_run_bad_input(golden, flags, message):
+    done = a2d("run", golden("tail-qwen3"), *flags)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x89PNG\r\n\x1a\n broken", "broken.png"),
+        (b"", "empty"),
+        (b"GIF", "broken.png"),
+        (b"just text", "PNG"),
+    ],
+)
+def test_run_bad_image(slate, tmp_path, content, message):
+    (tmp_path / "broken.png").write_bytes(content)
+    done = a2d("run", slate, "--image", tmp_path / "broken.png", "--prompt", "read the slate")
+    assert done.returncode == 2
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_run_refuses_a_tampered_bundle(golden, tmp_path):
+    copy = Path(shutil.copytree(golden("tail-qwen3"), tmp_path / "bundle"))
+    weights = copy / "weights.fp32.data"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    done = a2d("run", copy, "--token-ids", "5")
+    assert done.returncode == 2
+    assert "weights.fp32.data: SHA-256" in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+def test_interrupting_a_run_ends_it_quietly(golden):
+    flags = ["--token-ids", "5,6", "--max-tokens", "400", "--steps", "8", "--json"]
+    command = [sys.executable, "-m", "a2d", "run", str(golden("a2d-qwen3")), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode in (0, 130)  # it may have been done before the signal came
+    assert "Traceback" not in errors
+
+
+def test_a_closed_pipe_is_no_error_message(golden):
+    flags = ["--token-ids", "5,6", "--max-tokens", "400", "--steps", "8", "--json"]
+    command = [sys.executable, "-m", "a2d", "run", str(golden("a2d-qwen3")), *flags]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        time.sleep(0)
+        errors = process.stderr.read()
+        process.wait(timeout=60)
+    assert "Traceback" not in errors and "Exception" not in errors
+
+
+def test_inspect(golden):
+    bundle = golden("a2d-qwen3")
+    assert json.loads(a2d("inspect", bundle, "--json").stdout) == json.loads((bundle / "manifest.json").read_text())
+    shown = a2d("inspect", bundle).stdout
+    for part in ("a2d-qwen3", "block_size 8", "prompt_alignment left", "linear-round", "PASS"):
+        assert part in shown
+    assert a2d("inspect", DATA).returncode == 2
+
+
+def test_bench_measures_and_compares(golden):
+    flags = ["--prompt-tokens", "40", "--max-tokens", "32", "--steps", "4"]
+    flags += ["--repeats", "1", "--against", "torch", "--json"]
+    done = a2d("bench", golden("tail-qwen3"), *flags)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    wanted = "step_ms tokens_per_second forwards_per_block tokens_per_forward floor_share python_share peak_rss_bytes"
+    for name in [*wanted.split(), "weights_bytes", "ratio_to_torch", "step_p95_ms", "first_block_ms", "read_bandwidth"]:
+        assert found[name] > 0, name
+    assert found["torch_same_tokens"] == 1.0
+    assert found["torch_forwards"] == 4 * 4 + 3 + 1  # separate: a prefill, and a commit per block but the last
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "give a BUNDLE or --synthetic NAME"),
+        (["--synthetic", "1g"], "got '1g', expected one of: 100m"),
+        (["x", "--against", "nothing"], "got 'nothing', expected one of: torch"),
+        (["x", "--repeats", "0"], "--repeats: got 0"),
+    ],
+)
+def test_bench_bad_input(flags, message):
+    done = a2d("bench", *flags)
+    assert done.returncode == 2 and message in done.stderr
