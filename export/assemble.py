@@ -37,9 +37,8 @@ class Assembly:
     def stamp(self, piece: Piece, inputs: Mapping[str, ir.Value], weights: Mapping[str, str]) -> list[ir.Value]:
         """Copy the nodes of `piece` in, fed with `inputs` by name; `weights` maps its weights to tensor names."""
         values: dict[ir.Value, ir.Value] = {}
-        for value in piece.graph.inputs:
-            name = str(value.name)
-            values[value] = inputs[name] if name in inputs else self._weight(weights[name], value)
+        for name, value in zip((*piece.inputs, *piece.weights), piece.graph.inputs, strict=True):
+            values[value] = inputs[name] if name in piece.inputs else self._weight(weights[name], value)
         for name, value in piece.graph.initializers.items():
             values[value] = self._constant(piece, name, value)
         prefix = f"{len(self._pieces)}."

@@ -23,21 +23,19 @@ from ..runtime.bundle import Bundle
 from ..runtime.schedule import SCHEDULES
 from .checkpoint import Checkpoint
 from .families import Family, describe
+from .store import CONFIG_KEY
 
-__all__ = ["CONFIG_KEY", "TorchPeer"]
-
-CONFIG_KEY = "a2d.config"
-"""Key of the checkpoint's config.json among the backbone graph's metadata."""
+__all__ = ["TorchPeer"]
 
 
 class TorchPeer:
     """transformers' class for the bundle's family, with the bundle's weights."""
 
     def __init__(self, bundle: Bundle, precision: str, threads: int | None) -> None:
-        from transformers import AutoModelForCausalLM
+        from transformers import AutoModelForCausalLM  # noqa: PLC0415 - a second to import
 
         if bundle.manifest.vision is not None or bundle.manifest.decode.shift != "none":
-            raise RequestError("--against torch decodes text models without a logit shift; leave it out for this bundle")
+            raise RequestError("--against torch decodes text models without a logit shift; leave it out here")
         if threads is not None:
             torch.set_num_threads(threads)
         variant = bundle.variant(precision)
@@ -49,7 +47,9 @@ class TorchPeer:
         _load(self._model, family, weights)
         self._contract = bundle.manifest.decode
 
-    def decode(self, prompt: NDArray[np.int64], block: int, steps: int, threshold: float | None, tokens: int) -> PeerRun:
+    def decode(
+        self, prompt: NDArray[np.int64], block: int, steps: int, threshold: float | None, tokens: int
+    ) -> PeerRun:
         """See `Peer.decode`."""
         with torch.inference_mode():
             return _Decode(self._model, self._contract, block).run(prompt, steps, threshold, tokens)
@@ -59,7 +59,7 @@ class _Decode:
     """One decode: a cache and a position."""
 
     def __init__(self, model: Any, contract: Any, block: int) -> None:
-        from transformers import DynamicCache
+        from transformers import DynamicCache  # noqa: PLC0415 - as above
 
         self._model, self._contract, self._block = model, contract, block
         self._cache = DynamicCache(config=model.config)
@@ -75,7 +75,7 @@ class _Decode:
         first = True
         while len(rows) < P + tokens:
             begin = start if first else len(rows)
-            done = self._denoise(torch.tensor(rows[begin:]), begin, steps, threshold)
+            done = self._denoise(torch.tensor(rows[begin:], dtype=torch.int64), steps, threshold)
             rows = rows[:begin] + done.tolist()
             if len(rows) < P + tokens:
                 self._forward(done, None, keep=True)
@@ -83,7 +83,7 @@ class _Decode:
                 first, started = False, time.perf_counter()
         return PeerRun(tuple(rows[P : P + tokens]), time.perf_counter() - started, self._forwards)
 
-    def _denoise(self, head: Tensor, begin: int, steps: int, threshold: float | None) -> Tensor:
+    def _denoise(self, head: Tensor, steps: int, threshold: float | None) -> Tensor:
         block = torch.cat([head, torch.full((self._block - len(head),), self._contract.mask_token_id)])
         masked = torch.arange(self._block) >= len(head)
         for count in SCHEDULES[self._contract.schedule](int(masked.sum()), self._block, steps):

@@ -6,44 +6,31 @@ Knows which module stands behind a piece's name and what may change its size; no
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .graphs import decoder, denoise, vision
+from .graphs import decoder, denoise, tower, vision
 from .programs import Network
-from .trace import Piece, trace
+from .trace import Recipe
 
-__all__ = ["Recipe", "recipe", "traced"]
+__all__ = ["PIECES", "VISION_PIECES", "recipe"]
 
 R, C, B = 4, 6, 3
 """Rows, context and block of the examples: different, so that tracing does not take them for one size."""
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """A module and how to trace it."""
-
-    module: nn.Module
-    inputs: dict[str, Tensor]
-    dynamic: dict[str, dict[int, Any]]
-    outputs: tuple[str, ...]
+DYNAMIC = torch.export.Dim.DYNAMIC
 
 
 def recipe(name: str, network: Network, dtype: torch.dtype) -> Recipe:
     """The recipe of the piece `name`; its weights are of `dtype` on the `meta` device."""
     with torch.device("meta"):
-        made = _RECIPES[name](network, dtype)
+        made = PIECES[name](network, dtype)
     made.module.to(dtype)
     inputs = {key: torch.zeros_like(value, device="cpu") for key, value in made.inputs.items()}
     return Recipe(made.module.eval(), inputs, made.dynamic, made.outputs)
-
-
-def traced(made: Recipe) -> Piece:
-    """The recipe as ONNX."""
-    return trace(made.module, made.inputs, made.dynamic, made.outputs)
 
 
 def _float(*shape: int) -> Tensor:
@@ -65,10 +52,14 @@ def _embed(network: Network, _: torch.dtype) -> Recipe:
         "positions": _int(3, 1, R) if s.rope_axes else _int(1, R),
         "visible": _bool(1, 1, R, R + C),
     }
-    dynamic = {"tokens": {1: "rows"}, "positions": {2 if s.rope_axes else 1: "rows"}, "visible": {2: "rows", 3: "keys"}}
+    dynamic = {
+        "tokens": {1: DYNAMIC},
+        "positions": {2 if s.rope_axes else 1: DYNAMIC},
+        "visible": {2: DYNAMIC, 3: DYNAMIC},
+    }
     if s.features:
         inputs |= {"features": _float(1, R, s.hidden), "is_feature": _bool(1, R)}
-        dynamic |= {"features": {1: "rows"}, "is_feature": {1: "rows"}}
+        dynamic |= {"features": {1: DYNAMIC}, "is_feature": {1: DYNAMIC}}
     return Recipe(decoder.Embed(s), inputs, dynamic, ("x", "cos", "sin", "bias"))
 
 
@@ -78,24 +69,28 @@ def _layer(network: Network, dtype: torch.dtype) -> Recipe:
         "x": _float(1, R, s.hidden).to(dtype),
         "cos": _float(1, R, 1, s.head_dim).to(dtype),
         "sin": _float(1, R, 1, s.head_dim).to(dtype),
-        "bias": _float(1, 1, 1, R, R + C),
+        "bias": _float(1, 1, s.group * R, R + C),
         "past_key": _float(1, s.kv_heads, C, s.head_dim).to(dtype),
         "past_value": _float(1, s.kv_heads, C, s.head_dim).to(dtype),
     }
-    dynamic = {name: {1: "rows"} for name in ("x", "cos", "sin")}
-    dynamic |= {"bias": {3: "rows", 4: "keys"}, "past_key": {2: "context"}, "past_value": {2: "context"}}
+    dynamic = {name: {1: DYNAMIC} for name in ("x", "cos", "sin")}
+    dynamic |= {"bias": {2: DYNAMIC, 3: DYNAMIC}, "past_key": {2: DYNAMIC}, "past_value": {2: DYNAMIC}}
     return Recipe(decoder.Layer(s), inputs, dynamic, ("x_out", "key", "value"))
 
 
 def _final(network: Network, dtype: torch.dtype) -> Recipe:
     inputs = {"x": _float(1, R, network.decoder.hidden).to(dtype)}
-    return Recipe(decoder.Final(network.decoder), inputs, {"x": {1: "rows"}}, ("hidden",))
+    return Recipe(decoder.Final(network.decoder), inputs, {"x": {1: DYNAMIC}}, ("hidden",))
 
 
 def _project(network: Network, dtype: torch.dtype) -> Recipe:
     s = network.decoder
-    inputs = {"hidden": _float(1, R, s.hidden).to(dtype), "carry": _float(1, 1, s.hidden).to(dtype), "gather": _int(1, B)}
-    dynamic = {"hidden": {1: "rows"}, "gather": {1: "block"}}
+    inputs = {
+        "hidden": _float(1, R, s.hidden).to(dtype),
+        "carry": _float(1, 1, s.hidden).to(dtype),
+        "gather": _int(1, B),
+    }
+    dynamic = {"hidden": {1: DYNAMIC}, "gather": {1: DYNAMIC}}
     return Recipe(denoise.Project(s.hidden, s.vocab), inputs, dynamic, ("logits",))
 
 
@@ -108,7 +103,7 @@ def _narrow(*names: str) -> dict[str, Tensor]:
 
 
 def _per_row(inputs: dict[str, Tensor], axis: int = 0) -> dict[str, dict[int, Any]]:
-    return {name: {axis: "block"} for name in inputs}
+    return {name: {axis: DYNAMIC} for name in inputs}
 
 
 def _greedy(network: Network, _: torch.dtype) -> Recipe:
@@ -148,13 +143,42 @@ def _settle(network: Network, _: torch.dtype) -> Recipe:
     return Recipe(denoise.Settle(), inputs, _per_row(rows) | _per_row(block, 1), denoise.SETTLED)
 
 
-def _tower(network: Network, _: torch.dtype) -> Recipe:
-    assert network.tower is not None
-    shapes = vision.dynamic_shapes(network.tower)
-    return Recipe(vision.VisionTower(network.tower), vision.example_inputs(network.tower), shapes, ("features",))
+def _vision(network: Network) -> tuple[vision.VisionShape, dict[str, Tensor], dict[str, dict[int, Any]]]:
+    """The tower's shape, its example inputs, and what of them is dynamic: whole windows of patches, any groups."""
+    shape = network.tower
+    assert shape is not None
+    return shape, vision.example_inputs(shape), vision.dynamic_shapes(shape)
 
 
-_RECIPES: dict[str, Callable[[Network, torch.dtype], Recipe]] = {
+def _patches(network: Network, _: torch.dtype) -> Recipe:
+    shape, inputs, dynamic = _vision(network)
+    taken = {name: inputs[name] for name in ("pixels", "positions", "real")}
+    return Recipe(tower.Patches(shape), taken, dynamic, ("x", "cos", "sin", "window_bias", "full_bias"))
+
+
+def _block(full: bool, network: Network, dtype: torch.dtype) -> Recipe:
+    shape, inputs, dynamic = _vision(network)
+    rows, patches = len(inputs["real"]), dynamic["real"]
+    windows = rows // shape.slots
+    inputs = {
+        "x": _float(rows, shape.hidden).to(dtype),
+        "cos": _float(rows, 1, shape.head_dim),
+        "sin": _float(rows, 1, shape.head_dim),
+        "bias": _float(1, 1, 1, rows) if full else _float(windows, 1, 1, shape.slots),
+    }
+    own = {3: patches[0]} if full else {0: torch.export.Dim("windows")}
+    dynamic = {"x": patches, "cos": patches, "sin": patches, "bias": own}
+    return Recipe(tower.TowerBlock(shape, full), inputs, dynamic, ("x_out",))
+
+
+def _merge(network: Network, dtype: torch.dtype) -> Recipe:
+    shape, inputs, dynamic = _vision(network)
+    x = _float(len(inputs["real"]), shape.hidden).to(dtype)
+    axes = {"x": dynamic["real"], "order": dynamic["order"]}
+    return Recipe(tower.Merge(shape), {"x": x, "order": inputs["order"]}, axes, ("features",))
+
+
+PIECES: dict[str, Callable[[Network, torch.dtype], Recipe]] = {
     "embed": _embed,
     "layer": _layer,
     "final": _final,
@@ -165,5 +189,11 @@ _RECIPES: dict[str, Callable[[Network, torch.dtype], Recipe]] = {
     "nucleus": _nucleus,
     "draw": _draw,
     "settle": _settle,
-    "tower": _tower,
+    "patches": _patches,
+    "window_block": partial(_block, False),
+    "full_block": partial(_block, True),
+    "merge": _merge,
 }
+
+VISION_PIECES = ("patches", "window_block", "full_block", "merge")
+"""Those that only a network with a tower has."""

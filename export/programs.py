@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from .graphs.decoder import DecoderShape
 from .graphs.denoise import HALVINGS, SETTLED
 from .graphs.vision import VisionShape
 
-__all__ = ["PROGRAMS", "Machine", "Network", "Port", "Program"]
+__all__ = ["OWN", "PROGRAMS", "Machine", "Network", "Port", "Program"]
 
 V = TypeVar("V")
 
@@ -52,7 +52,7 @@ class Program:
 
     inputs: Callable[[Network], dict[str, Port]]
     outputs: Callable[[Network], dict[str, Port]]
-    run: Callable[[Network, Machine[V], Mapping[str, V]], dict[str, V]]  # type: ignore[valid-type]
+    run: Callable[[Network, Machine[Any], Mapping[str, Any]], dict[str, Any]]
 
 
 def _backbone_inputs(network: Network) -> dict[str, Port]:
@@ -112,8 +112,7 @@ def _sample_inputs(network: Network) -> dict[str, Port]:
 def _denoise_outputs(_: Network) -> dict[str, Port]:
     kinds = ("int64", "bool", "int64", "int64", "float32", "float32", "float32")
     return {
-        name: Port(kind, (1,) if name == "left" else (1, "block"))
-        for name, kind in zip(SETTLED, kinds, strict=True)
+        name: Port(kind, (1,) if name == "left" else (1, "block")) for name, kind in zip(SETTLED, kinds, strict=True)
     }
 
 
@@ -167,8 +166,16 @@ def _vision_outputs(network: Network) -> dict[str, Port]:
     return {"features": Port("float32", ("groups", network.decoder.hidden))}
 
 
-def _vision(_: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
-    (features,) = machine.apply("tower", feeds, "vision.")
+def _vision(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
+    tower = network.tower
+    assert tower is not None
+    first = {name: feeds[name] for name in ("pixels", "positions", "real")}
+    x, cos, sin, window_bias, full_bias = machine.apply("patches", first, "vision.")
+    kinds = {True: ("full_block", full_bias), False: ("window_block", window_bias)}
+    for i in range(tower.depth):
+        block, bias = kinds[i in tower.full_attention]
+        (x,) = machine.apply(block, {"x": x, "cos": cos, "sin": sin, "bias": bias}, f"vision.blocks.{i}.")
+    (features,) = machine.apply("merge", {"x": x, "order": feeds["order"]}, "vision.")
     return {"features": features}
 
 

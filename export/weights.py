@@ -39,7 +39,15 @@ def stored_shape(source: Source) -> tuple[int, ...]:
 
 
 def assemble(source: Source, read: Callable[[str], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
-    """The parameter in `dtype`, contiguous, from tensors that `read(name)` returns one at a time."""
-    parts = (read(name).to(dtype) for name in source.names)
-    joined = torch.cat([part.reshape(source.reshape) if source.reshape else part for part in parts])
-    return (joined.T if source.transpose else joined).contiguous()
+    """The parameter in `dtype`, contiguous, from tensors that `read(name)` returns; holds one of them at a time."""
+    shape = stored_shape(source)
+    if len(source.names) == 1 and not source.transpose:
+        return read(source.names[0]).to(dtype).reshape(shape)  # an embedding is large: not one copy more
+    made = torch.empty(shape, dtype=dtype)
+    rows, at = made.T if source.transpose else made, 0
+    for name in source.names:
+        part = read(name)
+        part = part.reshape(source.reshape) if source.reshape else part
+        rows[at : at + len(part)] = part
+        at += len(part)
+    return made

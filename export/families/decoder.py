@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from ...engines.errors import CheckpointError
 from ..graphs.decoder import DecoderShape
@@ -41,7 +42,9 @@ def normalised(kind: type, config: Mapping[str, Any]) -> Any:
     try:
         return kind(**plain)
     except Exception as error:  # transformers raises whatever its validators raise
-        raise CheckpointError(f"config.json is not a {kind.__name__}: {error}. Check it against the model's release.") from error
+        raise CheckpointError(
+            f"config.json is not a {kind.__name__}: {error}. Check it against the model's release."
+        ) from error
 
 
 def decoder_shape(config: Any, traits: Traits, features: bool = False) -> DecoderShape:
@@ -80,7 +83,9 @@ def _unsupported(config: Any) -> list[str]:
     if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
         lines.append("layer_types or use_sliding_window with sliding attention, expected full attention in every layer")
     if config.num_attention_heads % (config.num_key_value_heads or 1):
-        lines.append(f"{config.num_attention_heads} heads over {config.num_key_value_heads} key heads, expected a multiple")
+        lines.append(
+            f"{config.num_attention_heads} heads over {config.num_key_value_heads} key heads, expected a multiple"
+        )
     kind = _rope(config).get("rope_type", "default")
     if kind not in ROPE_TYPES:
         lines.append(f"rope_type = {kind!r}, expected one of {', '.join(ROPE_TYPES)}")
@@ -104,8 +109,6 @@ def rotary(config: Any, head_dim: int) -> tuple[tuple[float, ...], float]:
     if rope["rope_type"] == "default":
         exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
         return tuple((1.0 / rope["rope_theta"] ** exponents).tolist()), 1.0
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
-
     inv_freq, scale = ROPE_INIT_FUNCTIONS[rope["rope_type"]](config, torch.device("cpu"))
     return tuple(inv_freq.tolist()), float(scale)
 

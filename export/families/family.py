@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ...runtime.vision import VisionSpec
 from ..graphs.decoder import DecoderShape
@@ -22,6 +23,8 @@ class Family:
     shape: DecoderShape
     sources: Mapping[str, Source]
     """Graph parameter to checkpoint tensors: `embedding`, `layers.{i}.{param}`, `norm`, `lm_head`, `vision.{param}`."""
+    config: Any
+    """The decoder's config as transformers' class, which also names its model class."""
     max_context: int
     """Rows that positions were made for (max_position_embeddings)."""
     contract: Mapping[str, object] = field(default_factory=dict)

@@ -24,6 +24,7 @@ def text_family(checkpoint: Checkpoint, kind: type, traits: Callable[[Any], Trai
         name=name,
         shape=shape,
         sources=decoder_sources(shape),
+        config=config,
         max_context=config.max_position_embeddings,
         contract=A2D_CONTRACT if name.startswith("a2d-") else {},
         ignorable=TIED if shape.tied else Family.ignorable,

@@ -50,9 +50,14 @@ class DecoderShape:
     features: bool = False
     """Rows may take a feature of another model (an image) instead of an embedded token."""
 
+    @property
+    def group(self) -> int:
+        """Query heads per key head."""
+        return self.heads // self.kv_heads
+
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root mean square normalisation over the last axis, in float32 whatever the type of `x` (Zhang and Sennrich 2019)."""
+    """Root mean square normalisation over the last axis, in float32 whatever `x` is (Zhang and Sennrich 2019)."""
     wide = x.float()
     return (wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
 
@@ -83,11 +88,12 @@ class Embed(nn.Module):
         if features is not None and is_feature is not None:
             x = torch.where(is_feature.unsqueeze(-1), features.to(x.dtype), x)
         cos, sin = self.rotation(positions)
-        bias = torch.where(visible, 0.0, HIDDEN_BIAS).unsqueeze(2)
+        # Once for each query head of a key head: every layer then adds it to grouped scores as they are.
+        bias = torch.where(visible, 0.0, HIDDEN_BIAS).repeat(1, 1, self.shape.group, 1)
         return x, cos.to(x.dtype), sin.to(x.dtype), bias
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """cos and sign-folded sin, `[1,R,1,head_dim]` each: rotate-half becomes a swap of halves (Su et al. 2021)."""
+        """Cos and sign-folded sin, `[1,R,1,head_dim]` each: rotate-half becomes a swap of halves (Su et al. 2021)."""
         axes = self.shape.rope_axes
         inv_freq = torch.tensor(self.shape.inv_freq, dtype=torch.float32)
         if axes is None:
@@ -142,9 +148,7 @@ class Layer(nn.Module):
         heads = affine(x, self.qkv, self.qkv_bias).view(1, -1, s.heads + 2 * s.kv_heads, s.head_dim)
         if s.qk_norm:
             query, key, value = heads.split([s.heads, s.kv_heads, s.kv_heads], 2)
-            turned = torch.cat(
-                [rms_norm(query, self.q_norm, s.norm_eps), rms_norm(key, self.k_norm, s.norm_eps)], 2
-            )
+            turned = torch.cat([rms_norm(query, self.q_norm, s.norm_eps), rms_norm(key, self.k_norm, s.norm_eps)], 2)
         else:
             turned, value = heads.split([s.heads + s.kv_heads, s.kv_heads], 2)
         first, second = turned.split(s.head_dim // 2, -1)
@@ -155,12 +159,9 @@ class Layer(nn.Module):
     def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
         """Softmax attention `[1,R,Hq*D]`; the query heads of one key head are rows of one product."""
         s = self.shape
-        group = s.heads // s.kv_heads
         grouped = query.reshape(1, s.kv_heads, -1, s.head_dim)
-        scores = (grouped @ key.transpose(2, 3)).float() * s.head_dim**-0.5
-        scores = scores.view(1, s.kv_heads, group, -1, key.shape[2]) + bias
-        weights = scores.softmax(-1).to(value.dtype).view(1, s.kv_heads, -1, key.shape[2])
-        mixed = (weights @ value).view(1, s.heads, -1, s.head_dim)
+        scores = (grouped @ key.transpose(2, 3)).float() * s.head_dim**-0.5 + bias
+        mixed = (scores.softmax(-1).to(value.dtype) @ value).view(1, s.heads, -1, s.head_dim)
         return mixed.transpose(1, 2).reshape(1, -1, s.heads * s.head_dim)
 
 

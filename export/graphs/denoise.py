@@ -38,7 +38,7 @@ HALVINGS = 30
 """Of `LOWEST..0`: they end 8e-8 apart, the resolution of float32 near 1."""
 
 
-class Project(nn.Module):  # type: ignore[misc]
+class Project(nn.Module):
     """The output projection, `lm_head [V,H]` as checkpoints store it: a tied one is the embedding table itself."""
 
     def __init__(self, hidden: int, vocab: int) -> None:
@@ -51,7 +51,7 @@ class Project(nn.Module):  # type: ignore[misc]
         return nn.functional.linear(rows, self.lm_head).float()
 
 
-class _Chooser(nn.Module):  # type: ignore[misc]
+class _Chooser(nn.Module):
     """What picks tokens: `forbidden` ids are out of reach for it, though they count in every probability."""
 
     def __init__(self, forbidden: tuple[int, ...]) -> None:
@@ -89,18 +89,20 @@ class Temper(_Chooser):
         return scaled, torch.ones_like(scaled), wanted, low, torch.zeros_like(low)
 
 
-class Halve(nn.Module):  # type: ignore[misc]
+class Halve(nn.Module):
     """One step of bisection towards the highest cut such that the tokens at or above it weigh at least `wanted`."""
 
-    def forward(self, scaled: Tensor, weight: Tensor, wanted: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """`scaled, weight [B,V]`, `wanted, low, high [B,1]`: enough weight at `low`, too little at `high`; closer ones."""
+    def forward(
+        self, scaled: Tensor, weight: Tensor, wanted: Tensor, low: Tensor, high: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`scaled, weight [B,V]`, `wanted, low, high [B,1]` (enough at low, too little at high) to closer ends."""
         middle = (low + high) * 0.5
         # A product, because ONNX Runtime's Where takes four times as long.
         enough = (weight * (scaled >= middle).float()).sum(-1, keepdim=True) >= wanted
         return torch.where(enough, middle, low), torch.where(enough, high, middle)
 
 
-class Nucleus(nn.Module):  # type: ignore[misc]
+class Nucleus(nn.Module):
     """The tokens that top-k keeps, and the start of the search for the top-p cut (nucleus sampling, 1904.09751)."""
 
     def forward(self, scaled: Tensor, low: Tensor, top_p: Tensor) -> tuple[Tensor, ...]:
@@ -110,7 +112,7 @@ class Nucleus(nn.Module):  # type: ignore[misc]
         return weight, top_p * weight.sum(-1, keepdim=True), start, torch.zeros_like(low)
 
 
-class Draw(nn.Module):  # type: ignore[misc]
+class Draw(nn.Module):
     """One token by inverse transform: the first whose cumulated weight exceeds the noise."""
 
     def forward(self, scaled: Tensor, weight: Tensor, low: Tensor, top_p: Tensor, noise: Tensor) -> Tensor:
@@ -123,7 +125,7 @@ class Draw(nn.Module):  # type: ignore[misc]
         return (kept.float() + beyond.float()).argmax(-1)
 
 
-class Settle(nn.Module):  # type: ignore[misc]
+class Settle(nn.Module):
     """Accept the masked rows that are among the `count` most confident, or above `threshold`."""
 
     def forward(

@@ -1,0 +1,125 @@
+"""a2d-export: a checkpoint directory to a bundle.
+
+Exit status: 0 done, 2 bad input or a failed check (the message on stderr), 130 interrupted. Nothing is left behind
+unless it is 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from pathlib import Path
+
+from ..engines.errors import A2DError, BundleError
+from ..runtime.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SCHEDULES, SHIFTS
+
+__all__ = ["main"]
+
+_MEANINGS = {
+    "--alignment": ALIGNMENTS,
+    "--context-mask": CONTEXT_MASKS,
+    "--shift": SHIFTS,
+    "--positions": POSITIONS,
+    "--schedule": SCHEDULES,
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command."""
+    arguments = _parser().parse_args(argv)
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        _export(arguments)
+    except A2DError as error:
+        print(f"a2d-export: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\na2d-export: interrupted; nothing was left behind", file=sys.stderr)
+        return 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    return 0
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    # Here, because torch takes seconds to import and --help should not.
+    try:
+        from .contract import Flags  # noqa: PLC0415
+        from .job import Job, export  # noqa: PLC0415
+        from .precision import precisions  # noqa: PLC0415
+    except ImportError as error:
+        raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
+    flags = Flags(
+        mask_token=arguments.mask_token,
+        stop_tokens=_listed(arguments.stop_token),
+        forbid_tokens=_listed(arguments.forbid_token),
+        block_size=arguments.block_size,
+        alignment=arguments.alignment,
+        context_mask=arguments.context_mask,
+        shift=arguments.shift,
+        positions=arguments.positions,
+        schedule=arguments.schedule,
+        steps=arguments.steps,
+        threshold=arguments.threshold,
+        temperature=arguments.temperature,
+    )
+    job = Job(
+        checkpoint=arguments.checkpoint,
+        bundle=arguments.output,
+        precisions=precisions(arguments.precision),
+        flags=flags,
+        max_context=arguments.max_context,
+        force=arguments.force,
+        quiet=arguments.quiet,
+    )
+    export(job, _silent if arguments.quiet else _say)
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+def _listed(values: list[str] | None) -> tuple[str, ...] | None:
+    """`--stop-token 2,5 --stop-token 7` to three."""
+    return None if values is None else tuple(part for value in values for part in value.split(",") if part)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="a2d-export",
+        description="A Hugging Face checkpoint directory to a bundle that `a2d run` decodes.",
+        epilog="The decode contract is taken from the checkpoint where it says it; flags go before.",
+    )
+    parser.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="directory with config.json and safetensors"
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="directory to write")
+    parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16, or several by comma (default fp32)")
+    parser.add_argument("--max-context", type=int, metavar="N", help="rows that a session may hold")
+    parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    contract = parser.add_argument_group("decode contract")
+    contract.add_argument("--mask-token", metavar="ID_OR_TEXT")
+    contract.add_argument("--stop-token", metavar="ID_OR_TEXT", action="append", help="repeatable, or by comma")
+    contract.add_argument("--forbid-token", metavar="ID_OR_TEXT", action="append", help="default: the mask; or none")
+    contract.add_argument("--block-size", type=int, metavar="B")
+    contract.add_argument("--steps", type=int, metavar="S", help="default forwards per block")
+    contract.add_argument("--threshold", type=float, metavar="P", help="default confidence that is accepted at once")
+    contract.add_argument("--temperature", type=float, metavar="T", help="default temperature")
+    for flag, table in _MEANINGS.items():
+        contract.add_argument(flag, metavar="NAME", help=f"one of {', '.join(table)}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,229 @@
+"""The decode contract of a checkpoint, collected from wherever it is said: the nearest source wins, nothing is guessed.
+
+In this order: command line flags, an `a2d` object in generation_config.json or config.json, keys that releases use in
+these files, the family's table, the tokenizer's special tokens, defaults. What no source gives is listed, with the
+flag that would. Knows where values stand; what they mean is `runtime/contract.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from ..engines.errors import ContractError
+from ..runtime import contract as terms
+from ..runtime.contract import DecodeContract
+from ..runtime.record import Violations, from_json, to_json
+from .checkpoint import Checkpoint
+from .families.family import Family
+from .vocabulary import Vocabulary
+
+__all__ = ["FLAGS", "Flags", "Resolved", "resolve"]
+
+FLAGS = {
+    "mask_token_id": "--mask-token",
+    "stop_token_ids": "--stop-token",
+    "block_size": "--block-size",
+    "prompt_alignment": "--alignment",
+    "forbid_token_ids": "--forbid-token",
+    "context_mask": "--context-mask",
+    "shift": "--shift",
+    "positions": "--positions",
+    "schedule": "--schedule",
+    "steps": "--steps",
+    "threshold": "--threshold",
+    "temperature": "--temperature",
+}
+"""Field of the contract to the flag that gives it."""
+
+_CHOICES = {
+    "prompt_alignment": terms.ALIGNMENTS,
+    "context_mask": terms.CONTEXT_MASKS,
+    "shift": terms.SHIFTS,
+    "positions": terms.POSITIONS,
+    "schedule": terms.SCHEDULES,
+}
+
+_BLOCK_KEYS = ("block_size", "bd3lm_block_size", "bd_size")
+
+_LOOKED = {
+    "mask_token_id": "config.json and generation_config.json (mask_token_id), the tokenizer's special tokens",
+    "stop_token_ids": "generation_config.json and config.json (eos_token_id)",
+    "block_size": f"config.json and generation_config.json ({', '.join(_BLOCK_KEYS)})",
+    "prompt_alignment": "the family's table",
+}
+
+MASK_TEXT = re.compile(r"[<|\[]{1,2}mask[>|\]]{1,2}", re.IGNORECASE)
+"""Special tokens that can only be the mask: <|mask|>, <|MASK|>, |<MASK>|, [MASK], <mask>."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command line says of the contract; None where it says nothing. Tokens as ids or as text."""
+
+    mask_token: str | None = None
+    stop_tokens: tuple[str, ...] | None = None
+    forbid_tokens: tuple[str, ...] | None = None
+    block_size: int | None = None
+    alignment: str | None = None
+    context_mask: str | None = None
+    shift: str | None = None
+    positions: str | None = None
+    schedule: str | None = None
+    steps: int | None = None
+    threshold: float | None = None
+    temperature: float | None = None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The contract, and for each field where its value stood."""
+
+    contract: DecodeContract
+    origins: Mapping[str, str]
+
+    def lines(self) -> list[str]:
+        """One line a field, for people."""
+        values = to_json(self.contract)
+        return [f"{name:<17} {_shown(values[name]):<14} {origin}" for name, origin in self.origins.items()]
+
+
+def resolve(flags: Flags, checkpoint: Checkpoint, family: Family) -> Resolved:
+    """Collect the contract. Raises ContractError that lists every missing field, or every impossible value."""
+    vocabulary = Vocabulary.of(checkpoint)
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, found in _sources(flags, checkpoint, family, vocabulary):
+        for name, value in found.items():
+            if name not in values and value is not None:
+                values[name], origins[name] = value, origin
+    _require_all(values)
+    values.setdefault("forbid_token_ids", [values["mask_token_id"]])
+    origins.setdefault("forbid_token_ids", "default: the mask")
+    _check(values, origins, family)
+    order = [f.name for f in fields(DecodeContract)]
+    origins |= {name: "default" for name in order if name not in origins}
+    return Resolved(_built(values), {name: origins[name] for name in order})
+
+
+def _sources(
+    flags: Flags, checkpoint: Checkpoint, family: Family, vocabulary: Vocabulary
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, {field: value}), nearest first."""
+    yield "command line", _from_flags(flags, vocabulary)
+    both = {"generation_config.json": checkpoint.generation, "config.json": checkpoint.config}
+    for file, data in both.items():
+        yield f"{file}, a2d", _own_object(file, data.get("a2d"))
+    for file, data in both.items():
+        for level in (data, data.get("text_config") or {}):
+            yield from _released(file, level)
+    yield f"family {family.name}", dict(family.contract)
+    yield from _special(checkpoint, vocabulary)
+
+
+def _from_flags(flags: Flags, vocabulary: Vocabulary) -> dict[str, Any]:
+    def ids(texts: tuple[str, ...] | None, flag: str) -> list[int] | None:
+        return None if texts is None else [vocabulary.id(text, flag) for text in texts if text != "none"]
+
+    return {
+        "mask_token_id": None if flags.mask_token is None else vocabulary.id(flags.mask_token, "--mask-token"),
+        "stop_token_ids": ids(flags.stop_tokens, "--stop-token"),
+        "forbid_token_ids": ids(flags.forbid_tokens, "--forbid-token"),
+        "prompt_alignment": flags.alignment,
+        **{name: getattr(flags, name) for name in FLAGS if hasattr(flags, name)},
+    }
+
+
+def _own_object(file: str, data: Any) -> dict[str, Any]:
+    """The `a2d` object: fields of the contract under their own names, and nothing else."""
+    if data is None:
+        return {}
+    known = [f.name for f in fields(DecodeContract)]
+    if not isinstance(data, dict) or not set(data) <= set(known):
+        wrong = sorted(set(data) - set(known)) if isinstance(data, dict) else type(data).__name__
+        raise ContractError(f"{file}: a2d has {wrong}, expected an object with keys of: {', '.join(known)}")
+    return data
+
+
+def _released(file: str, data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield f"{file}, mask_token_id", {"mask_token_id": data.get("mask_token_id")}
+    for key in _BLOCK_KEYS:
+        yield f"{file}, {key}", {"block_size": data.get(key)}
+    eos = data.get("eos_token_id")
+    yield f"{file}, eos_token_id", {"stop_token_ids": [eos] if isinstance(eos, int) else eos}
+
+
+def _special(checkpoint: Checkpoint, vocabulary: Vocabulary) -> Iterator[tuple[str, dict[str, Any]]]:
+    named = checkpoint.tokenizer_config.get("mask_token")
+    text = named.get("content") if isinstance(named, dict) else named
+    if isinstance(text, str) and text in vocabulary.ids:
+        yield f"tokenizer_config.json, mask_token {text}", {"mask_token_id": vocabulary.ids[text]}
+    alike = [text for text in vocabulary.added if MASK_TEXT.fullmatch(text)]
+    if len(alike) == 1:
+        yield f"tokenizer.json, added token {alike[0]}", {"mask_token_id": vocabulary.added[alike[0]]}
+
+
+def _require_all(values: Mapping[str, Any]) -> None:
+    required = [f.name for f in fields(DecodeContract) if f.default is MISSING and f.default_factory is MISSING]
+    missing = [name for name in required if name not in values]
+    if missing:
+        rows = [f"  {name:<17} {FLAGS[name]:<14} looked in {_LOOKED[name]}" for name in missing]
+        raise ContractError(
+            "the checkpoint does not say how it is decoded. Missing, with the flag that gives it:\n"
+            + "\n".join(rows)
+            + "\n(or put them into generation_config.json as an object `a2d`)"
+        )
+
+
+def _check(values: Mapping[str, Any], origins: Mapping[str, str], family: Family) -> None:
+    """Everything that can be said against the values, at once."""
+    lines = [
+        _not_a_choice(name, values[name], t) for name, t in _CHOICES.items() if values.get(name, "") not in (*t, "")
+    ]
+    lines += list(_bad_ids(values, family.shape.vocab))
+    rows = values.get("positions", "arange")
+    if rows in terms.POSITIONS and (rows == "arange") == bool(family.shape.rope_axes):
+        fitting = "arange_x3 or mrope" if family.shape.rope_axes else "arange"
+        lines.append(f"positions: got {rows!r}, expected {fitting}, as the rotary embedding of this checkpoint wants")
+    if not lines:
+        try:
+            _built(values)
+        except ContractError as error:
+            lines = [line.strip() for line in str(error).splitlines()]
+    if lines:
+        shown = [f"  {line}{_said(line, origins)}" for line in lines]
+        raise ContractError("the decode contract is impossible:\n" + "\n".join(shown))
+
+
+def _not_a_choice(name: str, got: Any, table: Mapping[str, str]) -> str:
+    rows = "".join(f"\n      {choice:<16} {meaning}" for choice, meaning in table.items())
+    return f"{name}: got {got!r}, expected one of{rows}"
+
+
+def _bad_ids(values: Mapping[str, Any], vocab: int) -> Iterator[str]:
+    for name in ("mask_token_id", "stop_token_ids", "forbid_token_ids"):
+        value = values[name]
+        for i in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(i, int) and not 0 <= i < vocab:
+                yield f"{name}: got {i}, expected an id in the vocabulary of {vocab}"
+    stops = values["stop_token_ids"]
+    if isinstance(stops, list | tuple) and values["mask_token_id"] in stops:
+        yield f"stop_token_ids: got {list(stops)}, expected tokens other than the mask {values['mask_token_id']}"
+
+
+def _said(line: str, origins: Mapping[str, str]) -> str:
+    name = line.split(":", maxsplit=1)[0].split("[", maxsplit=1)[0]
+    return f" ({origins[name]}; flag {FLAGS[name]})" if name in origins else ""
+
+
+def _built(values: Mapping[str, Any]) -> DecodeContract:
+    try:
+        return from_json(DecodeContract, {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()})
+    except Violations as error:
+        raise ContractError("\n".join(error.lines)) from error
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) or "none" if isinstance(value, list) else "none" if value is None else str(value)

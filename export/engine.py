@@ -1,0 +1,137 @@
+"""The checkpoint itself behind the engine protocol: the programs computed by torch, piece by piece.
+
+What exported graphs are compared with. Arithmetic is float32 whatever the precision, whose rounding of the weights is
+all that is taken over: so 16-bit graphs are held against what they should compute, not against other rounding (and
+torch's 16-bit products on a CPU were measured 20 to 40 times slower). Weights are read when a piece wants them and
+dropped after, or kept if they are resident. Knows no ONNX.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engines.checks import check_feeds, check_outputs
+from ..engines.host import HostBuffer, HostMemory
+from ..engines.protocol import Array, Buffer, Feeds, Signature
+from .checkpoint import Checkpoint
+from .families import Family
+from .pieces import recipe
+from .programs import OWN, PROGRAMS, Network, Port
+from .trace import Recipe
+from .weights import Source, assemble
+
+__all__ = ["TorchEngine", "Weights"]
+
+RESIDUAL = ("embed", "layer", "patches", "window_block", "full_block")
+"""Pieces whose first result is the residual stream."""
+
+
+class Weights:
+    """Parameters by their names in the graphs, read from a checkpoint and rounded to a precision; given as float32.
+
+    Resident ones are kept as narrow as they are in the checkpoint or the precision, and widened at every use: so they
+    never take more memory than the checkpoint does on the disk.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, family: Family, rounded: torch.dtype, resident: bool = False) -> None:
+        self._checkpoint, self._sources = checkpoint, family.sources
+        self._rounded, self._resident = rounded, resident
+        self._aliases = {"lm_head": "embedding"} if family.shape.tied else {}
+        self._kept: dict[str, Tensor] = {}
+        self._wide: dict[str, Tensor] = {}
+
+    def get(self, name: str) -> Tensor:
+        """One parameter, float32."""
+        name = self._aliases.get(name, name)
+        made = self._kept.get(name)
+        if made is None:
+            made = self._read(self._sources[name])
+        if self._resident:
+            self._kept[name] = made
+        return self._widened(name, made)
+
+    def clear(self) -> None:
+        """Forget what is resident."""
+        self._kept.clear()
+        self._wide.clear()
+
+    def _widened(self, name: str, made: Tensor) -> Tensor:
+        """As float32; parameters of layers each in the memory of the layer before, which is faster than new memory."""
+        if made.dtype == torch.float32 or not name.startswith("layers."):
+            return made.float()
+        kind = name.split(".", 2)[2]
+        if kind not in self._wide:
+            self._wide[kind] = torch.empty(made.shape)
+        return self._wide[kind].copy_(made)
+
+    def _read(self, source: Source) -> Tensor:
+        stored = {self._checkpoint.entry(name).dtype for name in source.names}
+        lossless = len(stored) == 1 and max(d.itemsize for d in stored) < self._rounded.itemsize
+        return assemble(source, self._checkpoint.read, stored.pop() if lossless else self._rounded)
+
+
+class TorchEngine:
+    """One program over a checkpoint's weights.
+
+    `jitter` disturbs the residual stream after every layer, by normal noise of that relative size: what comes out
+    then shows how much of a rounding error the network makes.
+    """
+
+    def __init__(self, graph: str, network: Network, weights: Weights, jitter: float = 0.0) -> None:
+        self.graph = graph
+        self.memory = HostMemory()
+        self.describe = f"torch {torch.__version__}, CPU, eager"
+        self.busy_seconds = 0.0
+        self._network, self._program = network, PROGRAMS[graph]
+        self.inputs = _signatures(self._program.inputs(network))
+        self.outputs = _signatures(self._program.outputs(network))
+        self._machine = _Eager(network, weights, jitter)
+
+    def run(
+        self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
+    ) -> dict[str, Array | Buffer]:
+        """See `Engine.run`."""
+        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
+        check_feeds(self.graph, feeds, self.inputs)
+        check_outputs(self.graph, wanted, keep, self.outputs)
+        arrays = {n: feed if isinstance(feed, np.ndarray) else feed.numpy() for n, feed in feeds.items()}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        started = time.perf_counter()
+        with torch.inference_mode():
+            made = self._program.run(self._network, self._machine, tensors)
+        self.busy_seconds += time.perf_counter() - started
+        results = {name: made[name].contiguous().numpy() for name in wanted}
+        return {name: HostBuffer(array) if name in keep else array for name, array in results.items()}
+
+
+class _Eager:
+    """The machine that computes at once."""
+
+    def __init__(self, network: Network, weights: Weights, jitter: float) -> None:
+        self._network, self._weights, self._jitter = network, weights, jitter
+        self._generator = torch.Generator().manual_seed(0)
+        self._made: dict[str, Recipe] = {}
+
+    def apply(self, piece: str, inputs: Mapping[str, Tensor], prefix: str = "") -> tuple[Tensor, ...]:
+        """See `Machine.apply`."""
+        if piece not in self._made:
+            self._made[piece] = recipe(piece, self._network, torch.float32)
+        made = self._made[piece]
+        weights = {name: self._weights.get(prefix + name) for name in made.weights}
+        args = tuple(inputs[name] for name in made.inputs)
+        result = torch.func.functional_call(made.module, weights, args)
+        results = result if isinstance(result, tuple) else (result,)
+        return self._disturbed(results) if self._jitter and piece in RESIDUAL else results
+
+    def _disturbed(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, *rest = results
+        return x * (1 + self._jitter * torch.randn(x.shape, generator=self._generator)), *rest
+
+
+def _signatures(ports: Mapping[str, Port]) -> dict[str, Signature]:
+    return {name: Signature("float32" if port.dtype == OWN else port.dtype, port.axes) for name, port in ports.items()}

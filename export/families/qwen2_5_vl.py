@@ -1,0 +1,127 @@
+"""Qwen2.5-VL: a Qwen2 decoder with mrope positions, and a vision tower whose features take the place of tokens.
+
+Reads the configs and tensor names of all releases: text fields at the top or under `text_config`, decoder under
+`model.` or `model.language_model.`, tower under `visual.` or `model.visual.`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
+
+from ...engines.errors import CheckpointError
+from ...runtime.record import Violations, from_json
+from ...runtime.vision import VisionSpec
+from ..checkpoint import Checkpoint
+from ..graphs import vision
+from .decoder import Traits, decoder_shape, decoder_sources, normalised
+from .family import Family
+from .text import TIED
+
+__all__ = ["CHAT_TEMPLATE", "describe"]
+
+CHAT_TEMPLATE = (
+    "{%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}"
+    "{%- if message.content is string %}{{ message.content }}"
+    "{%- else %}{%- for part in message.content %}"
+    "{%- if part.type == 'image' or 'image' in part or 'image_url' in part %}"
+    "{{ '<|vision_start|><|image_pad|><|vision_end|>' }}"
+    "{%- elif part.type == 'video' or 'video' in part %}{{ '<|vision_start|><|video_pad|><|vision_end|>' }}"
+    "{%- elif 'text' in part %}{{ part.text }}{%- endif %}{%- endfor %}{%- endif %}"
+    "{{ '<|im_end|>\\n' }}{%- endfor %}"
+    "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"
+)
+"""ChatML without a system prompt, for checkpoints that bring no template; pictures where the message has them."""
+
+_PREPROCESSOR = {
+    "min_pixels": 56 * 56,
+    "max_pixels": 28 * 28 * 1280,
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "rescale_factor": 1 / 255,
+    "resample": 3,
+}
+"""What transformers' Qwen2-VL image processor does where preprocessor_config.json says nothing."""
+
+
+def describe(checkpoint: Checkpoint) -> Family:
+    """See `families.describe`."""
+    config = normalised(Qwen2_5_VLConfig, checkpoint.config)
+    text = config.text_config
+    shape = replace(decoder_shape(text, Traits(qkv_bias=True), features=True), tied=bool(config.tie_word_embeddings))
+    tower = vision.from_config(config.vision_config.to_dict())
+    _check(shape.rope_axes is not None, tower.out_hidden, shape.hidden)
+    decoder, visual = _prefixes(checkpoint)
+    sources = decoder_sources(shape, decoder)
+    sources |= {f"vision.{name}": source for name, source in vision.sources(tower, visual).items()}
+    return Family(
+        name="qwen2_5_vl",
+        shape=shape,
+        sources=sources,
+        config=text,
+        max_context=text.max_position_embeddings,
+        contract={"positions": "mrope"},
+        tower=tower,
+        vision=_spec(config, tower, checkpoint.preprocessor or {}),
+        chat_template=CHAT_TEMPLATE,
+        ignorable=TIED if shape.tied else Family.ignorable,
+        notes=_notes(checkpoint),
+    )
+
+
+def _check(mrope: bool, features: int, hidden: int) -> None:
+    if not mrope:
+        raise CheckpointError("config.json has no mrope_section in its rotary parameters, expected Qwen2.5-VL's.")
+    if features != hidden:
+        raise CheckpointError(
+            f"vision_config.out_hidden_size is {features}, expected the decoder's hidden size {hidden}."
+        )
+
+
+def _prefixes(checkpoint: Checkpoint) -> tuple[str, str]:
+    new = "model.language_model.embed_tokens.weight" in checkpoint
+    tower = "model.visual." if "model.visual.patch_embed.proj.weight" in checkpoint else "visual."
+    return ("model.language_model." if new else "model."), tower
+
+
+def _spec(config: Any, tower: vision.VisionShape, given: Mapping[str, Any]) -> VisionSpec:
+    _check_preprocessor(given, tower)
+    size = given.get("size") or {}
+    values = {key: given.get(key, default) for key, default in _PREPROCESSOR.items()}
+    values["min_pixels"] = given.get("min_pixels") or size.get("shortest_edge") or values["min_pixels"]
+    values["max_pixels"] = given.get("max_pixels") or size.get("longest_edge") or values["max_pixels"]
+    tokens = {name: getattr(config, name) for name in ("image_token_id", "video_token_id")}
+    tokens |= {name: getattr(config, name, None) for name in ("vision_start_token_id", "vision_end_token_id")}
+    sizes = {
+        "patch_size": tower.patch,
+        "merge_size": tower.merge,
+        "temporal_patch_size": tower.temporal,
+        "window_size": tower.window,
+        "in_channels": tower.channels,
+        "tokens_per_second": config.vision_config.tokens_per_second,
+    }
+    try:
+        return from_json(VisionSpec, values | tokens | sizes)
+    except Violations as error:
+        raise CheckpointError(f"preprocessor_config.json and config.json are impossible:\n{error}") from error
+
+
+def _check_preprocessor(given: Mapping[str, Any], tower: vision.VisionShape) -> None:
+    """Refuse a processor that does something else than the tower was built for, or than the runtime does."""
+    wanted = {"patch_size": tower.patch, "merge_size": tower.merge, "temporal_patch_size": tower.temporal}
+    wanted |= dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), True)
+    lines = [f"  {k} = {given[k]!r}, expected {v!r}" for k, v in wanted.items() if given.get(k, v) != v]
+    if lines:
+        raise CheckpointError("preprocessor_config.json does not fit config.json:\n" + "\n".join(lines))
+
+
+def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
+    notes = []
+    if checkpoint.chat_template is None:
+        notes.append("chat template: the checkpoint has none; ChatML without a system prompt is used")
+    if checkpoint.preprocessor is None:
+        notes.append("image preprocessing: no preprocessor_config.json; the defaults of Qwen2-VL are used")
+    return tuple(notes)

@@ -1,0 +1,111 @@
+"""What was asked of an export, and what is decided before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from pathlib import Path
+
+from ..engines.errors import ContractError
+from .checkpoint import Checkpoint
+from .contract import Flags, Resolved, resolve
+from .families import Family, describe
+from .precision import PRECISIONS, Precision
+from .programs import Network
+from .store import planned_bytes
+from .weights import stored_shape
+
+__all__ = ["Job", "Plan", "plan"]
+
+BASE = 500_000_000
+"""Bytes of a process that has torch, onnx and onnxruntime loaded, and has traced the pieces. Measured."""
+
+WIDENED = 1.1
+"""What ONNX Runtime takes for a backbone, as a share of its layers in fp32: 1.06 measured at 1 billion parameters."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked."""
+
+    checkpoint: Path
+    bundle: Path
+    precisions: tuple[Precision, ...] = (PRECISIONS["fp32"],)
+    flags: Flags = field(default_factory=Flags)
+    max_context: int | None = None
+    """Rows that a session may hold; None is what the checkpoint's positions were made for."""
+    force: bool = False
+    """Replace a bundle that exists."""
+    decode_parity: bool = True
+    """Compare a short decode as well, not only the graphs."""
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided."""
+
+    job: Job
+    checkpoint: Checkpoint
+    family: Family
+    resolved: Resolved
+    network: Network
+    max_context: int
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Every stored parameter."""
+        return {name: stored_shape(source) for name, source in self.family.sources.items()}
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Parameters that are stored under another's name."""
+        return {"lm_head": "embedding"} if self.family.shape.tied else {}
+
+    @property
+    def disk_bytes(self) -> int:
+        """Weights of all precisions."""
+        return sum(planned_bytes(self.shapes, p) for p in self.job.precisions)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory at the most; writing takes less, it holds one parameter and the tensors that it is made of.
+
+        While graphs are checked, torch holds the weights as narrow as they are and widens one at a time. Then an
+        engine holds one graph, and on a CPU it widens all of it to fp32; an embedding is only mapped.
+        """
+        counts = {name: prod(shape) for name, shape in self.shapes.items()}
+        names = [name for source in self.family.sources.values() for name in source.names]
+        stored = max(int(self.checkpoint.entry(name).dtype.itemsize) for name in names)
+        kept = sum(counts.values()) * min(stored, max(p.bytes for p in self.job.precisions))
+        layers = sum(n for name, n in counts.items() if name.startswith("layers."))
+        return BASE + max(kept + 4 * max(counts.values()), round(4 * WIDENED * layers))
+
+    def step_bytes(self, precision: Precision) -> int:
+        """Bytes of weights that a denoising step reads: all but the vision tower and an embedding of its own."""
+        looked_up = () if self.family.shape.tied else ("embedding",)
+        read = {n: s for n, s in self.shapes.items() if not n.startswith("vision.") and n not in looked_up}
+        return planned_bytes(read, precision)
+
+
+def plan(job: Job) -> Plan:
+    """Read and check everything that can be checked without work. Raises A2DError."""
+    checkpoint = Checkpoint.open(job.checkpoint)
+    family = describe(checkpoint)
+    checkpoint.verify(family.sources, family.ignorable)
+    resolved = resolve(job.flags, checkpoint, family)
+    network = Network(family.shape, resolved.contract.forbid_token_ids, family.tower)
+    return Plan(job, checkpoint, family, resolved, network, _max_context(job, family, resolved))
+
+
+def _max_context(job: Job, family: Family, resolved: Resolved) -> int:
+    wanted = job.max_context or family.max_context
+    block = resolved.contract.block_size
+    if not block < wanted <= family.max_context:
+        raise ContractError(
+            f"--max-context: got {wanted}, expected more than a block of {block} and at most {family.max_context}, "
+            "the positions that the checkpoint was made for (max_position_embeddings)"
+        )
+    return wanted

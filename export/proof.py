@@ -1,0 +1,106 @@
+"""One variant of a bundle held against its checkpoint: loads both sides, one after the other, and gives the verdict."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+from functools import cache
+from pathlib import Path
+
+import onnx_ir as ir
+
+from ..engines import Engine, load_engine
+from ..runtime.manifest import ParityRow
+from ..runtime.progress import Progress
+from .build import Builder
+from .compare import ROUNDING, Rounding
+from .engine import TorchEngine, Weights
+from .parity import Check, Recorded, count, record, verdicts
+from .plan import Plan
+from .precision import PRECISIONS, Precision
+from .store import WeightFile, graph_name
+
+__all__ = ["checked_in", "prove"]
+
+ENGINE = "onnxruntime"
+
+
+def checked_in(precision: Precision) -> Precision:
+    """The precision whose arithmetic a variant is checked in: no engine for the CPU computes in bf16."""
+    return PRECISIONS["fp32"] if precision.name == "bf16" else precision
+
+
+def prove(plan: Plan, precision: Precision, weights: WeightFile, builder: Builder) -> tuple[ParityRow, ...]:
+    """The parity rows of one written variant."""
+    arithmetic = checked_in(precision)
+    check = Check(plan.network, plan.resolved.contract, plan.max_context, plan.job.decode_parity)
+    rounding = ROUNDING[precision.name]
+    emulated = arithmetic is not precision
+    how = f" ({precision.name} weights in {arithmetic.name})" if emulated else ""
+    with Progress(f"parity {precision.name}", 2 * count(check), "checks", plan.job.quiet) as progress:
+        recorded = _recorded(plan, precision, check, rounding, progress)
+        graphs = _Graphs(weights, precision, builder, emulated, plan)
+        try:
+            rows = verdicts(check, recorded, graphs, rounding, progress, how)
+        finally:
+            graphs.close()
+    return tuple(rows)
+
+
+def _recorded(plan: Plan, precision: Precision, check: Check, rounding: Rounding, progress: Progress) -> Recorded:
+    """Torch's side; its weights are gone when this returns."""
+    weights = Weights(plan.checkpoint, plan.family, precision.dtype, resident=True)
+
+    @cache
+    def engine(graph: str) -> Engine:
+        return TorchEngine(graph, plan.network, weights)
+
+    @cache
+    def disturbed(graph: str) -> Engine:
+        return TorchEngine(graph, plan.network, weights, rounding.step)
+
+    recorded = record(check, engine, disturbed, progress)
+    weights.clear()
+    _release()
+    return recorded
+
+
+def _release() -> None:
+    """Give freed memory back to the system: the C library keeps what it was asked for in small pieces."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # glibc only
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+class _Graphs:
+    """The exported side: engines by graph, loaded when asked for, one at a time."""
+
+    def __init__(self, weights: WeightFile, precision: Precision, builder: Builder, emulated: bool, plan: Plan) -> None:
+        self._weights, self._precision, self._builder, self._plan = weights, precision, builder, plan
+        self._emulated = emulated
+        self._loaded: dict[str, Engine] = {}
+
+    def __call__(self, graph: str) -> Engine:
+        if graph not in self._loaded:
+            self.close()
+            path, precision = self._path(graph)
+            self._loaded[graph] = load_engine(ENGINE, path, precision=precision.name)
+            if self._emulated:
+                path.unlink()
+        return self._loaded[graph]
+
+    def close(self) -> None:
+        """Drop all engines."""
+        self._loaded.clear()
+        _release()
+
+    def _path(self, graph: str) -> tuple[Path, Precision]:
+        staging = self._weights.staging
+        if not self._emulated:
+            return staging.path / graph_name(graph, self._precision), self._precision
+        arithmetic = checked_in(self._precision)
+        model = self._weights.link_widened(self._builder.build(graph, arithmetic), self._plan.aliases)
+        path = staging.path / f"check.{graph_name(graph, self._precision)}"
+        ir.save(model, path)
+        return path, arithmetic

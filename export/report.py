@@ -1,0 +1,42 @@
+"""What an export tells its user: what was decided and why, and what came of it."""
+
+from __future__ import annotations
+
+from ..runtime.manifest import Manifest
+from ..runtime.progress import size
+from .plan import Plan
+
+__all__ = ["decided", "done"]
+
+
+def decided(plan: Plan) -> str:
+    """Before the work: the model, the decode contract with its origins, and what it will cost."""
+    s, job, weights, peak = plan.family.shape, plan.job, plan.checkpoint.bytes, plan.peak_bytes
+    lines = [
+        f"{job.checkpoint}: {plan.family.name}, {s.layers} layers, {s.hidden} wide, vocabulary {s.vocab}, "
+        f"{size(weights)} of weights",
+        "decode contract",
+        *(f"  {line}" for line in plan.resolved.lines()),
+        f"  {'max_context':<17} {plan.max_context:<14} {_origin(plan)}",
+        *plan.family.notes,
+    ]
+    if plan.checkpoint.config.get("auto_map"):
+        lines.append("config.json names remote code (auto_map); it is not run")
+    lines += [
+        f"precisions: {', '.join(p.name for p in job.precisions)}; {size(plan.disk_bytes)} on disk",
+        f"peak memory about {size(peak)}, {peak / max(weights, 1):.1f} x the checkpoint's weights",
+    ]
+    return "\n".join(lines)
+
+
+def done(plan: Plan, manifest: Manifest) -> str:
+    """After the work: the bundle and the next command."""
+    total = sum(record.bytes for record in manifest.files.values())
+    prompt = '--prompt "..."' if manifest.text.tokenizer else "--token-ids 5,6,7"
+    image = " --image FILE" if manifest.vision else ""
+    bundle = plan.job.bundle
+    return f"{bundle}: {size(total)} in {len(manifest.files) + 1} files\nnext: a2d run {bundle}{image} {prompt}"
+
+
+def _origin(plan: Plan) -> str:
+    return "command line" if plan.job.max_context else "config.json, max_position_embeddings"

@@ -1,0 +1,120 @@
+"""Weights of one precision in one file, and graphs that point into it.
+
+Every tensor is written once, whatever the number of graphs that use it, and only one is in memory at a time. Knows
+bytes, offsets and names; not what a tensor is for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+
+import onnx_ir as ir
+import torch
+
+from .bundle import Staging
+from .precision import Precision
+
+__all__ = ["CONFIG_KEY", "Located", "WeightFile", "graph_name", "planned_bytes", "save_graph"]
+
+CONFIG_KEY = "a2d.config"
+"""Key of the checkpoint's config.json among a graph's metadata."""
+
+BIG, PAGE, SMALL = 65_536, 65_536, 64
+"""Tensors of BIG bytes or more start at a multiple of PAGE, which Windows' memory maps want; the others of SMALL."""
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a tensor lies in the file."""
+
+    offset: int
+    bytes: int
+    shape: tuple[int, ...]
+
+
+@dataclass
+class WeightFile:
+    """`weights.<precision>.data`, growing."""
+
+    precision: Precision
+    staging: Staging
+    located: dict[str, Located] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Of the file in the bundle."""
+        return f"weights.{self.precision.name}.data"
+
+    def write(self, name: str, tensor: torch.Tensor) -> None:
+        """Append one tensor, contiguous and of the precision's dtype."""
+        assert tensor.dtype == self.precision.dtype and tensor.is_contiguous()
+        file = self.staging.file(self.name)
+        raw = tensor.view(-1).view(torch.uint8).numpy()
+        offset = _aligned(file.size, len(raw))
+        file.write(b"\0" * (offset - file.size))
+        file.write(memoryview(raw))
+        self.located[name] = Located(offset, len(raw), tuple(tensor.shape))
+
+    def link(self, model: ir.Model, aliases: Mapping[str, str]) -> ir.Model:
+        """Point every initializer without bytes at its tensor; `aliases` are names of tensors stored under another."""
+        for name, value in model.graph.initializers.items():
+            if value.const_value is None:
+                value.const_value = self._external(name, self.located[aliases.get(name, name)])
+        return model
+
+    def link_widened(self, model: ir.Model, aliases: Mapping[str, str]) -> ir.Model:
+        """As `link`, for a model that computes in float32: every weight is cast on its way in.
+
+        So weights of a precision that an engine lacks can be checked from the very bytes that were written.
+        """
+        graph = model.graph
+        for name, value in [*graph.initializers.items()]:
+            if value.const_value is None:
+                stored = ir.Value(name=f"{name}.stored", type=ir.TensorType(self.precision.onnx), shape=value.shape)
+                stored.const_value = self._external(str(stored.name), self.located[aliases.get(name, name)])
+                graph.initializers.pop(name)
+                cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, outputs=[value])
+                graph.initializers.add(stored)
+                graph.insert_before(graph[0], cast)
+        return model
+
+    def _external(self, name: str, at: Located) -> ir.ExternalTensor:
+        return ir.ExternalTensor(
+            self.name,
+            at.offset,
+            at.bytes,
+            self.precision.onnx,
+            shape=ir.Shape(at.shape),
+            name=name,
+            base_dir=self.staging.path,
+        )
+
+
+def planned_bytes(shapes: Mapping[str, tuple[int, ...]], precision: Precision) -> int:
+    """Size of the file that holds tensors of these shapes, in this order."""
+    size = 0
+    for shape in shapes.values():
+        count = prod(shape) * precision.bytes
+        size = _aligned(size, count) + count
+    return size
+
+
+def _aligned(size: int, count: int) -> int:
+    step = PAGE if count >= BIG else SMALL
+    return -(-size // step) * step
+
+
+def graph_name(graph: str, precision: Precision) -> str:
+    """Of a graph's file in the bundle."""
+    return f"{graph}.{precision.name}.onnx"
+
+
+def save_graph(model: ir.Model, graph: str, precision: Precision, staging: Staging) -> Path:
+    """Write a linked model into the staging directory."""
+    file = staging.file(graph_name(graph, precision))
+    file.write(ir.to_proto(model).SerializeToString())
+    file.close()
+    return file.path

@@ -1,0 +1,31 @@
+"""Tiny checkpoints and their bundles, each made once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from a2d.export.job import Job, export
+from a2d.export.precision import precisions
+from a2d.export.synthetic import Synthetic, checkpoint
+
+torch.set_num_threads(1)
+
+TINY = Synthetic(
+    layers=2, hidden=32, heads=4, kv_heads=2, head_dim=8, intermediate=48, vocab=160, max_context=128, tied=True
+)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with a complete contract."""
+    return checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny", TINY)
+
+
+@pytest.fixture(scope="session")
+def bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Its bundle in two precisions."""
+    path = tmp_path_factory.mktemp("bundle") / "tiny.a2d"
+    export(Job(tiny, path, precisions("fp32,fp16"), quiet=True))
+    return path
