@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..engines.errors import BundleError
 from ..engines.protocol import Buffer, Engine, Feeds
 from .cache import Cache
 from .layout import visibility
@@ -74,9 +75,11 @@ class Backbone:
     def __init__(self, engine: Engine, cache: Cache) -> None:
         self.cache = cache
         self.forwards = 0
-        hidden = engine.outputs["hidden"]
-        assert isinstance(hidden.shape[-1], int)
-        self.carry = engine.memory.zeros((1, 1, hidden.shape[-1]), hidden.dtype)
+        hidden = engine.outputs.get("hidden")
+        if hidden is None or not isinstance(hidden.shape[-1], int):
+            raise BundleError("the backbone graph has no output hidden [1, R, H]; export the checkpoint again")
+        self._width = hidden.shape[-1]
+        self.carry = engine.memory.zeros((1, 1, self._width), hidden.dtype)
         """Hidden state `[1, 1, H]` of the last cached row, for models that predict one row ahead."""
         self._engine = engine
         self._takes_features = "features" in engine.inputs
@@ -103,10 +106,8 @@ class Backbone:
 
     def _features(self, rows: Rows) -> dict[str, NDArray[np.generic]]:
         if rows.features is None or rows.is_feature is None:
-            width = self._engine.inputs["features"].shape[-1]
-            assert isinstance(width, int)
             return {
-                "features": np.zeros((1, len(rows), width), np.float32),
+                "features": np.zeros((1, len(rows), self._width), np.float32),
                 "is_feature": np.zeros((1, len(rows)), np.bool_),
             }
         return {"features": rows.features[None], "is_feature": rows.is_feature[None]}

@@ -23,7 +23,7 @@ from .manifest import Manifest
 from .options import OptionFields, Options, with_fields
 from .prompt import Messages, Picture, PromptBuilder
 from .sequence import Prompt
-from .session import Generation, Result, Session
+from .session import Generation, Result, Session, until
 from .vision import Patches
 
 if TYPE_CHECKING:
@@ -142,6 +142,12 @@ class Model:
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of token ids; empty where the bundle has no tokenizer."""
         return "" if self._text is None else self._text.decode(tokens)
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """What a reader is shown of `tokens`: text up to a stop token, or ids where there is no tokenizer."""
+        if self._text is None:
+            return "".join(f"{token} " for token in tokens)
+        return self.detokenize(until(list(tokens), self.manifest.decode.stop_token_ids))
 
     def _encode(self, patches: Patches) -> NDArray[np.float32]:
         """Features `[tokens, H]` of one picture; the last few pictures are remembered."""

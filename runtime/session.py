@@ -26,7 +26,7 @@ from .loop import decode
 from .options import Options, Plan, plan
 from .sequence import Prompt, Sequence
 
-__all__ = ["Generation", "Result", "Session"]
+__all__ = ["Generation", "Result", "Session", "until"]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def read(model: a2d.Model, frame: Path, steps: int, pace: float) -> a2d.Result:
     generation = model.stream(QUESTION, images=[frame], steps=steps, max_tokens=64)
     if not sys.stdout.isatty():
         return generation.run()
-    view = BlockView(sys.stdout, model.detokenize)
+    view = BlockView(sys.stdout, model.text)
     for step in generation:
         view.show(step)
         time.sleep(pace)  # a step takes a few milliseconds: too fast to watch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ..model import Model, load
 from ..prompt import Messages
 from ..record import Violations, parse
 from ..sequence import Prompt
-from ..session import Generation, until
+from ..session import Generation
 from ..shell import Parser, add_options, guarded, options_from, token_ids
 from ..terminal import BlockView
 
@@ -98,7 +98,7 @@ def _in_folder(part: Any, folder: Path) -> Any:
 
 
 def _show(generation: Generation, model: Model) -> None:
-    view = BlockView(sys.stdout, _words(model))
+    view = BlockView(sys.stdout, model.text)
     try:
         for step in generation:
             view.show(step)
@@ -107,14 +107,6 @@ def _show(generation: Generation, model: Model) -> None:
     result = generation.result
     pace = f"{len(result.tokens)} tokens in {result.forwards} forwards, {result.seconds:.2f} s"
     print(f"\x1b[2m{pace} ({result.stop_reason})\x1b[0m", file=sys.stderr)
-
-
-def _words(model: Model) -> Callable[[Sequence[int]], str]:
-    """Tokens as text up to a stop token, or as ids where there is no tokenizer."""
-    if model.manifest.text.tokenizer is None:
-        return lambda tokens: "".join(f"{token} " for token in tokens)
-    stops = model.manifest.decode.stop_token_ids
-    return lambda tokens: model.detokenize(until(list(tokens), stops))
 
 
 def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:
