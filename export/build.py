@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 
 from .assemble import Assembly
-from .pieces import PIECES, VISION_PIECES, recipe
+from .pieces import PIECES_OF, recipe
 from .precision import Precision
 from .programs import OWN, PROGRAMS, Network, Port
 from .trace import Piece, Recipe, trace
@@ -24,15 +24,14 @@ _DTYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64, "bool": ir.
 class Builder:
     """Builds the graphs of one network in any of `precisions`, from pieces that are traced here, all at once."""
 
-    def __init__(self, network: Network, precisions: Sequence[Precision]) -> None:
+    def __init__(self, network: Network, precisions: Sequence[Precision], graphs: Sequence[str] | None = None) -> None:
+        """`graphs` are those that will be built; default is all that the network has."""
         self.network = network
-        recipes = {(name, p.dtype): recipe(name, network, p.dtype) for p in precisions for name in _pieces(network)}
+        self.graphs = tuple(network.graphs if graphs is None else graphs)
+        names = dict.fromkeys(name for graph in self.graphs for name in PIECES_OF[graph])
+        recipes = {(name, p.dtype): recipe(name, network, p.dtype) for p in precisions for name in names}
         self._keys = {at: _key(at[0], made) for at, made in recipes.items()}
         self._pieces = trace({_key(at[0], made): made for at, made in recipes.items()})
-
-    def graphs(self) -> list[str]:
-        """The graphs that this network has."""
-        return [name for name in PROGRAMS if name != "vision" or self.network.tower is not None]
 
     def build(self, graph: str, precision: Precision) -> ir.Model:
         """One graph."""
@@ -49,10 +48,6 @@ class Builder:
     def piece(self, name: str, dtype: torch.dtype) -> Piece:
         """The traced piece."""
         return self._pieces[self._keys[name, dtype]]
-
-
-def _pieces(network: Network) -> list[str]:
-    return [name for name in PIECES if name not in VISION_PIECES or network.tower is not None]
 
 
 def _key(name: str, made: Recipe) -> str:

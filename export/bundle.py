@@ -69,6 +69,9 @@ class Staging:
     force: bool = False
     files: dict[str, HashedFile] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.target = self.target.resolve()  # through links, so that what is renamed is a folder
+
     @property
     def path(self) -> Path:
         """The hidden directory; it lies beside the target because only then is a rename atomic."""

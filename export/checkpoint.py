@@ -37,7 +37,7 @@ class Checkpoint:
     generation: Mapping[str, Any] = field(default_factory=dict)
     """generation_config.json"""
     tokenizer: Mapping[str, Any] | None = None
-    """tokenizer.json"""
+    """What of tokenizer.json names tokens: `added_tokens`, and `vocab` of `model`."""
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
     preprocessor: Mapping[str, Any] | None = None
     """preprocessor_config.json"""
@@ -56,7 +56,7 @@ class Checkpoint:
             path=path,
             config=_config(path),
             generation=_json(path / "generation_config.json") or {},
-            tokenizer=_json(path / "tokenizer.json"),
+            tokenizer=_tokenizer(path),
             tokenizer_config=tokenizer_config,
             preprocessor=_json(path / "preprocessor_config.json"),
             chat_template=_chat_template(path, tokenizer_config),
@@ -118,6 +118,18 @@ def _json(path: Path) -> dict[str, Any] | None:
     if not isinstance(data, dict):
         raise CheckpointError(f"{path}: got a JSON {type(data).__name__}, expected an object.")
     return data
+
+
+def _tokenizer(path: Path) -> dict[str, Any] | None:
+    """Without its merges: a large vocabulary has hundreds of thousands, and they would be held for nothing."""
+    data = _json(path / "tokenizer.json")
+    if data is None:
+        return None
+    model = data.get("model")
+    return {
+        "added_tokens": data.get("added_tokens"),
+        "model": {"vocab": model.get("vocab")} if isinstance(model, dict) else None,
+    }
 
 
 def _text(path: Path) -> str | None:

@@ -54,7 +54,7 @@ def _builder(made: Plan) -> Builder:
 def _variant(made: Plan, precision: Precision, builder: Builder, staging: Staging) -> Variant:
     weights = _weights(made, precision, staging)
     names: dict[str, str] = {}
-    for graph in builder.graphs():
+    for graph in builder.graphs:
         model = weights.link(builder.build(graph, precision), made.aliases)
         # Where the graph came from, for whoever opens it; a2d's runtime does not look.
         model.metadata_props[CONFIG_KEY] = json.dumps(made.checkpoint.config)

@@ -42,11 +42,6 @@ class Check:
     max_context: int
     decode: bool = True
 
-    @property
-    def graphs(self) -> list[str]:
-        """In the order in which they are run: denoise wants the backbone's rows."""
-        return ["backbone", "denoise", "sample", *(["vision"] if self.network.tower else [])]
-
 
 Made = Mapping[str, Array]
 """Outputs by name."""
@@ -71,7 +66,7 @@ def record(
 ) -> Recorded:
     """Run every case, and the decode, on the reference; and the backbone's and the tower's cases `disturbed`."""
     recorded = Recorded()
-    for graph in check.graphs:
+    for graph in check.network.graphs:
         reference = engine(graph)
         hidden = recorded.cases["backbone"][-1][1]["hidden"] if graph != "backbone" else None
         recorded.cases[graph] = []
@@ -108,7 +103,7 @@ def verdicts(
 ) -> list[ParityRow]:
     """Compare `engine` with what was recorded; `how` is appended to the checks' names."""
     rows: list[ParityRow] = []
-    for graph in reversed(check.graphs):  # the backbone last: the decode begins with it
+    for graph in reversed(check.network.graphs):  # the backbone last: the decode begins with it
         exported = engine(graph)
         pairs: list[tuple[Made, Made]] = []
         margins: list[float] = []

@@ -16,7 +16,7 @@ from .graphs import decoder, denoise, tower, vision
 from .programs import Network
 from .trace import Recipe
 
-__all__ = ["PIECES", "VISION_PIECES", "recipe"]
+__all__ = ["PIECES", "PIECES_OF", "recipe"]
 
 R, C, B = 4, 6, 3
 """Rows, context and block of the examples: different, so that tracing does not take them for one size."""
@@ -195,5 +195,10 @@ PIECES: dict[str, Callable[[Network, torch.dtype], Recipe]] = {
     "merge": _merge,
 }
 
-VISION_PIECES = ("patches", "window_block", "full_block", "merge")
-"""Those that only a network with a tower has."""
+PIECES_OF = {
+    "backbone": ("embed", "layer", "final"),
+    "denoise": ("project", "greedy", "settle"),
+    "sample": ("project", "temper", "halve", "nucleus", "draw", "settle"),
+    "vision": ("patches", "window_block", "full_block", "merge"),
+}
+"""Those that each program applies."""

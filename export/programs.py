@@ -30,6 +30,11 @@ class Network:
     forbidden: tuple[int, ...]
     tower: VisionShape | None = None
 
+    @property
+    def graphs(self) -> tuple[str, ...]:
+        """Names of its graphs, in the order in which rows go through them."""
+        return tuple(name for name in PROGRAMS if name != "vision" or self.tower is not None)
+
 
 @dataclass(frozen=True)
 class Port:

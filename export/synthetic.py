@@ -103,7 +103,7 @@ def bundle_100m(path: Path) -> Path:
         intermediate=2048,
         vocab=32000,
         max_context=8192,
-        contract={**CONTRACT, "steps": 4},
+        contract={**CONTRACT, "steps": 2},
     )
     with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
         export(Job(checkpoint(Path(scratch) / "synthetic-100m", model), path, decode_parity=False))

@@ -131,7 +131,7 @@ def _entry(path: Path, name: str, row: Any, data: int) -> Entry:
         whole = all(type(n) is int and n >= 0 for n in (*shape, start, end))
     except (TypeError, KeyError, ValueError):
         whole = False
-    _require(path, whole, f"{name} = {str(row)[:80]}")
+    _require(path, whole and isinstance(kind, str), f"{name} = {str(row)[:80]}")
     if kind not in DTYPES:
         raise CheckpointError(f"{path}: {name} is of dtype {kind!r}, expected one of {', '.join(DTYPES)}. {_NEXT}")
     dtype = DTYPES[kind]

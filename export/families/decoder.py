@@ -26,6 +26,18 @@ ROPE_TYPES = ("default", "linear", "llama3", "yarn")
 """Rotary scalings whose frequencies do not depend on the length of the sequence."""
 
 
+_LIMITS = {
+    "num_hidden_layers": 4096,
+    "hidden_size": 1 << 20,
+    "intermediate_size": 1 << 20,
+    "num_attention_heads": 4096,
+    "num_key_value_heads": 4096,
+    "vocab_size": 1 << 26,
+    "max_position_embeddings": 1 << 26,
+}
+"""Beyond any model; what is larger is a mistake, or malice."""
+
+
 @dataclass(frozen=True)
 class Traits:
     """Where the families differ."""
@@ -70,19 +82,25 @@ def decoder_shape(config: Any, traits: Traits, features: bool = False) -> Decode
         out_bias=traits.out_bias,
         mlp_bias=traits.mlp_bias,
         qk_norm=traits.qk_norm,
-        tied=bool(config.tie_word_embeddings),
+        tied=bool(getattr(config, "tie_word_embeddings", False)),
         features=features,
     )
 
 
 def _unsupported(config: Any) -> list[str]:
-    sizes = {k: getattr(config, k) for k in ("num_hidden_layers", "hidden_size", "num_attention_heads", "vocab_size")}
-    lines = [f"{key} = {value!r}, expected a positive whole number" for key, value in sizes.items() if value < 1]
+    sizes = {name: getattr(config, name) for name in _LIMITS}
+    lines = [
+        f"{name} = {value!r}, expected a whole number of 1 to {_LIMITS[name]}"
+        for name, value in sizes.items()
+        if not isinstance(value, int) or not 1 <= value <= _LIMITS[name]
+    ]
+    if lines:
+        return lines
     if config.hidden_act != "silu":
         lines.append(f"hidden_act = {config.hidden_act!r}, expected 'silu'")
     if any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()):
         lines.append("layer_types or use_sliding_window with sliding attention, expected full attention in every layer")
-    if config.num_attention_heads % (config.num_key_value_heads or 1):
+    if config.num_attention_heads % config.num_key_value_heads:
         lines.append(
             f"{config.num_attention_heads} heads over {config.num_key_value_heads} key heads, expected a multiple"
         )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from a2d.export.job import Job, export
 from a2d.export.precision import precisions
 from a2d.export.synthetic import Synthetic, checkpoint

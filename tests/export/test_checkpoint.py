@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from a2d.engines.errors import CheckpointError
 from a2d.export.checkpoint import INDEX, WEIGHTS, Checkpoint
 from a2d.export.families import FAMILIES, describe
 from a2d.export.tensors import TensorFile
-from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture
@@ -213,7 +214,9 @@ def test_untied_head_must_be_stored(copy: Path) -> None:
         ({"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}, "sliding"),
         ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "rope_type = 'dynamic'"),
         ({"num_key_value_heads": 3}, "expected a multiple"),
-        ({"num_hidden_layers": 0}, "num_hidden_layers"),
+        ({"num_hidden_layers": 0, "vocab_size": 1 << 40}, "num_hidden_layers = 0"),
+        ({"num_hidden_layers": 0, "vocab_size": 1 << 40}, "vocab_size = 1099511627776"),
+        ({"num_key_value_heads": 0}, "num_key_value_heads = 0"),
         ({"hidden_size": "wide"}, "Qwen3Config"),
     ],
 )

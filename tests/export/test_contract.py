@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
 from a2d.engines.errors import ContractError
 from a2d.export.checkpoint import Checkpoint
 from a2d.export.contract import FLAGS, Flags, Resolved, resolve
@@ -20,7 +21,7 @@ TOKENS = [{"id": 11, "content": "<|mask|>"}, {"id": 12, "content": "<|im_end|>"}
 
 
 def found(
-    flags: Flags = Flags(),
+    flags: Flags | None = None,
     config: dict[str, Any] | None = None,
     generation: dict[str, Any] | None = None,
     tokenizer: dict[str, Any] | None = None,
@@ -35,7 +36,9 @@ def found(
         tokenizer=tokenizer,
         tokenizer_config=tokenizer_config or {},
     )
-    return resolve(flags, checkpoint, Family("test", shape, {}, 512, family or {}))
+    return resolve(
+        flags or Flags(), checkpoint, Family("test", shape, {}, config=None, max_context=512, contract=family or {})
+    )
 
 
 def test_flags() -> None:

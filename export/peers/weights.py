@@ -1,0 +1,38 @@
+"""The weights of a bundle in torch, and the network that they belong to."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from torch import Tensor
+
+from ...runtime.bundle import Bundle
+from ..checkpoint import Checkpoint
+from ..families import Family, describe
+from ..store import CONFIG_KEY
+
+__all__ = ["family_of", "weights_of"]
+
+
+def weights_of(bundle: Bundle, precision: str) -> dict[str, Tensor]:
+    """Every named parameter of the decoder, widened to float32; a tied `lm_head` is the embedding's own memory."""
+    found: dict[str, Tensor] = {}
+    places: dict[int, Tensor] = {}
+    for graph in ("backbone", "denoise"):
+        initializers = ir.load(bundle.file(bundle.variant(precision).graphs[graph])).graph.initializers
+        for name, value in initializers.items():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                at = value.const_value.offset
+                if at not in places:
+                    places[at] = torch.from_numpy(np.array(value.const_value.numpy(), np.float32))
+                found[name] = places[at]
+    return found
+
+
+def family_of(bundle: Bundle, precision: str) -> Family:
+    """The checkpoint's family, from the config that the exporter left in the graph."""
+    graph = ir.load(bundle.file(bundle.variant(precision).graphs["backbone"]))
+    return describe(Checkpoint(bundle.path, json.loads(graph.metadata_props[CONFIG_KEY])))

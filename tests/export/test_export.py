@@ -1,0 +1,283 @@
+"""Checkpoint in, bundle out: what is written, once, where, and by which command."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from a2d.engines import load_engine
+from a2d.export import cli, job
+from a2d.export import store as store_module
+from a2d.export.build import Builder
+from a2d.export.bundle import HashedFile, Staging
+from a2d.export.checkpoint import INDEX, WEIGHTS, Checkpoint
+from a2d.export.job import Job, export
+from a2d.export.plan import plan
+from a2d.export.precision import PRECISIONS
+from a2d.export.synthetic import Synthetic, checkpoint
+from a2d.runtime.bundle import Bundle
+
+SMALL = Synthetic(layers=1, hidden=16, heads=2, kv_heads=1, head_dim=8, intermediate=16, vocab=64, max_context=64)
+
+
+def test_bundle_is_complete_and_untouched(bundle: Path) -> None:
+    opened = Bundle.open(bundle)
+    opened.check()
+    assert sorted(p.name for p in bundle.iterdir()) == sorted([*opened.manifest.files, "manifest.json"])
+    assert sorted(p.name for p in bundle.parent.iterdir()) == [bundle.name]
+    for variant in opened.manifest.variants.values():
+        for graph in variant.graphs.values():
+            onnx.checker.check_model(str(bundle / graph), full_check=True)
+
+
+def test_manifest_says_what_the_checkpoint_is(bundle: Path) -> None:
+    manifest = Bundle.open(bundle).manifest
+    assert (manifest.family, manifest.name) == ("qwen3", "tiny")
+    assert (manifest.model.layers, manifest.model.vocab, manifest.model.max_context) == (2, 160, 128)
+    assert (manifest.decode.mask_token_id, manifest.decode.forbid_token_ids) == (3, (3,))
+    assert [v.kv_dtype for v in manifest.variants.values()] == ["float32", "float16"]
+    assert {row.verdict for v in manifest.variants.values() for row in v.parity} <= {"PASS", "AMBIGUOUS"}
+    assert {row.graph for row in manifest.variants["fp32"].parity} == {"backbone", "denoise", "sample", "decode"}
+
+
+def external(path: Path) -> dict[str, ir.ExternalTensor]:
+    values = ir.load(path).graph.initializers.values()
+    return {str(v.name): v.const_value for v in values if isinstance(v.const_value, ir.ExternalTensor)}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_weights_are_stored_once(bundle: Path, tiny: Path, precision: str) -> None:
+    variant = Bundle.open(bundle).manifest.variants[precision]
+    tensors = {graph: external(bundle / file) for graph, file in variant.graphs.items()}
+    tied = {
+        tensors["backbone"]["embedding"].offset,
+        tensors["denoise"]["lm_head"].offset,
+        tensors["sample"]["lm_head"].offset,
+    }
+    assert len(tied) == 1
+    spans = sorted({(t.offset, t.offset + t.length) for some in tensors.values() for t in some.values()})
+    assert all(end <= start for (_, end), (start, _) in pairwise(spans))
+    parameters = sum(Checkpoint.open(tiny).entry(n).bytes for n in Checkpoint.open(tiny).files) // 4
+    width = PRECISIONS[precision].bytes
+    assert sum(end - start for start, end in spans) == parameters * width
+    assert parameters * width <= variant.weights_bytes <= parameters * width + 65536 * len(spans)
+    assert {t.location for some in tensors.values() for t in some.values()} == {variant.weights}
+
+
+def test_big_tensors_start_where_every_system_can_map_them(tmp_path: Path) -> None:
+    with Staging(tmp_path / "b") as staging:
+        weights = store_module.WeightFile(PRECISIONS["fp16"], staging)
+        for i, count in enumerate((7, 32768, 5, 32767, 100_000)):
+            weights.write(str(i), torch.full((count,), i, dtype=torch.float16))
+        shapes = {name: at.shape for name, at in weights.located.items()}
+        assert staging.file(weights.name).size == store_module.planned_bytes(shapes, weights.precision)
+        staging.file(weights.name).close()
+        offsets = {name: at.offset for name, at in weights.located.items()}
+        assert (offsets["1"] % 65536, offsets["4"] % 65536) == (0, 0)
+        assert not any(offset % 64 for offset in offsets.values())
+        raw = np.fromfile(staging.path / weights.name, np.float16)
+        assert all((raw[at.offset // 2 :][: at.shape[0]] == int(name)).all() for name, at in weights.located.items())
+
+
+def test_no_projection_needs_a_transpose(bundle: Path) -> None:
+    graph = ir.load(bundle / "backbone.fp32.onnx").graph
+    weights = {name for name, value in graph.initializers.items() if isinstance(value.const_value, ir.ExternalTensor)}
+    users = {n.op_type for n in graph for v in n.inputs if v is not None and v.name in weights}
+    assert users <= {"MatMul", "Gather", "Mul", "Add"}
+
+
+def test_half_precision_keeps_float_inputs_for_scalars(bundle: Path) -> None:
+    engine = load_engine("onnxruntime", bundle / "sample.fp16.onnx", precision="fp16")
+    kinds = {name: port.dtype for name, port in engine.inputs.items()}
+    assert (kinds["hidden"], kinds["carry"]) == ("float16", "float16")
+    assert {kinds[name] for name in ("noise", "threshold", "temperature", "top_p")} == {"float32"}
+
+
+@pytest.fixture
+def untraced(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
+    """Reuse traced pieces: tests of writing need not trace again."""
+    made = plan(Job(tiny, Path("unused")))
+    key = "builder"
+    if key not in _TRACED:
+        _TRACED[key] = Builder(made.network, (PRECISIONS["fp32"],))
+    monkeypatch.setattr(job, "_builder", lambda _: _TRACED[key])
+
+
+_TRACED: dict[str, Builder] = {}
+
+
+def test_sharded_equals_single(tiny: Path, bundle: Path, tmp_path: Path, untraced: None) -> None:
+    copy = Path(shutil.copytree(tiny, tmp_path / "tiny"))
+    tensors = load_file(copy / WEIGHTS)
+    (copy / WEIGHTS).unlink()
+    table = {name: f"shard-{i % 3}.safetensors" for i, name in enumerate(tensors)}
+    for file in set(table.values()):
+        save_file({n: t for n, t in tensors.items() if table[n] == file}, copy / file)
+    (copy / INDEX).write_text(json.dumps({"weight_map": table}))
+    made = export(Job(copy, tmp_path / "out", quiet=True, decode_parity=False))
+    single = Bundle.open(bundle).manifest
+    assert made.files["weights.fp32.data"] == single.files["weights.fp32.data"]
+
+
+def test_text_files_travel(tiny: Path, tmp_path: Path, untraced: None) -> None:
+    copy = Path(shutil.copytree(tiny, tmp_path / "tiny"))
+    (copy / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0}}, "added_tokens": []}')
+    (copy / "tokenizer_config.json").write_text(
+        json.dumps({"eos_token": {"content": "<e>"}, "bos_token": "<b>", "x": 1})
+    )
+    (copy / "chat_template.jinja").write_text("{{ messages }}")
+    text = export(Job(copy, tmp_path / "out", quiet=True, decode_parity=False)).text
+    assert (text.tokenizer, text.chat_template) == ("tokenizer.json", "chat_template.jinja")
+    assert text.special_tokens == {"eos_token": "<e>", "bos_token": "<b>"}
+    assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (copy / "tokenizer.json").read_bytes()
+
+
+def run(*arguments: object) -> int:
+    return cli.main([str(a) for a in arguments])
+
+
+def test_command(tiny: Path, tmp_path: Path, untraced: None, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out.a2d"
+    assert run(tiny, "-o", out, "--max-context", 64, "--stop-token", "2,4", "--stop-token", 5) == 0
+    said = capsys.readouterr()
+    for word in (
+        "decode contract",
+        "generation_config.json, a2d",
+        "command line",
+        "peak memory about",
+        "PASS",
+        f"a2d run {out}",
+    ):
+        assert word in said.out
+    assert "weights fp32: 100%" in said.err
+    manifest = Bundle.open(out).manifest
+    assert (manifest.decode.stop_token_ids, manifest.model.max_context) == ((2, 4, 5), 64)
+    assert run(tiny, "-o", out) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run(tiny, "-o", out, "--force", "--quiet") == 0
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--precision", "fp8"], ["'fp8'", "fp16", "bf16"]),
+        (["--precision", "fp32,fp32"], ["each once"]),
+        (["--mask-token", "999"], ["mask_token_id: got 999", "--mask-token"]),
+        (["--alignment", "middle"], ["'middle'", "tail", "left"]),
+        (["--block-size", "0"], ["block_size: got 0"]),
+        (["--threshold", "1.5"], ["threshold: got 1.5"]),
+        (["--steps", "9"], ["steps: got 9"]),
+        (["--max-context", "4096"], ["--max-context: got 4096", "at most 128"]),
+        (["--max-context", "8"], ["more than a block of 8"]),
+        (["--stop-token", "<end>"], ["'<end>'", "no tokenizer.json"]),
+    ],
+)
+def test_bad_input(
+    tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: list[str]
+) -> None:
+    assert run(tiny, "-o", tmp_path / "sub" / "out", *arguments) == 2
+    said = capsys.readouterr().err
+    assert all(word in said for word in words)
+    assert "Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_missing_contract_is_listed(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    copy = Path(shutil.copytree(tiny, tmp_path / "bare"))
+    (copy / "generation_config.json").unlink()
+    assert run(copy, "-o", tmp_path / "out", "--block-size", 8) == 2
+    said = capsys.readouterr().err
+    assert all(flag in said for flag in ("--mask-token", "--stop-token", "--alignment"))
+    assert "--block-size" not in said
+
+
+def test_unknown_flag_is_argparse_s_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("x", "-o", "y", "--blocksize", "3")
+    assert caught.value.code == 2
+    assert "--block-size" in capsys.readouterr().err
+
+
+STAGES = [
+    (job, "_builder"),
+    (job, "_weights"),
+    (job, "save_graph"),
+    (job, "prove"),
+    (job, "_text_files"),
+    (job, "_manifest"),
+    (Checkpoint, "read"),
+    (HashedFile, "write"),
+]
+
+
+@pytest.mark.parametrize(("owner", "name"), STAGES)
+def test_interrupted_anywhere_leaves_nothing(
+    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, name, interrupted)
+    assert run(tiny, "-o", tmp_path / "out", "--quiet") == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_full_disk_leaves_nothing(
+    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write, written = HashedFile.write, 0
+
+    def full(self: HashedFile, data: bytes | memoryview) -> None:
+        nonlocal written
+        written += len(data)
+        if written > 20_000:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(self, data)
+
+    monkeypatch.setattr(HashedFile, "write", full)
+    assert run(tiny, "-o", tmp_path / "out", "--quiet") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_graph_is_found_and_not_published(
+    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A weight that is off by one part in a thousand, in one matrix."""
+    write = store_module.WeightFile.write
+
+    def off(self: store_module.WeightFile, name: str, tensor: torch.Tensor) -> None:
+        write(self, name, tensor * 1.001 if name == "layers.1.down" else tensor)
+
+    monkeypatch.setattr(store_module.WeightFile, "write", off)
+    assert run(tiny, "-o", tmp_path / "out", "--quiet") == 2
+    said = capsys.readouterr().err
+    assert "FAIL" in said
+    assert "No bundle was written" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bf16_is_checked_from_its_own_bytes(tmp_path: Path) -> None:
+    made = checkpoint(tmp_path / "c", replace(SMALL, dtype="BF16"))
+    manifest = export(Job(made, tmp_path / "b", (PRECISIONS["bf16"],), quiet=True))
+    variant = manifest.variants["bf16"]
+    assert variant.kv_dtype == "bfloat16"
+    assert all("bf16 weights in fp32" in row.check and row.verdict == "PASS" for row in variant.parity)
+    assert sorted(p.name for p in (tmp_path / "b").iterdir()) == sorted([*manifest.files, "manifest.json"])
+    stored = external(tmp_path / "b" / "backbone.bf16.onnx")["layers.0.out"]
+    raw = np.fromfile(tmp_path / "b" / variant.weights, np.uint8, stored.length, offset=stored.offset)
+    source = Checkpoint.open(made).read("model.layers.0.self_attn.o_proj.weight")
+    assert torch.equal(torch.from_numpy(raw).view(torch.bfloat16).reshape(16, 16), source.T)
