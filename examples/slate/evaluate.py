@@ -1,0 +1,150 @@
+"""Read the evaluation sets with a trained checkpoint, in every way that matters, through a2d itself.
+
+    python examples/slate/evaluate.py --model build/slate-run/model --autoregressive build/slate-run/autoregressive
+
+Each checkpoint is exported to a bundle and run by a2d's decode loop on frames given as arrays: the autoregressive stage
+one token a forward, the A2D stage at 8, 4, 2 and 1 steps per block and at thresholds. Prints markdown: whole slates and
+fields read exactly, with 95 % Wilson intervals, tokens per forward and decoding time; `--json` keeps the numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from recipe.fields import FIELDS
+from recipe.fonts import BUILT_IN, HELD_OUT_PRINT, PACKAGES, PRINT, have
+from recipe.frame import Sample
+from recipe.score import Tally
+from recipe.sets import SETS, frames
+from recipe.words import LONGEST, QUESTION, STOP
+
+import a2d
+from a2d.export.job import Job, export
+
+HERE = Path(__file__).parent
+STEPS = (8, 4, 2, 1)
+THRESHOLDS = (0.7, 0.8, 0.9, 0.95)
+AUTOREGRESSIVE = "autoregressive stage"
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to read a frame."""
+
+    name: str
+    model: a2d.Model
+    options: a2d.Options
+
+
+def ways(model: a2d.Model, autoregressive: a2d.Model | None) -> tuple[Way, ...]:
+    """All ways that are compared."""
+    found = [Way(f"A2D, {s} steps", model, a2d.Options(steps=s, max_tokens=LONGEST)) for s in STEPS]
+    found += [Way(f"A2D, above {t}", model, a2d.Options(threshold=t, max_tokens=LONGEST)) for t in THRESHOLDS]
+    if autoregressive is not None:
+        found.insert(0, Way(AUTOREGRESSIVE, autoregressive, a2d.Options(max_tokens=LONGEST)))
+    return tuple(found)
+
+
+def read(way: Way, sample: Sample, tally: Tally) -> None:
+    """One frame in one way. The image is encoded before the clock starts: that part is the same in every way."""
+    prompt = way.model.prompt(QUESTION, [sample.pixels])
+    result = way.model.session().generate(prompt, way.options)
+    useful = result.tokens.index(STOP) + 1 if STOP in result.tokens else len(result.tokens)
+    tally.add(sample.answer, result.text, useful, result.forwards, result.seconds)
+
+
+def measure(every: tuple[Way, ...], names: list[str], count: int) -> Iterator[tuple[str, dict[str, Tally]]]:
+    """Set by set, what each way read."""
+    for name in names:
+        tallies = {way.name: Tally() for way in every}
+        started = time.monotonic()
+        for number, sample in enumerate(frames(name, count), 1):
+            for way in every:
+                read(way, sample, tallies[way.name])
+            if number % 100 == 0 or number == count:
+                left = (time.monotonic() - started) * (count - number) / number
+                print(f"{name}: {number} of {count}, {left:.0f} s left", file=sys.stderr, flush=True)
+        yield name, tallies
+
+
+def table(results: Mapping[str, Mapping[str, Tally]]) -> str:
+    """Whole slates by way and set, with what each way costs."""
+    every = list(next(iter(results.values())))
+    lines = [f"| whole slate exact, % | {' | '.join(results)} | tokens per forward | ms | speed |"]
+    lines.append("|---" * (len(results) + 4) + "|")
+    # One token a forward with the same weights is what a speed-up is measured against.
+    slow = _milliseconds(results, f"A2D, {STEPS[0]} steps")
+    for way in every:
+        tallies = [results[name][way] for name in results]
+        rate = sum(t.tokens for t in tallies) / max(sum(t.forwards for t in tallies), 1)
+        spent = _milliseconds(results, way)
+        cells = " | ".join(t.cell() for t in tallies)
+        lines.append(f"| {way} | {cells} | {rate:.2f} | {spent:.1f} | {slow / max(spent, 1e-9):.2f}x |")
+    return "\n".join(lines)
+
+
+def field_table(results: Mapping[str, Mapping[str, Tally]], way: str) -> str:
+    """Fields by set, in one way of reading."""
+    lines = [f"| {way}: exact, % | {' | '.join(FIELDS)} |", "|---" * (len(FIELDS) + 1) + "|"]
+    for name, tallies in results.items():
+        if not SETS[name].without:
+            tally = tallies[way]
+            shares = " | ".join(f"{100 * tally.fields[f] / max(tally.frames, 1):.1f}" for f in FIELDS)
+            lines.append(f"| {name} | {shares} |")
+    return "\n".join(lines)
+
+
+def _milliseconds(results: Mapping[str, Mapping[str, Tally]], way: str) -> float:
+    tallies = [tallies[way] for tallies in results.values()]
+    return 1000 * sum(t.seconds for t in tallies) / max(sum(t.frames for t in tallies), 1)
+
+
+def _loaded(checkpoint: Path, work: Path, threads: int) -> a2d.Model:
+    bundle = work / f"{checkpoint.name}.a2d"
+    export(Job(checkpoint, bundle, force=True, quiet=True))
+    return a2d.load(bundle, threads=threads)
+
+
+def _warn_about_fonts() -> None:
+    short = [len(names) - len(have(names)) for names in (PRINT, HELD_OUT_PRINT)]
+    if any(short) or have(PRINT) == (BUILT_IN,):
+        message = (
+            f"warning: {sum(short)} typefaces are missing, so these are not the sets; install {' '.join(PACKAGES)}"
+        )
+        print(message, file=sys.stderr)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=HERE / "model", help="checkpoint of the A2D stage")
+    parser.add_argument("--autoregressive", type=Path, help="checkpoint of the autoregressive stage")
+    parser.add_argument("--work", type=Path, default=Path("build/slate-evaluation"), help="where bundles are written")
+    parser.add_argument("--frames", type=int, default=500, help="per set")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--json", type=Path, help="also write all numbers here")
+    chosen = parser.parse_args(arguments)
+    chosen.work.mkdir(parents=True, exist_ok=True)
+    _warn_about_fonts()
+    try:
+        slow = None if chosen.autoregressive is None else _loaded(chosen.autoregressive, chosen.work, chosen.threads)
+        every = ways(_loaded(chosen.model, chosen.work, chosen.threads), slow)
+    except a2d.A2DError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    results = dict(measure(every, chosen.sets, chosen.frames))
+    print(f"{table(results)}\n\n{field_table(results, 'A2D, 4 steps')}")
+    if chosen.json:
+        facts = {n: {w: t.facts(not SETS[n].without) for w, t in ts.items()} for n, ts in results.items()}
+        chosen.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,67 @@
+"""How well readings match the truth: counts, rates with intervals, rows of a table. Knows no model."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from .fields import FIELDS, NO_SLATE, parse
+
+__all__ = ["Tally", "wilson"]
+
+
+def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
+    """The 95 % interval of a rate; it stays within [0, 1], also where all or none hit."""
+    if not count:
+        return 0.0, 1.0
+    rate, z2 = hits / count, z * z / count
+    middle, half = rate + z2 / 2, z * math.sqrt(rate * (1 - rate) / count + z2 / count / 4)
+    return max(0.0, (middle - half) / (1 + z2)), min(1.0, (middle + half) / (1 + z2))
+
+
+@dataclass
+class Tally:
+    """Counts over the frames of one set, read in one way."""
+
+    frames: int = 0
+    exact: int = 0
+    as_slate: int = 0
+    """Readings that begin as a slate's."""
+    fields: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FIELDS, 0))
+    tokens: int = 0
+    """Up to the stop token."""
+    forwards: int = 0
+    seconds: float = 0.0
+
+    def add(self, truth: str, read: str, tokens: int, forwards: int, seconds: float) -> None:
+        """One frame."""
+        self.frames += 1
+        self.exact += read == truth
+        self.as_slate += read.startswith(FIELDS[0])
+        self.tokens, self.forwards, self.seconds = (
+            self.tokens + tokens,
+            self.forwards + forwards,
+            self.seconds + seconds,
+        )
+        wanted, got = parse(truth), parse(read) or {}
+        for name in FIELDS:
+            self.fields[name] += wanted is not None and got.get(name) == wanted[name]
+
+    def facts(self, truth_is_slate: bool) -> dict[str, object]:
+        """Everything for a JSON file."""
+        low, high = wilson(self.exact, self.frames)
+        facts: dict[str, object] = {
+            "frames": self.frames,
+            "exact": self.exact / max(self.frames, 1),
+            "interval": [round(low, 4), round(high, 4)],
+            "tokens_per_forward": self.tokens / max(self.forwards, 1),
+            "milliseconds": 1000 * self.seconds / max(self.frames, 1),
+        }
+        if truth_is_slate:
+            return facts | {"fields": {name: hits / max(self.frames, 1) for name, hits in self.fields.items()}}
+        return facts | {"read_as_slate": self.as_slate / max(self.frames, 1), "expected": NO_SLATE}
+
+    def cell(self) -> str:
+        """`96.2 (94.1-97.6)`: exact match in percent with its interval."""
+        low, high = wilson(self.exact, self.frames)
+        return f"{100 * self.exact / max(self.frames, 1):.1f} ({100 * low:.1f}-{100 * high:.1f})"

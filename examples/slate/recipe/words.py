@@ -1,0 +1,63 @@
+"""Answers and the question as token rows. Knows the tokenizer and the prompt's form, nothing of frames or networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from .frame import COLUMNS, ROWS
+
+__all__ = ["LONGEST", "MASK", "QUESTION", "STOP", "Words"]
+
+QUESTION = "read the slate"
+STOP, MASK, IMAGE = 299, 304, 302
+LONGEST = 40
+"""Rows of the longest answer, its stop token included, in whole blocks of 8."""
+
+BEFORE = "<|im_start|>user\n<|vision_start|>"
+AFTER = f"<|vision_end|>{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
+
+
+class Words:
+    """The tokenizer of a checkpoint."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
+        before, after = self._ids(BEFORE), self._ids(AFTER)
+        self.prompt = np.array([*before, *[IMAGE] * (ROWS * COLUMNS), *after], np.int64)
+        """Rows of the question, the image's among them."""
+        self.image = slice(len(before), len(before) + ROWS * COLUMNS)
+        """The image's rows of the prompt."""
+
+    def rows(self, answers: Sequence[str]) -> NDArray[np.int64]:
+        """Answers `[N, LONGEST]`, filled with stop tokens: a block with a stop token holds nothing else behind it.
+
+        Raises ValueError for an answer that is too long.
+        """
+        rows = np.full((len(answers), LONGEST), STOP, np.int64)
+        for row, answer in zip(rows, answers, strict=True):
+            ids = self._ids(answer)
+            if len(ids) >= LONGEST:
+                raise ValueError(f"{answer!r} has {len(ids)} tokens, expected under {LONGEST}; raise LONGEST")
+            row[: len(ids)] = ids
+        return rows
+
+    def positions(self, answer_rows: int) -> NDArray[np.int64]:
+        """mrope positions `[3, rows]` of the prompt and of an answer behind it."""
+        at, end = self.image.start, len(self.prompt)
+        rows, columns = np.divmod(np.arange(ROWS * COLUMNS), COLUMNS)
+        behind = at + max(ROWS, COLUMNS) + np.arange(end - self.image.stop + answer_rows)
+        axes = (np.zeros(ROWS * COLUMNS, np.int64), rows, columns)
+        return np.stack([np.concatenate([np.arange(at), at + axis, behind]) for axis in axes])
+
+    def text(self, tokens: Sequence[int]) -> str:
+        """The text before the first stop token."""
+        ids = list(tokens)
+        return str(self._tokenizer.decode(ids[: ids.index(STOP)] if STOP in ids else ids))
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self._tokenizer.encode(text, add_special_tokens=False).ids)

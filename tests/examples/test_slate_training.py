@@ -1,0 +1,168 @@
+"""The layout of training rows, the batched forward, and runs that stop and go on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from recipe import network, state
+from recipe.copies import autoregressive_mask, diffusion_mask, draw_noise, wanted
+from recipe.course import Budget, Now, Plan, greatest_difficulty, now
+from recipe.feed import batches, render
+from recipe.training import Run, Where
+from recipe.words import MASK, STOP, Words
+from transformers import Qwen2_5_VLForConditionalGeneration
+
+from a2d.runtime.layout import Layout
+
+CHECKPOINT = Path(__file__).parents[2] / "examples" / "slate" / "model"
+PROMPT, ANSWER = 11, 16
+
+
+@pytest.mark.parametrize("block", [1, 2, 4, 8])
+def test_clean_rows_reach_as_far_as_the_runtime_lets_settled_rows(block: int) -> None:
+    mask = diffusion_mask(PROMPT, ANSWER, block, 1)
+    reach = Layout(PROMPT, block, "left", "causal_prompt").reach(0, PROMPT + ANSWER)
+    keys = np.arange(PROMPT + ANSWER)
+    assert np.array_equal(mask[: PROMPT + ANSWER, : PROMPT + ANSWER], keys < reach[:, None])
+    assert not mask[: PROMPT + ANSWER, PROMPT + ANSWER :].any()
+
+
+@pytest.mark.parametrize("block", [1, 2, 4, 8])
+@pytest.mark.parametrize("copy", [1, 2])
+def test_a_noisy_block_sees_prompt_earlier_clean_blocks_and_itself(block: int, copy: int) -> None:
+    mask = diffusion_mask(PROMPT, ANSWER, block, 2)
+    start = PROMPT + copy * ANSWER
+    for row in range(ANSWER):
+        first = row // block * block
+        expected = {*range(PROMPT), *range(PROMPT, PROMPT + first), *range(start + first, start + first + block)}
+        assert set(np.flatnonzero(mask[start + row])) == expected
+
+
+def test_an_answer_of_half_a_block_is_refused() -> None:
+    with pytest.raises(ValueError, match="multiple of the block size 8"):
+        diffusion_mask(PROMPT, 12, 8, 1)
+
+
+def test_noise_hides_rows_and_changes_nothing_else() -> None:
+    rows = np.arange(64).reshape(2, 32)
+    noisy = draw_noise(np.random.default_rng(0), rows, 8, 0.5, 0.3)
+    hidden = noisy == MASK
+    assert 0 < hidden.sum() < rows.size
+    assert np.array_equal(noisy[~hidden], rows[~hidden])
+    assert (draw_noise(np.random.default_rng(0), rows, 8, 0.5, 1.0) == MASK).all()
+    assert (draw_noise(np.random.default_rng(0), rows, 1, 0.1, 0.0) == MASK).all()
+
+
+def test_rows_behind_the_block_with_the_stop_token_are_not_wanted() -> None:
+    rows = np.array([[5, 6, 7, STOP, STOP, STOP, STOP, STOP]])
+    assert wanted(rows, 1).sum() == 4
+    assert wanted(rows, 2).sum() == 4
+    assert wanted(rows, 8).sum() == 8
+
+
+def test_the_course_anneals_block_and_noise() -> None:
+    plan = Plan(stage="adapt")
+    assert [now(plan, p).block for p in (0.0, 0.1, 0.2, 0.5, 1.0)] == [1, 2, 4, 8, 8]
+    assert now(plan, 0.281).high < now(plan, 0.6).high == 1.0
+    both = Plan(stage="both", ar_share=0.5)
+    assert [now(both, p).stage for p in (0.0, 0.49, 0.5, 1.0)] == ["ar", "ar", "adapt", "adapt"]
+    assert {now(Plan(stage="ar"), p).stage for p in (0.0, 1.0)} == {"ar"}
+    assert greatest_difficulty(plan, 0.0) == plan.d_start
+    assert greatest_difficulty(plan, 1.0) == plan.d_end
+
+
+def test_wrong_choices_are_refused() -> None:
+    with pytest.raises(ValueError, match="ar, adapt, both"):
+        Plan(stage="diffuse")
+    with pytest.raises(ValueError, match="--samples or --minutes"):
+        Budget().progress(0, 0.0)
+
+
+def test_the_batched_forward_is_transformers_forward() -> None:
+    reader, words = network.load(CHECKPOINT).eval(), Words(CHECKPOINT)
+    batch = render("forward", 0, 2, 0.3)
+    rows = torch.from_numpy(np.hstack([np.tile(words.prompt, (2, 1)), words.rows(batch.answers)]))
+    positions = torch.from_numpy(words.positions(rows.shape[1] - len(words.prompt)))
+    mask = torch.from_numpy(autoregressive_mask(len(words.prompt), rows.shape[1] - len(words.prompt)))[None, None]
+    slow = Qwen2_5_VLForConditionalGeneration.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
+    image = rows == int(words.prompt[words.image.start])
+    grid = torch.tensor([[1, 8, 16]] * 2)
+    normal = (torch.from_numpy(batch.pixels).float() / 255 - reader.mean) / reader.std
+    patches = (
+        normal.view(2, 8, 14, 16, 14, 3).permute(0, 1, 3, 5, 2, 4)[:, :, :, :, None].expand(-1, -1, -1, -1, 2, -1, -1)
+    )
+    with torch.no_grad():
+        features = reader.features(torch.from_numpy(batch.pixels))
+        hidden = reader.hidden(features, rows, words.image, positions[:, None].expand(-1, 2, -1), mask)
+        theirs = slow(
+            input_ids=rows,
+            pixel_values=patches.reshape(256, -1),
+            image_grid_thw=grid,
+            mm_token_type_ids=image.long(),
+        ).logits
+    torch.testing.assert_close(reader.logits(hidden), theirs, atol=2e-3, rtol=1e-3)
+
+
+def test_workers_bring_the_same_batches_in_order() -> None:
+    alone = batches("w", 40, 2, lambda first: 0.3, workers=0)
+    several = batches("w", 40, 2, lambda first: 0.3, workers=2)
+    for _ in range(3):
+        a, b = next(alone), next(several)
+        assert a.first == b.first
+        assert a.answers == b.answers
+        assert np.array_equal(a.pixels, b.pixels)
+    several.close()
+
+
+@pytest.mark.parametrize("stage", ["ar", "adapt"])
+def test_ten_steps_run_and_leave_a_checkpoint_that_transformers_reads(stage: str, tmp_path: Path) -> None:
+    run = Run(Plan(stage=stage, batch=2, d_start=0.1, d_end=0.1), Where(CHECKPOINT, tmp_path, fresh=True))
+    run.train(Budget(samples=20))
+    assert run.seen == 20
+    made = tmp_path / ("autoregressive" if stage == "ar" else "model")
+    contract = json.loads((made / "generation_config.json").read_text(encoding="utf-8"))["a2d"]
+    assert contract["block_size"] == (1 if stage == "ar" else 8)
+    again = network.load(made)
+    for (name, mine), theirs in zip(
+        run.reader.network.state_dict().items(), again.network.state_dict().values(), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs, atol=2e-3, rtol=2e-3, msg=name)
+    lines = (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    assert all(np.isfinite(json.loads(line)["text"]) for line in lines)
+
+
+def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
+    plan = Plan(stage="adapt", batch=2, d_start=0.1, d_end=0.1)
+    where = Where(CHECKPOINT, tmp_path, bf16=False)
+    step = Now("adapt", 8, 1.0, 0.3, 0.01)
+    run = Run(plan, where)
+    for first in (0, 2):
+        run.step(render(plan.stream, first, 2, 0.1), step)
+    run.save("adapt")
+    resumed = Run.resumed(where)
+    assert (resumed.plan, resumed.seen) == (plan, run.seen) == (plan, 4)
+    for one in (run, resumed):
+        one.step(render(plan.stream, 4, 2, 0.1), step)
+    for (name, a), b in zip(run.reader.state_dict().items(), resumed.reader.state_dict().values(), strict=True):
+        torch.testing.assert_close(a, b, atol=0, rtol=0, msg=name)
+
+
+def test_state_files_stay_small_and_half_a_state_is_refused(tmp_path: Path) -> None:
+    tensors = [(f"t{i}", torch.full((1_000_000,), float(i))) for i in range(7)]
+    state.save(tmp_path, tensors, {"seen": 1}, "a")
+    state.save(tmp_path, tensors, {"seen": 2}, "b")
+    files = sorted(tmp_path.glob("*.safetensors"))
+    assert len(files) == 3
+    assert all(file.stat().st_size < 16_000_000 and file.name.startswith("b") for file in files)
+    loaded, facts = state.load(tmp_path)
+    assert facts == {"seen": 2}
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in tensors)
+    files[0].unlink()
+    with pytest.raises(ValueError, match=r"b-0\.safetensors"):
+        state.load(tmp_path)
+    with pytest.raises(ValueError, match="without --resume"):
+        state.load(tmp_path / "elsewhere")
