@@ -157,9 +157,15 @@ def _kinds(pairs: Sequence[tuple[Made, Made]]) -> dict[str, list[tuple[Array, Ar
 
 
 def _agreeing(a: Made, b: Made) -> list[tuple[Array, Array]]:
-    """Beliefs of both sides, but no confidence where another token is proposed: there a margin speaks."""
+    """Beliefs of both sides, but no confidence where another token is proposed: there a margin speaks.
+
+    All in one, beside a 1: errors of probabilities and nats count as they are, not as shares of a largest one, which
+    in a model that is sure of itself may be tiny.
+    """
     rows = a["proposed"] == b["proposed"]
-    return [(a["confidence"][rows], b["confidence"][rows]), (a["entropy"], b["entropy"]), (a["held"], b["held"])]
+    sides = ((m["confidence"][rows], m["entropy"].ravel(), m["held"].ravel(), np.ones(1, np.float32)) for m in (a, b))
+    reference, exported = (np.concatenate(side) for side in sides)
+    return [(reference, exported)]
 
 
 def _margins(engine: Engine, feeds: Made, a: Made, b: Made, near: float) -> list[float]:

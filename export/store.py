@@ -66,19 +66,15 @@ class WeightFile:
         return model
 
     def link_widened(self, model: ir.Model, aliases: Mapping[str, str]) -> ir.Model:
-        """As `link`, for a model that computes in float32: every weight is cast on its way in.
+        """As `link`, for a model that computes in float32: weights are cast on their way in.
 
         So weights of a precision that an engine lacks can be checked from the very bytes that were written.
         """
-        graph = model.graph
-        for name, value in [*graph.initializers.items()]:
+        for name, value in [*model.graph.initializers.items()]:
             if value.const_value is None:
                 stored = ir.Value(name=f"{name}.stored", type=ir.TensorType(self.precision.onnx), shape=value.shape)
                 stored.const_value = self._external(str(stored.name), self.located[aliases.get(name, name)])
-                graph.initializers.pop(name)
-                cast = ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, outputs=[value])
-                graph.initializers.add(stored)
-                graph.insert_before(graph[0], cast)
+                _widen(model.graph, value, stored)
         return model
 
     def _external(self, name: str, at: Located) -> ir.ExternalTensor:
@@ -91,6 +87,24 @@ class WeightFile:
             name=name,
             base_dir=self.staging.path,
         )
+
+
+def _widen(graph: ir.Graph, value: ir.Value, stored: ir.Value) -> None:
+    """Put `stored` and a Cast in the place of the initializer `value`: of a table, only the rows that are looked up."""
+    graph.initializers.pop(str(value.name))
+    graph.initializers.add(stored)
+    uses = list(value.uses())
+    if any(use.node.op_type != "Gather" for use in uses):
+        graph.insert_before(graph[0], ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, outputs=[value]))
+        return
+    for use in uses:
+        rows = use.node.outputs[0]
+        use.node.replace_input_with(use.idx, stored)
+        cast = ir.node("Cast", [rows], {"to": ir.DataType.FLOAT})
+        ir.convenience.replace_all_uses_with(rows, cast.outputs[0])
+        cast.replace_input_with(0, rows)
+        rows.type = stored.type
+        graph.insert_after(use.node, cast)
 
 
 def planned_bytes(shapes: Mapping[str, tuple[int, ...]], precision: Precision) -> int:
