@@ -102,6 +102,8 @@ def verdicts(
     how: str = "",
 ) -> list[ParityRow]:
     """Compare `engine` with what was recorded; `how` is appended to the checks' names."""
+    # A float32 sum over the vocabulary, as sampling wants it, errs by this at most.
+    near = max(rounding.least.margin, check.network.decoder.vocab * 2.0**-25)
     rows: list[ParityRow] = []
     for graph in reversed(check.network.graphs):  # the backbone last: the decode begins with it
         exported = engine(graph)
@@ -110,7 +112,7 @@ def verdicts(
         for case, reference in recorded.cases[graph]:
             made = _run(exported, case.feeds)
             pairs.append((reference, made))
-            margins += _margins(exported, case.feeds, reference, made, rounding.least.margin)
+            margins += _margins(exported, case.feeds, reference, made, near)
             progress.add()
         rows = [
             compared(graph, kind + how, some, allowed(rounding, recorded.spread.get(kind, 0.0)), margins)
@@ -194,7 +196,7 @@ def _drawn(engine: Engine, feeds: Made, a: Made, differ: Array, near: float) -> 
         _run(engine, {**feeds, "noise": np.clip(feeds["noise"] + d, 0, 1 - 2**-24)})["proposed"] for d in (-near, near)
     )
     enclosed = (low <= a["proposed"]) & (a["proposed"] <= high)
-    return [near if x else float("inf") for x in enclosed[differ]]
+    return [0.0 if x else float("inf") for x in enclosed[differ]]
 
 
 def _accept_margin(confidence: Array, feeds: Made, row: int) -> float:

@@ -45,3 +45,8 @@ def test_golden(golden, name, case, commit):
     )
     assert list(result.tokens) == case["tokens"]
     assert result.forwards == case[f"forwards_{commit}"]
+
+
+def test_without_a_tokenizer_a_reader_is_shown_ids(golden):
+    shown = model(golden("tail-qwen3"))
+    assert shown.text([5, 6]) + shown.text([2]) == "5 6 2 "

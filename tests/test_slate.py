@@ -49,3 +49,10 @@ def test_a_stack_of_frames_is_a_video(model):
     prompt = model.prompt("read the slate", [frames])
     assert prompt.is_feature.sum() == 2 * 128  # two groups of two frames
     assert model.generate("read the slate", images=[frames], max_tokens=16).tokens
+
+
+def test_a_reader_is_shown_text_up_to_the_stop_token(model):
+    stop = model.manifest.decode.stop_token_ids[0]
+    words = model._text.encode("take 9").tolist()
+    assert model.text([*words, stop, *words]) == "take 9"
+    assert model.text([stop]) == ""

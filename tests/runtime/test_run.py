@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from bundles import MANIFEST, write
+from bundles import write
 
 from a2d.engines.errors import RequestError
-from a2d.runtime.commands.run import _messages, _words, main
-from a2d.runtime.manifest import TextFiles
+from a2d.runtime.commands.run import _messages, main
 
 
 def saved(folder: Path, data: object) -> Path:
@@ -54,19 +51,6 @@ def test_what_is_no_json_in_utf_8(tmp_path, raw):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(RequestError, match="none.json: no such file"):
         _messages(tmp_path / "none.json")
-
-
-def model(text: TextFiles) -> SimpleNamespace:
-    letters = lambda tokens: "".join(chr(96 + token) for token in tokens)  # noqa: E731
-    return SimpleNamespace(manifest=replace(MANIFEST, text=text), detokenize=letters)
-
-
-def test_words_end_at_a_stop_token_and_are_ids_without_a_tokenizer():
-    words = _words(model(MANIFEST.text))
-    assert words([5, 6, 2, 7]) == "ef"
-    assert words([2]) == ""
-    ids = _words(model(TextFiles()))
-    assert ids([5, 6]) + ids([2]) == "5 6 2 "
 
 
 @pytest.mark.parametrize(
