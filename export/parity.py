@@ -90,7 +90,9 @@ def _spread(recorded: Recorded, engine: Callable[[str], Engine], disturbed: Call
     case, made = recorded.cases["denoise"][0]
     other = _run(engine("denoise"), {**case.feeds, "hidden": moved})
     recorded.spread["beliefs"] = distance(_agreeing(made, other))
-    recorded.spread["probability"] = float(np.abs(made["held"] - other["held"]).max(initial=0.0))
+    same = made["proposed"] == other["proposed"]
+    moves = np.abs(made["confidence"] - other["confidence"])[same]
+    recorded.spread["probability"] = float(moves.max(initial=0.0))
 
 
 def verdicts(
