@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
@@ -33,10 +34,10 @@ class Watched:
 
     def __init__(self, binding) -> None:
         self._binding = binding
-        self.addresses: dict[str, int] = {}
+        self.addresses: dict[str, list[int]] = {}
 
     def bind_input(self, name, device, number, element, shape, address):
-        self.addresses[name] = address
+        self.addresses.setdefault(name, []).append(address)
         self._binding.bind_input(name, device, number, element, shape, address)
 
     def __getattr__(self, name):
@@ -44,44 +45,72 @@ class Watched:
 
 
 @pytest.fixture
-def bindings(engine, monkeypatch):
-    made = []
-
-    class Session:
-        def io_binding(self):
-            made.append(Watched(real.io_binding()))
-            return made[-1]
-
-        def run_with_iobinding(self, binding):
-            real.run_with_iobinding(binding._binding)
-
-    real = engine._session
-    monkeypatch.setattr(engine, "_session", Session())
-    return made
+def bound(engine):
+    """Addresses that the engine's inputs have been bound to, by name."""
+    own, run = engine._threads, engine._session.run_with_iobinding
+    own.binding = Watched(own.binding)
+    engine._session = SimpleNamespace(run_with_iobinding=lambda binding: run(binding._binding))
+    return own.binding.addresses
 
 
-def test_the_cache_is_bound_by_address_and_never_copied(engine, bindings):
+def test_the_cache_is_bound_by_address_and_never_copied(engine, bound):
     past = engine.memory.zeros((1, 2, 8, 4), "float32")
     new = np.ones((1, 2, 8, 4), np.float32)
     for value in (3, 5):  # appending to the cache is writing into the same memory
         past.numpy()[:] = value
         assert (engine.run({"past": past, "new": new})["all"] == value + 1).all()
-    addresses = [past.numpy().ctypes.data, new.ctypes.data]
-    assert [list(binding.addresses.values()) for binding in bindings] == [addresses] * 2
+    assert bound == {"past": [past.numpy().ctypes.data], "new": [new.ctypes.data]}  # and bound once
 
 
-def test_a_kept_output_is_bound_where_it_was_made(engine, bindings):
+def test_an_input_at_another_place_or_of_another_shape_is_bound_again(engine, bound):
+    memory = np.ones((1, 2, 8, 4), np.float32)
+    other = memory + 1
+    for past in (memory, other, memory, memory[:, :, :8], memory.reshape(1, 2, 8, 4)):
+        assert (engine.run({"past": past, "new": memory})["all"] == past + 1).all()
+    assert bound["past"] == [memory.ctypes.data, other.ctypes.data, memory.ctypes.data]
+    half = np.ascontiguousarray(memory[:, :, :4])
+    assert engine.run({"past": half, "new": half})["all"].shape == half.shape
+    assert bound["past"][-1] == bound["new"][-1] == half.ctypes.data
+
+
+def test_an_ill_feed_at_a_bound_place_is_refused(engine, bound):
+    memory = np.ones((1, 2, 8, 4), np.float32)
+    engine.run({"past": memory, "new": memory})
+    with pytest.raises(EngineError, match="'past' is int32"):
+        engine.run({"past": memory.view(np.int32), "new": memory})
+    with pytest.raises(EngineError, match="'past' has shape"):
+        engine.run({"past": memory.reshape(2, 8, 4), "new": memory})
+    assert (engine.run({"past": memory, "new": memory})["all"] == 2).all()
+
+
+def test_results_outlive_later_runs(engine):
+    x = np.ones((1, 2, 3, 4), np.float32)
+    first = engine.run({"past": x, "new": x})["all"]
+    second = engine.run({"past": x * 5, "new": x})["all"]
+    assert (first == 2).all() and (second == 6).all()
+
+
+def test_a_kept_output_is_bound_where_it_was_made(engine, bound):
     x = np.ones((1, 2, 3, 4), np.float32)
     kept = engine.run({"past": x, "new": x}, keep=["all"])["all"]
     engine.run({"past": kept, "new": x})
-    assert bindings[1].addresses["past"] == kept.numpy().ctypes.data
+    assert bound["past"][-1] == kept.numpy().ctypes.data
 
 
-def test_strided_inputs_are_copied_and_live_until_the_run_is_over(engine, bindings):
+def test_a_strided_view_of_bound_memory_is_not_taken_for_it(engine):
     wide = np.arange(64, dtype=np.float32).reshape(1, 2, 4, 8)
-    made = engine.run({"past": wide[..., ::2], "new": wide[..., 1::2]})["all"]
-    assert np.array_equal(made, wide[..., ::2] + wide[..., 1::2])
-    assert wide.ctypes.data not in bindings[0].addresses.values()
+    narrow, view = wide.reshape(-1)[:32].reshape(1, 2, 4, 4), wide[..., ::2]
+    assert narrow.ctypes.data == view.ctypes.data and narrow.shape == view.shape
+    for past in (narrow, view, narrow):
+        assert np.array_equal(engine.run({"past": past, "new": narrow})["all"], past + narrow)
+
+
+def test_strided_inputs_are_copied_and_live_until_the_run_is_over(engine, bound):
+    wide = np.arange(64, dtype=np.float32).reshape(1, 2, 4, 8)
+    for _ in range(2):
+        made = engine.run({"past": wide[..., ::2], "new": wide[..., 1::2]})["all"]
+        assert np.array_equal(made, wide[..., ::2] + wide[..., 1::2])
+    assert wide.ctypes.data not in bound["past"] and len(bound["past"]) == 2
 
 
 @pytest.fixture
