@@ -106,7 +106,8 @@ def _show(generation: Generation, model: Model) -> None:
         view.close()
     result = generation.result
     pace = f"{len(result.tokens)} tokens in {result.forwards} forwards, {result.seconds:.2f} s"
-    print(f"\x1b[2m{pace} ({result.stop_reason})\x1b[0m", file=sys.stderr)
+    where = f"{model.target.precision}, {model.engine('backbone').describe}"
+    print(f"\x1b[2m{pace} ({result.stop_reason}); {where}\x1b[0m", file=sys.stderr)
 
 
 def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from bundles import VISION
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,21 +19,10 @@ from a2d.runtime.vision import Grid, VisionSpec
 
 IMAGE, VIDEO, START, END = 90, 91, 92, 93
 
-SPEC = VisionSpec(
+SPEC = replace(
+    VISION,
     patch_size=4,
-    merge_size=2,
-    temporal_patch_size=2,
     window_size=16,
-    in_channels=3,
-    min_pixels=16 * 16,
-    max_pixels=40 * 40,
-    image_mean=(0.5, 0.5, 0.5),
-    image_std=(0.5, 0.5, 0.5),
-    rescale_factor=1 / 255,
-    resample=3,
-    image_token_id=IMAGE,
-    video_token_id=VIDEO,
-    vision_start_token_id=START,
     vision_end_token_id=END,
     tokens_per_second=4,
 )
