@@ -14,7 +14,7 @@ import numpy as np
 
 from .checks import check_feeds, check_outputs
 from .errors import EngineError
-from .host import HostBuffer, HostMemory
+from .host import HostBuffer, HostMemory, on_host
 from .protocol import Array, Buffer, Feeds, Signature
 
 __all__ = ["FakeEngine", "Script"]
@@ -48,7 +48,7 @@ class FakeEngine:
         wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
         check_feeds(self._graph, feeds, self.inputs)
         check_outputs(self._graph, wanted, keep, self.outputs)
-        arrays = {name: feed if isinstance(feed, np.ndarray) else feed.numpy() for name, feed in feeds.items()}
+        arrays = {name: on_host(feed) for name, feed in feeds.items()}
         self.calls.append({name: array.copy() for name, array in arrays.items()})
         made = self._call(arrays, wanted)
         return {name: HostBuffer(a) if name in keep else a for name, a in zip(wanted, made, strict=True)}

@@ -11,7 +11,7 @@ import numpy as np
 from .errors import EngineError
 from .protocol import Array, Buffer
 
-__all__ = ["HostBuffer", "HostMemory"]
+__all__ = ["HostBuffer", "HostMemory", "on_host"]
 
 
 @cache
@@ -38,6 +38,11 @@ class HostBuffer:
     def numpy(self) -> Array:
         """The array itself, not a copy."""
         return self.array
+
+
+def on_host(feed: Array | Buffer) -> Array:
+    """What was fed, as an array."""
+    return feed if isinstance(feed, np.ndarray) else feed.numpy()
 
 
 class HostMemory:

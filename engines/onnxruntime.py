@@ -19,7 +19,7 @@ import onnxruntime as ort
 
 from .checks import check_feeds, check_outputs
 from .errors import EngineError
-from .host import HostBuffer, HostMemory
+from .host import HostBuffer, HostMemory, on_host
 from .protocol import Array, Buffer, Feeds, Signature
 
 __all__ = ["PROVIDERS", "OnnxRuntimeEngine", "load"]
@@ -30,7 +30,6 @@ class Provider:
     """One execution provider of ONNX Runtime, and what it may run."""
 
     name: str
-    device: str
     precisions: tuple[str, ...]
     why: str
 
@@ -38,7 +37,6 @@ class Provider:
 PROVIDERS = {
     "cpu": Provider(
         "CPUExecutionProvider",
-        "cpu",
         ("fp32", "fp16"),
         "every machine has it; fp16 is widened to fp32 operator by operator, and bf16 has no kernels",
     ),
@@ -68,7 +66,8 @@ class _Bound(threading.local):
 
 
 def _array(feed: Array | Buffer) -> Any:
-    return feed if isinstance(feed, np.ndarray) or not hasattr(feed, "numpy") else feed.numpy()
+    """What was fed as an array, or as it is where it is neither: the checks come later, and will refuse it."""
+    return on_host(feed) if hasattr(feed, "numpy") else feed
 
 
 def _place(array: Any) -> Place | None:

@@ -1,7 +1,6 @@
 """a2d-export: a checkpoint directory to a bundle.
 
-Exit status: 0 done, 2 bad input or a failed check (the message on stderr), 130 interrupted. Nothing is left behind
-unless it is 0.
+Exit status as for every command (`runtime/shell.py`); a failed check is 2. Nothing is left behind unless it is 0.
 """
 
 from __future__ import annotations
@@ -11,8 +10,9 @@ import signal
 import sys
 from pathlib import Path
 
-from ..engines.errors import A2DError, BundleError
+from ..engines.errors import BundleError
 from ..runtime.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SCHEDULES, SHIFTS
+from ..runtime.shell import guarded
 
 __all__ = ["main"]
 
@@ -30,23 +30,16 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        _export(arguments)
-    except A2DError as error:
-        print(f"a2d-export: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\na2d-export: interrupted; nothing was left behind", file=sys.stderr)
-        return 130
+        return guarded("a2d-export", lambda: _export(arguments), "interrupted; nothing was left behind")
     finally:
         signal.signal(signal.SIGTERM, before)
-    return 0
 
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _export(arguments: argparse.Namespace) -> None:
+def _export(arguments: argparse.Namespace) -> int:
     # Here, because torch takes seconds to import and --help should not.
     try:
         from .contract import Flags  # noqa: PLC0415
@@ -78,6 +71,7 @@ def _export(arguments: argparse.Namespace) -> None:
         quiet=arguments.quiet,
     )
     export(job, _silent if arguments.quiet else _say)
+    return 0
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..engines.checks import check_feeds, check_outputs
-from ..engines.host import HostBuffer, HostMemory
+from ..engines.host import HostBuffer, HostMemory, on_host
 from ..engines.protocol import Array, Buffer, Feeds, Signature
 from .checkpoint import Checkpoint
 from .families import Family
@@ -41,7 +41,7 @@ class Weights:
     def __init__(self, checkpoint: Checkpoint, family: Family, rounded: torch.dtype, resident: bool = False) -> None:
         self._checkpoint, self._sources = checkpoint, family.sources
         self._rounded, self._resident = rounded, resident
-        self._aliases = {"lm_head": "embedding"} if family.shape.tied else {}
+        self._aliases = family.aliases
         self._kept: dict[str, Tensor] = {}
         self._wide: dict[str, Tensor] = {}
 
@@ -99,7 +99,7 @@ class TorchEngine:
         wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
         check_feeds(self.graph, feeds, self.inputs)
         check_outputs(self.graph, wanted, keep, self.outputs)
-        arrays = {n: feed if isinstance(feed, np.ndarray) else feed.numpy() for n, feed in feeds.items()}
+        arrays = {name: on_host(feed) for name, feed in feeds.items()}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         started = time.perf_counter()
         with torch.inference_mode():

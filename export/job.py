@@ -55,7 +55,7 @@ def _variant(made: Plan, precision: Precision, builder: Builder, staging: Stagin
     weights = _weights(made, precision, staging)
     names: dict[str, str] = {}
     for graph in builder.graphs:
-        model = weights.link(builder.build(graph, precision), made.aliases)
+        model = weights.link(builder.build(graph, precision), made.family.aliases)
         # Where the graph came from, for whoever opens it; a2d's runtime does not look.
         model.metadata_props[CONFIG_KEY] = json.dumps(made.checkpoint.config)
         save_graph(model, graph, precision, staging)

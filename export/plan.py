@@ -60,11 +60,6 @@ class Plan:
         return {name: stored_shape(source) for name, source in self.family.sources.items()}
 
     @property
-    def aliases(self) -> Mapping[str, str]:
-        """Parameters that are stored under another's name."""
-        return {"lm_head": "embedding"} if self.family.shape.tied else {}
-
-    @property
     def disk_bytes(self) -> int:
         """Weights of all precisions."""
         return sum(planned_bytes(self.shapes, p) for p in self.job.precisions)

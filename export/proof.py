@@ -100,7 +100,7 @@ class _Graphs:
         if not self._emulated:
             return staging.path / graph_name(graph, self._precision), self._precision
         arithmetic = checked_in(self._precision)
-        model = self._weights.link_widened(self._builder.build(graph, arithmetic), self._plan.aliases)
+        model = self._weights.link_widened(self._builder.build(graph, arithmetic), self._plan.family.aliases)
         path = staging.path / f"check.{graph_name(graph, self._precision)}"
         ir.save(model, path)
         return path, arithmetic

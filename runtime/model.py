@@ -151,7 +151,7 @@ class Model:
 
     def _encode(self, patches: Patches) -> NDArray[np.float32]:
         """Features `[tokens, H]` of one picture; the last few pictures are remembered."""
-        key = patches.pixels.tobytes()
+        key = patches.digest
         with self._lock:
             if key not in self._features:
                 groups = [self.engine("vision").run(feeds)["features"] for feeds in patches.feeds()]

@@ -48,6 +48,8 @@ class Sequence:
         """Keys of all rows that are final so far."""
         self.reach = layout.reach(0, len(prompt))
         """Reach of all rows that are final so far."""
+        self.cached = 0
+        """Leading rows that the cache held before this generation."""
         self._mask = mask_token_id
 
     def context(self, start: int) -> Rows:

@@ -72,7 +72,7 @@ class Generation:
         self._tokens: list[int] = []
         self._tail: list[int] = []
         self._prompt = prompt
-        self._sequence, self._cached = session.enter(prompt, plan)
+        self._sequence = session.enter(prompt, plan)
         self._before = session.backbone.forwards
         self._steps = _owning(session, self._sequence, plan)
 
@@ -125,7 +125,7 @@ class Generation:
             steps=self._count.steps,
             blocks=self._count.blocks,
             prompt_tokens=len(self._prompt),
-            cached_tokens=self._cached,
+            cached_tokens=self._sequence.cached,
             seconds=self._count.seconds,
             first_block_seconds=self._count.first_block,
         )
@@ -187,8 +187,8 @@ class Session:
         """Rows in the cache."""
         return self.backbone.cache.length
 
-    def enter(self, prompt: Prompt, plan: Plan) -> tuple[Sequence, int]:
-        """The rows of a new generation and how many of them are cached; nothing changes if it does not fit."""
+    def enter(self, prompt: Prompt, plan: Plan) -> Sequence:
+        """The rows of a new generation. Raises ContextFullError if it does not fit; nothing has changed then."""
         c = self.contract
         layout = Layout(len(prompt), plan.block, c.prompt_alignment, c.context_mask)
         wanted = len(prompt) + plan.options.max_tokens
@@ -199,7 +199,7 @@ class Session:
                 f"a block of {plan.block}. Shorten the prompt, start a new session, or export with a larger "
                 "--max-context"
             )
-        return sequence, self._reusable(prompt, layout)
+        return sequence
 
     @contextmanager
     def running(self, sequence: Sequence) -> Iterator[None]:
@@ -207,9 +207,9 @@ class Session:
         if not self._busy.acquire(blocking=False):
             raise RequestError("this session is generating already; finish or close that stream, or open another")
         try:
-            reused = self._reusable(sequence.prompt, sequence.layout)
-            self.backbone.cache.truncate(reused)
-            sequence.reach[:reused] = self._reach[:reused]
+            sequence.cached = self._reusable(sequence.prompt, sequence.layout)
+            self.backbone.cache.truncate(sequence.cached)
+            sequence.reach[: sequence.cached] = self._reach[: sequence.cached]
             yield
         finally:
             cached = self.backbone.cache.length

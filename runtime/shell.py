@@ -20,7 +20,7 @@ __all__ = ["Parser", "add_options", "guarded", "options_from", "token_ids"]
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
-def guarded(command: str, work: Callable[[], int]) -> int:
+def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Run `work`; turn what it raises into one message on stderr and an exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper) and "utf" not in sys.stdout.encoding.lower():
         sys.stdout.reconfigure(errors="replace")  # a character that the terminal lacks is no reason to stop
@@ -30,7 +30,7 @@ def guarded(command: str, work: Callable[[], int]) -> int:
     except A2DError as error:
         status = _say(command, str(error), BAD_INPUT)
     except KeyboardInterrupt:
-        status = _say(command, "interrupted", INTERRUPTED)
+        status = _say(command, interrupted, INTERRUPTED)
     except BrokenPipeError:
         status = FAILED  # whoever read our output has left: there is nobody to tell
     except MemoryError as error:

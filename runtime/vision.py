@@ -17,9 +17,11 @@ Knows nothing of files (`images.py`), of graphs and engines, or of where picture
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -139,6 +141,11 @@ class Patches:
     """[M]: false where there is no patch."""
     order: NDArray[np.int64]
     """[G]: for each merge group in raster order, its place among the padded merge groups."""
+
+    @cached_property
+    def digest(self) -> bytes:
+        """SHA-256 of the picture: the same only for the same pixels on the same grid."""
+        return hashlib.sha256(self.pixels.tobytes() + repr(self.grid).encode()).digest()
 
     def feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
         """The inputs of the vision graph, once per frame group; their features are to be concatenated."""

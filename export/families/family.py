@@ -37,3 +37,8 @@ class Family:
     """Regular expression of tensor names that may be there and are not used."""
     notes: tuple[str, ...] = ()
     """Decisions that people should see."""
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Parameters that are stored under another's name."""
+        return {"lm_head": "embedding"} if self.shape.tied else {}
