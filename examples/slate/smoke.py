@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=5, help="read from each evaluation set")
     chosen = parser.parse_args(arguments)
     shutil.rmtree(chosen.out, ignore_errors=True)
-    length = ["--minutes", str(chosen.minutes), "--ar-share", "0.7", "--d-end", "0.3"]
+    length = ["--minutes", str(chosen.minutes), "--shares", "0.3", "0.4", "0.3", "--d-end", "0.3"]
     status = train.main(["--out", str(chosen.out), "--fresh", *length])
     if status:
         return status

@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
         save_minutes=chosen.save_minutes,
         fresh=chosen.fresh,
         bf16=not chosen.fp32,
+        compile=chosen.compile,
     )
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
@@ -48,8 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _plan(chosen: argparse.Namespace) -> Plan:
     return Plan(
-        stage=chosen.stage,
-        ar_share=chosen.ar_share,
+        stages=tuple(chosen.stages),
+        shares=tuple(chosen.shares),
         batch=chosen.batch,
         draws=chosen.draws,
         rate=chosen.rate,
@@ -69,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out; its own plan counts")
     parser.add_argument("--minutes", type=float, help="length of the whole run, resumed parts included")
     parser.add_argument("--samples", type=int, help="length of the whole run, in samples")
-    parser.add_argument("--stage", choices=STAGES, default=plan.stage)
-    parser.add_argument("--ar-share", type=float, default=plan.ar_share, help="of the run, with --stage both")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=plan.stages)
+    parser.add_argument("--shares", nargs="+", type=float, default=plan.shares, help="of the run, one for each stage")
     parser.add_argument("--batch", type=int, default=plan.batch)
     parser.add_argument("--draws", type=int, default=plan.draws, help="noisy copies per answer")
     parser.add_argument("--rate", type=float, default=plan.rate, help="Muon's peak learning rate")
@@ -82,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=0, help="rendering processes; 0 renders in this one")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves it alone")
     parser.add_argument("--save-minutes", type=float, default=4.0)
+    parser.add_argument("--compile", action="store_true", help="fuse layers; needs a C++ compiler")
     parser.add_argument("--fp32", action="store_true", help="no bfloat16")
     return parser
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -12,8 +14,8 @@ import numpy as np
 import pytest
 from recipe import fonts
 from recipe.drawing import draw_style, paint
-from recipe.fields import FIELDS, LABELS, NO_SLATE, Slate, answer, draw_slate, parse, written
-from recipe.frame import COLUMNS, HEIGHT, KINDS, ROWS, WIDTH, sample
+from recipe.fields import DATE_FORMS, FIELDS, LABELS, NO_SLATE, Slate, answer, draw_slate, parse, served, written
+from recipe.frame import COLUMNS, HEIGHT, KINDS, PLACES, ROWS, SLOTS, WIDTH, sample
 from recipe.layouts import draw_cells
 from recipe.sets import SETS, frames
 from recipe.words import LONGEST, STOP, Words
@@ -46,7 +48,8 @@ def test_frames_have_the_input_size_and_labels_that_belong_together(d: float) ->
         s = sample("shape", index, d)
         assert s.pixels.shape == (HEIGHT, WIDTH, 3)
         assert s.pixels.dtype == np.uint8
-        assert s.chars.shape == s.kinds.shape == (ROWS * COLUMNS,)
+        assert s.chars.shape == s.kinds.shape == s.places.shape == (ROWS * COLUMNS * SLOTS,)
+        assert s.places.max(initial=0) < PLACES
         assert (s.kinds[s.chars > 0] > 0).all()
         assert s.kinds.max(initial=0) < len(KINDS)
         if s.slate is None:
@@ -63,6 +66,37 @@ def test_patches_show_glyphs_of_the_field_they_name() -> None:
             assert shown <= set(value or "")
             seen += len(shown)
     assert seen > 100
+
+
+@pytest.mark.parametrize("form", DATE_FORMS)
+def test_every_character_of_a_date_comes_from_somewhere(form: Callable[[datetime.date], str]) -> None:
+    for date in (datetime.date(2025, 3, 4), datetime.date(2031, 11, 26)):
+        written = form(date)
+        deciding: dict[int, str] = {}
+        for char, places in zip(written, served("date", written), strict=True):
+            deciding |= {place: deciding.get(place, "") + char for place in places}
+        assert set(deciding) == {0, 1, 2, 3, 5, 6, 8, 9}
+        iso = date.isoformat()
+        assert all(
+            iso[place] in chars or chars.isalpha()
+            for place, chars in deciding.items()
+            if iso[place] != "0" and place > 1
+        )
+
+
+def test_a_value_decides_itself_and_its_unit_nothing() -> None:
+    assert served("fps", "24 FPS") == [(0,), (1,), (), (), (), ()]
+    assert served("roll", "A004") == [(0,), (1,), (2,), (3,)]
+    assert served("date", "") == []
+
+
+def test_sources_lie_on_patches_that_show_the_value() -> None:
+    for index in range(20):
+        s = sample("sources", index, 0.0, without=0.0)
+        for number, name in enumerate(FIELDS):
+            for place, patches in enumerate(s.sources[10 * number : 10 * number + 10]):
+                shown = s.kinds.reshape(-1, SLOTS)[patches]
+                assert all(KINDS.index(name) in kinds for kinds in shown), (name, place)
 
 
 def test_no_slate_frames_carry_no_truth() -> None:

@@ -12,6 +12,7 @@ from recipe import network, state
 from recipe.copies import autoregressive_mask, diffusion_mask, draw_noise, wanted
 from recipe.course import Budget, Now, Plan, greatest_difficulty, now
 from recipe.feed import batches, render
+from recipe.frame import COLUMNS, ROWS
 from recipe.training import Run, Where
 from recipe.words import MASK, STOP, Words
 from transformers import Qwen2_5_VLForConditionalGeneration
@@ -65,19 +66,22 @@ def test_rows_behind_the_block_with_the_stop_token_are_not_wanted() -> None:
 
 
 def test_the_course_anneals_block_and_noise() -> None:
-    plan = Plan(stage="adapt")
+    plan, ar = Plan(stages=("adapt",), shares=(1.0,)), Plan(stages=("ar",), shares=(1.0,))
     assert [now(plan, p).block for p in (0.0, 0.1, 0.2, 0.5, 1.0)] == [1, 2, 4, 8, 8]
     assert now(plan, 0.281).high < now(plan, 0.6).high == 1.0
-    both = Plan(stage="both", ar_share=0.5)
-    assert [now(both, p).stage for p in (0.0, 0.49, 0.5, 1.0)] == ["ar", "ar", "adapt", "adapt"]
-    assert {now(Plan(stage="ar"), p).stage for p in (0.0, 1.0)} == {"ar"}
+    every = Plan(shares=(1.0, 2.0, 1.0))
+    stages = ["look", "look", "ar", "ar", "adapt", "adapt"]
+    assert [now(every, p).stage for p in (0.0, 0.24, 0.25, 0.74, 0.75, 1.0)] == stages
+    assert {now(ar, p).stage for p in (0.0, 1.0)} == {"ar"}
     assert greatest_difficulty(plan, 0.0) == plan.d_start
     assert greatest_difficulty(plan, 1.0) == plan.d_end
 
 
 def test_wrong_choices_are_refused() -> None:
-    with pytest.raises(ValueError, match="ar, adapt, both"):
-        Plan(stage="diffuse")
+    with pytest.raises(ValueError, match="look, ar, adapt"):
+        Plan(stages=("diffuse",), shares=(1.0,))
+    with pytest.raises(ValueError, match="one for each stage"):
+        Plan(shares=(1.0,))
     with pytest.raises(ValueError, match="--samples or --minutes"):
         Budget().progress(0, 0.0)
 
@@ -87,7 +91,8 @@ def test_the_batched_forward_is_transformers_forward() -> None:
     batch = render("forward", 0, 2, 0.3)
     rows = torch.from_numpy(np.hstack([np.tile(words.prompt, (2, 1)), words.rows(batch.answers)]))
     positions = torch.from_numpy(words.positions(rows.shape[1] - len(words.prompt)))
-    mask = torch.from_numpy(autoregressive_mask(len(words.prompt), rows.shape[1] - len(words.prompt)))[None, None]
+    sees = torch.from_numpy(autoregressive_mask(len(words.prompt), rows.shape[1] - len(words.prompt)))
+    first = len(words.prompt) - 1
     slow = Qwen2_5_VLForConditionalGeneration.from_pretrained(CHECKPOINT, dtype=torch.float32).eval()
     image = rows == int(words.prompt[words.image.start])
     grid = torch.tensor([[1, 8, 16]] * 2)
@@ -97,14 +102,17 @@ def test_the_batched_forward_is_transformers_forward() -> None:
     )
     with torch.no_grad():
         features = reader.features(torch.from_numpy(batch.pixels))
-        hidden = reader.hidden(features, rows, words.image, positions[:, None].expand(-1, 2, -1), mask)
+        hidden, scores = reader.hidden(
+            features, rows, words.image, reader.turn(positions), torch.where(sees, 0.0, -1e9), first
+        )
         theirs = slow(
             input_ids=rows,
             pixel_values=patches.reshape(256, -1),
             image_grid_thw=grid,
             mm_token_type_ids=image.long(),
         ).logits
-    torch.testing.assert_close(reader.logits(hidden), theirs, atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(reader.logits(hidden), theirs[:, first:], atol=2e-3, rtol=1e-3)
+    assert scores.shape == (2, network.GUIDED[1], rows.shape[1] - first, ROWS * COLUMNS)
 
 
 def test_workers_bring_the_same_batches_in_order() -> None:
@@ -118,9 +126,38 @@ def test_workers_bring_the_same_batches_in_order() -> None:
     several.close()
 
 
+def test_values_are_found_in_the_rows_of_an_answer() -> None:
+    words = Words(CHECKPOINT)
+    answer = "scene 12A take 3 roll - date 2025-03-14 fps 23.976"
+    rows, values = words.rows([answer, "no slate"]), words.values([answer, "no slate"])
+    found = {int(place): chr(token) for token, place in zip(rows[0], values[0], strict=True) if place >= 0}
+    date = {30 + i: char for i, char in enumerate("2025-03-14")}
+    fps = {40 + i: char for i, char in enumerate("23.976")}
+    assert found == {0: "1", 1: "2", 2: "A", 10: "3", 20: "-"} | date | fps
+    assert (values[1] == -1).all()
+
+
+def test_the_guided_heads_learn_where_to_look(tmp_path: Path) -> None:
+    run = Run(Plan(batch=4), Where(CHECKPOINT, tmp_path, fresh=True, bf16=False))
+    batch = render("gaze", 0, 4, 0.0)
+    losses = [run.step(batch, Now("ar", 1, 1.0, 1.0, 0.01))["gaze"] for _ in range(6)]
+    assert losses[-1] < losses[0]
+
+
+def test_looking_trains_the_tower_alone(tmp_path: Path) -> None:
+    run = Run(Plan(batch=2), Where(CHECKPOINT, tmp_path, bf16=False))
+    before = {name: t.clone() for name, t in run.reader.state_dict().items()}
+    assert set(run.step(render("look", 0, 2, 0.1), Now("look", 1, 1.0, 1.0, 0.01))) == {"chars", "kinds", "places"}
+    moved = {name for name, t in run.reader.state_dict().items() if not torch.equal(t, before[name])}
+    assert any(".visual." in name for name in moved)
+    assert not any(".language_model." in name for name in moved)
+
+
 @pytest.mark.parametrize("stage", ["ar", "adapt"])
 def test_ten_steps_run_and_leave_a_checkpoint_that_transformers_reads(stage: str, tmp_path: Path) -> None:
-    run = Run(Plan(stage=stage, batch=2, d_start=0.1, d_end=0.1), Where(CHECKPOINT, tmp_path, fresh=True))
+    run = Run(
+        Plan(stages=(stage,), shares=(1.0,), batch=2, d_start=0.1, d_end=0.1), Where(CHECKPOINT, tmp_path, fresh=True)
+    )
     run.train(Budget(samples=20))
     assert run.seen == 20
     made = tmp_path / ("autoregressive" if stage == "ar" else "model")
@@ -136,7 +173,7 @@ def test_ten_steps_run_and_leave_a_checkpoint_that_transformers_reads(stage: str
 
 
 def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
-    plan = Plan(stage="adapt", batch=2, d_start=0.1, d_end=0.1)
+    plan = Plan(stages=("adapt",), shares=(1.0,), batch=2, d_start=0.1, d_end=0.1)
     where = Where(CHECKPOINT, tmp_path, bf16=False)
     step = Now("adapt", 8, 1.0, 0.3, 0.01)
     run = Run(plan, where)

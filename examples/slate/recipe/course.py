@@ -7,16 +7,17 @@ from itertools import pairwise
 
 __all__ = ["STAGES", "Budget", "Now", "Plan", "greatest_difficulty", "now"]
 
-STAGES = ("ar", "adapt", "both")
+STAGES = ("look", "ar", "adapt")
+"""The vision tower alone, on what its patches show; then autoregressive; then block diffusion."""
 
 
 @dataclass(frozen=True)
 class Plan:
     """The choices of a run; they are kept with its state, so that it is resumed as it was begun."""
 
-    stage: str = "both"
-    ar_share: float = 0.5
-    """Share of the budget that `both` gives the autoregressive stage."""
+    stages: tuple[str, ...] = STAGES
+    shares: tuple[float, ...] = (0.2, 0.4, 0.4)
+    """Of the budget, by stage."""
     batch: int = 32
     draws: int = 2
     """Noisy copies of an answer beside its clean one."""
@@ -30,8 +31,11 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.stage not in STAGES:
-            raise ValueError(f"stage: got {self.stage!r}, expected one of {', '.join(STAGES)}")
+        unknown = set(self.stages) - set(STAGES)
+        if unknown or not self.stages:
+            raise ValueError(f"stages: got {', '.join(self.stages) or 'none'}, expected some of {', '.join(STAGES)}")
+        if len(self.shares) != len(self.stages) or min(self.shares) <= 0:
+            raise ValueError(f"shares: got {self.shares}, expected {len(self.stages)} above 0, one for each stage")
 
 
 @dataclass(frozen=True)
@@ -68,10 +72,11 @@ class Now:
 
 def now(plan: Plan, progress: float) -> Now:
     """The step at this progress."""
-    border = {"ar": 1.0, "adapt": 0.0, "both": plan.ar_share}[plan.stage]
-    if progress < border or border == 1:
-        return Now("ar", 1, 1.0, 1.0, plan.rate * _rate(progress / border, 0.15))
-    share = (progress - border) / (1 - border)
+    stage, share = _stage(plan, progress)
+    if stage == "look":
+        return Now("look", 1, 1.0, 1.0, plan.rate * min(1.0, max(share / 0.02, 0.05)))
+    if stage == "ar":
+        return Now("ar", 1, 1.0, 1.0, plan.rate * _rate(share, 0.15))
     block, within = _block(share)
     high = min(0.5 + 1.5 * within, 1.0)  # noise grows over the first third of each block size
     return Now("adapt", block, high, 0.3, 0.8 * plan.rate * _rate(share, 0.02))
@@ -80,6 +85,17 @@ def now(plan: Plan, progress: float) -> Now:
 def greatest_difficulty(plan: Plan, progress: float) -> float:
     """Of the samples at this progress."""
     return plan.d_start + (plan.d_end - plan.d_start) * min(progress / plan.d_full, 1.0)
+
+
+def _stage(plan: Plan, progress: float) -> tuple[str, float]:
+    """The stage at this progress, and how far it has run."""
+    begin, total = 0.0, sum(plan.shares)
+    for stage, part in zip(plan.stages, plan.shares, strict=True):
+        share = (progress - begin) / (part / total)
+        if share < 1:
+            return stage, share
+        begin += part / total
+    return plan.stages[-1], 1.0
 
 
 def _block(share: float) -> tuple[int, float]:

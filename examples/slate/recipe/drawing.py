@@ -30,6 +30,8 @@ class Glyph:
     char: str
     """Empty in a label, which says only what stands beside or below it."""
     field: str
+    index: int
+    """Which character of its text it is."""
     x: float
     y: float
     height: float
@@ -123,7 +125,7 @@ def _cell(
     size = _fitted(style.label_font, cell.label, cap, share * (right - left))
     at = (top + bottom) / 2 if cell.beside else top + 3 + cap / 2
     placed = _write(draw, style.label_font, size, cell.label, left, at, style.label_ink)
-    label = [Glyph("", cell.field, x, y, cap) for _, x, y in placed]
+    label = [Glyph("", cell.field, i, x, y, cap) for i, (_, x, y) in enumerate(placed)]
     if not cell.value:
         return label
     if cell.beside:
@@ -147,7 +149,7 @@ def _value(
     wobble = style.wobble * 0.06 * tall
     placed = _write(draw, style.value_font, size, cell.value, x, y, style.ink, wobble, rng)
     high = _cap(style.value_font) * size
-    return [Glyph(char, cell.field, gx, gy, high) for char, gx, gy in placed if char != " "]
+    return [Glyph(char, cell.field, i, gx, gy, high) for i, (char, gx, gy) in enumerate(placed) if char != " "]
 
 
 def _write(

@@ -26,6 +26,8 @@ class Batch:
     answers: tuple[str, ...]
     chars: NDArray[np.uint8]
     kinds: NDArray[np.uint8]
+    places: NDArray[np.uint8]
+    sources: NDArray[np.bool_]
 
 
 def render(stream: str, first: int, count: int, high: float) -> Batch:
@@ -37,6 +39,8 @@ def render(stream: str, first: int, count: int, high: float) -> Batch:
         answers=tuple(s.answer for s in samples),
         chars=np.stack([s.chars for s in samples]),
         kinds=np.stack([s.kinds for s in samples]),
+        places=np.stack([s.places for s in samples]),
+        sources=np.stack([s.sources for s in samples]),
     )
 
 

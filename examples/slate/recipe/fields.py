@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import datetime
+import re
 from dataclasses import dataclass
 from random import Random
 
-__all__ = ["FIELDS", "NO_SLATE", "Slate", "answer", "draw_label", "draw_slate", "parse", "written"]
+__all__ = [
+    "FIELDS",
+    "LONGEST_VALUE",
+    "NO_SLATE",
+    "Slate",
+    "answer",
+    "draw_label",
+    "draw_slate",
+    "parse",
+    "served",
+    "written",
+]
 
 FIELDS = ("scene", "take", "roll", "date", "fps")
 NO_SLATE = "no slate"
 MISSING = "-"
+LONGEST_VALUE = 10
+"""Characters of the longest value in an answer: a date."""
 
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 """No I and no O: film sets skip them, since they look like 1 and 0."""
@@ -88,6 +102,40 @@ def written(rng: Random, slate: Slate, name: str, variety: float) -> str:
     if name == "fps" and rng.random() < 0.2 * variety:
         return f"{value} FPS"
     return str(value)
+
+
+def served(name: str, text: str) -> list[tuple[int, ...]]:
+    """For each character of a written value, the characters of its value in the answer that it decides."""
+    if not text:
+        return []
+    if name == "date":
+        return _served_date(text)
+    length = len(text.split(maxsplit=1)[0])  # "24 FPS" answers 24
+    return [(i,) if i < length else () for i in range(len(text))]
+
+
+def _served_date(text: str) -> list[tuple[int, ...]]:
+    found: list[tuple[int, ...]] = [()] * len(text)
+    groups = list(re.finditer(r"\d+|[A-Z]+", text))
+    for match, part in zip(groups, _order(groups, text), strict=True):
+        places, count = _PLACES[part], len(match.group())
+        for i in range(count):
+            # A name, or a number without its zero, decides all of its part; a short year's first digit the century too.
+            whole = count == 1 or match.group().isalpha()
+            short = places[: len(places) - count + 1] if i == 0 else (places[i + len(places) - count],)
+            found[match.start() + i] = places if whole else short
+    return found
+
+
+_PLACES = {"year": (0, 1, 2, 3), "month": (5, 6), "day": (8, 9)}
+"""Where the parts of an ISO date stand."""
+
+
+def _order(groups: list[re.Match[str]], text: str) -> tuple[str, str, str]:
+    first = groups[0].group()
+    if len(first) == 4:
+        return "year", "month", "day"
+    return ("month", "day", "year") if first.isalpha() or "/" in text else ("day", "month", "year")
 
 
 def _shown(value: str | datetime.date | None) -> str:

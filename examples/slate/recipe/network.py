@@ -1,8 +1,4 @@
-"""The reader as training sees it: transformers' modules with their weights, run over batches of equal frames.
-
-transformers runs its vision tower image by image and window by window. All frames here have one size, so the same
-modules run over `[batch, patches]`; a test holds the results against transformers' own forward. The language model is
-transformers' own, given the rows' mask and positions.
+"""The reader as training sees it: a Qwen2.5-VL of transformers, read from and written to checkpoint directories.
 
 Knows rows and pixels; nothing of slates, losses or schedules.
 """
@@ -18,10 +14,10 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import AttentionInterface, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
-from .frame import CHARS, COLUMNS, KINDS, ROWS
+from . import language, tower
+from .frame import CHARS, COLUMNS, KINDS, PLACES, ROWS, SLOTS
 from .words import MASK, STOP
 
 __all__ = ["AUTOREGRESSIVE", "DIFFUSION", "Reader", "load", "write"]
@@ -56,54 +52,69 @@ TEMPLATE = (
     "{%- if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{%- endif %}"
 )
 
+GUIDED: language.Watch = (2, 2)
+"""Two heads of the third layer are told where to look."""
+
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Reader(nn.Module):
-    """A Qwen2.5-VL with two heads beside it, which say what each patch shows and are used in training only."""
+    """A Qwen2.5-VL, and three heads that say what each part of a patch shows; they are used in training only."""
 
     def __init__(self, network: Qwen2_5_VLForConditionalGeneration) -> None:
         super().__init__()
-        vision = network.config.vision_config
+        vision, text = network.config.vision_config, network.config.text_config
         if vision.spatial_merge_size != 1 or vision.window_size // vision.patch_size != ROWS:
             raise ValueError(
                 f"got merge size {vision.spatial_merge_size} and windows of {vision.window_size // vision.patch_size} "
                 f"patches, expected 1 and {ROWS}: this forward is written for that; start from another checkpoint"
             )
-        network.set_attn_implementation(_ATTENTION)
+        if text.num_key_value_heads != text.num_attention_heads:
+            raise ValueError(
+                f"got {text.num_key_value_heads} heads of keys for {text.num_attention_heads} of queries, expected as "
+                "many: this forward is written for that; start from another checkpoint"
+            )
         self.network = network
-        self.chars = nn.Linear(vision.out_hidden_size, CHARS)
-        self.kinds = nn.Linear(vision.out_hidden_size, len(KINDS))
+        self.chars = nn.Linear(vision.out_hidden_size, SLOTS * CHARS)
+        self.kinds = nn.Linear(vision.out_hidden_size, SLOTS * len(KINDS))
+        self.places = nn.Linear(vision.out_hidden_size, SLOTS * PLACES)
         order = torch.arange(ROWS * COLUMNS).view(ROWS, COLUMNS // ROWS, ROWS).transpose(0, 1).reshape(-1)
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
         self.register_buffer("std", torch.tensor(STD), persistent=False)
+        self._run_vision: tower.Layer = tower.layer
+        self._run_text: language.Layer = language.layer
+
+    def compiled(self) -> Reader:
+        """The same reader, its layers fused by torch.compile, which needs a C++ compiler on a CPU."""
+        self._run_vision = torch.compile(tower.layer, dynamic=False)
+        self._run_text = torch.compile(language.layer, dynamic=False)
+        return self
 
     def features(self, pixels: Tensor) -> Tensor:
         """Image features `[N, patches, H]` of frames `[N, height, width, 3]` uint8."""
-        tower, count = self.network.model.visual, len(pixels)
-        kernel = tower.patch_embed.proj.weight.sum(2)  # both frames of a patch are the same one
-        x = functional.linear(self._patches(pixels, kernel.shape[-1]), kernel.flatten(1))[:, self.order]
+        vision = self.network.model.visual
+        patches = self._patches(pixels, vision.config.patch_size)[:, self.order]
         grid = torch.stack([self.order // COLUMNS, self.order % COLUMNS])
-        rope = self._rope(tower, x, grid)
-        for index, block in enumerate(tower.blocks):
-            windows = 1 if index in tower.fullatt_block_indexes else COLUMNS // ROWS
-            x = x + self._attend(block.attn, block.norm1(x), rope, windows)
-            x = x + block.mlp(block.norm2(x))
-        return tower.merger(x).view(count, ROWS * COLUMNS, -1)[:, self.order.argsort()]
+        return tower.encode(vision, patches, grid, self._run_vision)[:, self.order.argsort()]
 
-    def hidden(self, features: Tensor, rows: Tensor, image: slice, positions: Tensor, mask: Tensor) -> Tensor:
-        """Last hidden states of `rows` [N, L], whose `image` rows take the features."""
-        language = self.network.model.language_model
-        embedded = language.embed_tokens(rows).to(features.dtype)
+    def turn(self, positions: Tensor) -> language.Turn:
+        """What `hidden` takes for mrope positions `[3, L]`."""
+        return language.turn(self.network.model.language_model, positions)
+
+    def hidden(
+        self, features: Tensor, rows: Tensor, image: slice, turn: language.Turn, mask: Tensor, first: int
+    ) -> tuple[Tensor, Tensor]:
+        """Last hidden states from row `first` on, and guided scores `[N, heads, L - first, patches]`.
+
+        `rows` is `[N, L]`, of which the `image` rows take the features; `mask` as in `language.decode`.
+        """
+        model = self.network.model.language_model
+        embedded = model.embed_tokens(rows).to(features.dtype)
         embedded = torch.cat([embedded[:, : image.start], features, embedded[:, image.stop :]], 1)
-        return language(
-            inputs_embeds=embedded,
-            attention_mask={"full_attention": mask},
-            position_ids=positions,
-            use_cache=False,
-        ).last_hidden_state
+        hidden, scores = language.decode(model, embedded, turn, mask, first, GUIDED, self._run_text)
+        return hidden, scores[..., image]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Of the next token, or of the row itself: that is what a stage trains."""
@@ -114,21 +125,6 @@ class Reader(nn.Module):
         x = (pixels.float() / 255 - self.mean) / self.std
         x = x.view(len(x), ROWS, side, COLUMNS, side, 3).permute(0, 1, 3, 5, 2, 4)
         return x.reshape(len(x), ROWS * COLUMNS, -1)
-
-    @staticmethod
-    def _rope(tower: nn.Module, x: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
-        cos, sin = tower.rotary_pos_emb(x, grid.T)
-        return cos.to(x.dtype), sin.to(x.dtype)
-
-    @staticmethod
-    def _attend(attention: nn.Module, x: Tensor, rope: tuple[Tensor, Tensor], windows: int) -> Tensor:
-        count, rows, width = x.shape
-        heads = attention.num_heads
-        q, k, v = attention.qkv(x).view(count, rows, 3, heads, -1).permute(2, 0, 3, 1, 4)
-        q, k = _turned(q, *rope), _turned(k, *rope)
-        split = (count, heads, windows, rows // windows, width // heads)
-        seen = _precise(q.reshape(split), k.reshape(split), v.reshape(split), None)
-        return attention.proj(seen.reshape(count, heads, rows, -1).transpose(1, 2).reshape(count, rows, width))
 
 
 def load(checkpoint: Path, fresh: bool = False) -> Reader:
@@ -164,26 +160,3 @@ def _published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if name != "lm_head.weight"
     }
     return {name: weight.detach().to("cpu", torch.float16).contiguous() for name, weight in renamed.items()}
-
-
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half = x.shape[-1] // 2
-    return x * cos + torch.cat((-x[..., half:], x[..., :half]), -1) * sin
-
-
-def _precise(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Attention; on a CPU in float32, where its backward is faster than in bfloat16."""
-    if q.device.type != "cpu":
-        return functional.scaled_dot_product_attention(q.to(v.dtype), k.to(v.dtype), v, attn_mask=mask)
-    with torch.autocast("cpu", enabled=False):
-        seen = functional.scaled_dot_product_attention(q.float(), k.float(), v.float(), attn_mask=mask)
-    return seen.to(v.dtype)
-
-
-def _interface(_: nn.Module, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, **__: Any) -> tuple[Tensor, None]:
-    """`_precise` in the form that transformers calls; it hands over much that no option here needs."""
-    return _precise(q, k, v, mask).transpose(1, 2), None
-
-
-_ATTENTION = "slate"
-AttentionInterface.register(_ATTENTION, _interface)

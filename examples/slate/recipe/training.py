@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,10 +31,17 @@ __all__ = ["Run", "Where"]
 
 Rows = NDArray[np.int64]
 
-GLYPHS = 0.3
-"""Weight of the two losses at image patches."""
+GLYPHS = 0.2
+"""Weight of each of the three losses at image patches, beside the text."""
+GUIDANCE = 0.2
+"""Weight of where the guided heads look."""
 BLANK = 0.05
-"""Weight of a patch without a glyph: most are."""
+"""Weight of a slot without a glyph: most are."""
+WEIGHTS = {"text": 1.0, "gaze": GUIDANCE, "chars": GLYPHS, "kinds": GLYPHS, "places": GLYPHS}
+WRITTEN = {"ar": ("autoregressive", network.AUTOREGRESSIVE), "adapt": ("model", network.DIFFUSION)}
+"""Checkpoint and decode contract by stage."""
+UNSEEN = np.float32(-1e9)
+"""Added to the score of a row that is not to be seen."""
 CLIP = 1.0
 
 
@@ -50,11 +57,32 @@ class Where:
     save_minutes: float = 4.0
     fresh: bool = False
     bf16: bool = True
+    compile: bool = False
 
     @property
     def state(self) -> Path:
         """Where the state is kept."""
         return self.out / "state"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """Rows that the language model is given, and what it shall say."""
+
+    fed: Rows
+    """[N, L]: prompt, answer, and whatever copies of it."""
+    first: int
+    """Rows from here on are read out."""
+    positions: Rows
+    """[3, L]."""
+    sees: NDArray[np.bool_]
+    """[L, L]: which row `q` sees which row `k`."""
+    truth: Rows
+    """[N, L - first]."""
+    keep: NDArray[np.bool_]
+    """[N, L - first]: which of them count."""
+    copies: int = 1
+    """Of the answer in `truth`."""
 
 
 class Run:
@@ -63,17 +91,17 @@ class Run:
     def __init__(self, plan: Plan, where: Where) -> None:
         torch.manual_seed(plan.seed)
         self.plan, self.where = plan, where
-        self.reader = network.load(where.source, where.fresh).to(where.device)
+        reader = network.load(where.source, where.fresh).to(where.device)
+        self.reader = reader.compiled() if where.compile else reader
         self.words = Words(where.source)
         self.optimizers = Optimizers(self.reader)
         self.seen, self.seconds = 0, 0.0
-        self._masks: dict[tuple[str, int, int], Tensor] = {}
 
     @classmethod
     def resumed(cls, where: Where) -> Run:
         """The run whose state is in `where`, exactly where it stood. Raises ValueError if there is none."""
         tensors, facts = state.load(where.state)
-        run = cls(Plan(**facts["plan"]), where)
+        run = cls(Plan(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts["plan"].items()}), where)
         prefix = "model."
         weights = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
         run.reader.load_state_dict(weights, strict=False)  # the tied head is not kept twice
@@ -90,7 +118,7 @@ class Run:
             progress = budget.progress(self.seen, self.seconds)
             current = now(self.plan, progress)
             if current.stage != stage:
-                self.write("autoregressive", network.AUTOREGRESSIVE)
+                self.write(stage)
                 stage = current.stage
             losses = self.step(batch, current)
             self.seconds = time.monotonic() - started
@@ -106,7 +134,7 @@ class Run:
         """One batch: forward, backward, update."""
         with self._autocast():
             losses = self.losses(batch, current)
-        total = losses["text"] + GLYPHS * (losses["chars"] + losses["kinds"])
+        total = sum(WEIGHTS[name] * loss for name, loss in losses.items())
         total.backward()
         torch.nn.utils.clip_grad_norm_(self.reader.parameters(), CLIP)
         self.optimizers.step(current.rate)
@@ -116,26 +144,26 @@ class Run:
     def losses(self, batch: Batch, current: Now) -> dict[str, Tensor]:
         """Of the answers, and of what the patches show."""
         features = self.reader.features(self._put(batch.pixels))
+        glyphs = self._glyphs(features, batch)
+        if current.stage == "look":
+            return glyphs
         rows = self.words.rows(batch.answers)
         last = int(wanted(rows, 8).sum(1).max())  # short answers need no further blocks
-        rows = rows[:, :last]
-        ar = current.stage == "ar"
-        text = self._ar(features, rows) if ar else self._diffusion(features, rows, current, batch.first)
-        return {"text": text, **self._glyphs(features, batch)}
+        asked = self._ar(rows[:, :last]) if current.stage == "ar" else self._diffusion(rows[:, :last], current, batch)
+        return {**self._text(features, asked, batch), **glyphs}
 
     def save(self, stage: str) -> None:
         """State and checkpoint, as they are."""
         tensors = [(f"model.{n}", t) for n, t in self.reader.state_dict().items() if not n.endswith("lm_head.weight")]
         facts = {"plan": asdict(self.plan), "seen": self.seen, "seconds": self.seconds}
         state.save(self.where.state, [*tensors, *self.optimizers.tensors()], facts, f"at-{self.seen}")
-        if stage == "ar":
-            self.write("autoregressive", network.AUTOREGRESSIVE)
-        else:
-            self.write("model", network.DIFFUSION)
+        self.write(stage)
 
-    def write(self, name: str, contract: Mapping[str, Any]) -> None:
-        """The checkpoint directory `name`."""
-        network.write(self.reader, self.where.source, self.where.out / name, contract)
+    def write(self, stage: str) -> None:
+        """The checkpoint directory of a stage; there is none before the text is trained."""
+        if stage in WRITTEN:
+            name, contract = WRITTEN[stage]
+            network.write(self.reader, self.where.source, self.where.out / name, contract)
 
     def _batches(self, budget: Budget) -> Iterator[Batch]:
         def high(first: int) -> float:
@@ -144,63 +172,70 @@ class Run:
 
         return batches(self.plan.stream, self.seen, self.plan.batch, high, self.where.workers)
 
-    def _ar(self, features: Tensor, rows: Rows) -> Tensor:
+    def _ar(self, rows: Rows) -> _Asked:
+        """Every row predicts the next one."""
         count, length = rows.shape
-        prompt = len(self.words.prompt)
-        fed = np.hstack([np.tile(self.words.prompt, (count, 1)), rows[:, :-1]])
-        mask = self._mask("ar", length - 1, 1)
-        hidden = self._hidden(features, fed, self.words.positions(length - 1), mask)
-        keep = wanted(rows, 1)
-        return self._cross_entropy(hidden[:, prompt - 1 :], rows, keep)
+        prompt = self.words.prompt
+        return _Asked(
+            fed=np.hstack([np.tile(prompt, (count, 1)), rows[:, :-1]]),
+            first=len(prompt) - 1,
+            positions=self.words.positions(length - 1),
+            sees=autoregressive_mask(len(prompt), length - 1),
+            truth=rows,
+            keep=wanted(rows, 1),
+        )
 
-    def _diffusion(self, features: Tensor, rows: Rows, current: Now, first: int) -> Tensor:
-        count, length = rows.shape
-        draws, prompt = self.plan.draws, len(self.words.prompt)
-        rng = np.random.default_rng([self.plan.seed, first])
+    def _diffusion(self, rows: Rows, current: Now, batch: Batch) -> _Asked:
+        """Masked rows of the noisy copies predict themselves."""
+        (count, length), draws, prompt = rows.shape, self.plan.draws, len(self.words.prompt)
+        rng = np.random.default_rng([self.plan.seed, batch.first])
         noisy = [draw_noise(rng, rows, current.block, current.high, current.full) for _ in range(draws)]
-        fed = np.hstack([np.tile(self.words.prompt, (count, 1)), rows, *noisy])
         positions = self.words.positions(length)
-        answer = positions[:, prompt:]
-        positions = np.hstack([positions, *[answer] * draws])
-        hidden = self._hidden(features, fed, positions, self._mask("adapt", length, current.block))
-        keep = np.hstack([(copy != rows) & wanted(rows, current.block) for copy in noisy])
-        return self._cross_entropy(hidden[:, prompt + length :], np.tile(rows, (1, draws)), keep)
+        return _Asked(
+            fed=np.hstack([np.tile(self.words.prompt, (count, 1)), rows, *noisy]),
+            first=prompt + length,
+            positions=np.hstack([positions, *[positions[:, prompt:]] * draws]),
+            sees=diffusion_mask(prompt, length, current.block, draws),
+            truth=np.tile(rows, (1, draws)),
+            keep=np.hstack([(copy != rows) & wanted(rows, current.block) for copy in noisy]),
+            copies=draws,
+        )
 
-    def _hidden(self, features: Tensor, fed: Rows, positions: Rows, mask: Tensor) -> Tensor:
-        placed = self._put(positions)[:, None].expand(-1, len(fed), -1)
-        return self.reader.hidden(features, self._put(fed), self.words.image, placed, mask)
+    def _text(self, features: Tensor, asked: _Asked, batch: Batch) -> dict[str, Tensor]:
+        """Cross-entropy of the kept rows, and of where the guided heads look for them."""
+        fed, keep = self._put(asked.fed), self._put(asked.keep)
+        turn = self.reader.turn(self._put(asked.positions))
+        unseen = self._put(np.where(asked.sees, np.float32(0), UNSEEN))
+        hidden, scores = self.reader.hidden(features, fed, self.words.image, turn, unseen, asked.first)
+        text = functional.cross_entropy(self.reader.logits(hidden[keep]), self._put(asked.truth)[keep])
+        return {"text": text, "gaze": self._gaze(scores, asked, batch)}
 
-    def _mask(self, stage: str, length: int, block: int) -> Tensor:
-        key = (stage, length, block)
-        if key not in self._masks:
-            prompt = len(self.words.prompt)
-            seen = (
-                autoregressive_mask(prompt, length)
-                if stage == "ar"
-                else diffusion_mask(prompt, length, block, self.plan.draws)
-            )
-            self._masks[key] = self._put(seen)[None, None]
-        return self._masks[key]
-
-    def _cross_entropy(self, hidden: Tensor, rows: Rows, keep: NDArray[np.bool_]) -> Tensor:
-        kept = self._put(keep)
-        return functional.cross_entropy(self.reader.logits(hidden[kept]), self._put(rows)[kept])
+    def _gaze(self, scores: Tensor, asked: _Asked, batch: Batch) -> Tensor:
+        """How far the guided heads are from looking, of all patches, at those that decide the row."""
+        length = asked.truth.shape[1] // asked.copies
+        values = np.tile(self.words.values(batch.answers)[:, :length], (1, asked.copies))
+        sources = batch.sources[np.arange(len(values))[:, None], np.maximum(values, 0)]
+        chosen = asked.keep & (values >= 0) & sources.any(-1)
+        looks = scores.transpose(1, 2)[self._put(chosen)].float().log_softmax(-1)
+        right = self._put(sources[chosen])[:, None]
+        return -looks.masked_fill(~right, -torch.inf).logsumexp(-1).mean()
 
     def _glyphs(self, features: Tensor, batch: Batch) -> dict[str, Tensor]:
-        heads = (("chars", self.reader.chars, batch.chars), ("kinds", self.reader.kinds, batch.kinds))
-        return {name: _by_patch(head(features).float(), self._put(truth).long()) for name, head, truth in heads}
+        reader = self.reader
+        heads = {"chars": reader.chars, "kinds": reader.kinds, "places": reader.places}
+        return {name: self._by_slot(head(features), getattr(batch, name)) for name, head in heads.items()}
+
+    def _by_slot(self, logits: Tensor, truth: NDArray[np.uint8]) -> Tensor:
+        classes = self._put(truth).long().flatten()
+        losses = functional.cross_entropy(logits.float().view(len(classes), -1), classes, reduction="none")
+        weight = torch.where(classes > 0, 1.0, BLANK)
+        return (losses * weight).sum() / weight.sum()
 
     def _put(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.where.device, non_blocking=True)
 
     def _autocast(self) -> Any:
         return torch.autocast(self.where.device, torch.bfloat16) if self.where.bf16 else nullcontext()
-
-
-def _by_patch(logits: Tensor, truth: Tensor) -> Tensor:
-    losses = functional.cross_entropy(logits.flatten(0, 1), truth.flatten(), reduction="none")
-    weight = torch.where(truth.flatten() > 0, 1.0, BLANK)
-    return (losses * weight).sum() / weight.sum()
 
 
 class _Log:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
+from .fields import LONGEST_VALUE, NO_SLATE
 from .frame import COLUMNS, ROWS
 
 __all__ = ["LONGEST", "MASK", "QUESTION", "STOP", "Words"]
@@ -46,6 +47,19 @@ class Words:
             row[: len(ids)] = ids
         return rows
 
+    def values(self, answers: Sequence[str]) -> NDArray[np.int64]:
+        """For each row of `rows`, the character of a value that it holds, counted over all fields; -1 for the rest.
+
+        Field f's character i is `f * LONGEST_VALUE + i`, as in `Sample.sources`.
+        """
+        found = np.full((len(answers), LONGEST), -1, np.int64)
+        for row, answer in zip(found, answers, strict=True):
+            if answer != NO_SLATE:
+                at = dict(_characters(answer))
+                spans = self._tokenizer.encode(answer, add_special_tokens=False).offsets
+                row[: len(spans)] = [at.get(start, -1) for start, _ in spans]
+        return found
+
     def positions(self, answer_rows: int) -> NDArray[np.int64]:
         """mrope positions `[3, rows]` of the prompt and of an answer behind it."""
         at, end = self.image.start, len(self.prompt)
@@ -61,3 +75,12 @@ class Words:
 
     def _ids(self, text: str) -> list[int]:
         return list(self._tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+def _characters(answer: str) -> Iterator[tuple[int, int]]:
+    """Where in an answer each character of a value stands, and its number among all of them."""
+    at = 0
+    for number, word in enumerate(answer.split(" ")):
+        if number % 2:
+            yield from ((at + i, number // 2 * LONGEST_VALUE + i) for i in range(len(word)))
+        at += len(word) + 1
