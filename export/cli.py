@@ -12,6 +12,8 @@ from pathlib import Path
 
 from ..engines.errors import BundleError
 from ..runtime.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SCHEDULES, SHIFTS
+from ..runtime.letterbox import Letterbox
+from ..runtime.record import check
 from ..runtime.shell import guarded
 
 __all__ = ["main"]
@@ -44,6 +46,7 @@ def _export(arguments: argparse.Namespace) -> int:
     try:
         from .contract import Flags  # noqa: PLC0415
         from .job import Job, export  # noqa: PLC0415
+        from .own import Asking  # noqa: PLC0415
         from .precision import precisions  # noqa: PLC0415
     except ImportError as error:
         raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
@@ -66,6 +69,7 @@ def _export(arguments: argparse.Namespace) -> int:
         bundle=arguments.output,
         precisions=precisions(arguments.precision),
         flags=flags,
+        asking=Asking(arguments.default_prompt, arguments.letterbox),
         max_context=arguments.max_context,
         force=arguments.force,
         quiet=arguments.quiet,
@@ -88,11 +92,23 @@ def _listed(values: list[str] | None) -> tuple[str, ...] | None:
     return None if values is None else tuple(part for value in values for part in value.split(",") if part)
 
 
+def _letterbox(text: str) -> Letterbox:
+    try:
+        width, height = map(int, text.lower().split("x"))
+        box = Letterbox(height, width)
+        check(box)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected WIDTHxHEIGHT in pixels, as 224x112") from error
+    return box
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="a2d-export",
         description="A Hugging Face checkpoint directory to a bundle that `a2d run` decodes.",
-        epilog="The decode contract is taken from the checkpoint where it says it; flags go before.",
+        epilog="What a checkpoint says in an object `a2d` of its generation_config.json (the decode contract under the "
+        'manifest\'s names, "prompt": TEXT, "letterbox": {"height": H, "width": W}) is taken from there, and what a '
+        "release says in its own keys from those; flags go before.",
     )
     parser.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="directory with config.json and safetensors"
@@ -110,6 +126,15 @@ def _parser() -> argparse.ArgumentParser:
     contract.add_argument("--steps", type=int, metavar="S", help="default forwards per block")
     contract.add_argument("--threshold", type=float, metavar="P", help="default confidence that is accepted at once")
     contract.add_argument("--temperature", type=float, metavar="T", help="default temperature")
+    asked = parser.add_argument_group("how the model is asked")
+    asked.add_argument("--default-prompt", metavar="TEXT", help="what `a2d run` asks where it is given no prompt")
+    asked.add_argument(
+        "--letterbox",
+        type=_letterbox,
+        metavar="WxH",
+        help="the one size in pixels of the model's frames: scaled to fit, centred, bars black; default: as "
+        "transformers resizes them",
+    )
     for flag, table in _MEANINGS.items():
         contract.add_argument(flag, metavar="NAME", help=f"one of {', '.join(table)}")
     return parser

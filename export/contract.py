@@ -18,6 +18,7 @@ from ..runtime.contract import DecodeContract
 from ..runtime.record import Violations, from_json, to_json
 from .checkpoint import Checkpoint
 from .families.family import Family
+from .own import contract_fields, own_objects
 from .vocabulary import Vocabulary
 
 __all__ = ["FLAGS", "Flags", "Resolved", "resolve"]
@@ -113,10 +114,9 @@ def _sources(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, {field: value}), nearest first."""
     yield "command line", _from_flags(flags, vocabulary)
-    both = {"generation_config.json": checkpoint.generation, "config.json": checkpoint.config}
-    for file, data in both.items():
-        yield f"{file}, a2d", _own_object(file, data.get("a2d"))
-    for file, data in both.items():
+    for file, own in own_objects(checkpoint):
+        yield f"{file}, a2d", contract_fields(own)
+    for file, data in (("generation_config.json", checkpoint.generation), ("config.json", checkpoint.config)):
         for level in (data, data.get("text_config") or {}):
             yield from _released(file, level)
     yield f"family {family.name}", dict(family.contract)
@@ -134,17 +134,6 @@ def _from_flags(flags: Flags, vocabulary: Vocabulary) -> dict[str, Any]:
         "prompt_alignment": flags.alignment,
         **{name: getattr(flags, name) for name in FLAGS if hasattr(flags, name)},
     }
-
-
-def _own_object(file: str, data: Any) -> dict[str, Any]:
-    """The `a2d` object: fields of the contract under their own names, and nothing else."""
-    if data is None:
-        return {}
-    known = [f.name for f in fields(DecodeContract)]
-    if not isinstance(data, dict) or not set(data) <= set(known):
-        wrong = sorted(set(data) - set(known)) if isinstance(data, dict) else type(data).__name__
-        raise ContractError(f"{file}: a2d has {wrong}, expected an object with keys of: {', '.join(known)}")
-    return data
 
 
 def _released(file: str, data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -100,7 +100,7 @@ def _text_files(made: Plan, staging: Staging) -> TextFiles:
     if text is not None:
         template = "chat_template.jinja"
         staging.add(template, text.encode())
-    return TextFiles(tokenizer, template, _special_tokens(checkpoint.tokenizer_config))
+    return TextFiles(tokenizer, template, _special_tokens(checkpoint.tokenizer_config), made.asking.prompt)
 
 
 def _special_tokens(config: Mapping[str, object]) -> dict[str, str]:
@@ -121,5 +121,5 @@ def _manifest(made: Plan, text: TextFiles, variants: dict[str, Variant], staging
         text=text,
         variants=variants,
         files=staging.records(),
-        vision=made.family.vision,
+        vision=made.vision,
     )

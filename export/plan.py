@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
 
 from ..engines.errors import ContractError
+from ..runtime.record import Violations
+from ..runtime.vision import VisionSpec
 from .checkpoint import Checkpoint
 from .contract import Flags, Resolved, resolve
 from .families import Family, describe
+from .own import Asking, asking
 from .precision import PRECISIONS, Precision
 from .programs import Network
 from .store import planned_bytes
@@ -34,6 +37,7 @@ class Job:
     bundle: Path
     precisions: tuple[Precision, ...] = (PRECISIONS["fp32"],)
     flags: Flags = field(default_factory=Flags)
+    asking: Asking = field(default_factory=Asking)
     max_context: int | None = None
     """Rows that a session may hold; None is what the checkpoint's positions were made for."""
     force: bool = False
@@ -52,6 +56,8 @@ class Plan:
     family: Family
     resolved: Resolved
     network: Network
+    asking: Asking
+    vision: VisionSpec | None
     max_context: int
 
     @cached_property
@@ -92,7 +98,27 @@ def plan(job: Job) -> Plan:
     checkpoint.verify(family.sources, family.ignorable)
     resolved = resolve(job.flags, checkpoint, family)
     network = Network(family.shape, resolved.contract.forbid_token_ids, family.tower)
-    return Plan(job, checkpoint, family, resolved, network, _max_context(job, family, resolved))
+    asked = asking(job.asking, checkpoint)
+    vision = _vision(asked, family)
+    if asked.prompt is not None and (not asked.prompt or checkpoint.tokenizer is None):
+        raise ContractError(
+            f"prompt: got {asked.prompt!r} ({asked.origins['prompt']}), expected a text, and a checkpoint with a "
+            "tokenizer.json to read it; leave the prompt out"
+        )
+    return Plan(job, checkpoint, family, resolved, network, asked, vision, _max_context(job, family, resolved))
+
+
+def _vision(asked: Asking, family: Family) -> VisionSpec | None:
+    """How the family's images become patches, in the letterbox that was asked for."""
+    if asked.letterbox is None:
+        return family.vision
+    origin = asked.origins["letterbox"]
+    if family.vision is None:
+        raise ContractError(f"letterbox ({origin}): {family.name} reads no images; leave it out")
+    try:
+        return replace(family.vision, letterbox=asked.letterbox)
+    except Violations as error:
+        raise ContractError(f"the image size cannot be ({origin}):\n{error}") from error
 
 
 def _max_context(job: Job, family: Family, resolved: Resolved) -> int:

@@ -18,6 +18,7 @@ def decided(plan: Plan) -> str:
         "decode contract",
         *(f"  {line}" for line in plan.resolved.lines()),
         f"  {'max_context':<17} {plan.max_context:<14} {_origin(plan)}",
+        *_asking(plan),
         *plan.family.notes,
     ]
     if plan.checkpoint.config.get("auto_map"):
@@ -32,10 +33,16 @@ def decided(plan: Plan) -> str:
 def done(plan: Plan, manifest: Manifest) -> str:
     """After the work: the bundle and the next command."""
     total = sum(record.bytes for record in manifest.files.values())
-    prompt = '--prompt "..."' if manifest.text.tokenizer else "--token-ids 5,6,7"
+    prompt = ' --prompt "..."' if manifest.text.tokenizer else " --token-ids 5,6,7"
     image = " --image FILE" if manifest.vision else ""
+    asked = "" if manifest.text.default_prompt is not None else prompt
     bundle = plan.job.bundle
-    return f"{bundle}: {size(total)} in {len(manifest.files) + 1} files\nnext: a2d run {bundle}{image} {prompt}"
+    return f"{bundle}: {size(total)} in {len(manifest.files) + 1} files\nnext: a2d run {bundle}{image}{asked}"
+
+
+def _asking(plan: Plan) -> list[str]:
+    lines = plan.asking.lines()
+    return ["how it is asked", *(f"  {line}" for line in lines)] if lines else []
 
 
 def _origin(plan: Plan) -> str:

@@ -17,8 +17,8 @@ from .vision import VisionSpec
 
 __all__ = ["GRAPHS", "SCHEMA", "FileRecord", "Manifest", "ModelShape", "ParityRow", "TextFiles", "Variant"]
 
-SCHEMA = 1
-"""Version of the manifest's form. A reader refuses a newer one."""
+SCHEMA = 2
+"""Version of the manifest's form. A reader refuses a newer one, and reads all older ones."""
 
 MAX_MANIFEST_BYTES = 4 << 20
 
@@ -101,6 +101,17 @@ class TextFiles:
     chat_template: str | None = None
     special_tokens: dict[str, str] = field(default_factory=dict)
     """Names that a chat template may use: `bos_token`, `eos_token`, ..."""
+    default_prompt: str | None = None
+    """What is asked where the caller gives no prompt; None where the caller must. Since schema 2."""
+
+    def __post_init__(self) -> None:
+        if self.default_prompt is None:
+            return
+        if not self.default_prompt or self.tokenizer is None:
+            but = (
+                "there is no tokenizer to read it" if self.tokenizer is None else "a prompt has at least one character"
+            )
+            raise ValueError(f"default_prompt: got {self.default_prompt[:60]!r}, but {but}; expected null")
 
 
 @dataclass(frozen=True)
@@ -119,9 +130,22 @@ class Manifest:
     vision: VisionSpec | None = None
 
     def __post_init__(self) -> None:
-        lines = [*self._bad_texts(), *self._bad_names(), *self._bad_references(), *self._bad_vision(), *self._bad_ids()]
+        lines = [*self._too_new(), *self._bad_texts(), *self._bad_names(), *self._bad_references()]
+        lines += [*self._bad_vision(), *self._bad_ids()]
         if lines:
             raise Violations(lines)
+
+    def _too_new(self) -> list[str]:
+        """What a reader of the schema that is named would refuse as unknown."""
+        new = {
+            "text.default_prompt": self.text.default_prompt,
+            "vision.letterbox": self.vision and self.vision.letterbox,
+        }
+        return [
+            f"{name}: came with schema 2, but the manifest says schema {self.schema}"
+            for name, value in new.items()
+            if value is not None and self.schema < 2
+        ]
 
     def _bad_texts(self) -> list[str]:
         """Texts that `a2d inspect` prints must not be able to steer a terminal."""

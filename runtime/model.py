@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,10 @@ from .vision import Patches
 if TYPE_CHECKING:
     from .text import ChatTemplate, Text
 
-__all__ = ["Model", "load"]
+__all__ = ["Asked", "Model", "load"]
+
+Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
+"""A prompt: a text, a conversation (a list of messages), or token ids."""
 
 PREFERENCE = {"cpu": ("fp32", "fp16", "bf16")}
 """Precisions by device, best first: what a CPU computes in is fp32."""
@@ -99,16 +102,18 @@ class Model:
 
     def prompt(
         self,
-        prompt: str | Messages | Sequence[int] | NDArray[np.int64],
+        prompt: Asked | None = None,
         images: Sequence[Picture] = (),
         raw: bool = False,
     ) -> Prompt:
-        """The rows of a text, a conversation (a list of messages) or token ids.
+        """The rows of a text, a conversation (a list of messages) or token ids; None asks the bundle's own question.
 
         `images` are paths, arrays `[H, W, 3]` uint8, or lists of these (the frames of a video), in order. A text goes
         through the chat template, if the bundle has one, unless `raw`.
         Raises RequestError (ImageError for an image) with what to change.
         """
+        if prompt is None:
+            prompt = self._question(images)
         if isinstance(prompt, str):
             return self._builder.from_text(prompt, images, raw)
         if len(prompt) and isinstance(prompt[0], dict):
@@ -117,7 +122,7 @@ class Model:
 
     def stream(
         self,
-        prompt: str | Messages | Sequence[int] | NDArray[np.int64],
+        prompt: Asked | None = None,
         *,
         images: Sequence[Picture] = (),
         raw: bool = False,
@@ -129,7 +134,7 @@ class Model:
 
     def generate(
         self,
-        prompt: str | Messages | Sequence[int] | NDArray[np.int64],
+        prompt: Asked | None = None,
         *,
         images: Sequence[Picture] = (),
         raw: bool = False,
@@ -148,6 +153,18 @@ class Model:
         if self._text is None:
             return "".join(f"{token} " for token in tokens)
         return self.detokenize(until(list(tokens), self.manifest.decode.stop_token_ids))
+
+    def _question(self, images: Sequence[Picture]) -> str:
+        """What the bundle asks by itself. Raises RequestError where it has no question, or the picture is missing."""
+        question = self.manifest.text.default_prompt
+        if question is None:
+            raise RequestError(
+                "no prompt, and this bundle has none of its own: give one (--prompt TEXT, or token ids), or export "
+                "the checkpoint with --default-prompt TEXT"
+            )
+        if self.manifest.vision is not None and not images:
+            raise RequestError(f"no image and no prompt: this bundle asks {question!r} of an image; give --image FILE")
+        return question
 
     def _encode(self, patches: Patches) -> NDArray[np.float32]:
         """Features `[tokens, H]` of one picture; the last few pictures are remembered."""

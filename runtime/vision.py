@@ -10,7 +10,8 @@ size, and `order` finds the real merge groups again. 3x3 groups in windows of 2x
     6 7 8
 
 Image values equal those of transformers' Pillow-backed Qwen2-VL image processor; video frames go the same
-way, where transformers resizes with torchvision.
+way, where transformers resizes with torchvision. Only a spec with a letterbox departs from it, in how a picture gets
+its size.
 
 Knows nothing of files (`images.py`), of graphs and engines, or of where pictures stand in a prompt (`mrope.py`).
 """
@@ -29,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..engines.errors import ImageError
+from .letterbox import Letterbox
 from .record import Violations, bounds
 
 __all__ = ["Grid", "Patches", "VisionSpec", "prepare", "smart_resize"]
@@ -72,6 +74,8 @@ class VisionSpec:
     """Token after the groups of a picture; None where prompts have none."""
     tokens_per_second: float = field(metadata=bounds(1e-6, 1000))
     """Temporal positions per second of video."""
+    letterbox: Letterbox | None = None
+    """The one size that every picture takes; None where `smart_resize` finds one between the two areas."""
 
     def __post_init__(self) -> None:
         lines = [
@@ -83,6 +87,9 @@ class VisionSpec:
             lines.append(f"min_pixels: got {self.min_pixels}, expected at most max_pixels, {self.max_pixels}")
         if self.window_groups < 1:
             lines.append(f"window_size: got {self.window_size}, expected at least a merge group, {self.factor} pixels")
+        box = self.letterbox
+        if box is not None and (box.height % self.factor or box.width % self.factor):
+            lines.append(f"letterbox: got {box.width}x{box.height}, expected multiples of a merge group, {self.factor}")
         if lines:
             raise Violations(lines)
 
@@ -183,20 +190,20 @@ def prepare(
     is_video: bool = False,
     fps: float | None = None,
 ) -> Patches:
-    """Resize, normalise and cut up one image (a single frame) or one video (frames of one size).
+    """Resize (or letterbox), normalise and cut up one image (a single frame) or one video (frames of one size).
 
     `frames` are uint8 RGB arrays of shape [H, W, 3] as `load_image` gives them, or a stack of them. A video
     whose length is no multiple of `temporal_patch_size` repeats its last frame. `fps` is the rate of the
     frames given (after sampling); without it a frame group lasts one second, as in transformers.
 
     Raises `ImageError` for no frames, several frames of an image, frames of different sizes or another type,
-    extreme aspect ratios, and frame rates that are not positive.
+    extreme aspect ratios (without a letterbox), and frame rates that are not positive.
     """
     _check_frames(frames, is_video, fps)
-    height, width = smart_resize(frames[0].shape[0], frames[0].shape[1], spec)
-    resized = [_resized(frame, height, width, spec) for frame in frames]
+    resized = _resized(frames, spec)
     resized += resized[-1:] * (-len(resized) % spec.temporal_patch_size)
-    raster = _patchify(np.stack(resized), spec)
+    stack = np.stack(resized)
+    raster, (height, width) = _patchify(stack, spec), stack.shape[1:3]
     seconds = spec.temporal_patch_size / fps if fps else 1.0
     grid = Grid(len(raster), height // spec.patch_size, width // spec.patch_size, is_video, seconds)
     return _in_windows(raster, grid, spec)
@@ -217,8 +224,13 @@ def _check_frames(frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], is_vi
         raise ImageError(f"got {fps} frames per second, expected a positive number; leave fps out if unknown")
 
 
-def _resized(frame: NDArray[np.uint8], height: int, width: int, spec: VisionSpec) -> NDArray[np.uint8]:
-    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling(spec.resample)))
+def _resized(frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], spec: VisionSpec) -> list[NDArray[np.uint8]]:
+    """Frames of one size in the size that the model wants."""
+    if spec.letterbox is not None:
+        return [spec.letterbox.apply(frame, spec.resample) for frame in frames]
+    height, width = smart_resize(frames[0].shape[0], frames[0].shape[1], spec)
+    filter_ = Image.Resampling(spec.resample)
+    return [np.asarray(Image.fromarray(frame).resize((width, height), filter_)) for frame in frames]
 
 
 def _patchify(stack: NDArray[np.uint8], spec: VisionSpec) -> NDArray[np.uint8]:

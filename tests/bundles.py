@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from a2d.runtime.contract import DecodeContract
+from a2d.runtime.letterbox import Letterbox
 from a2d.runtime.manifest import SCHEMA, FileRecord, Manifest, ModelShape, ParityRow, TextFiles, Variant
 from a2d.runtime.vision import VisionSpec
 
@@ -39,6 +40,8 @@ VISION = VisionSpec(
     tokens_per_second=2.0,
 )
 
+LETTERBOXED = replace(VISION, letterbox=Letterbox(112, 224))
+
 
 def record(data: bytes) -> FileRecord:
     return FileRecord(len(data), hashlib.sha256(data).hexdigest())
@@ -53,7 +56,7 @@ MANIFEST = Manifest(
     decode=DecodeContract(
         mask_token_id=99, stop_token_ids=(2, 3), block_size=8, prompt_alignment="tail", forbid_token_ids=(99,), steps=4
     ),
-    text=TextFiles("tokenizer.json", "chat_template.jinja", {"eos_token": "<|im_end|>"}),
+    text=TextFiles("tokenizer.json", "chat_template.jinja", {"eos_token": "<|im_end|>"}, "read the slate"),
     variants={
         "fp32": Variant(
             graphs={name: f"{name}-fp32.onnx" for name in ("backbone", "denoise", "sample", "vision")},
@@ -65,7 +68,7 @@ MANIFEST = Manifest(
         )
     },
     files={name: record(data) for name, data in CONTENT.items()},
-    vision=VISION,
+    vision=LETTERBOXED,
 )
 
 

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from a2d.export.cli import main as export
+
+settings.register_profile("a2d", deadline=None)  # no test asserts a time, and a busy machine is no error
+settings.load_profile("a2d")
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"

@@ -42,6 +42,7 @@ THIRD_PARTIES = {
 FILES = {
     "engines/onnxruntime.py": {"onnxruntime"},
     "runtime/images.py": {"PIL"},
+    "runtime/letterbox.py": {"PIL"},
     "runtime/text.py": {"jinja2", "tokenizers"},
     "runtime/vision.py": {"PIL"},
 }

@@ -10,6 +10,7 @@ from ..bundle import Bundle
 from ..manifest import Manifest
 from ..record import to_json
 from ..shell import Parser, guarded
+from ..vision import VisionSpec
 
 __all__ = ["main"]
 
@@ -35,8 +36,10 @@ def _lines(m: Manifest) -> Iterator[str]:
     decode = {name: value for name, value in to_json(m.decode).items() if value not in (None, [])}
     yield "  decode   " + ", ".join(f"{name} {value}" for name, value in decode.items())
     yield f"  text     {m.text.tokenizer or 'token ids only'}{', chat template' if m.text.chat_template else ''}"
+    if m.text.default_prompt is not None:
+        yield f"  prompt   {m.text.default_prompt!r} where none is given"
     if m.vision is not None:
-        yield f"  vision   {m.vision.min_pixels:,} to {m.vision.max_pixels:,} pixels, patches of {m.vision.patch_size}"
+        yield f"  vision   {_frames(m.vision)}, patches of {m.vision.patch_size}"
     for precision, variant in m.variants.items():
         yield f"  {precision:<8} {_size(variant.weights_bytes)} of weights; {', '.join(variant.graphs)}"
         for row in variant.parity:
@@ -44,6 +47,13 @@ def _lines(m: Manifest) -> Iterator[str]:
             yield f"           {row.graph:<9} {row.check:<44} {errors} {row.verdict}"
     total = sum(record.bytes for record in m.files.values())
     yield f"  files    {len(m.files)}, {_size(total)}, all as the manifest says"
+
+
+def _frames(spec: VisionSpec) -> str:
+    box = spec.letterbox
+    if box is not None:
+        return f"letterboxed to {box.width} x {box.height} pixels"
+    return f"{spec.min_pixels:,} to {spec.max_pixels:,} pixels"
 
 
 def _size(count: int) -> str:

@@ -14,6 +14,8 @@ from a2d.export.contract import FLAGS, Flags, Resolved, resolve
 from a2d.export.families.decoder import A2D_CONTRACT
 from a2d.export.families.family import Family
 from a2d.export.graphs.decoder import DecoderShape
+from a2d.export.own import Asking, asking
+from a2d.runtime.letterbox import Letterbox
 
 SHAPE = DecoderShape(1, 16, 2, 2, 8, 16, 300, 1e-6, (1.0,) * 4)
 FULL = Flags(mask_token="7", stop_tokens=("2",), block_size=8, alignment="tail")
@@ -104,6 +106,45 @@ def test_own_object_is_typed(own: dict[str, object]) -> None:
             replace(FULL, stop_tokens=None if name == "stop_token_ids" else ("2",), block_size=None),
             config={"a2d": {"block_size": 8} | own},
         )
+
+
+def asked(given: Asking | None = None, **files: dict[str, Any]) -> Asking:
+    checkpoint = Checkpoint(path=None, config={}, **files)  # type: ignore[arg-type]
+    return asking(given or Asking(), checkpoint)
+
+
+def test_the_object_says_how_to_ask_beside_the_contract() -> None:
+    own = {"steps": 4, "prompt": "read the slate", "letterbox": {"height": 112, "width": 224}}
+    assert found(FULL, generation={"a2d": own}).contract.steps == 4
+    made = asked(generation={"a2d": own})
+    assert (made.prompt, made.letterbox) == ("read the slate", Letterbox(112, 224, (0, 0, 0)))
+    assert set(made.origins.values()) == {"generation_config.json, a2d"}
+    assert [line.split()[0] for line in made.lines()] == ["prompt", "letterbox"]
+
+
+def test_how_to_ask_comes_from_the_nearest_source() -> None:
+    far, near = {"prompt": "far", "letterbox": {"height": 28, "width": 28}}, {"prompt": "near", "letterbox": None}
+    checkpoint = Checkpoint(path=None, config={"a2d": far}, generation={"a2d": near})  # type: ignore[arg-type]
+    made = asking(Asking(), checkpoint)
+    assert (made.prompt, made.letterbox) == ("near", Letterbox(28, 28))
+    assert made.origins == {"prompt": "generation_config.json, a2d", "letterbox": "config.json, a2d"}
+    assert asking(Asking(prompt="nearer"), checkpoint).prompt == "nearer"
+    assert asked() == Asking()
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"prompt": 3}, "generation_config.json: .*\n.*prompt: got 3, expected a text"),
+        ({"letterbox": "224x112"}, "letterbox: got '224x112', expected an object"),
+        ({"letterbox": {"height": 112}}, "letterbox.width: missing"),
+        ({"letterbox": {"height": 0, "width": 224}}, "letterbox.height: got 0"),
+        ({"origins": {}}, "a2d has \\['origins'\\], expected an object with keys of: .*prompt, letterbox"),
+    ],
+)
+def test_how_to_ask_is_typed(own: dict[str, Any], message: str) -> None:
+    with pytest.raises(ContractError, match=message):
+        asked(generation={"a2d": own})
 
 
 def test_family() -> None:

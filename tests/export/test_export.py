@@ -183,6 +183,8 @@ def test_command(tiny: Path, tmp_path: Path, untraced: None, capsys: pytest.Capt
         (["--max-context", "4096"], ["--max-context: got 4096", "at most 128"]),
         (["--max-context", "8"], ["more than a block of 8"]),
         (["--stop-token", "<end>"], ["'<end>'", "no tokenizer.json"]),
+        (["--default-prompt", "hello"], ["prompt: got 'hello' (command line)", "tokenizer.json"]),
+        (["--letterbox", "224x112"], ["letterbox (command line): qwen3 reads no images"]),
     ],
 )
 def test_bad_input(
@@ -202,6 +204,29 @@ def test_missing_contract_is_listed(tiny: Path, tmp_path: Path, capsys: pytest.C
     said = capsys.readouterr().err
     assert all(flag in said for flag in ("--mask-token", "--stop-token", "--alignment"))
     assert "--block-size" not in said
+
+
+@pytest.mark.parametrize("size", ["224", "224x", "axb", "0x112", "224x112x3", "99999x112"])
+def test_a_letterbox_is_width_by_height(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run("x", "-o", "y", "--letterbox", size)
+    assert f"got {size!r}, expected WIDTHxHEIGHT" in capsys.readouterr().err
+
+
+def test_a_prompt_is_kept_in_the_manifest(tiny: Path, tmp_path: Path, untraced: None) -> None:
+    copy = Path(shutil.copytree(tiny, tmp_path / "asked"))
+    (copy / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {}}}))
+    generation = json.loads((copy / "generation_config.json").read_text())
+    generation["a2d"] |= {"prompt": "what is it"}
+    (copy / "generation_config.json").write_text(json.dumps(generation))
+    said: list[str] = []
+    made = export(Job(copy, tmp_path / "out", quiet=True, decode_parity=False), said.append)
+    assert made.text.default_prompt == "what is it"
+    assert "'what is it'" in said[0] and "generation_config.json, a2d" in said[0]
+    assert "--prompt" not in said[-1]
+    flags = ["--default-prompt", "and that", "--force", "--quiet"]
+    assert run(copy, "-o", tmp_path / "out", *flags) == 0
+    assert Bundle.open(tmp_path / "out").manifest.text.default_prompt == "and that"
 
 
 def test_unknown_flag_is_argparse_s_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from a2d.engines.errors import BundleError
 from a2d.runtime.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SCHEDULES, SHIFTS, DecodeContract
+from a2d.runtime.letterbox import Letterbox
 from a2d.runtime.manifest import (
     KV_DTYPES,
     MAX_MANIFEST_BYTES,
@@ -74,7 +75,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
     record = st.builds(FileRecord, st.integers(0, 2**44), st.text("0123456789abcdef", min_size=64, max_size=64))
     files = draw(st.dictionaries(names, record, min_size=1))
     file = st.sampled_from(sorted(files))
-    vision = draw(st.none() | st.just(VISION))
+    vision = draw(st.none() | st.just(VISION) | st.just(replace(VISION, letterbox=Letterbox(112, 224, (1, 2, 3)))))
     graphs = ["backbone", "denoise", "sample", *(["vision"] if vision else [])]
     row = st.builds(ParityRow, lines, lines, positive, positive, lines)
     variant = st.builds(
@@ -86,7 +87,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         kv_dtype=st.sampled_from(KV_DTYPES),
         parity=st.lists(row, max_size=2).map(tuple),
     )
-    text = st.builds(TextFiles, st.none() | file, st.none() | file, st.dictionaries(names, st.text(), max_size=2))
+    special = st.dictionaries(names, st.text(), max_size=2)
+    text = st.builds(TextFiles, st.none() | file, st.none() | file, special)
+    text |= st.builds(TextFiles, file, st.none() | file, special, st.text(min_size=1, max_size=9))
     return Manifest(
         schema=SCHEMA,
         producer=draw(lines),
@@ -137,6 +140,7 @@ def refused(raw: bytes) -> str:
 
 
 PLAIN = "a bundle has no folders"
+BOX = {"height": 112, "width": 224}
 SUM = {"bytes": 1, "sha256": "0" * 64}
 
 
@@ -194,11 +198,36 @@ SUM = {"bytes": 1, "sha256": "0" * 64}
         (("vision", "window_size"), 3, "vision.window_size: got 3, expected at least a merge group"),
         (("name",), "\x1b]0;owned\x07", "name: got '\\x1b]0;owned\\x07', expected printable characters"),
         (("name",), "\ud800", "name: got '\\ud800', expected valid Unicode"),
+        (("text", "default_prompt"), "", "text: default_prompt: got '', but a prompt has at least one character"),
+        (("text", "default_prompt"), 3, "text.default_prompt: got 3, expected a text"),
+        (("text", "tokenizer"), None, "default_prompt: got 'read the slate', but there is no tokenizer to read it"),
+        (("vision", "letterbox"), [112, 224], "vision.letterbox: got [112, 224], expected an object (Letterbox)"),
+        (("vision", "letterbox"), {"height": 112}, "vision.letterbox.width: missing"),
+        (("vision", "letterbox"), BOX | {"height": 10}, "vision.letterbox: got 224x10, expected multiples of a merge"),
+        (
+            ("vision", "letterbox"),
+            BOX | {"width": 10**9},
+            "vision.letterbox.width: got 1000000000, expected 1 to 16384",
+        ),
+        (("vision", "letterbox"), BOX | {"fill": [0, 0]}, "vision.letterbox.fill: got 2 numbers, expected 3"),
+        (("vision", "letterbox"), BOX | {"fill": [0, 0, 256]}, "vision.letterbox.fill[2]: got 256, expected 0 to 255"),
+        (("vision", "letterbox"), BOX | {"fit": "cut"}, "vision.letterbox: unknown key 'fit'"),
         (("text", "special_tokens"), {"eos_token": 2}, "text.special_tokens['eos_token']: got 2, expected a text"),
     ],
 )
 def test_each_fault_has_its_message(path, to, message):
     assert message in refused(changed(*path, to=to))
+
+
+def test_an_older_manifest_is_read_and_claims_nothing_newer():
+    """Schema 1 had no default prompt and no letterbox: a manifest without them is one, with them it is a lie."""
+    data = to_json(MANIFEST) | {"schema": 1}
+    message = refused(json.dumps(data).encode())
+    assert "text.default_prompt: came with schema 2, but the manifest says schema 1" in message
+    assert "vision.letterbox: came with schema 2" in message
+    del data["text"]["default_prompt"], data["vision"]["letterbox"]
+    old = Manifest.loads(json.dumps(data).encode())
+    assert (old.schema, old.text.default_prompt, old.vision.letterbox) == (1, None, None)
 
 
 def test_precisions_and_parity_cannot_steer_a_terminal():

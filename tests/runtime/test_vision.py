@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2d.engines.errors import ImageError
+from a2d.runtime.letterbox import Letterbox
 from a2d.runtime.record import Violations, from_json, to_json
 from a2d.runtime.vision import Patches, VisionSpec, prepare, smart_resize
 
@@ -55,7 +56,8 @@ def raster(patches: Patches, merge: int) -> np.ndarray:
 
 
 def test_a_spec_survives_json() -> None:
-    for spec in (SPEC, replace(SPEC, vision_start_token_id=None, vision_end_token_id=None)):
+    boxed = replace(SPEC, letterbox=Letterbox(112, 224, (114, 114, 114)))
+    for spec in (SPEC, boxed, replace(SPEC, vision_start_token_id=None, vision_end_token_id=None)):
         assert from_json(VisionSpec, json.loads(json.dumps(to_json(spec)))) == spec
 
 
@@ -172,6 +174,26 @@ def test_feeds_are_the_frame_groups_in_turn() -> None:
     for feed, pixels in zip(feeds, video.pixels, strict=True):
         assert np.array_equal(feed["pixels"], pixels)
         assert set(feed) == {"pixels", "positions", "real", "order"}
+
+
+def test_a_letterbox_gives_every_frame_the_same_grid() -> None:
+    spec = replace(SPEC, letterbox=Letterbox(32, 64), min_pixels=1, max_pixels=1)
+    for height, width in [(32, 64), (1, 1), (1, 500), (500, 1), (9, 16), (700, 33)]:
+        got = prepare([noise(height, width)], spec)
+        assert (got.grid.h, got.grid.w, got.tokens) == (8, 16, 32)
+    video = prepare([noise(20, 30, seed) for seed in range(3)], spec, is_video=True)
+    assert (video.grid.t, video.grid.h, video.grid.w) == (2, 8, 16)
+
+
+def test_a_frame_of_the_letterbox_s_size_is_what_it_is_without() -> None:
+    frame, fixed = noise(32, 64), replace(SPEC, min_pixels=32 * 64, max_pixels=32 * 64)
+    boxed = prepare([frame], replace(fixed, letterbox=Letterbox(32, 64)))
+    assert np.array_equal(boxed.pixels, prepare([frame], fixed).pixels)
+
+
+def test_a_letterbox_is_made_of_merge_groups() -> None:
+    with pytest.raises(Violations, match="letterbox: got 64x30, expected multiples of a merge group, 8"):
+        replace(SPEC, letterbox=Letterbox(30, 64))
 
 
 @pytest.mark.parametrize(
