@@ -13,11 +13,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["A2DError", "Model", "Options", "Result", "Session", "Step", "load"]
+__all__ = ["A2DError", "Model", "Options", "Reading", "Result", "Session", "Step", "load"]
 
 if TYPE_CHECKING:
     from .engines.errors import A2DError
     from .runtime.block import Step
+    from .runtime.each import Reading
     from .runtime.model import Model, load
     from .runtime.options import Options
     from .runtime.session import Result, Session
@@ -26,6 +27,7 @@ _HOMES = {
     "A2DError": "a2d.engines.errors",
     "Model": "a2d.runtime.model",
     "Options": "a2d.runtime.options",
+    "Reading": "a2d.runtime.each",
     "Result": "a2d.runtime.session",
     "Session": "a2d.runtime.session",
     "Step": "a2d.runtime.block",

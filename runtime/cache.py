@@ -77,6 +77,11 @@ class Cache:
         """Forget the rows from `length` on; their memory is used again."""
         self.length = min(length, self.length)
 
+    def clear(self) -> None:
+        """Forget all rows and what stands in their memory."""
+        self.length = 0
+        self._buffers = {name: self._empty(self.capacity) for name in self._buffers}
+
     def _grow(self, rows: int) -> None:
         self.capacity = -(-rows // CHUNK) * CHUNK
         for name, old in self._buffers.items():  # one at a time, so that only one is ever held twice

@@ -102,7 +102,10 @@ def _check_file(path: Path) -> None:
             f"cannot find an image at {str(path)!r} ({error}); give the path of a local file, a2d downloads nothing"
         ) from error
     if stat.S_ISDIR(status.st_mode):
-        raise ImageError(f"{path} is a directory, expected an image file; name one file in it")
+        raise ImageError(
+            f"{path} is a directory, expected an image file; name one in it, or give --each a folder with images in it "
+            "(.png, .jpg, ...)"
+        )
     if not stat.S_ISREG(status.st_mode):
         raise ImageError(f"{path} is a device or a pipe, expected an image file; read it and give the bytes")
     if status.st_size == 0:

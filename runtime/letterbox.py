@@ -52,7 +52,7 @@ class Letterbox:
         canvas[:] = self.fill
         top, left = (self.height - height) // 2, (self.width - width) // 2
         scaled = Image.fromarray(frame).resize((width, height), Image.Resampling(resample))
-        canvas[top : top + height, left : left + width] = scaled
+        canvas[top : top + height, left : left + width] = np.asarray(scaled)
         return canvas
 
 

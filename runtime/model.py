@@ -1,4 +1,4 @@
-"""A bundle, loaded: engines for this machine, and the ways in: `generate`, `stream`, `session`.
+"""A bundle, loaded: engines for this machine, and the ways in: `generate`, `stream`, `each`, `session`.
 
 Joins the pieces and holds them; every decision is made in the pieces.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
@@ -19,8 +19,11 @@ from ..engines import Engine, load_engine
 from ..engines.errors import BundleError, RequestError
 from .bundle import Bundle
 from .cache import CacheShape
+from .each import Reading, readings
+from .frames import Frames, counted
 from .manifest import Manifest
-from .options import OptionFields, Options, with_fields
+from .options import OptionFields, Options, plan, with_fields
+from .progress import Progress
 from .prompt import Messages, Picture, PromptBuilder
 from .sequence import Prompt
 from .session import Generation, Result, Session, until
@@ -94,11 +97,11 @@ class Model:
                 )
             return self._engines[graph]
 
-    def session(self) -> Session:
-        """A new conversation; its cache is its own, the weights are everybody's."""
+    def session(self, exact: bool = False) -> Session:
+        """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`."""
         shape, decode = self.manifest.model, self.manifest.decode
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, self.variant.kv_dtype)
-        return Session(self.engine, decode, cache, shape.max_context, self.detokenize)
+        return Session(self.engine, decode, cache, shape.max_context, self.detokenize, exact)
 
     def prompt(
         self,
@@ -113,7 +116,9 @@ class Model:
         Raises RequestError (ImageError for an image) with what to change.
         """
         if prompt is None:
-            prompt = self._question(images)
+            prompt = self._question()
+            if self.manifest.vision is not None and not images:
+                raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give --image")
         if isinstance(prompt, str):
             return self._builder.from_text(prompt, images, raw)
         if len(prompt) and isinstance(prompt[0], dict):
@@ -144,6 +149,34 @@ class Model:
         """As `stream`, to the end."""
         return self.stream(prompt, images=images, raw=raw, options=options, **chosen).run()
 
+    def each(
+        self,
+        frames: Frames,
+        prompt: Asked | None = None,
+        *,
+        raw: bool = False,
+        strict: bool = False,
+        progress: bool = False,
+        options: Options | None = None,
+        **chosen: Unpack[OptionFields],
+    ) -> Iterator[Reading]:
+        """Ask the same of each frame, in one session; readings come as they are made.
+
+        `frames`: a folder, whose images come in natural order, or any iterable of paths, folders and pictures, which is
+        read no faster than the readings are taken. None as `prompt` asks the bundle's own question. A frame that cannot
+        be read gives a Reading with its error; `strict` raises it instead. `progress` shows an estimate on stderr.
+        Raises RequestError at once for what no frame could mend: options, a bundle that reads no images, no question.
+        """
+        wanted = with_fields(options, **chosen)
+        plan(self.manifest.decode, wanted)
+        if self.manifest.vision is None:
+            raise RequestError("got frames, but this bundle reads text only; export a vision-language checkpoint")
+        question = self._question() if prompt is None else prompt
+        pictures, total = counted(frames)
+        shown = Progress("reading", total, "frames", quiet=not progress)
+        session = self.session(exact=True)
+        return readings(pictures, lambda frame: self.prompt(question, [frame], raw), session, wanted, strict, shown)
+
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of token ids; empty where the bundle has no tokenizer."""
         return "" if self._text is None else self._text.decode(tokens)
@@ -154,16 +187,14 @@ class Model:
             return "".join(f"{token} " for token in tokens)
         return self.detokenize(until(list(tokens), self.manifest.decode.stop_token_ids))
 
-    def _question(self, images: Sequence[Picture]) -> str:
-        """What the bundle asks by itself. Raises RequestError where it has no question, or the picture is missing."""
+    def _question(self) -> str:
+        """What the bundle asks by itself. Raises RequestError where it has no question."""
         question = self.manifest.text.default_prompt
         if question is None:
             raise RequestError(
                 "no prompt, and this bundle has none of its own: give one (--prompt TEXT, or token ids), or export "
                 "the checkpoint with --default-prompt TEXT"
             )
-        if self.manifest.vision is not None and not images:
-            raise RequestError(f"no image and no prompt: this bundle asks {question!r} of an image; give --image FILE")
         return question
 
     def _encode(self, patches: Patches) -> NDArray[np.float32]:

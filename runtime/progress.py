@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -17,6 +18,9 @@ REDRAW = 0.1
 
 SPARSE = 10.0
 """Seconds between lines where nobody watches."""
+
+CLEAR = "\r\x1b[K"
+"""Back to the beginning of a terminal's line, and nothing on it."""
 
 
 def size(count: float) -> str:
@@ -39,10 +43,10 @@ def span(seconds: float) -> str:
 
 @dataclass
 class Progress:
-    """One piece of work of `total` units. A context manager: leaving it ends the line."""
+    """One piece of work of `total` units, None where nobody knows. A context manager: leaving it ends the line."""
 
     what: str
-    total: float
+    total: float | None
     unit: str = "bytes"
     """`bytes` are shown as sizes, anything else as counts."""
     quiet: bool = False
@@ -63,7 +67,7 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
-            self.done = max(self.done, self.total)
+            self.done = max(self.done, self.total or 0)
         self._show(final=True)
 
     def add(self, amount: float = 1) -> None:
@@ -74,23 +78,36 @@ class Progress:
             self._shown = now
             self._show(final=False)
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Take a terminal's line away meanwhile, so that others can write."""
+        shown = self._live and not self.quiet
+        if shown:
+            self.stream.write(CLEAR)
+            self.stream.flush()
+        yield
+        if shown:
+            self._show(final=False)
+
     def line(self) -> str:
         """The state in one line."""
         spent = self.clock() - self._started
+        if self.total is None:
+            return f"{self.what}: {self._amount()}  {span(spent)}"
         share = min(self.done / self.total, 1.0) if self.total else 1.0
         left = f"{span(spent / share - spent)} left" if 0 < share < 1 else span(spent)
         return f"{self.what}: {share:4.0%}  {self._amount()}  {left}"
 
     def _amount(self) -> str:
         if self.unit == "bytes":
-            return f"{size(self.done)} of {size(self.total)}"
-        return f"{self.done:.0f} of {self.total:.0f} {self.unit}"
+            return size(self.done) + (f" of {size(self.total)}" if self.total is not None else "")
+        return f"{self.done:.0f}{f' of {self.total:.0f}' if self.total is not None else ''} {self.unit}"
 
     def _show(self, final: bool) -> None:
         if self.quiet:
             return
         if self._live:
-            self.stream.write(f"\r\x1b[K{self.line()}" + ("\n" if final else ""))
+            self.stream.write(f"{CLEAR}{self.line()}" + ("\n" if final else ""))
         else:
             self.stream.write(f"{self.line()}\n")
         self.stream.flush()

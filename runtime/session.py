@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..engines.errors import ContextFullError, RequestError
+from ..engines.errors import ContextFullError, NumericsError, RequestError
 from ..engines.protocol import Engine
 from .backbone import Backbone
 from .block import Step
@@ -158,12 +158,15 @@ class Session:
         shape: CacheShape,
         max_context: int,
         detokenize: Callable[[list[int]], str] = lambda _: "",
+        exact: bool = False,
     ) -> None:
+        """`exact`: use again only rows that a fresh decode would lay the same way (see `stream`)."""
         self.engine, self.contract, self.max_context = engine, contract, max_context
         backbone = engine("backbone")
         shape.check(backbone.inputs)
         self.backbone = Backbone(backbone, Cache(shape, backbone.memory))
         self._detokenize = detokenize
+        self._exact = exact
         self._keys = np.empty(0, np.int64)
         self._reach = np.empty(0, np.int64)
         self._busy = threading.Lock()
@@ -172,7 +175,8 @@ class Session:
         """Generate after `prompt`, which is the whole conversation; rows that stand in the cache are not run again.
 
         A cached row keeps the block in which it was settled: where blocks are counted from position 0, or settled
-        rows are token-causal, that is what a fresh decode of the conversation would do as well.
+        rows are token-causal, that is what a fresh decode of the conversation would do as well. An `exact` session runs
+        rows again that a fresh decode would put into other blocks.
         Raises RequestError for options that do not fit, ContextFullError if the first block does not; the cache is as
         it was then.
         """
@@ -211,6 +215,9 @@ class Session:
             self.backbone.cache.truncate(sequence.cached)
             sequence.reach[: sequence.cached] = self._reach[: sequence.cached]
             yield
+        except NumericsError:
+            self.backbone.cache.clear()  # a mask hides old rows, but zero times NaN is NaN
+            raise
         finally:
             cached = self.backbone.cache.length
             self._keys, self._reach = sequence.keys[:cached], sequence.reach[:cached]
@@ -223,6 +230,8 @@ class Session:
         same = self._keys[: max(limit, 0)] == prompt.keys[: max(limit, 0)]
         common = len(same) if same.all() else int(np.argmin(same))
         closed = np.maximum.accumulate(self._reach[:common]) <= np.arange(1, common + 1)
+        if self._exact:
+            closed &= np.logical_and.accumulate(self._reach[:common] == layout.reach(0, common))
         return int(np.flatnonzero(closed)[-1]) + 1 if closed.any() else 0
 
 

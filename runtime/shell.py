@@ -15,7 +15,7 @@ from typing import Any
 from ..engines.errors import A2DError, RequestError
 from .options import COMMITS, RULES, Options
 
-__all__ = ["Parser", "add_options", "guarded", "options_from", "token_ids"]
+__all__ = ["BAD_INPUT", "Parser", "add_options", "guarded", "options_from", "token_ids"]
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 

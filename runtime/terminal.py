@@ -13,11 +13,16 @@ import numpy as np
 
 from .block import Step
 
-__all__ = ["BlockView"]
+__all__ = ["BlockView", "one_line"]
 
 FRESH, DIM, PLAIN = "\x1b[32;1m", "\x1b[2m", "\x1b[0m"
 CLEAR_BELOW = "\r\x1b[J"
 HARMLESS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if code != ord("\n")} | {ord("\t"): "    "}
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without codes that steer a terminal; half characters of file names become visible."""
+    return " ".join(text.splitlines()).translate(HARMLESS).encode("utf-8", "backslashreplace").decode()
 
 
 class BlockView:

@@ -144,8 +144,9 @@ class Toy:
         made = {"backbone": self.backbone(), "denoise": self.denoise(), "sample": self.denoise(sample=True)}
         return made.__getitem__
 
-    def session(self, contract: DecodeContract, max_context: int = 400) -> Session:
-        return Session(self.engines(), contract, CacheShape(LAYERS, HEADS, D, "float64"), max_context)
+    def session(self, contract: DecodeContract, max_context: int = 400, exact: bool = False) -> Session:
+        shape = CacheShape(LAYERS, HEADS, D, "float64")
+        return Session(self.engines(), contract, shape, max_context, exact=exact)
 
     def _split(self, x):
         return x.reshape(-1, HEADS, D).transpose(1, 0, 2)

@@ -1,4 +1,4 @@
-"""`a2d run`: decode one prompt, streamed to a terminal or as JSON lines."""
+"""`a2d run`: decode one prompt, streamed to a terminal or as JSON lines; or ask the same of many frames (`--each`)."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from typing import Any
 
 from ...engines.errors import RequestError
 from ..block import Step
+from ..each import Reading
 from ..model import Model, load
+from ..options import Options
 from ..prompt import Messages
 from ..record import Violations, parse
 from ..sequence import Prompt
-from ..session import Generation
-from ..shell import Parser, add_options, guarded, options_from, token_ids
-from ..terminal import BlockView
+from ..session import Generation, Result
+from ..shell import BAD_INPUT, Parser, add_options, guarded, options_from, token_ids
+from ..terminal import BlockView, one_line
 
 __all__ = ["main"]
 
@@ -29,24 +31,45 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="a2d run", description="Decode a prompt with a bundle, block by block.")
+    parser = Parser(
+        prog="a2d run",
+        description="Decode a prompt with a bundle, block by block. Without one, a bundle asks its own question, if it "
+        "has one.",
+        epilog="Exit status: 0 done; 1 the machine failed; 2 bad input, with --each also if a frame could not be read "
+        "(the others were); 130 interrupted.",
+    )
     parser.add_argument("bundle", type=Path)
-    source = parser.add_mutually_exclusive_group(required=True)
+    source = parser.add_mutually_exclusive_group()
     source.add_argument("--prompt", help="a user's message, through the chat template if the bundle has one")
     source.add_argument("--messages", type=Path, metavar="FILE", help='a JSON list of {"role": ..., "content": ...}')
     source.add_argument("--token-ids", type=token_ids, metavar="IDS", help="a prompt as ids: 5,6,7")
-    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="an image; may be repeated")
+    parser.add_argument(
+        "--image", action="extend", nargs="+", default=[], metavar="FILE", help="images of the prompt; may be repeated"
+    )
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="ask of each image by itself, a line for each; a folder stands for the images in it",
+    )
     parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")
     parser.add_argument("--precision", help="one that the bundle holds; default: the best for this machine")
     parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
-    parser.add_argument("--json", action="store_true", help="one JSON object per step, per block, and at the end")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object per step, per block, and at the end; with --each one per image",
+    )
     add_options(parser)
     return parser
 
 
 def _run(arguments: argparse.Namespace) -> int:
     options = options_from(arguments)
+    if arguments.each:
+        _check_each(arguments)
     model = load(arguments.bundle, precision=arguments.precision, threads=arguments.threads)
+    if arguments.each:
+        return _each(model, arguments, options)
     generation = model.session().stream(_prompt(model, arguments), options)
     if arguments.json:
         for event in _events(generation, model):
@@ -54,8 +77,48 @@ def _run(arguments: argparse.Namespace) -> int:
     elif sys.stdout.isatty():
         _show(generation, model)
     else:
-        print(generation.run().text or " ".join(map(str, generation.tokens)))
+        print(_shown(generation.run()))
     return 0
+
+
+def _check_each(arguments: argparse.Namespace) -> None:
+    if arguments.messages is not None:
+        raise RequestError(
+            "--each and --messages: messages name their own images; ask with --prompt, or leave --each out"
+        )
+    if not arguments.image:
+        raise RequestError("--each: no image came; give files or folders with --image")
+
+
+def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
+    """A line for each frame; the status is that of bad input if one of them could not be read."""
+    asked = arguments.token_ids if arguments.prompt is None else arguments.prompt
+    watched = sys.stderr.isatty()
+    readings = model.each(arguments.image, asked, raw=arguments.raw, progress=watched, options=options)
+    read = [_tell(reading, model, arguments.json) for reading in readings]
+    if all(read):
+        return 0
+    print(f"a2d run: {read.count(False)} of {len(read)} frames could not be read", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _tell(reading: Reading, model: Model, as_json: bool) -> bool:
+    """Print a reading; false for one with an error."""
+    image, fault = one_line(str(reading.image)), one_line(str(reading.error))
+    if as_json:
+        event: dict[str, Any] = {"event": "error", "image": image, "message": fault}
+        if reading.result is not None:
+            event = {"event": "done", "image": image, **_facts(reading.result, model)}
+        print(json.dumps(event, ensure_ascii=False), flush=True)
+    elif reading.result is None:
+        print(f"a2d run: {fault if image in fault else f'{image}: {fault}'}", file=sys.stderr)
+    else:
+        print(f"{image}\t{one_line(_shown(reading.result))}", flush=True)
+    return reading.result is not None
+
+
+def _shown(result: Result) -> str:
+    return result.text or " ".join(map(str, result.tokens))
 
 
 def _prompt(model: Model, arguments: argparse.Namespace) -> Prompt:
@@ -116,10 +179,12 @@ def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:
         if step.final:
             tokens = step.tokens[step.fixed :].tolist()
             yield {"event": "commit", "block": step.block, "tokens": tokens, "text": model.detokenize(tokens)}
-    result = generation.result
-    yield {
-        "event": "done",
-        **dict(asdict(result).items()),
+    yield {"event": "done", **_facts(generation.result, model)}
+
+
+def _facts(result: Result, model: Model) -> dict[str, Any]:
+    return {
+        **asdict(result),
         "tokens_per_forward": len(result.tokens) / result.forwards if result.forwards else 0.0,
         "precision": model.target.precision,
         "engine": model.engine("backbone").describe,

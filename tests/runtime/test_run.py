@@ -56,7 +56,11 @@ def test_a_file_that_is_not_there(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "one of the arguments --prompt --messages --token-ids is required"),
+        (["--each"], "--each: no image came; give files or folders with --image"),
+        (
+            ["--each", "--image", "a.png", "--messages", "x.json"],
+            "--each and --messages: messages name their own images",
+        ),
         (["--token-ids", "1;2"], "expected ids like 1,2,3"),
         (["--token-ids", "1", "--prompt", "a"], "not allowed with argument"),
         (["--token-ids", "1", "--precision", "fp7"], "got precision 'fp7', this bundle holds fp32"),

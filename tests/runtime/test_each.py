@@ -1,0 +1,112 @@
+"""Many frames in one session: what a fresh decode of each gives, and errors that end nothing but their frame."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import toy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from a2d.engines.errors import EngineError, ImageError, NumericsError
+from a2d.runtime.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
+from a2d.runtime.each import readings
+from a2d.runtime.options import Options
+from a2d.runtime.progress import Progress
+
+OPTIONS = Options(max_tokens=12)
+
+
+def ask(frame):
+    if isinstance(frame, BaseException):
+        raise frame
+    return toy.prompt(frame)
+
+
+def read(frames, contract=None, strict=False, progress=None):
+    quiet = progress or Progress("reading", None, "frames", quiet=True)
+    session = toy.Toy().session(contract or toy.contract(), exact=True)
+    return readings(frames, ask, session, OPTIONS, strict, quiet)
+
+
+@pytest.mark.parametrize("alignment", ALIGNMENTS)
+@pytest.mark.parametrize("mask", CONTEXT_MASKS)
+@pytest.mark.parametrize("shift", SHIFTS)
+@settings(max_examples=8)
+@given(st.data())
+def test_each_reading_is_a_fresh_decode(alignment, mask, shift, data):
+    contract = toy.contract(prompt_alignment=alignment, context_mask=mask, shift=shift)
+    start = data.draw(st.lists(st.integers(4, 9), min_size=1, max_size=9))
+    tails = data.draw(st.lists(st.lists(st.integers(4, 9), max_size=6), min_size=2, max_size=4))
+    prompts = [[*start, *tail] for tail in tails]
+    for prompt, reading in zip(prompts, read(prompts, contract), strict=True):
+        fresh = toy.Toy().session(contract).generate(toy.prompt(prompt), OPTIONS)
+        assert reading.result.tokens == fresh.tokens
+
+
+def test_what_two_frames_share_is_computed_once():
+    made = list(
+        read([[5, 6, 7, 8, 9, 4, 5, 6, 10], [5, 6, 7, 8, 9, 4, 5, 6, 11]], toy.contract(prompt_alignment="tail"))
+    )
+    assert [reading.result.cached_tokens for reading in made] == [0, 8]
+
+
+def test_a_bad_frame_is_data_and_the_next_one_is_read():
+    bad = ImageError("damaged")
+    made = list(read([[5, 6], bad, [5, 6]]))
+    assert [reading.error for reading in made] == [None, bad, None]
+    assert made[1].result is None and made[1].text is None and made[1].image is bad
+    assert made[0].result.tokens == made[2].result.tokens
+    assert all(reading.seconds > 0 for reading in made)
+
+
+def test_strict_raises_the_first_error():
+    iterator = read([[5, 6], ImageError("damaged"), [5, 6]], strict=True)
+    assert next(iterator).error is None
+    with pytest.raises(ImageError, match="damaged"):
+        next(iterator)
+    assert list(iterator) == []
+
+
+def test_what_no_frame_is_to_blame_for_ends_the_batch():
+    with pytest.raises(EngineError):
+        list(read([EngineError("out of memory")]))
+    with pytest.raises(KeyboardInterrupt):
+        list(read([KeyboardInterrupt()]))
+
+
+def test_frames_are_taken_as_readings_are():
+    taken = []
+    frames = (taken.append(i) or [5, 6, i] for i in range(4, 9))
+    iterator = read(frames)
+    next(iterator)
+    assert taken == [4]
+    iterator.close()
+    assert taken == [4]
+
+
+def test_numbers_that_are_not_finite_do_not_reach_the_next_frame():
+    """A masked column weighs nothing, but nothing times NaN is NaN: the memory itself must be clean."""
+    session = toy.Toy().session(toy.contract())
+    wanted = toy.Toy().session(toy.contract()).generate(toy.prompt([5, 6, 7]), OPTIONS).tokens
+    poison = np.full((40, toy.H), np.nan, np.float32)
+    broken = toy.prompt([9] * 40, features=poison, is_feature=np.ones(40, bool))
+    with pytest.raises(NumericsError):
+        session.generate(broken, OPTIONS)
+    assert session.generate(toy.prompt([5, 6, 7]), OPTIONS).tokens == wanted
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_leaves_the_line_to_whoever_prints_meanwhile():
+    terminal = Terminal()
+    for _ in read([[5, 6], [5, 7]], progress=Progress("reading", 2, "frames", stream=terminal)):
+        terminal.write("<reading>")
+    shown = terminal.getvalue()
+    assert shown.count("\r\x1b[K<reading>") == 2
+    assert "1 of 2 frames" in shown and shown.rstrip().endswith("s")
