@@ -9,6 +9,7 @@ import argparse
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +25,8 @@ def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupt
     """Run `work`; turn what it raises into one message on stderr and an exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper) and "utf" not in sys.stdout.encoding.lower():
         sys.stdout.reconfigure(errors="replace")  # a character that the terminal lacks is no reason to stop
+    # Pillow's word on large images; ours, with what to do, is an error that follows at once.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit", module=r"PIL\..*")
     try:
         status = work()
         sys.stdout.flush()
