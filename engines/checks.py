@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -13,15 +13,12 @@ from .protocol import Array, Buffer, Feeds, Signature
 __all__ = ["check_feeds", "check_outputs"]
 
 
-def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature], known: Container[str] = ()) -> None:
-    """Raise EngineError unless `feeds` are exactly the inputs, with their dtypes and ranks; all faults at once.
-
-    Feeds that are `known` to fit are not looked at again.
-    """
+def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
+    """Raise EngineError unless `feeds` are exactly the inputs, with their dtypes and ranks; all faults at once."""
     lines = [f"input {name!r} is missing" for name in inputs if name not in feeds]
     lines += [f"{name!r} is not an input" for name in feeds if name not in inputs]
-    unseen = {name: feed for name, feed in feeds.items() if name in inputs and name not in known}
-    lines += [fault for name, feed in unseen.items() for fault in _faults(name, feed, inputs[name])]
+    known = {name: feed for name, feed in feeds.items() if name in inputs}
+    lines += [fault for name, feed in known.items() for fault in _faults(name, feed, inputs[name])]
     if lines:
         shown = ", ".join(f"{name} {s.dtype}{list(s.shape)}" for name, s in list(inputs.items())[:8])
         raise EngineError(f"{graph}: {'; '.join(lines)}. Its inputs are {shown}{', ...' * (len(inputs) > 8)}.")

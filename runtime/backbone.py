@@ -47,6 +47,8 @@ class Rows:
         )
 
     def __add__(self, other: Rows) -> Rows:
+        if not len(self):
+            return other  # every plain step adds nothing to its block
         return Rows(
             np.concatenate([self.tokens, other.tokens]),
             np.concatenate([self.positions, other.positions], axis=-1),

@@ -1,7 +1,8 @@
-"""ONNX Runtime in particular: inputs are bound where they lie, outputs stay where they were made, threads sleep."""
+"""ONNX Runtime in particular: inputs are read where they lie, outputs stay where they were made, threads sleep."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,51 +30,45 @@ def engine(tmp_path):
     return load_engine("onnxruntime", save(tmp_path / "g.onnx", TensorProto.FLOAT), threads=1)
 
 
-class Watched:
-    """An IO binding that notes the addresses it is given."""
-
-    def __init__(self, binding) -> None:
-        self._binding = binding
-        self.addresses: dict[str, list[int]] = {}
-
-    def bind_input(self, name, device, number, element, shape, address):
-        self.addresses.setdefault(name, []).append(address)
-        self._binding.bind_input(name, device, number, element, shape, address)
-
-    def __getattr__(self, name):
-        return getattr(self._binding, name)
-
-
 @pytest.fixture
-def bound(engine):
-    """Addresses that the engine's inputs have been bound to, by name."""
-    own, run = engine._threads, engine._session.run_with_iobinding
-    own.binding = Watched(own.binding)
-    engine._session = SimpleNamespace(run_with_iobinding=lambda binding: run(binding._binding))
-    return own.binding.addresses
+def taken(engine):
+    """Addresses of what ONNX Runtime has been given, by name, a dict for each run."""
+    seen, real = [], engine._session
+
+    def run(outputs, feeds):
+        seen.append({name: array.ctypes.data for name, array in feeds.items()})
+        return real.run(outputs, feeds)
+
+    engine._session = SimpleNamespace(run=run)
+    return seen
 
 
-def test_the_cache_is_bound_by_address_and_never_copied(engine, bound):
+def test_the_cache_is_read_where_it_lies(engine, taken):
     past = engine.memory.zeros((1, 2, 8, 4), "float32")
     new = np.ones((1, 2, 8, 4), np.float32)
     for value in (3, 5):  # appending to the cache is writing into the same memory
         past.numpy()[:] = value
         assert (engine.run({"past": past, "new": new})["all"] == value + 1).all()
-    assert bound == {"past": [past.numpy().ctypes.data], "new": [new.ctypes.data]}  # and bound once
+    assert taken == [{"past": past.numpy().ctypes.data, "new": new.ctypes.data}] * 2
 
 
-def test_an_input_at_another_place_or_of_another_shape_is_bound_again(engine, bound):
-    memory = np.ones((1, 2, 8, 4), np.float32)
-    other = memory + 1
-    for past in (memory, other, memory, memory[:, :, :8], memory.reshape(1, 2, 8, 4)):
-        assert (engine.run({"past": past, "new": memory})["all"] == past + 1).all()
-    assert bound["past"] == [memory.ctypes.data, other.ctypes.data, memory.ctypes.data]
-    half = np.ascontiguousarray(memory[:, :, :4])
-    assert engine.run({"past": half, "new": half})["all"].shape == half.shape
-    assert bound["past"][-1] == bound["new"][-1] == half.ctypes.data
+def test_an_input_of_half_a_gigabyte_costs_nothing_to_pass(tmp_path):
+    """ONNX Runtime itself does not copy it: the process grows by less than a tenth of it."""
+    resource = pytest.importorskip("resource")
+    big = np.zeros((1, 2, 1 << 26, 1), np.float32)
+    first = helper.make_tensor_value_info("past", TensorProto.FLOAT, [1, 2, "rows", 1])
+    size = helper.make_tensor_value_info("all", TensorProto.INT64, [4])
+    graph = helper.make_graph([helper.make_node("Shape", ["past"], ["all"])], "g", [first], [size])
+    opset = [helper.make_opsetid("", 17)]
+    (tmp_path / "g.onnx").write_bytes(helper.make_model(graph, opset_imports=opset, ir_version=9).SerializeToString())
+    engine = load_engine("onnxruntime", tmp_path / "g.onnx", threads=1)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert engine.run({"past": big})["all"].tolist() == list(big.shape)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * unit < big.nbytes / 10
 
 
-def test_an_ill_feed_at_a_bound_place_is_refused(engine, bound):
+def test_ill_feeds_are_refused_between_good_ones(engine):
     memory = np.ones((1, 2, 8, 4), np.float32)
     engine.run({"past": memory, "new": memory})
     with pytest.raises(EngineError, match="'past' is int32"):
@@ -90,27 +85,21 @@ def test_results_outlive_later_runs(engine):
     assert (first == 2).all() and (second == 6).all()
 
 
-def test_a_kept_output_is_bound_where_it_was_made(engine, bound):
+def test_a_kept_output_is_read_where_it_was_made(engine, taken):
     x = np.ones((1, 2, 3, 4), np.float32)
     kept = engine.run({"past": x, "new": x}, keep=["all"])["all"]
     engine.run({"past": kept, "new": x})
-    assert bound["past"][-1] == kept.numpy().ctypes.data
+    assert taken[-1]["past"] == kept.numpy().ctypes.data
 
 
-def test_a_strided_view_of_bound_memory_is_not_taken_for_it(engine):
+def test_strided_and_unaligned_inputs_are_copied(engine, taken):
     wide = np.arange(64, dtype=np.float32).reshape(1, 2, 4, 8)
-    narrow, view = wide.reshape(-1)[:32].reshape(1, 2, 4, 4), wide[..., ::2]
-    assert narrow.ctypes.data == view.ctypes.data and narrow.shape == view.shape
-    for past in (narrow, view, narrow):
-        assert np.array_equal(engine.run({"past": past, "new": narrow})["all"], past + narrow)
-
-
-def test_strided_inputs_are_copied_and_live_until_the_run_is_over(engine, bound):
-    wide = np.arange(64, dtype=np.float32).reshape(1, 2, 4, 8)
-    for _ in range(2):
-        made = engine.run({"past": wide[..., ::2], "new": wide[..., 1::2]})["all"]
-        assert np.array_equal(made, wide[..., ::2] + wide[..., 1::2])
-    assert wide.ctypes.data not in bound["past"] and len(bound["past"]) == 2
+    made = engine.run({"past": wide[..., ::2], "new": wide[..., 1::2]})["all"]
+    assert np.array_equal(made, wide[..., ::2] + wide[..., 1::2])
+    odd = np.zeros(32 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(1, 2, 4, 4)
+    odd[:] = 7
+    assert (engine.run({"past": odd, "new": odd})["all"] == 14).all()
+    assert wide.ctypes.data not in taken[0].values() and odd.ctypes.data not in taken[1].values()
 
 
 @pytest.fixture
