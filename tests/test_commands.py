@@ -16,7 +16,7 @@ from conftest import DATA, EXAMPLES
 
 from a2d import load
 
-FRAME = EXAMPLES / "slate" / "frames" / "slate_00_d0.00.png"
+FRAME = EXAMPLES / "slate" / "frames" / "easy-01.png"
 
 
 def a2d(*arguments: object, **options) -> subprocess.CompletedProcess[str]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import EXAMPLES
+from conftest import DATA
 
 import a2d
 
-FRAMES = EXAMPLES / "slate" / "frames"
+FRAMES = DATA / "slate"
 READINGS = json.loads((FRAMES / "readings.json").read_text(encoding="utf-8"))
 
 
