@@ -37,6 +37,10 @@ class Rows:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def holding(self, tokens: NDArray[np.int64]) -> Rows:
+        """The same rows with other tokens."""
+        return Rows(tokens, self.positions, self.reach, self.features, self.is_feature)
+
     def __getitem__(self, part: slice) -> Rows:
         return Rows(
             self.tokens[part],

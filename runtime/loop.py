@@ -42,10 +42,11 @@ def decode(
             return
         pending = _advance(backbone, pending, merged=plan.options.commit == "merged")
         pace = chain(schedule(int(block.masked.sum()), plan.block, plan.steps), repeat(1))
+        noisy = sequence.noisy(block)
         revision, final = Revision(block, plan.options, contract.mask_token_id), False
         for step in count():
             # Merged commit: the rows that became final with the last block ride along, and only they are kept.
-            hidden = backbone.forward(pending + sequence.noisy(block), keep=len(pending))
+            hidden = backbone.forward(pending + noisy.holding(block.tokens), keep=len(pending))
             pending = pending[:0]
             number = next(pace)
             proposal = denoiser.propose(hidden, backbone.carry, block, number, (index, step))

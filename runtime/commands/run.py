@@ -33,6 +33,7 @@ def main(argv: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="a2d run",
+        usage="a2d run BUNDLE [--prompt TEXT | --messages FILE | --token-ids IDS] [--image FILE ...] [--each] [...]",
         description="Decode a prompt with a bundle, block by block. Without one, a bundle asks its own question, if it "
         "has one.",
         epilog="Exit status: 0 done; 1 the machine failed; 2 bad input, with --each also if a frame could not be read "
