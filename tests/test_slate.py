@@ -1,16 +1,19 @@
-"""The trained slate reader: every frame is read exactly as the checkpoint reads it."""
+"""The built-in slate reader, through the whole runtime: read as transformers' own classes read, and well enough."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from conftest import DATA
+from conftest import EXAMPLES
+from plain_reader import PlainReader
 
 import a2d
 
-FRAMES = DATA / "slate"
-READINGS = json.loads((FRAMES / "readings.json").read_text(encoding="utf-8"))
+CHECKPOINT = EXAMPLES / "slate" / "model"
+FRAMES = EXAMPLES / "slate" / "frames"
+TRUTH = json.loads((FRAMES / "truth.json").read_text(encoding="utf-8"))
+SLATES = [entry for entry in TRUTH if entry["truth"] != "no slate"]
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +21,26 @@ def model(slate):
     return a2d.load(slate, threads=1)
 
 
-@pytest.mark.parametrize("commit", ["merged", "separate"])
-@pytest.mark.parametrize("entry", READINGS, ids=lambda entry: entry["file"])
-def test_readings(model, entry, commit):
-    chosen = {"images": [FRAMES / entry["file"]], "max_tokens": 64, "commit": commit}
-    assert model.generate("read the slate", steps=4, **chosen).text == entry["read_4_steps"]
-    assert model.generate("read the slate", threshold=0.9, **chosen).text == entry["read_threshold_0.9"]
+@pytest.fixture(scope="module")
+def plain():
+    return PlainReader(CHECKPOINT)
+
+
+@pytest.mark.parametrize("steps, threshold", [(4, None), (2, None), (8, 0.9)])
+@pytest.mark.parametrize("entry", TRUTH, ids=lambda entry: entry["file"])
+def test_a_frame_is_read_as_a_plain_loop_over_transformers_reads_it(model, plain, entry, steps, threshold):
+    frame = FRAMES / entry["file"]
+    wanted = plain.read(frame, steps, threshold)
+    for commit in ("merged", "separate"):
+        chosen = {"images": [frame], "max_tokens": 40, "commit": commit}
+        rule = {"steps": steps} if threshold is None else {"threshold": threshold}
+        assert model.generate(**chosen, **rule).text == wanted
 
 
 def test_a_second_question_does_not_run_the_image_again(model):
     session = model.session()
     question = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "read the slate"}]}
-    image = [FRAMES / READINGS[0]["file"]]
+    image = [FRAMES / TRUTH[0]["file"]]
     first = session.generate(model.prompt([question], image), a2d.Options(max_tokens=64))
     more = [question, {"role": "assistant", "content": first.text}, {"role": "user", "content": "read the slate"}]
     second = session.generate(model.prompt(more, image), a2d.Options(max_tokens=64))
@@ -38,14 +49,14 @@ def test_a_second_question_does_not_run_the_image_again(model):
 
 
 def test_two_images_in_one_prompt(model):
-    images = [FRAMES / entry["file"] for entry in READINGS[:2]]
+    images = [FRAMES / entry["file"] for entry in TRUTH[:2]]
     prompt = model.prompt("read the slate", images)
     assert prompt.is_feature.sum() == 2 * 128
     assert model.generate("read the slate", images=images, max_tokens=16).tokens
 
 
 def test_a_stack_of_frames_is_a_video(model):
-    frames = [FRAMES / entry["file"] for entry in READINGS[:4]]
+    frames = [FRAMES / entry["file"] for entry in TRUTH[:4]]
     prompt = model.prompt("read the slate", [frames])
     assert prompt.is_feature.sum() == 2 * 128  # two groups of two frames
     assert model.generate("read the slate", images=[frames], max_tokens=16).tokens

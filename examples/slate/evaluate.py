@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,12 +44,23 @@ class Way:
     options: a2d.Options
 
 
-def ways(model: a2d.Model, autoregressive: a2d.Model | None) -> tuple[Way, ...]:
+@dataclass(frozen=True)
+class Bundles:
+    """The two exported checkpoints, and how they are run."""
+
+    model: Path
+    autoregressive: Path | None
+    threads: int
+
+
+def ways(bundles: Bundles) -> tuple[Way, ...]:
     """All ways that are compared."""
+    model = a2d.load(bundles.model, threads=bundles.threads)
     found = [Way(f"A2D, {s} steps", model, a2d.Options(steps=s, max_tokens=LONGEST)) for s in STEPS]
     found += [Way(f"A2D, above {t}", model, a2d.Options(threshold=t, max_tokens=LONGEST)) for t in THRESHOLDS]
-    if autoregressive is not None:
-        found.insert(0, Way(AUTOREGRESSIVE, autoregressive, a2d.Options(max_tokens=LONGEST)))
+    if bundles.autoregressive is not None:
+        slow = a2d.load(bundles.autoregressive, threads=bundles.threads)
+        found.insert(0, Way(AUTOREGRESSIVE, slow, a2d.Options(max_tokens=LONGEST)))
     return tuple(found)
 
 
@@ -59,18 +72,26 @@ def read(way: Way, sample: Sample, tally: Tally) -> None:
     tally.add(sample.answer, result.text, useful, result.forwards, result.seconds)
 
 
-def measure(every: tuple[Way, ...], names: list[str], count: int) -> Iterator[tuple[str, dict[str, Tally]]]:
+def measure(bundles: Bundles, names: list[str], count: int, workers: int) -> dict[str, dict[str, Tally]]:
     """Set by set, what each way read."""
-    for name in names:
-        tallies = {way.name: Tally() for way in every}
-        started = time.monotonic()
-        for number, sample in enumerate(frames(name, count), 1):
-            for way in every:
-                read(way, sample, tallies[way.name])
-            if number % 100 == 0 or number == count:
-                left = (time.monotonic() - started) * (count - number) / number
-                print(f"{name}: {number} of {count}, {left:.0f} s left", file=sys.stderr, flush=True)
-        yield name, tallies
+    # A fork of a process that runs an engine's threads may hang.
+    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
+        found = {name: pool.submit(measure_set, bundles, name, count) for name in names}
+        return {name: tallies.result() for name, tallies in found.items()}
+
+
+def measure_set(bundles: Bundles, name: str, count: int) -> dict[str, Tally]:
+    """What each way read of one set; all ways read a frame before the next one, so that they meet the same machine."""
+    every = ways(bundles)
+    tallies = {way.name: Tally() for way in every}
+    started = time.monotonic()
+    for number, sample in enumerate(frames(name, count), 1):
+        for way in every:
+            read(way, sample, tallies[way.name])
+        if number % 100 == 0 or number == count:
+            left = (time.monotonic() - started) * (count - number) / number
+            print(f"{name}: {number} of {count}, {left:.0f} s left", file=sys.stderr, flush=True)
+    return tallies
 
 
 def table(results: Mapping[str, Mapping[str, Tally]]) -> str:
@@ -105,10 +126,10 @@ def _milliseconds(results: Mapping[str, Mapping[str, Tally]], way: str) -> float
     return 1000 * sum(t.seconds for t in tallies) / max(sum(t.frames for t in tallies), 1)
 
 
-def _loaded(checkpoint: Path, work: Path, threads: int) -> a2d.Model:
+def _exported(checkpoint: Path, work: Path) -> Path:
     bundle = work / f"{checkpoint.name}.a2d"
     export(Job(checkpoint, bundle, force=True, quiet=True))
-    return a2d.load(bundle, threads=threads)
+    return bundle
 
 
 def _warn_about_fonts() -> None:
@@ -128,17 +149,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--frames", type=int, default=500, help="per set")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=1, help="processes, each reading a set at a time")
     parser.add_argument("--json", type=Path, help="also write all numbers here")
     chosen = parser.parse_args(arguments)
     chosen.work.mkdir(parents=True, exist_ok=True)
     _warn_about_fonts()
     try:
-        slow = None if chosen.autoregressive is None else _loaded(chosen.autoregressive, chosen.work, chosen.threads)
-        every = ways(_loaded(chosen.model, chosen.work, chosen.threads), slow)
+        slow = None if chosen.autoregressive is None else _exported(chosen.autoregressive, chosen.work)
+        bundles = Bundles(_exported(chosen.model, chosen.work), slow, chosen.threads)
     except a2d.A2DError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    results = dict(measure(every, chosen.sets, chosen.frames))
+    results = measure(bundles, chosen.sets, chosen.frames, chosen.workers)
     print(f"{table(results)}\n\n{field_table(results, 'A2D, 4 steps')}")
     if chosen.json:
         facts = {n: {w: t.facts(not SETS[n].without) for w, t in ts.items()} for n, ts in results.items()}

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from . import language, tower
-from .frame import CHARS, COLUMNS, KINDS, PLACES, ROWS, SLOTS
-from .words import MASK, STOP
+from .frame import CHARS, COLUMNS, HEIGHT, KINDS, PLACES, ROWS, SLOTS, WIDTH
+from .words import MASK, QUESTION, STOP
 
 __all__ = ["AUTOREGRESSIVE", "DIFFUSION", "Reader", "load", "write"]
 
@@ -33,8 +33,10 @@ DIFFUSION: dict[str, Any] = {
     "positions": "mrope",
     "schedule": "base-remainder",
     "steps": 4,
+    "prompt": QUESTION,
+    "letterbox": {"height": HEIGHT, "width": WIDTH},
 }
-"""The decode contract of the second stage."""
+"""What a2d-export reads: the second stage's decode contract, the question, and the one size of a frame."""
 
 AUTOREGRESSIVE: dict[str, Any] = DIFFUSION | {
     "block_size": 1,
