@@ -7,7 +7,7 @@ so their shares of squared error add up. Knows recipes and recordings; writes no
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from math import sqrt
 
@@ -19,7 +19,9 @@ from .recipes import Recipe
 from .smooth import Smoothed
 from .strata import kept_only
 
-__all__ = ["Decision", "Layer", "decide"]
+__all__ = ["Decision", "Layer", "coded", "decide", "input_format", "weight_format"]
+
+RELIEF_GROUP, SMALLEST_GROUP = 64, 16
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,13 @@ class Layer:
 
     name: str
     form: str
-    """What becomes of it: `static`, `weights`, `dynamic` or `high`."""
+    """What becomes of it: `static`, `weights`, `dynamic`, `relief` or `high`."""
     limit: float | None
     """Largest magnitude of its input that is kept; None where nothing is calibrated."""
     asked: dict[str, float]
     """What each stratum alone would have asked for."""
     error: float
-    """Expected error of its output, as a share of it."""
+    """Expected error of its output as a share of it, before any relief."""
     errors: dict[str, float]
     """The same by stratum of its rows."""
 
@@ -52,11 +54,21 @@ class Decision:
         return sorted(self.layers.values(), key=lambda layer: -layer.error)
 
 
-def coded(recipe: Recipe, weights: Smoothed, name: str) -> Coded:
+def coded(recipe: Recipe, weights: Smoothed, name: str, form: str) -> Coded:
     """A product's weights, quantized. A table is coded by its rows, in int8, whatever the recipe."""
+    weight = weights.weight(name)
     if weights.source.points[name][0].table:
-        return code(weights.weight(name), FORMATS["int8"], 0)
-    return code(weights.weight(name), FORMATS[recipe.weights], 1, recipe.group)
+        return code(weight, FORMATS["int8"], 0)
+    if form == "relief":
+        return code(weight, FORMATS["int8"], 1, whole_group(len(weight), RELIEF_GROUP))
+    return code(weight, FORMATS[recipe.weights], 1, whole_group(len(weight), recipe.group))
+
+
+def whole_group(rows: int, group: int | None) -> int | None:
+    """The group, or the largest fraction of it that cuts `rows` without a rest; None if only a tiny one would."""
+    while group is not None and rows % group:
+        group = group // 2 if group > SMALLEST_GROUP else None
+    return group
 
 
 def decide(
@@ -67,7 +79,7 @@ def decide(
     for name, (point, _) in weights.source.points.items():
         form = _form(recipe, name, point.table)
         layers[name] = _layer(recipe, weights, name, form, _chosen(seen.get(name, {}), strata), how)
-    return Decision(recipe, how, _with_high(recipe, weights, layers))
+    return Decision(recipe, how, _relieved(recipe, weights, layers))
 
 
 def _chosen(strata: Mapping[str, Histogram], which: str) -> dict[str, Histogram]:
@@ -89,7 +101,7 @@ def _layer(
 ) -> Layer:  # fmt: skip
     if form == "high":
         return Layer(name, form, None, {}, 0.0, {})
-    rounding = loss(weights.weight(name), coded(recipe, weights, name))
+    rounding = loss(weights.weight(name), coded(recipe, weights, name, form))
     if form != "static":
         return Layer(name, form, None, {}, sqrt(rounding), {})
     numbers = input_format(recipe, weights.source.points[name][0].table)
@@ -104,14 +116,20 @@ def input_format(recipe: Recipe, table: bool) -> Format:
     return FORMATS["int8" if table else str(recipe.activations)]
 
 
-def _with_high(recipe: Recipe, weights: Smoothed, layers: dict[str, Layer]) -> dict[str, Layer]:
-    """The layers, where the worst by expected error stay high, as far as the recipe has room for them."""
+def weight_format(recipe: Recipe, table: bool, form: str) -> Format:
+    """Of a product's weights."""
+    return FORMATS["int8" if table or form == "relief" else recipe.weights]
+
+
+def _relieved(recipe: Recipe, weights: Smoothed, layers: dict[str, Layer]) -> dict[str, Layer]:
+    """The layers, the worst by expected error with wider numbers, as far as the recipe has room for them."""
     inner = [layer for layer in layers.values() if layer.form in ("static", "weights")]
-    room = recipe.high_share * sum(weights.source.size(layer.name) for layer in inner)
+    room = recipe.relief_share * sum(weights.source.size(layer.name) for layer in layers.values())
     made = dict(layers)
     for layer in sorted(inner, key=lambda layer: -layer.error):
         room -= weights.source.size(layer.name)
-        if layer.error <= recipe.high_above or room < 0:
+        if layer.error <= recipe.relief_above or room < 0:
             break
-        made[layer.name] = Layer(layer.name, "high", None, layer.asked, layer.error, layer.errors)
+        form = "high" if recipe.relief == "high" else "relief"
+        made[layer.name] = replace(layer, form=form, limit=None)
     return made

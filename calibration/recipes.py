@@ -34,12 +34,15 @@ class Recipe:
     group: int | None
     """Inputs that share a scale; None is all."""
     head: str
+    """What becomes of the output projection: a name of HEADS."""
     high: tuple[str, ...]
     """Patterns of weight names that stay as they are in the source."""
-    high_above: float
-    """Layers stay as well whose output is expected to err by more than this share of itself ..."""
-    high_share: float
-    """... the worst first, as long as they hold at most this share of the layers' weights."""
+    relief: str
+    """What becomes of layers that err too much: `high`, or `weights`, int8 weights in groups and float inputs."""
+    relief_above: float
+    """Those whose output is expected to err by more than this share of itself ..."""
+    relief_share: float
+    """... the worst first, as long as they hold at most this share of all weights."""
     smooth: float
     """SmoothQuant's migration strength (Xiao et al., 2211.10438): 0 leaves outlying channels to the activations."""
     merge: str
@@ -50,24 +53,23 @@ class Recipe:
     """For comparing calibrations; no target is faster with it."""
 
 
-_PATCHES = ("vision.patch*",)
-_TOWER = ("vision.*",)
+TOWER = "vision.*"
 
 RECIPES = {
     r.name: r
     for r in (
         Recipe("int8", "weights and activations in int8: CPUs, GPUs",
-               "int8", "int8", None, "static", _PATCHES, 0.10, 0.06, 0.5, "mse", 0.97),
+               "int8", "int8", None, "static", (), "weights", 0.03, 0.25, 0.5, "mse", 0.97),
         Recipe("fp8", "weights and activations in fp8 e4m3: GPUs from sm89 on; a CPU only emulates it",
-               "fp8", "fp8", None, "high", _TOWER, 0.10, 0.06, 0.0, "mse", 0.97),
-        Recipe("int8-weight", "weights in int8, activations as they are",
-               "int8", None, 128, "dynamic", _PATCHES, 0.10, 0.06, 0.0, "mse", 0.98),
+               "fp8", "fp8", None, "high", (TOWER,), "high", 0.10, 0.05, 0.0, "mse", 0.97),
+        Recipe("int8-weight", "weights in int8 in groups of 64, activations as they are",
+               "int8", None, 64, "dynamic", (), "high", 0.10, 0.05, 0.0, "mse", 0.98),
         Recipe("int4-weight", "weights in int4 in groups of 32: the smallest file",
-               "int4", None, 32, "dynamic", _TOWER, 0.20, 0.06, 0.0, "mse", 0.92),
+               "int4", None, 32, "dynamic", (TOWER,), "high", 0.20, 0.05, 0.0, "mse", 0.92),
         Recipe("int4-int8", "weights in int4 per channel, activations in int8: for study",
-               "int4", "int8", None, "static", _TOWER, 9.0, 0.0, 0.5, "mse", 0.0, study=True),
+               "int4", "int8", None, "static", (TOWER,), "high", 9.0, 0.0, 0.5, "mse", 0.0, study=True),
         Recipe("int4", "weights and activations in int4: for study, nothing runs it fast",
-               "int4", "int4", None, "static", _TOWER, 9.0, 0.0, 0.5, "mse", 0.0, study=True),
+               "int4", "int4", None, "static", (TOWER,), "high", 9.0, 0.0, 0.5, "mse", 0.0, study=True),
     )
 }  # fmt: skip
 

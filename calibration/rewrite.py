@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from .decide import Decision, coded, input_format
+from .decide import Decision, coded, input_format, weight_format
 from .formats import FORMATS, Format
 from .matrices import Coded, code
 from .points import Point, external, lookups, points
@@ -63,6 +63,8 @@ class _Editor:
         """The weights alone."""
         self._multiply(point, point.activation, self._decoded(point))
 
+    relief = weights
+
     def dynamic(self, point: Point) -> None:
         """The input quantized by its own range, in integers all the way."""
         made, node = self._coded(point), point.node
@@ -106,18 +108,20 @@ class _Editor:
         codes, scale, made = self._coded(point)
         if made.group is not None:
             return self._add(point.node, "DequantizeLinear", codes, scale, axis=0, block_size=made.group)
-        form = FORMATS["int8" if point.table else self._decision.recipe.weights]
+        form = self._form(point)
         zero = self._constant(f"{point.name}.zero", np.zeros(len(made.scale), form.storage), form)
         wide = self._add(point.node, "DequantizeLinear", codes, scale, zero, axis=made.axis)
         return self._add(point.node, "Transpose", wide, perm=[1, 0]) if point.table else wide
 
     def _coded(self, point: Point) -> tuple[Value, Value, Coded]:
-        made = coded(self._decision.recipe, self._weights, point.name)
+        made = coded(self._decision.recipe, self._weights, point.name, self._decision.layers[point.name].form)
         if point.table:
             return (*self._table(point.name), made)
-        form = FORMATS[self._decision.recipe.weights]
         scale = self._stored(f"{point.name}.scale", made.scale, None)
-        return self._stored(point.name, made.codes, form), scale, made
+        return self._stored(point.name, made.codes, self._form(point)), scale, made
+
+    def _form(self, point: Point) -> Format:
+        return weight_format(self._decision.recipe, point.table, self._decision.layers[point.name].form)
 
     def _table(self, name: str) -> tuple[Value, Value]:
         """Codes `[V, H]` and their scales `[V]`: of tied tables, the same bytes."""

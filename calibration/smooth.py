@@ -10,6 +10,7 @@ Works on weights as they are written: a graph stays as it is. Knows the exporter
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,11 @@ from .source import Source
 
 __all__ = ["Smoothed", "factors"]
 
-BEFORE = {"qkv": "attention_norm", "gate_up": "mlp_norm", "down": "gate_up"}
-"""A layer's product to the tensor that takes 1/s."""
+BEFORE = {
+    "layers": {"qkv": "attention_norm", "gate_up": "mlp_norm", "down": "gate_up"},
+    "vision": {"qkv": "norm1", "gate_up": "norm2", "down": "gate_up"},
+}
+"""A layer's product to what takes 1/s, in the decoder and in a vision tower."""
 
 WIDEST = 1e4
 """Ratio of two factors at most: beyond, float32 itself would lose what is divided."""
@@ -34,9 +38,33 @@ def factors(source: Source, channels: Mapping[str, Vector], strength: float) -> 
     return {name: _factors(source, name, most, strength) for name, most in channels.items() if _smooths(source, name)}
 
 
+@dataclass(frozen=True)
+class _Name:
+    """`layers.3.down`, or `vision.blocks.3.down.weight`."""
+
+    layer: str
+    kind: str
+    suffix: str
+
+    @staticmethod
+    def of(name: str) -> _Name:
+        stem = name.removesuffix(".weight").removesuffix(".bias").removesuffix("_bias")
+        layer, _, kind = stem.rpartition(".")
+        return _Name(layer, kind, name[len(stem) :])
+
+    @property
+    def before(self) -> dict[str, str]:
+        """The table for this part of the network."""
+        return BEFORE.get(self.layer.partition(".")[0], {})
+
+    def product(self, kind: str) -> str:
+        """The weight of another product of this layer."""
+        return f"{self.layer}.{kind}{'.weight' if self.layer.startswith('vision.') else ''}"
+
+
 def _smooths(source: Source, name: str) -> bool:
-    layer, _, kind = name.rpartition(".")
-    return name.startswith("layers.") and kind in BEFORE and f"{layer}.{BEFORE[kind]}" in source.tensors
+    own = _Name.of(name)
+    return own.kind in own.before and own.product(own.before[own.kind]) in source.tensors
 
 
 def _factors(source: Source, name: str, most: Vector, strength: float) -> Vector:
@@ -58,13 +86,12 @@ class Smoothed:
     def weight(self, name: str) -> NDArray[np.float32]:
         """One tensor, as it is to be stored."""
         weight = self.source.weight(name)
-        layer, _, kind = name.rpartition(".")
-        own = self._factors.get(name)
+        named, own = _Name.of(name), self._factors.get(name)
         if own is not None:
             weight = weight * own[:, None]
-        for product, before in BEFORE.items():
-            taken = self._factors.get(f"{layer}.{product}")
-            if taken is not None and kind in (before, f"{before}_bias"):
+        for product, before in named.before.items():
+            taken = self._factors.get(named.product(product))
+            if taken is not None and named.kind == before:
                 weight = weight / _padded(taken, weight.shape[-1])
         return np.asarray(weight, np.float32)
 
