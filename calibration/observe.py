@@ -81,8 +81,7 @@ class Observer:
 
     def _file(self, strength: float, name: str, graph: str, rows: NDArray[np.float32]) -> None:
         strata = self.seen.setdefault(strength, {}).setdefault(name, {})
-        whole = [(VISION, np.arange(len(rows)))]
-        for stratum, index in self.place.parts.get(graph, whole) if graph != VISION else whole:
+        for stratum, index in self.place.parts.get(graph, [(VISION, slice(None))]):
             strata.setdefault(stratum, Histogram()).add(rows[index])
 
 

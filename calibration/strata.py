@@ -26,7 +26,7 @@ LAST_STEP = 7
 VISION = "vision"
 PREFILL, COMMIT = "prefill", "commit"
 
-Parts = list[tuple[str, NDArray[np.intp]]]
+Parts = list[tuple[str, "NDArray[np.intp] | slice"]]
 
 
 def kept_only(name: str) -> bool:
@@ -51,13 +51,14 @@ class Place:
         old = index < keep
         prompt = cached + index < self.prompt
         parts = [(PREFILL, old & prompt), (COMMIT, old & ~prompt)]
-        masked = rows.tokens == self.mask_token_id
+        # A prompt may hold the mask's id; what the model wrote may not.
+        masked = (rows.tokens == self.mask_token_id) & ~prompt
         noisy = masked[keep:]
         if len(noisy):
             name = self._step(float(noisy.mean()))
             parts += [(f"{name}, masked", ~old & masked), (f"{name}, settled", ~old & ~masked)]
             # The denoise graphs are asked about masked rows only.
-            self.parts["denoise"] = [(f"{name}, masked", np.arange(int(noisy.sum())))]
+            self.parts["denoise"] = [(f"{name}, masked", slice(None))]
         self.parts["backbone"] = [(name, np.flatnonzero(which)) for name, which in parts if which.any()]
 
     def _step(self, share: float) -> str:
