@@ -97,7 +97,7 @@ MakePeer = Callable[[Model], Peer]
 
 def _peer(name: str, path: Path, arguments: argparse.Namespace) -> MakePeer:
     """How to make a peer, once a2d was measured alone: another precision of the bundle, or an installed one."""
-    held = Bundle.open(path).manifest.variants
+    held = Bundle.open(path).manifest.variants if (path / MANIFEST).is_file() else {}
     if name in held:
         return lambda _: VariantPeer(load(path, precision=name, threads=arguments.threads))
     entry = _entry(PEERS, name, held)
@@ -121,17 +121,22 @@ def _bundle(arguments: argparse.Namespace) -> Iterator[Path]:
     entry = _entry(SYNTHETIC, arguments.synthetic)
     with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
         path = (arguments.keep or Path(scratch)) / f"{arguments.synthetic}.a2d"
-        if not (path / MANIFEST).is_file():
+        wanted = [name for name in (arguments.precision, *arguments.against) if name] or ["fp32"]
+        if not (path / MANIFEST).is_file() or arguments.precision not in (None, *Bundle.open(path).manifest.variants):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _make(entry, path)
+            _make(entry, path, ",".join(dict.fromkeys(["fp32", *(n for n in wanted if not _is_peer(n))])))
         yield path
 
 
-def _make(entry: EntryPoint, path: Path) -> None:
+def _is_peer(name: str) -> bool:
+    return any(entry.name == name for entry in entry_points(group=PEERS))
+
+
+def _make(entry: EntryPoint, path: Path, precisions: str) -> None:
     module, function = entry.value.split(":")
-    code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]))"
-    print(f"making the synthetic model {entry.name} ...", file=sys.stderr)
-    made = subprocess.run([sys.executable, "-c", code, str(path)], stdout=sys.stderr, check=False)
+    code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    print(f"making the synthetic model {entry.name}, {precisions} ...", file=sys.stderr)
+    made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
     if made.returncode:
         raise EngineError(f"making {entry.name!r} failed; it needs the exporter: pip install a2d[export]")
 
