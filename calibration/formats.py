@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 __all__ = ["FORMATS", "Format"]
 
-Floats = NDArray[np.float32] | NDArray[np.float64]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Format:
     def scale(self, limit: Floats) -> NDArray[np.float32]:
         """The scale by which `limit` becomes the largest magnitude. Of zeros, any is right: it is that of 1."""
         made = (np.where(limit > 0, limit, 1.0) / self.limit).astype(np.float32)
-        return np.maximum(made, np.finfo(np.float32).tiny)
+        return np.asarray(np.maximum(made, np.finfo(np.float32).tiny), np.float32)
 
     def encode(self, x: Floats, scale: Floats) -> NDArray[np.generic]:
         """`x / scale`, clipped and rounded to the nearest, ties to even."""
@@ -45,7 +46,7 @@ class Format:
 
     def rounded(self, x: Floats, scale: Floats) -> NDArray[np.float32]:
         """`x` as it comes back."""
-        return self.encode(x, scale).astype(np.float32) * scale
+        return np.asarray(self.encode(x, scale).astype(np.float32) * scale, np.float32)
 
     def noise(self, magnitude: NDArray[np.float64], limit: float) -> NDArray[np.float64]:
         """Expected squared error of values of these magnitudes, where `limit` is the largest that is kept.
@@ -64,7 +65,7 @@ def _one(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _e4m3(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Three bits of mantissa; subnormals below 2^-6 (Micikevicius et al., FP8 Formats for Deep Learning, 2209.05433)."""
+    """Three bits of mantissa; subnormals below 2^-6 (Micikevicius et al., 2209.05433)."""
     exponent = np.floor(np.log2(np.maximum(magnitude, 2.0**-6)))
     return np.asarray(2.0 ** (exponent - 3))
 

@@ -210,7 +210,7 @@ def _variant(
         graphs=names,
         weights=file.name,
         weights_bytes=file.file.size,
-        step_bytes=_step_bytes(old, file, source),
+        step_bytes=_step_bytes(file, source),
         parity=(),
     )
     say(_told(decision, old, made))
@@ -221,7 +221,7 @@ def _write(model: ir.Model, name: str, staging: Staging) -> None:
     staging.add(name, ir.to_proto(model).SerializeToString())
 
 
-def _step_bytes(old: Variant, file: CodeFile, source: Source) -> int:
+def _step_bytes(file: CodeFile, source: Source) -> int:
     """What a step reads, as the exporter counts it: all but the vision tower and a table for lookups alone."""
     looked_up = _key_of(source, "embedding") if _key_of(source, "embedding") != _key_of(source, "lm_head") else None
     skipped = {_key_of(source, name) for name in source.tensors if name.startswith("vision.")} | {looked_up}
@@ -235,7 +235,7 @@ def _key_of(source: Source, name: str) -> str:
 def _told(decision: Decision, old: Variant, made: Variant) -> str:
     recipe, high = decision.recipe, [n for n, layer in decision.layers.items() if layer.form == "high"]
     lines = [
-        f"{recipe.name}: {size(made.weights_bytes)} of weights, {made.weights_bytes / old.weights_bytes:.2f} of {SOURCE}",
+        f"{recipe.name}: {size(made.weights_bytes)}, {made.weights_bytes / old.weights_bytes:.2f} of {SOURCE}'s weights",
         f"  stays high: {', '.join(high) if 0 < len(high) <= 6 else f'{len(high)} of {len(decision.layers)} products'}",
         "  layers by expected error of their output:",
     ]
@@ -272,4 +272,5 @@ def _done(job: Job, manifest: Manifest) -> str:
     data = "" if job.data is None else f" --data {job.data}"
     against = f" --against {SOURCE}" if SOURCE in manifest.variants else ""
     first = job.recipes[0].name
-    return f"{job.output}: {', '.join(manifest.variants)}\nnext: a2d verify {job.output} --precision {first}{against}{data}"
+    held = f"{job.output}: {', '.join(manifest.variants)}"
+    return f"{held}\nnext: a2d verify {job.output} --precision {first}{against}{data}"

@@ -86,7 +86,6 @@ class _Backbones(Backbone):
             self._drift.compare_rows(self.own, self.other, keep)
         return hidden
 
-
     def _others(self, rows: Rows, start: int) -> Rows:
         """The same rows with the features that the other's own vision tower sees."""
         seen = self._prompt.features

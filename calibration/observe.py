@@ -79,7 +79,7 @@ class Observer:
         for strength, factors in self.views.items():
             self._file(strength, name, graph, rows / factors[name] if name in factors else rows)
 
-    def _file(self, strength: float, name: str, graph: str, rows: NDArray[np.float32]) -> None:
+    def _file(self, strength: float, name: str, graph: str, rows: NDArray[Any]) -> None:
         strata = self.seen.setdefault(strength, {}).setdefault(name, {})
         for stratum, index in self.place.parts.get(graph, [(VISION, slice(None))]):
             strata.setdefault(stratum, Histogram()).add(rows[index])

@@ -80,7 +80,8 @@ class Page:
             parts += [_table(*_by_error(recipe)), _table(*_by_stratum(recipe))]
         body = "\n".join(parts)
         head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
-        return f'<!doctype html>\n<html lang="en"><head>{head}<style>\n{STYLE}\n</style></head>\n<body>\n{body}\n</body></html>\n'
+        styled = f'<html lang="en"><head>{head}<style>\n{STYLE}\n</style></head>'
+        return f"<!doctype html>\n{styled}\n<body>\n{body}\n</body></html>\n"
 
     def _recipes(self) -> dict[str, Any]:
         name = "calibration.json"
@@ -121,9 +122,7 @@ def _row(report: Report) -> Iterator[str]:
 def _by_error(recipe: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
     layers = recipe["layers"][:SHOWN]
     most = max((layer["error"] for layer in layers), default=0.0) or 1.0
-    rows = [
-        [_text(y["layer"]), _text(y["form"]), f"{100 * y['error']:.2f} %", _bar(y["error"] / most)] for y in layers
-    ]
+    rows = [[_text(y["layer"]), _text(y["form"]), f"{100 * y['error']:.2f} %", _bar(y["error"] / most)] for y in layers]
     return "Layers by expected error of their output", ["layer", "form", "error", ""], rows
 
 

@@ -42,11 +42,11 @@ class Point:
 
 def points(graph: ir.Graph) -> list[Point]:
     """All products with weights, in order."""
-    found = []
-    for node in graph:
-        if node.op_type in ("MatMul", "Gemm") and external(node.inputs[1]) is not None:
-            found.append(Point(str(node.inputs[1].name), node, node.op_type == "Gemm"))  # type: ignore[union-attr]
-    return found
+    return [
+        Point(str(node.inputs[1].name), node, table=node.op_type == "Gemm")
+        for node in graph
+        if node.op_type in ("MatMul", "Gemm") and external(node.inputs[1]) is not None
+    ]
 
 
 def lookups(graph: ir.Graph) -> list[ir.Node]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..engines.errors import ContextFullError, RequestError
 from ..runtime.model import Model
@@ -55,12 +56,12 @@ class Recording:
             "key": self.key,
             "samples": self.samples,
             "left_out": self.left_out,
-            "factors": {str(a): {n: [float(f"{x:.9g}") for x in v] for n, v in c.items()} for a, c in self.factors.items()},
+            "factors": {str(a): {n: _listed(v) for n, v in c.items()} for a, c in self.factors.items()},
             "seen": {
                 str(a): {n: {s: h.to_json() for s, h in strata.items()} for n, strata in by.items()}
                 for a, by in self.seen.items()
             },
-        }  # fmt: skip
+        }
         return json.dumps(plain, separators=(",", ":"))
 
     @staticmethod
@@ -80,6 +81,11 @@ class Recording:
         except (ValueError, KeyError, TypeError, IndexError, AttributeError):
             return None
         return made
+
+
+def _listed(vector: NDArray[np.float32]) -> list[float]:
+    """Nine digits give a float32 back as it was."""
+    return [float(f"{x:.9g}") for x in vector]
 
 
 def key_of(hashes: Mapping[str, str], data: Data, options: Options, strengths: tuple[float, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Float graphs to quantized ones: standard operators of opset 21, symmetric, that engines fuse into their own kernels.
+r"""Float graphs to quantized ones: standard operators of opset 21, symmetric, that engines fuse into their own kernels.
 
     static     x -> Quantize -> Dequantize \\
                           codes -> Dequantize -> MatMul          int8 or fp8, a scale per output channel
@@ -11,6 +11,8 @@ slower (docs/quantization.md). Knows graphs; what to do with each layer comes fr
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import numpy as np
 import onnx_ir as ir
@@ -25,7 +27,7 @@ from .store import CodeFile
 
 __all__ = ["rewrite"]
 
-Value = ir.Value
+Value: TypeAlias = ir.Value
 
 
 def rewrite(model: ir.Model, decision: Decision, weights: Smoothed, file: CodeFile) -> ir.Model:
@@ -53,7 +55,7 @@ class _Editor:
         """Both sides quantized, each with a scale known beforehand."""
         numbers = input_format(self._decision.recipe, point.table)
         limit = self._decision.layers[point.name].limit
-        scale = self._constant(f"{point.name}.input_scale", numbers.scale(np.float64(limit or 0.0)))
+        scale = self._constant(f"{point.name}.input_scale", numbers.scale(np.array(limit or 0.0)))
         zero = self._constant(f"{point.name}.input_zero", np.zeros((), numbers.storage), numbers)
         x = self._add(point.node, "QuantizeLinear", point.activation, scale, zero)
         x = self._add(point.node, "DequantizeLinear", x, scale, zero)
@@ -156,7 +158,7 @@ class _Editor:
         return self._add_many(before, kind, 1, *inputs, **attributes)[0]
 
     def _add_many(self, before: ir.Node, kind: str, count: int, *inputs: Value, **attributes: object) -> list[Value]:
-        node = ir.node(kind, list(inputs), attributes, num_outputs=count)  # type: ignore[arg-type]
+        node = ir.node(kind, list(inputs), attributes, num_outputs=count)
         self._count += 1
         node.name = f"quantized.{self._count}"  # ONNX Runtime wants every node's name to be its own
         for i, value in enumerate(node.outputs):

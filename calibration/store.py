@@ -9,7 +9,6 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ..runtime.staging import HashedFile, Staging
-from .points import external
 from .smooth import Smoothed
 
 __all__ = ["CodeFile"]
@@ -37,7 +36,7 @@ class CodeFile:
             raw = _bytes(array, kind)
             shape = ir.Shape(array.shape)
             self.located[key] = ir.ExternalTensor(
-                self.name, self.file.tensor(memoryview(raw)), len(raw), kind,
+                self.name, self.file.tensor(memoryview(raw.data)), len(raw), kind,
                 shape=shape, name=name, base_dir=self.staging.path,
             )  # fmt: skip
         return self.located[key]

@@ -46,8 +46,9 @@ def _look_up_late(graph: ir.Graph, gather: ir.Node) -> None:
     assert unsqueeze is not None and unsqueeze.inputs[0] is not None
     looked_up = unsqueeze.inputs[0].producer()
     assert looked_up is not None and looked_up.inputs[0] is not None
-    zero = ir.Value(name=f"{codes.name}.zero", const_value=ir.tensor(np.zeros(int(codes.shape[0]), np.int8)))  # type: ignore
-    zero.type, zero.shape = ir.TensorType(ir.DataType.INT8), ir.Shape([int(codes.shape[0])])  # type: ignore[index,arg-type]
+    count = int(codes.shape[0])
+    zero = ir.Value(name=f"{codes.name}.zero", const_value=ir.tensor(np.zeros(count, np.int8)))
+    zero.type, zero.shape = ir.TensorType(ir.DataType.INT8), ir.Shape([count])
     graph.initializers[str(zero.name)] = zero
     table = ir.node("DequantizeLinear", [codes, looked_up.inputs[0], zero], {"axis": 0}, name=f"{gather.name}.table")
     rows = ir.node("Gather", [table.outputs[0], index], {"axis": 0}, name=f"{gather.name}.rows")

@@ -37,8 +37,8 @@ class Provider:
 PROVIDERS = {
     "cpu": Provider(
         "CPUExecutionProvider",
-        ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "fp8"),
-        "every machine has it; fp16 and fp8 are widened to fp32 operator by operator, and bf16 has no kernels",
+        ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "fp8", "int4-int8", "int4"),
+        "every machine has it; fp16, fp8 and int4 are widened operator by operator, and bf16 has no kernels",
     ),
 }
 """Devices by name. Others join when their buffers stay on their device and a machine has run them."""

@@ -119,7 +119,9 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoint", type=Path, metavar="CHECKPOINT", help="directory with config.json and safetensors"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="directory to write")
-    parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16, int8, fp8, ...; or several by comma (default fp32)")
+    parser.add_argument(
+        "--precision", default="fp32", help="fp32, fp16, bf16, int8, fp8, ...; or several by comma (default fp32)"
+    )
     parser.add_argument("--max-context", type=int, metavar="N", help="rows that a session may hold")
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--quiet", action="store_true", help="print errors only")

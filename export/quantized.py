@@ -32,9 +32,10 @@ def split(names: str) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
 
 
 def export_all(job: Job, say: Callable[[str], None] = lambda _: None) -> None:
-    """Write the bundle in all precisions of the job. Raises as `job.export`; RequestError for what cannot be calibrated.
+    """Write the bundle in all precisions of the job.
 
-    Nothing half written is left; what was recorded of the samples is, for the next try.
+    Raises as `job.export`, and RequestError for what cannot be calibrated. Nothing half written is left; what was
+    recorded of the samples is, for the next try.
     """
     if not job.quantized:
         export(job, say)

@@ -22,7 +22,18 @@ from .options import Options, plan
 from .sequence import Prompt
 from .session import Result, Session
 
-__all__ = ["Comparison", "Peer", "PeerRun", "Report", "Settings", "VariantPeer", "compare", "measure", "peak_rss", "read_bandwidth"]
+__all__ = [
+    "Comparison",
+    "Peer",
+    "PeerRun",
+    "Report",
+    "Settings",
+    "VariantPeer",
+    "compare",
+    "measure",
+    "peak_rss",
+    "read_bandwidth",
+]
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Any
 
 from ...engines.errors import RequestError
 from ...runtime.model import Model, load
-from ...runtime.options import Options
 from ...runtime.shell import BAD_INPUT, Parser, add_options, guarded, options_from
 from .. import data as samples
 from ..page import Page, sweep

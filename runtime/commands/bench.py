@@ -57,7 +57,13 @@ def _parser() -> Parser:
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("--synthetic", metavar="NAME", help="make a bundle of random weights instead: 100m")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the synthetic bundle there, and use it again")
-    parser.add_argument("--against", action="append", default=[], metavar="NAME", help="compare: torch, transformers, or a precision of the bundle")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="compare: torch, transformers, or a precision of the bundle",
+    )
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision")
