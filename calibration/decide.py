@@ -57,7 +57,7 @@ class Decision:
 def coded(recipe: Recipe, weights: Smoothed, name: str, form: str) -> Coded:
     """A product's weights, quantized. A table is coded by its rows, in int8, whatever the recipe."""
     weight = weights.weight(name)
-    if weights.source.points[name][0].table:
+    if weights.source.tables[name]:
         return code(weight, FORMATS["int8"], 0)
     if form == "relief":
         return code(weight, FORMATS["int8"], 1, whole_group(len(weight), RELIEF_GROUP))
@@ -76,8 +76,8 @@ def decide(
 ) -> Decision:
     """Scales by the merge `how` over all strata, or over those of the prompt alone (`strata` is `prefill`)."""
     layers = {}
-    for name, (point, _) in weights.source.points.items():
-        form = _form(recipe, name, point.table)
+    for name, table in weights.source.tables.items():
+        form = _form(recipe, name, table)
         layers[name] = _layer(recipe, weights, name, form, _chosen(seen.get(name, {}), strata), how)
     return Decision(recipe, how, _relieved(recipe, weights, layers))
 
@@ -104,7 +104,7 @@ def _layer(
     rounding = loss(weights.weight(name), coded(recipe, weights, name, form))
     if form != "static":
         return Layer(name, form, None, {}, sqrt(rounding), {})
-    numbers = input_format(recipe, weights.source.points[name][0].table)
+    numbers = input_format(recipe, weights.source.tables[name])
     limit = merge.limit(strata, numbers, how)
     errors = {s: sqrt(rounding + merge.error({s: h}, numbers, limit)) for s, h in strata.items()} if limit else {}
     asked = {s: merge.limit({s: h}, numbers, how) for s, h in strata.items()}

@@ -11,7 +11,6 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import onnx_ir as ir
 from numpy.typing import NDArray
 
 __all__ = ["FORMATS", "Format"]
@@ -26,7 +25,8 @@ class Format:
     name: str
     limit: float
     """Largest magnitude."""
-    onnx: ir.DataType
+    onnx: str
+    """ONNX's name of the type."""
     storage: np.dtype[np.generic]
     bits: int
     whole: bool
@@ -73,8 +73,8 @@ def _e4m3(magnitude: NDArray[np.float64]) -> NDArray[np.float64]:
 FORMATS = {
     f.name: f
     for f in (
-        Format("int8", 127, ir.DataType.INT8, np.dtype(np.int8), 8, True, _one),
-        Format("int4", 7, ir.DataType.INT4, np.dtype(ml_dtypes.int4), 4, True, _one),
-        Format("fp8", 448, ir.DataType.FLOAT8E4M3FN, np.dtype(ml_dtypes.float8_e4m3fn), 8, False, _e4m3),
+        Format("int8", 127, "INT8", np.dtype(np.int8), 8, True, _one),
+        Format("int4", 7, "INT4", np.dtype(ml_dtypes.int4), 4, True, _one),
+        Format("fp8", 448, "FLOAT8E4M3FN", np.dtype(ml_dtypes.float8_e4m3fn), 8, False, _e4m3),
     )
 }

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
-import onnx_ir as ir
 
+from ..engines import load_engine
 from ..engines.errors import BundleError, RequestError
+from ..engines.protocol import Signature
 from ..runtime.bundle import Bundle
 from ..runtime.manifest import FileRecord, Manifest, Variant
+from ..runtime.memory import release
 from ..runtime.model import Model, Target
 from ..runtime.options import Options
 from ..runtime.progress import Progress, size
@@ -23,10 +27,8 @@ from .merge import MERGES
 from .observe import ObservedModel, tap
 from .recipes import Recipe
 from .record import Kept, Recording, key_of, record
-from .rewrite import rewrite
 from .smooth import Smoothed
 from .source import Source
-from .store import CodeFile
 from .summary import CALIBRATION, summary
 from .targets import require
 
@@ -88,11 +90,13 @@ def calibrate(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest
     job.check()
     bundle = Bundle.open(job.bundle)
     variant = _source(bundle)
-    kept = [name for name in (job.keep or bundle.manifest.variants) if name not in {r.name for r in job.recipes}]
+    made_anew = {recipe.name for recipe in job.recipes}
+    kept = [n for n in (bundle.manifest.variants if job.keep is None else job.keep) if n not in made_anew]
     check_space(job.output, len(job.recipes) * variant.weights_bytes // 2)
     with Staging(job.output, job.force) as staging:
         _adopt(bundle, staging, kept, job.consume)
         recording = _recording(job, bundle, staging, say)
+        release()  # the model that was observed
         made = {r.name: _variant(job, r, bundle, staging, recording, say) for r in job.recipes}
         staging.add(CALIBRATION, summary(recording, {name: d for name, (_, d) in made.items()}).encode())
         manifest = _manifest(bundle, staging, kept, {name: v for name, (v, _) in made.items()})
@@ -161,10 +165,9 @@ def _data(job: Job, model: Model) -> samples.Data:
 
 def _observed(bundle: Bundle, staging: Staging) -> ObservedModel:
     """The source variant, its graphs replaced by taps."""
-    variant, taps, graphs = bundle.variant(SOURCE), {}, {}
-    for graph, file in variant.graphs.items():
-        graphs[graph] = SCRATCH + file
-        taps[graph] = tap(staging.path / file, staging.path / graphs[graph])
+    variant = bundle.variant(SOURCE)
+    source, graphs = Source(staging.path, variant.graphs), {g: SCRATCH + f for g, f in variant.graphs.items()}
+    taps = {graph: tap(source, graph, staging.path / file) for graph, file in graphs.items()}
     manifest = replace(
         bundle.manifest,
         variants={SOURCE: replace(variant, graphs=graphs)},
@@ -177,7 +180,7 @@ def _cached(bundle: Bundle, key: str) -> Recording | None:
     if CALIBRATION not in bundle.manifest.files:
         return None
     raw = json.loads(bundle.file(CALIBRATION).read_text(encoding="utf-8"))
-    found = Recording.loads(json.dumps(raw.get("recording")))
+    found = Recording.of(raw.get("recording"))
     return found if found is not None and found.key == key else None
 
 
@@ -193,14 +196,17 @@ def _variant(
     source = Source(staging.path, old.graphs)
     weights = Smoothed(source, recording.factors.get(recipe.smooth, {}))
     seen = recording.seen.get(recipe.smooth, {})
+    # Here, because it weighs as much as a small model, and is not to while one is being recorded.
+    from .rewrite import rewritten  # noqa: PLC0415
+    from .store import CodeFile  # noqa: PLC0415
+
     with Progress(f"quantizing {recipe.name}", len(old.graphs) + 1, "steps", job.quiet) as progress:
         decision = decide(recipe, weights, seen, job.merge or recipe.merge, job.strata)
         progress.add()
         file = CodeFile(f"weights.{recipe.name}.data", staging, weights)
-        names = {}
-        for graph in old.graphs:
-            names[graph] = f"{graph}.{recipe.name}.onnx"
-            _write(rewrite(source.load(graph), decision, weights, file), names[graph], staging)
+        names = {graph: f"{graph}.{recipe.name}.onnx" for graph in old.graphs}
+        for graph, name in names.items():
+            staging.add(name, rewritten(source.path(graph), decision, weights, file))
             progress.add()
     file.file.close()
     for name in names.values():
@@ -210,22 +216,19 @@ def _variant(
         graphs=names,
         weights=file.name,
         weights_bytes=file.file.size,
-        step_bytes=_step_bytes(file, source),
+        step_bytes=_step_bytes(file.sizes, source),
         parity=(),
     )
+    release()
     say(_told(decision, old, made))
     return made, decision
 
 
-def _write(model: ir.Model, name: str, staging: Staging) -> None:
-    staging.add(name, ir.to_proto(model).SerializeToString())
-
-
-def _step_bytes(file: CodeFile, source: Source) -> int:
+def _step_bytes(sizes: Mapping[str, int], source: Source) -> int:
     """What a step reads, as the exporter counts it: all but the vision tower and a table for lookups alone."""
     looked_up = _key_of(source, "embedding") if _key_of(source, "embedding") != _key_of(source, "lm_head") else None
     skipped = {_key_of(source, name) for name in source.tensors if name.startswith("vision.")} | {looked_up}
-    return sum(int(t.length or 0) for key, t in file.located.items() if key.split(".")[0] not in skipped)
+    return sum(bytes_ for key, bytes_ in sizes.items() if key.split(".")[0] not in skipped)
 
 
 def _key_of(source: Source, name: str) -> str:
@@ -235,7 +238,7 @@ def _key_of(source: Source, name: str) -> str:
 def _told(decision: Decision, old: Variant, made: Variant) -> str:
     recipe, high = decision.recipe, [n for n, layer in decision.layers.items() if layer.form == "high"]
     lines = [
-        f"{recipe.name}: {size(made.weights_bytes)}, {made.weights_bytes / old.weights_bytes:.2f} of {SOURCE}'s weights",
+        f"{recipe.name}: {size(made.weights_bytes)}, {made.weights_bytes / old.weights_bytes:.2f} of {SOURCE}",
         f"  stays high: {', '.join(high) if 0 < len(high) <= 6 else f'{len(high)} of {len(decision.layers)} products'}",
         "  layers by expected error of their output:",
     ]
@@ -249,16 +252,22 @@ def _manifest(bundle: Bundle, staging: Staging, kept: Iterable[str], made: dict[
 
 
 def _try(path: Path, manifest: Manifest, job: Job) -> None:
-    """Run every graph of every new variant once: a graph that a checker takes may still be one that no kernel does."""
+    """Run every new graph once: one that the checker takes may still be one that no kernel does."""
+    spec = manifest.vision
+    window = 1 if spec is None else (spec.window_size // spec.patch_size) ** 2
+    sizes = {"keys": 2, "patches": window}  # of one row behind a cached one, and of one window; else one
     for recipe in job.recipes:
-        model = Model(Bundle(path, manifest), Target("onnxruntime", "cpu", recipe.name, job.threads, False))
-        sample = samples.built_in(model, 2, 0).samples[-1]
-        block = manifest.decode.block_size
-        prompt = sample.rows(model)
-        for temperature in (0.0, 1.0):
-            options = Options(max_tokens=2 * block, temperature=temperature)
-            if len(prompt) + 2 * block <= manifest.model.max_context:
-                model.session().generate(prompt, options)
+        for file in manifest.variants[recipe.name].graphs.values():
+            engine = load_engine("onnxruntime", path / file, precision=recipe.name, threads=job.threads)
+            engine.run({name: _filled(port, sizes) for name, port in engine.inputs.items()})
+            del engine
+            release()
+
+
+def _filled(port: Signature, sizes: Mapping[str, int]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Zeros for an input; true where it asks yes or no."""
+    shape = [size if isinstance(size, int) else sizes.get(size, 1) for size in port.shape]
+    return np.ones(shape, port.dtype) if port.dtype == "bool" else np.zeros(shape, port.dtype)
 
 
 def _clear(staging: Staging, manifest: Manifest) -> None:

@@ -7,14 +7,13 @@ not what is done with them.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
+import onnx
 from numpy.typing import NDArray
 
 from ..engines import Array, Buffer, Engine, Feeds, Memory, Signature
@@ -25,7 +24,7 @@ from ..runtime.cache import Cache
 from ..runtime.model import Model, Target
 from ..runtime.session import Session
 from .histogram import Histogram
-from .points import points
+from .source import Source, products
 from .strata import VISION, Place
 
 __all__ = ["ObservedModel", "Observer", "tap"]
@@ -33,21 +32,19 @@ __all__ = ["ObservedModel", "Observer", "tap"]
 Channels = Mapping[str, NDArray[np.float32]]
 
 
-def tap(source: Path, target: Path) -> dict[str, str]:
+def tap(source: Source, graph: str, target: Path) -> dict[str, str]:
     """Write a copy of a graph that also puts out what goes into its products: output name to weight name."""
-    model = ir.load(source)
-    taps: dict[str, str] = {}
-    for point in points(model.graph):
-        value = point.activation
-        if value.is_graph_input():  # what comes in cannot go out as it is
-            copy = ir.node("Identity", [value])
-            model.graph.insert_before(point.node, copy)
-            value = copy.outputs[0]
-        if not value.is_graph_output():
-            value.name, value.type = value.name or f"tap.{point.name}", ir.TensorType(ir.DataType.FLOAT)
-            model.graph.outputs.append(value)
-        taps[str(value.name)] = point.name
-    target.write_bytes(ir.to_proto(model).SerializeToString())
+    model = onnx.load(source.path(graph), load_external_data=False)
+    inputs, taps = {value.name for value in model.graph.input}, {}
+    for node in products(model.graph, source.tensors):
+        name = node.input[0]
+        if name in inputs:  # what comes in cannot go out as it is
+            name = f"tap.{node.input[1]}"
+            model.graph.node.append(onnx.helper.make_node("Identity", [node.input[0]], [name]))
+        if name not in taps and name not in {value.name for value in model.graph.output}:
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        taps[name] = node.input[1]
+    target.write_bytes(model.SerializeToString())
     return taps
 
 
@@ -161,11 +158,3 @@ class ObservedModel(Model):
         session = super().session()
         session.backbone = _ObservedBackbone(self.engine("backbone"), session.backbone.cache, self.observer.place)
         return session
-
-
-def strata_of(seen: Mapping[str, Mapping[str, Histogram]]) -> list[str]:
-    """Names of all strata, those of the prompt first."""
-    names: dict[str, None] = defaultdict()
-    for strata in seen.values():
-        names |= dict.fromkeys(strata)
-    return sorted(names)

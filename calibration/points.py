@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 __all__ = ["Point", "external", "lookups", "points"]
 
@@ -58,10 +56,3 @@ def external(value: ir.Value | None) -> ir.ExternalTensor | None:
     """The stored tensor behind a value, if it is a weight."""
     tensor = None if value is None else value.const_value
     return tensor if isinstance(tensor, ir.ExternalTensor) else None
-
-
-def stored(tensor: ir.ExternalTensor) -> NDArray[np.float32]:
-    """A weight from its file, in memory of its own: a mapped page would count as ours for as long as it is mapped."""
-    array = np.array(tensor.numpy(), np.float32)
-    tensor.release()
-    return array

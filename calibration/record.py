@@ -49,9 +49,9 @@ class Recording:
     seen: dict[float, dict[str, dict[str, Histogram]]] = field(default_factory=dict)
     """Strength, weight name, stratum."""
 
-    def dumps(self) -> str:
-        """As JSON."""
-        plain = {
+    def plain(self) -> dict[str, Any]:
+        """As an object of JSON."""
+        return {
             "version": VERSION,
             "key": self.key,
             "samples": self.samples,
@@ -62,13 +62,23 @@ class Recording:
                 for a, by in self.seen.items()
             },
         }
-        return json.dumps(plain, separators=(",", ":"))
+
+    def dumps(self) -> str:
+        """As JSON."""
+        return json.dumps(self.plain(), separators=(",", ":"))
 
     @staticmethod
     def loads(text: str) -> Recording | None:
-        """The inverse; None for what is no recording of this version."""
+        """The inverse of `dumps`; None for what is no recording of this version."""
         try:
-            raw: dict[str, Any] = json.loads(text)
+            return Recording.of(json.loads(text))
+        except ValueError:
+            return None
+
+    @staticmethod
+    def of(raw: Any) -> Recording | None:
+        """The inverse of `plain`; None for what is no recording of this version."""
+        try:
             if raw["version"] != VERSION:
                 return None
             made = Recording(raw["key"], int(raw["samples"]), list(raw["left_out"]))

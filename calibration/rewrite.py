@@ -12,6 +12,7 @@ slower (docs/quantization.md). Knows graphs; what to do with each layer comes fr
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -25,20 +26,22 @@ from .points import Point, external, lookups, points
 from .smooth import Smoothed
 from .store import CodeFile
 
-__all__ = ["rewrite"]
+__all__ = ["rewritten"]
 
 Value: TypeAlias = ir.Value
 
 
-def rewrite(model: ir.Model, decision: Decision, weights: Smoothed, file: CodeFile) -> ir.Model:
-    """Quantize a graph in place, and write what it needs to `file`; what it keeps goes there as well."""
+def rewritten(path: Path, decision: Decision, weights: Smoothed, file: CodeFile) -> bytes:
+    """The quantized form of a graph file, as a file; all weights that it needs go to `file`."""
+    model = ir.load(path)
     editor = _Editor(model.graph, decision, weights, file)
     for node in lookups(model.graph):
         editor.lookup(node)
     for point in points(model.graph):
         getattr(editor, decision.layers[point.name].form)(point)
     editor.keep_the_rest()
-    return model
+    made: bytes = ir.to_proto(model).SerializeToString()
+    return made
 
 
 class _Editor:
@@ -133,7 +136,7 @@ class _Editor:
 
     def _stored(self, name: str, array: NDArray[np.generic], form: Format | None) -> Value:
         """An initializer whose bytes lie in the weight file."""
-        tensor = self._file.write(name, array, ir.DataType.FLOAT if form is None else form.onnx)
+        tensor = self._file.write(name, array, ir.DataType["FLOAT" if form is None else form.onnx])
         value = Value(name=f"{name}.codes" if form else name, const_value=tensor)
         value.type, value.shape = ir.TensorType(tensor.dtype), tensor.shape
         self._graph.initializers[str(value.name)] = value
@@ -142,7 +145,7 @@ class _Editor:
     def _constant(self, name: str, array: NDArray[np.generic], form: Format | None = None) -> Value:
         """A small initializer inside the graph's own file."""
         if name not in self._graph.initializers:
-            tensor = ir.Tensor(array, dtype=None if form is None else form.onnx, name=name)
+            tensor = ir.Tensor(array, dtype=None if form is None else ir.DataType[form.onnx], name=name)
             value = Value(name=name, const_value=tensor)
             value.type, value.shape = ir.TensorType(tensor.dtype), tensor.shape
             self._graph.initializers[name] = value

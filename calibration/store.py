@@ -29,6 +29,11 @@ class CodeFile:
         """The file itself."""
         return self.staging.file(self.name)
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes by where a tensor lay in the source's file, and what it is of it."""
+        return {key: int(tensor.length or 0) for key, tensor in self.located.items()}
+
     def write(self, name: str, array: NDArray[np.generic], kind: ir.DataType) -> ir.ExternalTensor:
         """A tensor's place in the file; its bytes are appended when it is first asked for."""
         key = self._key(name)

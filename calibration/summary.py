@@ -20,7 +20,7 @@ CALIBRATION = "calibration.json"
 def summary(recording: Recording, decisions: Mapping[str, Decision]) -> str:
     """The file's content."""
     recipes = {name: _decision(decision) for name, decision in decisions.items()}
-    return json.dumps({"recipes": recipes, "recording": json.loads(recording.dumps())}) + "\n"
+    return json.dumps({"recipes": recipes, "recording": recording.plain()}, separators=(",", ":")) + "\n"
 
 
 def _decision(decision: Decision) -> dict[str, Any]:
