@@ -85,8 +85,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, default=HERE / "model", help="checkpoint of the A2D stage")
     parser.add_argument("--work", type=Path, default=Path("build/slate-quantization"), help="where bundles are written")
-    parser.add_argument("--frames", type=int, default=400, help="per set, for the precisions")
-    parser.add_argument("--compared", type=int, default=100, help="frames of the first set, for the calibrations")
+    parser.add_argument("--frames", type=int, default=400, help="per set, for the precisions; 0 is none")
+    parser.add_argument(
+        "--compared", type=int, default=100, help="frames of the first set, for the calibrations; 0 is none"
+    )
     parser.add_argument("--samples", type=int, default=64, help="frames to calibrate on")
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["medium"])
     parser.add_argument("--steps", type=int, default=4)
@@ -99,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
     data_of(CALIBRATED_ON, chosen.samples, chosen.work)
     calibration = chosen.work / f"{CALIBRATED_ON}-{chosen.samples}"
     options = a2d.Options(steps=chosen.steps, max_tokens=LONGEST)
-    for name in chosen.sets:
+    for name in chosen.sets if chosen.frames else ():
         print(f"\n{name}, {chosen.frames} frames, {chosen.steps} steps\n")
         data = data_of(name, chosen.frames, chosen.work)
         models = ((p, quantized(source, chosen.work, RECIPES[p], calibration)) for p in PRECISIONS)

@@ -131,7 +131,7 @@ def test_fp8_is_a_torch_float8_reference_to_rounding(floats, quantized, monkeypa
 def test_smoothing_changes_no_product(floats):
     source = Source(floats, {g: f"{g}.fp32.onnx" for g in ("backbone", "denoise")})
     channels = {
-        name: np.abs(CHANCE.normal(0, 3, source.matrix(name).shape[0])).astype(np.float32) for name in source.points
+        name: np.abs(CHANCE.normal(0, 3, source.matrix(name).shape[0])).astype(np.float32) for name in source.tables
     }
     found = factors(source, channels, 0.5)
     assert set(found) == {f"layers.{i}.{kind}" for i in range(2) for kind in ("qkv", "gate_up", "down")}
