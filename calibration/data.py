@@ -4,6 +4,8 @@
                     or {"tokens": [5, 6, 7]}; paths are relative to the file, `truth` is what should be read
     a folder        its data.jsonl, or else its images with one prompt
 
+Where no prompt is given with an image, the bundle asks its own question, if it has one.
+
 Knows files and their form; not models. Everything wrong with the data is listed at once.
 """
 
@@ -21,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.errors import RequestError
+from ..runtime.frames import each_frame
 from ..runtime.model import Model
 from ..runtime.record import Violations, parse
 from ..runtime.sequence import Prompt
@@ -28,7 +31,6 @@ from ..runtime.sequence import Prompt
 __all__ = ["DATA_FLAG", "Data", "Sample", "add_data_flags", "built_in", "load"]
 
 DATA_FLAG = "--data FILE.jsonl, or --data FOLDER --prompt TEXT"
-IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 INDEX = "data.jsonl"
 SHOWN = 8
 """Faults that a message lists."""
@@ -50,7 +52,7 @@ SENTENCES = (
 
 @dataclass(frozen=True)
 class Sample:
-    """One thing to decode. One of `prompt`, `messages`, `tokens` is there."""
+    """One thing to decode. One of `prompt`, `messages`, `tokens` is there, or images alone."""
 
     name: str
     """Where it came from, for messages."""
@@ -64,8 +66,7 @@ class Sample:
         """The rows of its prompt. Raises RequestError, ImageError."""
         if self.messages is not None:
             return model.prompt(self.messages, self.images)
-        given = self.prompt if self.prompt is not None else list(self.tokens or ())
-        return model.prompt(given, self.images)
+        return model.prompt(self.prompt if self.tokens is None else list(self.tokens), self.images)
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ def load(path: Path, prompt: str | None, count: int, seed: int) -> Data:
     if count < 1:
         raise RequestError(f"--samples: got {count}, expected at least 1")
     if path.is_dir() and not (path / INDEX).is_file():
-        found, notes = _folder(path, prompt)
+        found = [Sample(str(p), prompt=prompt, images=(Path(str(p)),)) for p in each_frame(path) if p != path]
     else:
-        found, notes = _lines(path / INDEX if path.is_dir() else path), []
+        found = _lines(path / INDEX if path.is_dir() else path)
     if not found:
         raise RequestError(f"{path}: no samples in it, expected lines of JSON or images: {DATA_FLAG}")
     chosen = found
@@ -104,6 +105,7 @@ def load(path: Path, prompt: str | None, count: int, seed: int) -> Data:
         order = np.random.default_rng(seed).permutation(len(found))[:count]
         chosen = [found[i] for i in sorted(order.tolist())]
     _require_images(chosen)
+    notes = []
     hashes = [_digest(sample) for sample in chosen]
     if len(set(hashes)) == 1 and len(chosen) > 1:
         notes.append(f"warning: all {len(chosen)} samples are the same; what differs from them was not seen")
@@ -113,26 +115,19 @@ def load(path: Path, prompt: str | None, count: int, seed: int) -> Data:
 def built_in(model: Model, count: int, seed: int) -> Data:
     """Samples for any model: sentences if it has words, drawn pictures if it sees, token ids otherwise."""
     chance, manifest = np.random.default_rng(seed), model.manifest
-    samples = []
+    question, samples = manifest.text.default_prompt, []
     for i in range(count):
         if manifest.text.tokenizer is None:
             ids = chance.zipf(1.2, int(chance.integers(8, 64))) % manifest.model.vocab
             samples.append(Sample(f"built-in {i}", tokens=tuple(ids.tolist())))
+        elif manifest.vision is not None and question is not None:
+            samples.append(Sample(f"built-in {i}", images=(_picture(chance),)))
         else:
             seen = manifest.vision is not None
             images = (_picture(chance),) if seen and i % 4 else ()
             samples.append(Sample(f"built-in {i}", prompt=SENTENCES[i % len(SENTENCES)], images=images))
     note = f"warning: no --data given; {count} built-in samples stand in for yours. Better: {DATA_FLAG}"
     return Data(tuple(samples), f"built-in {count} {seed}", (note,))
-
-
-def _folder(path: Path, prompt: str | None) -> tuple[list[Sample], list[str]]:
-    images = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGES)
-    notes = []
-    if prompt is None:
-        prompt = SENTENCES[0]
-        notes = [f"warning: {path} has images and no prompt; took {prompt!r}. Say yours with --prompt"] * bool(images)
-    return [Sample(str(p), prompt=prompt, images=(p,)) for p in images], notes
 
 
 def _lines(path: Path) -> list[Sample]:
@@ -153,9 +148,11 @@ def _lines(path: Path) -> list[Sample]:
 
 def _sample(name: str, row: Any, folder: Path) -> Sample:
     """One line. Raises ValueError that says what is wrong."""
-    if not isinstance(row, dict) or not set(row) <= KEYS or len({"prompt", "messages", "tokens"} & set(row)) != 1:
+    fields = set(row) if isinstance(row, dict) else {"?"}
+    asked = {"prompt", "messages", "tokens"} & fields
+    if not fields <= KEYS or len(asked) > 1 or not (asked or row.get("images")):
         raise ValueError(
-            f'expected an object with one of "prompt", "messages", "tokens", and with "images" and "truth" at most; '
+            f'expected an object with one of "prompt", "messages", "tokens", or "images" alone, and a "truth" at most; '
             f"got {str(row)[:80]}"
         )
     kinds = {"prompt": str, "messages": list, "tokens": list, "images": list, "truth": str}

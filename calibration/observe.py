@@ -153,8 +153,8 @@ class ObservedModel(Model):
         made: Engine = self._observed[graph]
         return made
 
-    def session(self) -> Session:
+    def session(self, exact: bool = False) -> Session:
         """See `Model.session`."""
-        session = super().session()
+        session = super().session(exact)
         session.backbone = _ObservedBackbone(self.engine("backbone"), session.backbone.cache, self.observer.place)
         return session

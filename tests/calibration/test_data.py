@@ -30,20 +30,23 @@ def test_lines_of_every_kind(tmp_path):
         {"messages": chat},
         "",
         {"tokens": [5, 6]},
+        {"images": ["a.png"]},
     )
-    first, second, third = load(path, None, 64, 0).samples
+    first, second, third, fourth = load(path, None, 64, 0).samples
     assert first.images == (tmp_path / "a.png",) and first.truth == "x"
     assert second.images == (tmp_path / "a.png",) and second.messages == tuple(chat)
+    assert fourth.prompt is None and fourth.tokens is None
     assert third.tokens == (5, 6) and third.name == "data.jsonl:4"
-    assert load(tmp_path, None, 64, 0).samples == (first, second, third)  # a folder is its data.jsonl
+    assert load(tmp_path, None, 64, 0).samples == (first, second, third, fourth)  # a folder is its data.jsonl
 
 
 def test_a_folder_of_images_with_one_prompt(tmp_path):
-    for name in "ab":
+    for name in ("take10", "take2"):
         image(tmp_path / f"{name}.png")
     found = load(tmp_path, "read", 64, 0)
-    assert [s.images[0].name for s in found.samples] == ["a.png", "b.png"] and found.samples[0].prompt == "read"
-    assert "--prompt" in " ".join(load(tmp_path, None, 64, 0).notes)
+    assert [s.images[0].name for s in found.samples] == ["take2.png", "take10.png"]
+    assert [s.prompt for s in found.samples] == ["read", "read"]
+    assert load(tmp_path, None, 64, 0).samples[0].prompt is None  # the bundle's own question
 
 
 def test_a_draw_is_repeatable_and_without_repetition(tmp_path):
@@ -73,6 +76,7 @@ def test_samples_that_are_all_the_same_are_told(tmp_path):
         (["{"], "line 1: it is not JSON"),
         ([{"prompt": 5}], "prompt: not of the expected type"),
         ([{"prompt": "x", "tokens": [5]}], "one of"),
+        ([{"truth": "x"}], "one of"),
         ([{"prompt": "x", "picture": "a"}], "one of"),
         ([{"tokens": ["5"]}], "tokens: not of the expected type"),
         ([{"messages": ["x"]}], "messages: not of the expected type"),
