@@ -23,6 +23,8 @@ __all__ = ["Decision", "Layer", "coded", "decide", "input_format", "weight_forma
 
 RELIEF_GROUP, SMALLEST_GROUP = 64, 16
 
+TOWER = "vision."
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -127,8 +129,10 @@ def _relieved(recipe: Recipe, weights: Smoothed, layers: dict[str, Layer]) -> di
     room = recipe.relief_share * sum(weights.source.size(layer.name) for layer in layers.values())
     made = dict(layers)
     for layer in sorted(inner, key=lambda layer: -layer.error):
+        if layer.error <= (recipe.tower_above if layer.name.startswith(TOWER) else recipe.relief_above):
+            continue
         room -= weights.source.size(layer.name)
-        if layer.error <= recipe.relief_above or room < 0:
+        if room < 0:
             break
         form = "high" if recipe.relief == "high" else "relief"
         made[layer.name] = replace(layer, form=form, limit=None)
