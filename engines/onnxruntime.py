@@ -37,8 +37,8 @@ class Provider:
 PROVIDERS = {
     "cpu": Provider(
         "CPUExecutionProvider",
-        ("fp32", "fp16"),
-        "every machine has it; fp16 is widened to fp32 operator by operator, and bf16 has no kernels",
+        ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "fp8", "int4-int8", "int4"),
+        "every machine has it; fp16, fp8 and int4 are widened operator by operator, and bf16 has no kernels",
     ),
 }
 """Devices by name. Others join when their buffers stay on their device and a machine has run them."""
@@ -118,6 +118,8 @@ def load(
     # Rows and context change all the time, so a memory plan would be made anew for every shape.
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    # Products of weights in groups: by int8 arithmetic, 4 to 20 times faster than widening them.
+    options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
     return OnnxRuntimeEngine(path, provider, options)
 
 

@@ -45,9 +45,9 @@ def _export(arguments: argparse.Namespace) -> int:
     # Here, because torch takes seconds to import and --help should not.
     try:
         from .contract import Flags  # noqa: PLC0415
-        from .job import Job, export  # noqa: PLC0415
+        from .job import Job  # noqa: PLC0415
         from .own import Asking  # noqa: PLC0415
-        from .precision import precisions  # noqa: PLC0415
+        from .quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
         raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
     flags = Flags(
@@ -64,17 +64,22 @@ def _export(arguments: argparse.Namespace) -> int:
         threshold=arguments.threshold,
         temperature=arguments.temperature,
     )
+    floats, quantized = split(arguments.precision)
     job = Job(
         checkpoint=arguments.checkpoint,
         bundle=arguments.output,
-        precisions=precisions(arguments.precision),
+        precisions=floats,
         flags=flags,
         asking=Asking(arguments.default_prompt, arguments.letterbox),
         max_context=arguments.max_context,
         force=arguments.force,
         quiet=arguments.quiet,
+        quantized=quantized,
+        data=arguments.data,
+        prompt=arguments.prompt,
+        samples=arguments.samples,
     )
-    export(job, _silent if arguments.quiet else _say)
+    export_all(job, _silent if arguments.quiet else _say)
     return 0
 
 
@@ -114,10 +119,16 @@ def _parser() -> argparse.ArgumentParser:
         "checkpoint", type=Path, metavar="CHECKPOINT", help="directory with config.json and safetensors"
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="directory to write")
-    parser.add_argument("--precision", default="fp32", help="fp32, fp16, bf16, or several by comma (default fp32)")
+    parser.add_argument(
+        "--precision", default="fp32", help="fp32, fp16, bf16, int8, fp8, ...; or several by comma (default fp32)"
+    )
     parser.add_argument("--max-context", type=int, metavar="N", help="rows that a session may hold")
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
+    quantized = parser.add_argument_group("calibration, for int8, fp8, int8-weight, int4-weight")
+    quantized.add_argument("--data", type=Path, metavar="PATH", help="a JSONL of prompts, or a folder of images")
+    quantized.add_argument("--prompt", metavar="TEXT", help="asked of each image of a folder")
+    quantized.add_argument("--samples", type=int, default=64, metavar="N", help="at most; default 64")
     contract = parser.add_argument_group("decode contract")
     contract.add_argument("--mask-token", metavar="ID_OR_TEXT")
     contract.add_argument("--stop-token", metavar="ID_OR_TEXT", action="append", help="repeatable, or by comma")

@@ -9,8 +9,8 @@ from .. import __version__
 from ..engines.errors import ParityError
 from ..runtime.manifest import SCHEMA, Manifest, ModelShape, ParityRow, TextFiles, Variant
 from ..runtime.progress import Progress
+from ..runtime.staging import Staging, check_space
 from .build import Builder
-from .bundle import Staging, check_space
 from .compare import FAIL, table, worst
 from .plan import Job, Plan, plan
 from .precision import Precision

@@ -45,6 +45,13 @@ class Job:
     decode_parity: bool = True
     """Compare a short decode as well, not only the graphs."""
     quiet: bool = False
+    quantized: tuple[str, ...] = ()
+    """Precisions that calibration makes of the exported bundle."""
+    data: Path | None = None
+    """What calibration decodes; None is its built-in samples."""
+    prompt: str | None = None
+    """What calibration asks of each image of a folder."""
+    samples: int = 64
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The precisions that a checkpoint can be exported in: a table, and what each name means to torch, ONNX and ours.
 
-Quantized precisions are not here: they are made from a bundle, by calibration.
+Quantized precisions are not here: they are made from a bundle, by calibration (`quantized.py`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -39,11 +40,13 @@ PRECISIONS = {
 }
 
 
-def precisions(names: str) -> tuple[Precision, ...]:
-    """`"fp32,fp16"` to precisions. Raises ContractError that prints the table."""
+def precisions(names: str, others: Mapping[str, str] | None = None) -> tuple[Precision, ...]:
+    """`"fp32,fp16"` to precisions; names of `others` are let through. Raises ContractError that prints the table."""
+    others = others or {}
     wanted = [name.strip() for name in names.split(",") if name.strip()]
-    unknown = [name for name in wanted if name not in PRECISIONS]
+    unknown = [name for name in wanted if name not in PRECISIONS and name not in others]
     if unknown or not wanted or len(set(wanted)) < len(wanted):
-        rows = "\n".join(f"  {p.name:<6} {p.what}" for p in PRECISIONS.values())
+        known = {p.name: p.what for p in PRECISIONS.values()} | dict(others)
+        rows = "\n".join(f"  {name:<12} {what}" for name, what in known.items())
         raise ContractError(f"--precision: got {names!r}, expected one or more, by comma, each once, of\n{rows}")
-    return tuple(PRECISIONS[name] for name in wanted)
+    return tuple(PRECISIONS[name] for name in wanted if name in PRECISIONS)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import gc
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +9,7 @@ import onnx_ir as ir
 
 from ..engines import Engine, load_engine
 from ..runtime.manifest import ParityRow
+from ..runtime.memory import release
 from ..runtime.progress import Progress
 from .build import Builder
 from .compare import ROUNDING, Rounding
@@ -62,15 +60,8 @@ def _recorded(plan: Plan, precision: Precision, check: Check, rounding: Rounding
 
     recorded = record(check, engine, disturbed, progress)
     weights.clear()
-    _release()
+    release()
     return recorded
-
-
-def _release() -> None:
-    """Give freed memory back to the system: the C library keeps what it was asked for in small pieces."""
-    gc.collect()
-    with contextlib.suppress(OSError, AttributeError):  # glibc only
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 class _Graphs:
@@ -93,7 +84,7 @@ class _Graphs:
     def close(self) -> None:
         """Drop all engines."""
         self._loaded.clear()
-        _release()
+        release()
 
     def _path(self, graph: str) -> tuple[Path, Precision]:
         staging = self._weights.staging

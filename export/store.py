@@ -14,16 +14,13 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
-from .bundle import Staging
+from ..runtime.staging import Staging, aligned
 from .precision import Precision
 
 __all__ = ["CONFIG_KEY", "Located", "WeightFile", "graph_name", "planned_bytes", "save_graph"]
 
 CONFIG_KEY = "a2d.config"
 """Key of the checkpoint's config.json among a graph's metadata."""
-
-BIG, PAGE, SMALL = 65_536, 65_536, 64
-"""Tensors of BIG bytes or more start at a multiple of PAGE, which Windows' memory maps want; the others of SMALL."""
 
 
 @dataclass(frozen=True)
@@ -51,11 +48,8 @@ class WeightFile:
     def write(self, name: str, tensor: torch.Tensor) -> None:
         """Append one tensor, contiguous and of the precision's dtype."""
         assert tensor.dtype == self.precision.dtype and tensor.is_contiguous()
-        file = self.staging.file(self.name)
         raw = tensor.view(-1).view(torch.uint8).numpy()
-        offset = _aligned(file.size, len(raw))
-        file.write(b"\0" * (offset - file.size))
-        file.write(memoryview(raw))
+        offset = self.staging.file(self.name).tensor(memoryview(raw))
         self.located[name] = Located(offset, len(raw), tuple(tensor.shape))
 
     def link(self, model: ir.Model, aliases: Mapping[str, str]) -> ir.Model:
@@ -112,13 +106,8 @@ def planned_bytes(shapes: Mapping[str, tuple[int, ...]], precision: Precision) -
     size = 0
     for shape in shapes.values():
         count = prod(shape) * precision.bytes
-        size = _aligned(size, count) + count
+        size = aligned(size, count) + count
     return size
-
-
-def _aligned(size: int, count: int) -> int:
-    step = PAGE if count >= BIG else SMALL
-    return -(-size // step) * step
 
 
 def graph_name(graph: str, precision: Precision) -> str:

@@ -18,7 +18,8 @@ import torch
 
 from .checkpoint import WEIGHTS, Checkpoint
 from .families import describe
-from .job import Job, export
+from .job import Job
+from .quantized import export_all, split
 from .tensors import DTYPES, header
 from .weights import Source
 
@@ -92,8 +93,8 @@ def checkpoint(path: Path, model: Synthetic) -> Path:
     return path
 
 
-def bundle_100m(path: Path) -> Path:
-    """The model that `a2d bench --synthetic 100m` decodes: 100 million parameters, exported to `path` in fp32."""
+def bundle_100m(path: Path, precisions: str = "fp32") -> Path:
+    """The model that `a2d bench --synthetic 100m` decodes: 100 million parameters, exported to `path`; replaces it."""
     model = Synthetic(
         layers=12,
         hidden=768,
@@ -106,7 +107,9 @@ def bundle_100m(path: Path) -> Path:
         contract={**CONTRACT, "steps": 2},
     )
     with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
-        export(Job(checkpoint(Path(scratch) / "synthetic-100m", model), path, decode_parity=False))
+        floats, quantized = split(precisions)
+        source = checkpoint(Path(scratch) / "synthetic-100m", model)
+        export_all(Job(source, path, floats, force=True, decode_parity=False, quantized=quantized, samples=8))
     return path
 
 

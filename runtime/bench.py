@@ -22,7 +22,18 @@ from .options import Options, plan
 from .sequence import Prompt
 from .session import Result, Session
 
-__all__ = ["Comparison", "Peer", "PeerRun", "Report", "Settings", "compare", "measure", "peak_rss", "read_bandwidth"]
+__all__ = [
+    "Comparison",
+    "Peer",
+    "PeerRun",
+    "Report",
+    "Settings",
+    "VariantPeer",
+    "compare",
+    "measure",
+    "peak_rss",
+    "read_bandwidth",
+]
 
 
 @dataclass(frozen=True)
@@ -116,6 +127,8 @@ class Comparison:
     """The peer's, prefill included."""
     same_tokens: float
     """Share of tokens that both generated alike."""
+    step_ratio: float | None
+    """A plain step of the peer's over one of a2d's: median over the pairs; None for peers that show no steps."""
 
 
 def compare(model: Model, settings: Settings, peer: Peer) -> Comparison:
@@ -124,14 +137,35 @@ def compare(model: Model, settings: Settings, peer: Peer) -> Comparison:
     chosen = plan(model.manifest.decode, settings.options)
     tail = len(prompt) % chosen.block if model.manifest.decode.prompt_alignment == "tail" else 0
     later = chosen.options.max_tokens - (chosen.block - tail)  # tokens after the first block, which the clock skips
-    ratios, speeds = [], []
+    ratios, speeds, own_steps = [], [], []
     for _ in range(settings.repeats):
         own = _decode(model, prompt, settings.options)
         run = peer.decode(prompt.tokens, chosen.block, chosen.steps, chosen.threshold, chosen.options.max_tokens)
         speeds.append(later / run.seconds)
         ratios.append(_tokens_per_second(own) / speeds[-1])
+        own_steps.append(_step_seconds(own))
     same = np.mean([a == b for a, b in zip(run.tokens, own.result.tokens, strict=True)])
-    return Comparison(float(np.median(ratios)), float(np.median(speeds)), run.forwards, float(same))
+    theirs = peer.step_seconds if isinstance(peer, VariantPeer) else []
+    step_ratio = float(np.median(np.divide(theirs, own_steps))) if theirs else None
+    return Comparison(float(np.median(ratios)), float(np.median(speeds)), run.forwards, float(same), step_ratio)
+
+
+class VariantPeer:
+    """The same bundle in another precision, as a peer."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self.step_seconds: list[float] = []
+        """Median of the plain steps of each decode."""
+
+    def decode(
+        self, prompt: NDArray[np.int64], block: int, steps: int, threshold: float | None, tokens: int
+    ) -> PeerRun:
+        """See `Peer.decode`."""
+        options = Options(block_size=block, steps=steps, threshold=threshold, max_tokens=tokens)
+        run = _decode(self._model, self._model.prompt(prompt), options)
+        self.step_seconds.append(_step_seconds(run))
+        return PeerRun(run.result.tokens, sum(run.seconds[_first_block(run) :]), run.result.forwards)
 
 
 def random_prompt(model: Model, tokens: int) -> Prompt:
@@ -220,9 +254,20 @@ def _report(model: Model, settings: Settings, prompt: Prompt, runs: Sequence[_Ru
     )
 
 
+def _first_block(run: _Run) -> int:
+    """Steps of the first block."""
+    return next(i for i, step in enumerate(run.steps) if step.final) + 1
+
+
+def _step_seconds(run: _Run) -> float:
+    """Median of the plain steps; of all after the first block where there is none."""
+    plain = [t for step, t in zip(run.steps, run.seconds, strict=True) if step.index > 0]
+    return float(np.median(plain or run.seconds[_first_block(run) :]))
+
+
 def _tokens_per_second(run: _Run) -> float:
     """Tokens after the first block over the time after it, so that prefill does not count."""
-    first = next(i for i, step in enumerate(run.steps) if step.final) + 1
+    first = _first_block(run)
     later = sum(len(s.tokens) for s in run.steps[first:] if s.final)
     return later / sum(run.seconds[first:])
 

@@ -37,8 +37,8 @@ __all__ = ["Asked", "Model", "load"]
 Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
 """A prompt: a text, a conversation (a list of messages), or token ids."""
 
-PREFERENCE = {"cpu": ("fp32", "fp16", "bf16")}
-"""Precisions by device, best first: what a CPU computes in is fp32."""
+PREFERENCE = {"cpu": ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "bf16", "fp8")}
+"""Precisions by device, best first: what a CPU computes in is fp32, and a loss is for its user to choose."""
 
 KEPT_IMAGES = 8
 """Images whose features are kept for the next turn of a conversation."""

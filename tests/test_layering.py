@@ -34,7 +34,7 @@ ROOMS = {
 THIRD_PARTIES = {
     "engines": {"numpy"},
     "runtime": {"numpy"},
-    "calibration": {"numpy"},
+    "calibration": {"numpy", "ml_dtypes", "onnx", "onnx_ir"},
     "export": {"numpy", "onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "transformers"},
 }
 """Room to what all its files may import from elsewhere."""

@@ -11,7 +11,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import EntryPoint, entry_points
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.errors import EngineError, RequestError
-from ..bench import Peer, Report, Settings, compare, measure
-from ..bundle import MANIFEST
+from ..bench import Peer, Report, Settings, VariantPeer, compare, measure
+from ..bundle import MANIFEST, Bundle
 from ..model import Model, load
 from ..shell import Parser, add_options, guarded, options_from
 
@@ -57,7 +57,13 @@ def _parser() -> Parser:
     parser.add_argument("bundle", type=Path, nargs="?")
     parser.add_argument("--synthetic", metavar="NAME", help="make a bundle of random weights instead: 100m")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the synthetic bundle there, and use it again")
-    parser.add_argument("--against", action="append", default=[], metavar="NAME", help="compare: torch, transformers")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="compare: torch, transformers, or a precision of the bundle",
+    )
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--precision")
@@ -69,17 +75,17 @@ def _parser() -> Parser:
 
 def _bench(arguments: argparse.Namespace) -> int:
     _check(arguments)
-    peers = {name: _entry(PEERS, name) for name in arguments.against}
     arguments.max_tokens = arguments.max_tokens or 64
     settings = Settings(arguments.prompt_tokens, arguments.repeats, options_from(arguments))
     with _bundle(arguments) as path:
+        peers = {name: _peer(name, path, arguments) for name in arguments.against}
         model = load(path, precision=arguments.precision, threads=arguments.threads)
         report = measure(model, settings)
         found = _report(model, report, arguments)
         if not arguments.json:
             print("\n".join(_lines(found)))
-        for name, entry in peers.items():
-            found |= _against(name, entry, model, settings)
+        for name, peer in peers.items():
+            found |= _against(name, peer, model, settings)
     print(json.dumps(found) if arguments.json else "\n".join(_ratios(found, arguments.against)))
     return 0
 
@@ -92,10 +98,22 @@ def _check(arguments: argparse.Namespace) -> None:
             raise RequestError(f"--{name.replace('_', '-')}: got {getattr(arguments, name)}, expected at least 1")
 
 
-def _entry(group: str, name: str) -> EntryPoint:
+MakePeer = Callable[[Model], Peer]
+
+
+def _peer(name: str, path: Path, arguments: argparse.Namespace) -> MakePeer:
+    """How to make a peer, once a2d was measured alone: another precision of the bundle, or an installed one."""
+    held = Bundle.open(path).manifest.variants if (path / MANIFEST).is_file() else {}
+    if name in held:
+        return lambda _: VariantPeer(load(path, precision=name, threads=arguments.threads))
+    entry = _entry(PEERS, name, held)
+    return lambda model: entry.load()(model.bundle, model.target.precision, model.target.threads)
+
+
+def _entry(group: str, name: str, others: Iterable[str] = ()) -> EntryPoint:
     found = {entry.name: entry for entry in entry_points(group=group)}
     if name not in found:
-        known = ", ".join(sorted(found)) or "none (pip install a2d[export])"
+        known = ", ".join([*sorted(found), *others]) or "none (pip install a2d[export])"
         raise RequestError(f"got {name!r}, expected one of: {known}")
     return found[name]
 
@@ -109,17 +127,22 @@ def _bundle(arguments: argparse.Namespace) -> Iterator[Path]:
     entry = _entry(SYNTHETIC, arguments.synthetic)
     with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
         path = (arguments.keep or Path(scratch)) / f"{arguments.synthetic}.a2d"
-        if not (path / MANIFEST).is_file():
+        wanted = [name for name in (arguments.precision, *arguments.against) if name] or ["fp32"]
+        if not (path / MANIFEST).is_file() or arguments.precision not in (None, *Bundle.open(path).manifest.variants):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _make(entry, path)
+            _make(entry, path, ",".join(dict.fromkeys(["fp32", *(n for n in wanted if not _is_peer(n))])))
         yield path
 
 
-def _make(entry: EntryPoint, path: Path) -> None:
+def _is_peer(name: str) -> bool:
+    return any(entry.name == name for entry in entry_points(group=PEERS))
+
+
+def _make(entry: EntryPoint, path: Path, precisions: str) -> None:
     module, function = entry.value.split(":")
-    code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]))"
-    print(f"making the synthetic model {entry.name} ...", file=sys.stderr)
-    made = subprocess.run([sys.executable, "-c", code, str(path)], stdout=sys.stderr, check=False)
+    code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    print(f"making the synthetic model {entry.name}, {precisions} ...", file=sys.stderr)
+    made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
     if made.returncode:
         raise EngineError(f"making {entry.name!r} failed; it needs the exporter: pip install a2d[export]")
 
@@ -134,11 +157,11 @@ def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict
     }
 
 
-def _against(name: str, entry: EntryPoint, model: Model, settings: Settings) -> dict[str, Any]:
+def _against(name: str, make: MakePeer, model: Model, settings: Settings) -> dict[str, Any]:
     """Compare with a peer, after a2d was measured alone: the peer's memory is not ours."""
-    peer: Peer = entry.load()(model.bundle, model.target.precision, model.target.threads)
-    found = compare(model, settings, peer)
-    return {
+    found = compare(model, settings, make(model))
+    steps = {} if found.step_ratio is None else {f"step_ratio_to_{name}": found.step_ratio}
+    return steps | {
         f"{name}_tokens_per_second": found.tokens_per_second,
         f"{name}_forwards": found.forwards,
         f"{name}_same_tokens": found.same_tokens,
@@ -158,4 +181,6 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 def _ratios(found: dict[str, Any], names: list[str]) -> Iterator[str]:
     for name in names:
         yield f"  against {name:<17}{found[f'ratio_to_{name}']:10.2f} times its tokens/s"
+        if (steps := found.get(f"step_ratio_to_{name}")) is not None:
+            yield f"  of a plain step          {steps:10.2f} times as fast"
         yield f"  the same tokens          {found[f'{name}_same_tokens']:10.1%}"

@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from a2d.engines import load_engine
 from a2d.engines.protocol import Engine
 from a2d.export.build import Builder
-from a2d.export.bundle import Staging
 from a2d.export.checkpoint import Checkpoint
 from a2d.export.engine import TorchEngine, Weights
 from a2d.export.families import Family, describe
@@ -26,6 +25,7 @@ from a2d.export.precision import PRECISIONS
 from a2d.export.programs import Network
 from a2d.export.store import WeightFile, save_graph
 from a2d.export.weights import assemble
+from a2d.runtime.staging import Staging
 
 VOCAB, ROWS = 96, 11
 SIZES = {

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from a2d.engines.errors import BundleError
-from a2d.export import bundle as bundle_module
-from a2d.export.bundle import HashedFile, Staging, check_space
+from a2d.runtime import staging as bundle_module
+from a2d.runtime.staging import HashedFile, Staging, check_space
 
 
 @pytest.fixture

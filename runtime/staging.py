@@ -1,4 +1,4 @@
-"""A directory that appears whole or not at all.
+"""A bundle being written: a directory that appears whole or not at all.
 
 Files are written into a hidden sibling of the target, hashed on the way, synced, and renamed into place at the end.
 Whatever goes wrong before, an exception, Ctrl-C, SIGTERM, a full disk, the sibling is removed. Knows files; what is
@@ -20,9 +20,12 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from ..engines.errors import BundleError
-from ..runtime.manifest import FileRecord
+from .manifest import FileRecord
 
-__all__ = ["HashedFile", "Staging", "check_space"]
+__all__ = ["HashedFile", "Staging", "aligned", "check_space"]
+
+BIG, PAGE, SMALL = 65_536, 65_536, 64
+"""Tensors of BIG bytes or more start at a multiple of PAGE, which Windows' memory maps want; the others of SMALL."""
 
 SLACK = 64 << 20
 """Bytes wanted free beside the weights: graphs, tokenizer, and not filling a disk to the brim."""
@@ -43,6 +46,13 @@ class HashedFile:
         self._hash.update(data)
         self.size += len(data)
 
+    def tensor(self, data: memoryview) -> int:
+        """Append a tensor's bytes where a tensor may start; returns that offset."""
+        offset = aligned(self.size, len(data))
+        self.write(b"\0" * (offset - self.size))
+        self.write(data)
+        return offset
+
     def close(self) -> None:
         """Flush to the disk."""
         if not self._file.closed:
@@ -61,6 +71,12 @@ class HashedFile:
         return FileRecord(self.size, self._hash.hexdigest())
 
 
+def aligned(size: int, count: int) -> int:
+    """Where a tensor of `count` bytes starts in a file of `size`."""
+    step = PAGE if count >= BIG else SMALL
+    return -(-size // step) * step
+
+
 @dataclass
 class Staging:
     """A bundle that is being written: a context manager that removes what `publish` did not put in place."""
@@ -68,6 +84,8 @@ class Staging:
     target: Path
     force: bool = False
     files: dict[str, HashedFile] = field(default_factory=dict)
+    adopted: dict[str, FileRecord] = field(default_factory=dict)
+    """Files of another bundle that this one holds as well."""
 
     def __post_init__(self) -> None:
         self.target = self.target.resolve()  # through links, so that what is renamed is a folder
@@ -107,11 +125,20 @@ class Staging:
         file.write(data)
         file.close()
 
+    def adopt(self, source: Path, record: FileRecord | None, move: bool = False) -> None:
+        """Take a file of a finished bundle as it is, without a record as scratch; `move` where that bundle may go.
+
+        Copied, not linked: readers of ONNX refuse external data with a second name, since it may be somebody else's.
+        """
+        (shutil.move if move else shutil.copyfile)(source, self.path / source.name)
+        if record is not None:
+            self.adopted[source.name] = record
+
     def records(self) -> dict[str, FileRecord]:
         """Size and hash of every file, all of them closed."""
         for file in self.files.values():
             file.close()
-        return {name: file.record for name, file in self.files.items()}
+        return self.adopted | {name: file.record for name, file in self.files.items()}
 
     def publish(self, manifest: str) -> None:
         """Write the manifest, last, and put the directory in place of the target."""

@@ -1,0 +1,55 @@
+"""What the exporter finds under the entry points `a2d.precisions`: how its bundle gets quantized precisions.
+
+The exporter knows names alone: `what` to list them, and a value to call. So the two rooms need not import each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from .recipes import RECIPES
+
+__all__ = ["Exported"]
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Exported:
+    """One quantized precision, for an exporter."""
+
+    name: str
+
+    @property
+    def what(self) -> str:
+        """The precision in a few words."""
+        return RECIPES[self.name].what
+
+    @staticmethod
+    def plan(
+        output: Path, names: tuple[str, ...], data: Path | None, prompt: str | None, samples: int, quiet: bool
+    ) -> Callable[[Path, tuple[str, ...], bool, Say], None]:
+        """Check what is asked; returns what makes `output` of an exported bundle, keeping some of its precisions.
+
+        Raises RequestError before anything was computed. The exported bundle is used up.
+        """
+        from .job import Job, calibrate  # noqa: PLC0415 - onnx takes its time
+
+        recipes = tuple(RECIPES[name] for name in names)
+        asked = Job(output, output, recipes, data=data, prompt=prompt, samples=samples, quiet=quiet)
+        asked.check()
+
+        def make(bundle: Path, keep: tuple[str, ...], force: bool, say: Say) -> None:
+            job = Job(
+                bundle, output, recipes, keep=keep, data=data, prompt=prompt, samples=samples,
+                consume=True, force=force, quiet=quiet,
+            )  # fmt: skip
+            calibrate(job, say)
+
+        return make
+
+
+int8, fp8 = Exported("int8"), Exported("fp8")
+int8_weight, int4_weight = Exported("int8-weight"), Exported("int4-weight")

@@ -1,0 +1,285 @@
+"""One calibration from beginning to end: bundle directory in, bundle directory with quantized variants out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from ..engines import load_engine
+from ..engines.errors import BundleError, RequestError
+from ..engines.protocol import Signature
+from ..runtime.bundle import Bundle
+from ..runtime.manifest import FileRecord, Manifest, Variant
+from ..runtime.memory import release
+from ..runtime.model import Model, Target
+from ..runtime.options import Options
+from ..runtime.progress import Progress, size
+from ..runtime.staging import Staging, check_space
+from . import data as samples
+from .decide import Decision, decide
+from .merge import MERGES
+from .observe import ObservedModel, tap
+from .recipes import Recipe
+from .record import Kept, Recording, key_of, record
+from .smooth import Smoothed
+from .source import Source
+from .summary import CALIBRATION, summary
+from .targets import require
+
+__all__ = ["Job", "calibrate"]
+
+SOURCE = "fp32"
+"""The precision that quantized ones are made from: the one that a CPU computes in, so that what it shows is exact."""
+
+STRATA = ("all", "prefill")
+
+SCRATCH = "tap."
+"""Prefix of graphs that are looked into, and are no part of a bundle."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What was asked."""
+
+    bundle: Path
+    output: Path
+    recipes: tuple[Recipe, ...]
+    keep: tuple[str, ...] | None = None
+    """Precisions of the bundle that its successor holds as well; None is all."""
+    data: Path | None = None
+    prompt: str | None = None
+    samples: int = 64
+    seed: int = 0
+    options: Options = field(default_factory=lambda: Options(max_tokens=64))
+    """How samples are decoded while they are recorded."""
+    merge: str | None = None
+    """None is each recipe's own."""
+    strata: str = "all"
+    target: str = "cpu"
+    threads: int | None = 1
+    consume: bool = False
+    """The bundle was made to be calibrated: its files are moved, not copied."""
+    force: bool = False
+    quiet: bool = False
+
+    def check(self) -> None:
+        """Raise RequestError for what can be known to be wrong before anything is computed."""
+        for recipe in self.recipes:
+            require(self.target, recipe.name)
+        if self.merge is not None and self.merge not in MERGES:
+            rows = "\n".join(f"  {name:<11} {what}" for name, (_, what) in MERGES.items())
+            raise RequestError(f"--merge: got {self.merge!r}, expected one of\n{rows}")
+        if self.strata not in STRATA:
+            raise RequestError(f"--strata: got {self.strata!r}, expected one of {', '.join(STRATA)}")
+        if self.data is not None:
+            samples.load(self.data, self.prompt, self.samples, self.seed)
+
+
+def calibrate(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest:
+    """Write the bundle, and tell `say` what was found.
+
+    Raises A2DError: BundleError (reading, writing), RequestError (data, names), NumericsError. Nothing half written
+    is left then; what was recorded so far is kept beside the output, and the same command goes on from there.
+    """
+    job.check()
+    bundle = Bundle.open(job.bundle)
+    variant = _source(bundle)
+    made_anew = {recipe.name for recipe in job.recipes}
+    kept = [n for n in (bundle.manifest.variants if job.keep is None else job.keep) if n not in made_anew]
+    check_space(job.output, len(job.recipes) * variant.weights_bytes // 2)
+    with Staging(job.output, job.force) as staging:
+        _adopt(bundle, staging, kept, job.consume)
+        recording = _recording(job, bundle, staging, say)
+        release()  # the model that was observed
+        made = {r.name: _variant(job, r, bundle, staging, recording, say) for r in job.recipes}
+        staging.add(CALIBRATION, summary(recording, {name: d for name, (_, d) in made.items()}).encode())
+        manifest = _manifest(bundle, staging, kept, {name: v for name, (v, _) in made.items()})
+        _try(staging.path, manifest, job)
+        _clear(staging, manifest)
+        staging.publish(manifest.dumps())
+    _kept_file(job).remove()
+    say(_done(job, manifest))
+    return manifest
+
+
+def _source(bundle: Bundle) -> Variant:
+    if SOURCE not in bundle.manifest.variants:
+        held = ", ".join(bundle.manifest.variants)
+        raise BundleError(
+            f"{bundle.path} holds {held}; calibration decodes in {SOURCE}: a2d-export CHECKPOINT --precision {SOURCE}"
+        )
+    return bundle.variant(SOURCE)
+
+
+def _adopt(bundle: Bundle, staging: Staging, kept: Iterable[str], move: bool) -> None:
+    """Take over what stays, and the source's files in any case: they are needed here."""
+    bundle.check()
+    variants, text = bundle.manifest.variants, bundle.manifest.text
+    stay = {f for name in kept for f in (*variants[name].graphs.values(), variants[name].weights)}
+    stay |= {name for name in (text.tokenizer, text.chat_template) if name is not None}
+    source = {*variants[SOURCE].graphs.values(), variants[SOURCE].weights}
+    for name, found in bundle.manifest.files.items():
+        if name in stay | source:
+            staging.adopt(bundle.file(name), found if name in stay else None, move)
+
+
+def _recording(job: Job, bundle: Bundle, staging: Staging, say: Callable[[str], None]) -> Recording:
+    """Statistics of the samples: those of the bundle if they are of the same, or else new ones."""
+    strengths = tuple(sorted({r.smooth for r in job.recipes if _is_recorded(r)}))
+    if not strengths:
+        return Recording("none")
+    files, model = bundle.manifest.files, _observed(bundle, staging)
+    data = _data(job, model)
+    for note in data.notes:
+        say(note)
+    variant = bundle.variant(SOURCE)
+    hashes = {name: files[name].sha256 for name in (*variant.graphs.values(), variant.weights)}
+    key, kept = key_of(hashes, data, job.options, strengths), _kept_file(job)
+    found = _cached(bundle, key)
+    if found is not None:
+        say(f"calibration of {found.samples} samples found in {bundle.path}; nothing is recorded anew")
+        return found
+    source = Source(staging.path, variant.graphs)
+    begun = kept.load(key) or Recording(key)
+    made = record(model, source, data, job.options, begun, strengths, kept, job.quiet, say)
+    if made.left_out:
+        say(f"{len(made.left_out)} samples do not fit the context and were left out: {', '.join(made.left_out[:4])}")
+    return made
+
+
+def _is_recorded(recipe: Recipe) -> bool:
+    return recipe.activations is not None
+
+
+def _data(job: Job, model: Model) -> samples.Data:
+    if job.data is None:
+        return samples.built_in(model, job.samples, job.seed)
+    return samples.load(job.data, job.prompt, job.samples, job.seed)
+
+
+def _observed(bundle: Bundle, staging: Staging) -> ObservedModel:
+    """The source variant, its graphs replaced by taps."""
+    variant = bundle.variant(SOURCE)
+    source, graphs = Source(staging.path, variant.graphs), {g: SCRATCH + f for g, f in variant.graphs.items()}
+    taps = {graph: tap(source, graph, staging.path / file) for graph, file in graphs.items()}
+    manifest = replace(
+        bundle.manifest,
+        variants={SOURCE: replace(variant, graphs=graphs)},
+        files=bundle.manifest.files | dict.fromkeys(graphs.values(), FileRecord(0, "0" * 64)),
+    )
+    return ObservedModel(Bundle(staging.path, manifest), Target("onnxruntime", "cpu", SOURCE, 1, False), taps)
+
+
+def _cached(bundle: Bundle, key: str) -> Recording | None:
+    if CALIBRATION not in bundle.manifest.files:
+        return None
+    raw = json.loads(bundle.file(CALIBRATION).read_text(encoding="utf-8"))
+    found = Recording.of(raw.get("recording"))
+    return found if found is not None and found.key == key else None
+
+
+def _kept_file(job: Job) -> Kept:
+    output = job.output.resolve()
+    return Kept(output.parent / f".{output.name}.recording.json")
+
+
+def _variant(
+    job: Job, recipe: Recipe, bundle: Bundle, staging: Staging, recording: Recording, say: Callable[[str], None]
+) -> tuple[Variant, Decision]:
+    old = bundle.variant(SOURCE)
+    source = Source(staging.path, old.graphs)
+    weights = Smoothed(source, recording.factors.get(recipe.smooth, {}))
+    seen = recording.seen.get(recipe.smooth, {})
+    # Here, because it weighs as much as a small model, and is not to while one is being recorded.
+    from .rewrite import rewritten  # noqa: PLC0415
+    from .store import CodeFile  # noqa: PLC0415
+
+    with Progress(f"quantizing {recipe.name}", len(old.graphs) + 1, "steps", job.quiet) as progress:
+        decision = decide(recipe, weights, seen, job.merge or recipe.merge, job.strata)
+        progress.add()
+        file = CodeFile(f"weights.{recipe.name}.data", staging, weights)
+        names = {graph: f"{graph}.{recipe.name}.onnx" for graph in old.graphs}
+        for graph, name in names.items():
+            staging.add(name, rewritten(source.path(graph), decision, weights, file))
+            progress.add()
+    file.file.close()
+    for name in names.values():
+        onnx.checker.check_model(staging.path / name)
+    made = replace(
+        old,
+        graphs=names,
+        weights=file.name,
+        weights_bytes=file.file.size,
+        step_bytes=_step_bytes(file.sizes, source),
+        parity=(),
+    )
+    release()
+    say(_told(decision, old, made))
+    return made, decision
+
+
+def _step_bytes(sizes: Mapping[str, int], source: Source) -> int:
+    """What a step reads, as the exporter counts it: all but the vision tower and a table for lookups alone."""
+    looked_up = _key_of(source, "embedding") if _key_of(source, "embedding") != _key_of(source, "lm_head") else None
+    skipped = {_key_of(source, name) for name in source.tensors if name.startswith("vision.")} | {looked_up}
+    return sum(bytes_ for key, bytes_ in sizes.items() if key.split(".")[0] not in skipped)
+
+
+def _key_of(source: Source, name: str) -> str:
+    return str(source.tensors[name].offset) if name in source.tensors else ""
+
+
+def _told(decision: Decision, old: Variant, made: Variant) -> str:
+    recipe, high = decision.recipe, [n for n, layer in decision.layers.items() if layer.form == "high"]
+    lines = [
+        f"{recipe.name}: {size(made.weights_bytes)}, {made.weights_bytes / old.weights_bytes:.2f} of {SOURCE}",
+        f"  stays high: {', '.join(high) if 0 < len(high) <= 6 else f'{len(high)} of {len(decision.layers)} products'}",
+        "  layers by expected error of their output:",
+    ]
+    lines += [f"    {layer.error:7.2%}  {layer.name}" for layer in decision.worst_first()[:5]]
+    return "\n".join(lines)
+
+
+def _manifest(bundle: Bundle, staging: Staging, kept: Iterable[str], made: dict[str, Variant]) -> Manifest:
+    variants = {name: bundle.manifest.variants[name] for name in kept}
+    return replace(bundle.manifest, variants=variants | made, files=staging.records())
+
+
+def _try(path: Path, manifest: Manifest, job: Job) -> None:
+    """Run every new graph once: one that the checker takes may still be one that no kernel does."""
+    spec = manifest.vision
+    window = 1 if spec is None else (spec.window_size // spec.patch_size) ** 2
+    sizes = {"keys": 2, "patches": window}  # of one row behind a cached one, and of one window; else one
+    for recipe in job.recipes:
+        for file in manifest.variants[recipe.name].graphs.values():
+            engine = load_engine("onnxruntime", path / file, precision=recipe.name, threads=job.threads)
+            engine.run({name: _filled(port, sizes) for name, port in engine.inputs.items()})
+            del engine
+            release()
+
+
+def _filled(port: Signature, sizes: Mapping[str, int]) -> np.ndarray[Any, np.dtype[Any]]:
+    """Zeros for an input; true where it asks yes or no."""
+    shape = [size if isinstance(size, int) else sizes.get(size, 1) for size in port.shape]
+    return np.ones(shape, port.dtype) if port.dtype == "bool" else np.zeros(shape, port.dtype)
+
+
+def _clear(staging: Staging, manifest: Manifest) -> None:
+    """Remove what was needed on the way only."""
+    for path in staging.path.iterdir():
+        if path.name not in manifest.files:
+            path.unlink()
+
+
+def _done(job: Job, manifest: Manifest) -> str:
+    data = "" if job.data is None else f" --data {job.data}"
+    against = f" --against {SOURCE}" if SOURCE in manifest.variants else ""
+    first = job.recipes[0].name
+    held = f"{job.output}: {', '.join(manifest.variants)}"
+    return f"{held}\nnext: a2d verify {job.output} --precision {first}{against}{data}"

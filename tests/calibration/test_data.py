@@ -1,0 +1,98 @@
+"""Samples: every form, and everything that can be wrong with them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from a2d.calibration.data import load
+from a2d.engines.errors import RequestError
+
+
+def image(path):
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(path)
+
+
+def lines(path, *rows):
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows), "utf-8")
+    return path
+
+
+def test_lines_of_every_kind(tmp_path):
+    image(tmp_path / "a.png")
+    chat = [{"role": "user", "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "?"}]}]
+    path = lines(
+        tmp_path / "data.jsonl",
+        {"prompt": "read", "images": ["a.png"], "truth": "x"},
+        {"messages": chat},
+        "",
+        {"tokens": [5, 6]},
+        {"images": ["a.png"]},
+    )
+    first, second, third, fourth = load(path, None, 64, 0).samples
+    assert first.images == (tmp_path / "a.png",) and first.truth == "x"
+    assert second.images == (tmp_path / "a.png",) and second.messages == tuple(chat)
+    assert fourth.prompt is None and fourth.tokens is None
+    assert third.tokens == (5, 6) and third.name == "data.jsonl:4"
+    assert load(tmp_path, None, 64, 0).samples == (first, second, third, fourth)  # a folder is its data.jsonl
+
+
+def test_a_folder_of_images_with_one_prompt(tmp_path):
+    for name in ("take10", "take2"):
+        image(tmp_path / f"{name}.png")
+    found = load(tmp_path, "read", 64, 0)
+    assert [s.images[0].name for s in found.samples] == ["take2.png", "take10.png"]
+    assert [s.prompt for s in found.samples] == ["read", "read"]
+    assert load(tmp_path, None, 64, 0).samples[0].prompt is None  # the bundle's own question
+
+
+def test_a_draw_is_repeatable_and_without_repetition(tmp_path):
+    path = lines(tmp_path / "d.jsonl", *({"tokens": [i]} for i in range(50)))
+    drawn = [load(path, None, 10, seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len({s.tokens for s in drawn[0].samples}) == 10
+
+
+def test_the_digest_is_of_the_content(tmp_path):
+    image(tmp_path / "a.png")
+    path = lines(tmp_path / "d.jsonl", {"prompt": "x", "images": ["a.png"]})
+    before = load(path, None, 4, 0).digest
+    Image.fromarray(np.ones((4, 4, 3), np.uint8)).save(tmp_path / "a.png")
+    assert load(path, None, 4, 0).digest != before
+
+
+def test_samples_that_are_all_the_same_are_told(tmp_path):
+    path = lines(tmp_path / "d.jsonl", *[{"tokens": [5]}] * 3)
+    assert "all 3 samples are the same" in load(path, None, 64, 0).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([], "no samples in it"),
+        (["{"], "line 1: it is not JSON"),
+        ([{"prompt": 5}], "prompt: not of the expected type"),
+        ([{"prompt": "x", "tokens": [5]}], "one of"),
+        ([{"truth": "x"}], "one of"),
+        ([{"prompt": "x", "picture": "a"}], "one of"),
+        ([{"tokens": ["5"]}], "tokens: not of the expected type"),
+        ([{"messages": ["x"]}], "messages: not of the expected type"),
+        ([{"prompt": "x", "images": ["a.png", "b.png"]}], "2 faults"),
+        ([{"prompt": "x", "images": ["a.png"]}], "a.png: no such image"),
+    ],
+)
+def test_bad_data_is_refused_with_all_faults(tmp_path, rows, message):
+    with pytest.raises(RequestError, match=message):
+        load(lines(tmp_path / "d.jsonl", *rows), None, 64, 0)
+
+
+def test_no_such_file_and_no_samples(tmp_path):
+    with pytest.raises(RequestError, match="cannot be read"):
+        load(tmp_path / "nowhere.jsonl", None, 64, 0)
+    with pytest.raises(RequestError, match="no samples in it"):
+        load(tmp_path, "read", 64, 0)
+    with pytest.raises(RequestError, match="--samples: got 0"):
+        load(tmp_path, "read", 0, 0)

@@ -1,0 +1,7 @@
+"""What tests of calibration share: short decodes."""
+
+from __future__ import annotations
+
+from a2d.runtime.options import Options
+
+OPTIONS = Options(max_tokens=24, steps=4)
