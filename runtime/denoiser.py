@@ -94,11 +94,11 @@ OUTPUTS = ("proposed", "confidence", "entropy", "held", "next_tokens", "next_mas
 def _spread(made: Mapping[str, Any], block: Block, rows: NDArray[np.intp]) -> Proposal:
     """The graph's outputs for `rows` among the rows of the block; the others propose what they hold."""
     entropy = np.zeros_like(block.confidence)
-    held = (block.tokens, block.confidence, entropy, block.confidence, block.tokens, block.masked)
+    held: list[NDArray[Any]] = [block.tokens, block.confidence, entropy, block.confidence, block.tokens, block.masked]
     full = {name: values.copy() for name, values in zip(OUTPUTS, held, strict=True)}
     for name, values in full.items():
         values[rows] = made[name][0]
-    return Proposal(**full)  # type: ignore[arg-type]
+    return Proposal(**full)
 
 
 def _check_finite(rows: NDArray[np.intp], confidence: NDArray[np.float32], graph: str, at: tuple[int, int]) -> None:
