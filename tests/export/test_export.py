@@ -173,7 +173,7 @@ def test_command(tiny: Path, tmp_path: Path, untraced: None, capsys: pytest.Capt
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--precision", "fp8"], ["'fp8'", "fp16", "bf16"]),
+        (["--precision", "int3"], ["'int3'", "fp16", "int8", "fp8"]),
         (["--precision", "fp32,fp32"], ["each once"]),
         (["--mask-token", "999"], ["mask_token_id: got 999", "--mask-token"]),
         (["--alignment", "middle"], ["'middle'", "tail", "left"]),
