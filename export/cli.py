@@ -14,7 +14,7 @@ from ..engines.errors import BundleError
 from ..runtime.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SCHEDULES, SHIFTS
 from ..runtime.letterbox import Letterbox
 from ..runtime.record import check
-from ..runtime.shell import guarded
+from ..runtime.shell import guarded, teller
 
 __all__ = ["main"]
 
@@ -79,17 +79,8 @@ def _export(arguments: argparse.Namespace) -> int:
         prompt=arguments.prompt,
         samples=arguments.samples,
     )
-    export_all(job, _silent if arguments.quiet else _say)
+    export_all(job, teller(arguments.quiet))
     return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def _silent(_: str) -> None:
-    pass
 
 
 def _listed(values: list[str] | None) -> tuple[str, ...] | None:

@@ -16,9 +16,19 @@ from typing import Any
 from ..engines.errors import A2DError, RequestError
 from .options import COMMITS, RULES, Options
 
-__all__ = ["BAD_INPUT", "Parser", "add_options", "guarded", "options_from", "token_ids"]
+__all__ = ["BAD_INPUT", "Parser", "add_options", "guarded", "options_from", "teller", "token_ids"]
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def teller(quiet: bool) -> Callable[[str], None]:
+    """What a long command tells its findings to: stdout at once, or nobody."""
+
+    def say(text: str) -> None:
+        if not quiet:
+            print(text, flush=True)
+
+    return say
 
 
 def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupted") -> int:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from ...engines.errors import BundleError
 from ...runtime.options import Options
-from ...runtime.shell import Parser, add_options, guarded, options_from
+from ...runtime.shell import Parser, add_options, guarded, options_from, teller
 from ..data import add_data_flags
 from ..recipes import known, recipes
 
@@ -64,14 +63,5 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         quiet=arguments.quiet,
     )
-    calibrate(job, _silent if arguments.quiet else _say)
+    calibrate(job, teller(arguments.quiet))
     return 0
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
-
-
-def _silent(_: str) -> None:
-    pass
