@@ -13,7 +13,7 @@ from recipe.copies import autoregressive_mask, diffusion_mask, draw_noise, wante
 from recipe.course import Budget, Now, Plan, greatest_difficulty, now
 from recipe.feed import batches, render
 from recipe.frame import COLUMNS, ROWS
-from recipe.training import Run, Where
+from recipe.training import Run, Where, _Log
 from recipe.words import MASK, STOP, Words
 from transformers import Qwen2_5_VLForConditionalGeneration
 
@@ -151,6 +151,18 @@ def test_looking_trains_the_tower_alone(tmp_path: Path) -> None:
     moved = {name for name, t in run.reader.state_dict().items() if not torch.equal(t, before[name])}
     assert any(".visual." in name for name in moved)
     assert not any(".language_model." in name for name in moved)
+
+
+def test_what_is_logged_of_a_stage_is_of_that_stage_alone(tmp_path: Path) -> None:
+    run = Run(Plan(), Where(CHECKPOINT, tmp_path, fresh=True))
+    log = _Log(Budget(samples=1), run)
+    log.EVERY = 1e9
+    for _ in range(9):
+        log.add(Now("look", 1, 1.0, 1.0, 0.0), {"chars": 1.0})
+    run.seen = 1  # the budget is spent, so that the next one is written
+    log.add(Now("ar", 1, 1.0, 1.0, 0.0), {"text": 4.0, "chars": 2.0})
+    line = json.loads((tmp_path / "log.jsonl").read_text(encoding="utf-8"))
+    assert (line["stage"], line["text"], line["chars"]) == ("ar", 4.0, 2.0)
 
 
 @pytest.mark.parametrize("stage", ["ar", "adapt"])

@@ -249,9 +249,11 @@ class _Log:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._began = (run.seen, run.seconds)
         self._sums: dict[str, float] = {}
-        self._count, self._shown = 0, time.monotonic()
+        self._count, self._stage, self._shown = 0, "", time.monotonic()
 
     def add(self, current: Now, losses: dict[str, float]) -> None:
+        if current.stage != self._stage:  # a mean over two stages would be of neither
+            self._sums, self._count, self._stage = {}, 0, current.stage
         self._sums = {name: self._sums.get(name, 0.0) + loss for name, loss in losses.items()}
         self._count += 1
         over = self._budget.progress(self._run.seen, self._run.seconds) >= 1
