@@ -132,7 +132,8 @@ def _exported(checkpoint: Path, work: Path) -> Path:
     return bundle
 
 
-def _warn_about_fonts() -> None:
+def warn_about_fonts() -> None:
+    """Say so where typefaces are missing, since the sets are others then."""
     short = [len(names) - len(have(names)) for names in (PRINT, HELD_OUT_PRINT)]
     if any(short) or have(PRINT) == (BUILT_IN,):
         message = (
@@ -153,7 +154,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write all numbers here")
     chosen = parser.parse_args(arguments)
     chosen.work.mkdir(parents=True, exist_ok=True)
-    _warn_about_fonts()
+    warn_about_fonts()
     try:
         slow = None if chosen.autoregressive is None else _exported(chosen.autoregressive, chosen.work)
         bundles = Bundles(_exported(chosen.model, chosen.work), slow, chosen.threads)

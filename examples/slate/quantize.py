@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from evaluate import _warn_about_fonts
+from evaluate import warn_about_fonts
 from recipe.sets import SETS, frames
 from recipe.words import LONGEST, QUESTION
 
@@ -94,7 +94,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=4)
     chosen = parser.parse_args(arguments)
     chosen.work.mkdir(parents=True, exist_ok=True)
-    _warn_about_fonts()
+    warn_about_fonts()
     source = chosen.work / "fp32.a2d"
     export(Export(chosen.model, source, force=True, quiet=True))
     reference = a2d.load(source, threads=1)

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
+
+from a2d.calibration.rates import wilson
 
 from .fields import FIELDS, NO_SLATE, parse
 
-__all__ = ["Tally", "wilson"]
-
-
-def wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    """The 95 % interval of a rate; it stays within [0, 1], also where all or none hit."""
-    if not count:
-        return 0.0, 1.0
-    rate, z2 = hits / count, z * z / count
-    middle, half = rate + z2 / 2, z * math.sqrt(rate * (1 - rate) / count + z2 / count / 4)
-    return max(0.0, (middle - half) / (1 + z2)), min(1.0, (middle + half) / (1 + z2))
+__all__ = ["Tally"]
 
 
 @dataclass
