@@ -14,6 +14,7 @@ import onnx
 from ..engines import load_engine
 from ..engines.errors import BundleError, RequestError
 from ..engines.protocol import Signature
+from ..engines.targets import require
 from ..runtime.bundle import Bundle
 from ..runtime.manifest import FileRecord, Manifest, Variant
 from ..runtime.memory import release
@@ -30,7 +31,6 @@ from .record import Kept, Recording, key_of, record
 from .smooth import Smoothed
 from .source import Source
 from .summary import CALIBRATION, summary
-from .targets import require
 
 __all__ = ["Job", "calibrate"]
 

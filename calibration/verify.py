@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..engines.errors import ContextFullError, RequestError
+from ..engines.targets import TARGETS
 from ..runtime.model import Model
 from ..runtime.options import Options
 from ..runtime.progress import Progress
@@ -20,7 +21,6 @@ from .data import Data, Sample
 from .lockstep import Drift, follow
 from .rates import Rate, ratio
 from .recipes import RECIPES
-from .targets import TARGETS
 
 __all__ = ["Report", "verify"]
 

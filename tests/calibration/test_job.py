@@ -16,8 +16,8 @@ from a2d.calibration import record as record_module
 from a2d.calibration.job import Job, calibrate
 from a2d.calibration.recipes import RECIPES, recipes
 from a2d.calibration.record import Recording
-from a2d.calibration.targets import TARGETS, require
 from a2d.engines.errors import BundleError, NumericsError, RequestError
+from a2d.engines.targets import TARGETS, require
 from a2d.runtime.bundle import Bundle
 
 INT8 = recipes("int8")
@@ -193,8 +193,8 @@ def test_an_outlier_of_a_million_leaves_the_others_alone(job, floats, tmp_path):
         ({"merge": "mean"}, "--merge: got 'mean', expected one of\n  absmax"),
         ({"strata": "some"}, "--strata: got 'some'"),
         ({"target": "tpu"}, "--target: got 'tpu', expected one of\n  cpu"),
-        ({"target": "rtx30", "recipes": recipes("fp8")}, "'rtx30' .* cannot run fp8; .* nearest is --precision int8"),
-        ({"target": "orin", "recipes": recipes("int4-weight")}, "nearest is --precision int8"),
+        ({"target": "jetson-orin", "recipes": recipes("fp8")}, "cannot run fp8: .*nearest is --precision int8"),
+        ({"target": "jetson-orin", "recipes": recipes("int4-weight")}, "nearest is --precision int8"),
         ({"samples": 0}, "--samples: got 0"),
     ],
 )  # fmt: skip

@@ -47,7 +47,7 @@ def test_calibrate_without_its_packages_says_which(floats, tmp_path):
     ("flags", "message"),
     [
         (["--precision", "int9"], "got 'int9', expected one or more"),
-        (["--precision", "fp8", "--target", "rtx30"], "The nearest is --precision int8"),
+        (["--precision", "fp8", "--target", "jetson-orin"], "The nearest is --precision int8"),
         (["--precision", "int8", "--data", "nowhere.jsonl"], "nowhere.jsonl: cannot be read"),
         (["--precision", "int8", "--merge", "mean"], "--merge: got 'mean'"),
         ([], "required: --precision"),
