@@ -77,14 +77,19 @@ class _Backbones(Backbone):
         """The reference's."""
         return self.own.carry
 
-    def forward(self, rows: Rows, keep: int) -> Buffer:
+    def forward(self, rows: Rows, keep: int, draft: int = 0) -> Buffer:
         """See `Backbone.forward`."""
         start = self.own.cache.length
-        hidden = self.own.forward(rows, keep)
-        self.followed = self.other.forward(self._others(rows, start), keep)
+        hidden = self.own.forward(rows, keep, draft)
+        self.followed = self.other.forward(self._others(rows, start), keep, draft)
         if keep:
             self._drift.compare_rows(self.own, self.other, keep)
         return hidden
+
+    def refine(self, rows: Rows, at: int) -> Buffer:
+        """See `Backbone.refine`."""
+        self.followed = self.other.refine(self._others(rows, self.own.cache.length + at), at)
+        return self.own.refine(rows, at)
 
     def _others(self, rows: Rows, start: int) -> Rows:
         """The same rows with the features that the other's own vision tower sees."""
@@ -105,12 +110,15 @@ class _Denoisers(Denoiser):
     backbones: _Backbones
     drift: Drift
 
-    def propose(self, hidden: Buffer, carry: Buffer, block: Block, count: int, at: tuple[int, int]) -> Proposal:
+    def propose(
+        self, hidden: Buffer, carry: Buffer, block: Block, count: int, at: tuple[int, int], end: int | None = None
+    ) -> Proposal:
         """See `Denoiser.propose`."""
-        own = super().propose(hidden, carry, block, count, at)
+        own = super().propose(hidden, carry, block, count, at, end)
         followed = self.backbones.followed
         assert followed is not None
-        self.drift.compare(block, own, self.other.propose(followed, self.backbones.other.carry, block, count, at))
+        other = self.other.propose(followed, self.backbones.other.carry, block, count, at, end)
+        self.drift.compare(block, own, other)
         return own
 
 

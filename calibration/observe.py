@@ -123,10 +123,15 @@ class _ObservedBackbone(Backbone):
         super().__init__(engine, cache)
         self._place = place
 
-    def forward(self, rows: Rows, keep: int) -> Buffer:
+    def forward(self, rows: Rows, keep: int, draft: int = 0) -> Buffer:
         """See `Backbone.forward`."""
         self._place.enter(rows, keep, self.cache.length)
-        return super().forward(rows, keep)
+        return super().forward(rows, keep, draft)
+
+    def refine(self, rows: Rows, at: int) -> Buffer:
+        """See `Backbone.refine`."""
+        self._place.enter(rows, 0, self.cache.length + at)
+        return super().refine(rows, at)
 
 
 class ObservedModel(Model):

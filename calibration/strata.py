@@ -54,6 +54,7 @@ class Place:
         # A prompt may hold the mask's id; what the model wrote may not.
         masked = (rows.tokens == self.mask_token_id) & ~prompt
         noisy = masked[keep:]
+        self.parts["denoise"] = [(COMMIT, slice(None))]  # a commit may yield a token
         if len(noisy):
             name = self._step(float(noisy.mean()))
             parts += [(f"{name}, masked", ~old & masked), (f"{name}, settled", ~old & ~masked)]

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ..engines.errors import BundleError
-from ..runtime.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SCHEDULES, SHIFTS
+from ..runtime.contract import ALIGNMENTS, CONTEXT_MASKS, LAST_BLOCKS, OPENINGS, POSITIONS, SCHEDULES, SHIFTS
 from ..runtime.letterbox import Letterbox
 from ..runtime.record import check
 from ..runtime.shell import guarded, teller
@@ -24,6 +24,8 @@ _MEANINGS = {
     "--shift": SHIFTS,
     "--positions": POSITIONS,
     "--schedule": SCHEDULES,
+    "--opening": OPENINGS,
+    "--last-block": LAST_BLOCKS,
 }
 
 
@@ -63,6 +65,10 @@ def _export(arguments: argparse.Namespace) -> int:
         steps=arguments.steps,
         threshold=arguments.threshold,
         temperature=arguments.temperature,
+        opening=arguments.opening,
+        last_block=arguments.last_block,
+        sub_block_size=arguments.sub_block_size,
+        replace_above=arguments.replace_above,
     )
     floats, quantized = split(arguments.precision)
     job = Job(
@@ -128,6 +134,8 @@ def _parser() -> argparse.ArgumentParser:
     contract.add_argument("--steps", type=int, metavar="S", help="default forwards per block")
     contract.add_argument("--threshold", type=float, metavar="P", help="default confidence that is accepted at once")
     contract.add_argument("--temperature", type=float, metavar="T", help="default temperature")
+    contract.add_argument("--sub-block-size", type=int, metavar="N", help="default rows of a block's parts")
+    contract.add_argument("--replace-above", type=float, metavar="P", help="default confidence that edits a token")
     asked = parser.add_argument_group("how the model is asked")
     asked.add_argument("--default-prompt", metavar="TEXT", help="what `a2d run` asks where it is given no prompt")
     asked.add_argument(

@@ -36,6 +36,10 @@ FLAGS = {
     "steps": "--steps",
     "threshold": "--threshold",
     "temperature": "--temperature",
+    "opening": "--opening",
+    "last_block": "--last-block",
+    "sub_block_size": "--sub-block-size",
+    "replace_above": "--replace-above",
 }
 """Field of the contract to the flag that gives it."""
 
@@ -45,6 +49,8 @@ _CHOICES = {
     "shift": terms.SHIFTS,
     "positions": terms.POSITIONS,
     "schedule": terms.SCHEDULES,
+    "opening": terms.OPENINGS,
+    "last_block": terms.LAST_BLOCKS,
 }
 
 _BLOCK_KEYS = ("block_size", "bd3lm_block_size", "bd_size")
@@ -76,6 +82,10 @@ class Flags:
     steps: int | None = None
     threshold: float | None = None
     temperature: float | None = None
+    opening: str | None = None
+    last_block: str | None = None
+    sub_block_size: int | None = None
+    replace_above: float | None = None
 
 
 @dataclass(frozen=True)

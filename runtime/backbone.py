@@ -6,6 +6,7 @@ the same graph and the same weights each time. Knows rows, reach and cache; not 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,22 +91,38 @@ class Backbone:
         self._engine = engine
         self._takes_features = "features" in engine.inputs
 
-    def forward(self, rows: Rows, keep: int) -> Buffer:
-        """Run `rows`, which follow the cached ones; keep the first `keep` in the cache. Returns hidden `[1, R, H]`."""
-        wanted = ["hidden", *(self.cache.outputs() if keep else [])]
-        made = self._engine.run(self._feeds(rows), wanted, keep=wanted)
-        self.forwards += 1
-        hidden: Buffer = made.pop("hidden")  # type: ignore[assignment]
+    def forward(self, rows: Rows, keep: int, draft: int = 0) -> Buffer:
+        """Run `rows`, which follow the cached ones; keep the first `keep` in the cache. Returns hidden `[1, R, H]`.
+
+        The `draft` rows behind those that are kept are held as well, for `refine`, until the next rows are kept.
+        """
+        made = self._run(rows, None, self.cache.outputs() if keep + draft else [])
+        hidden = made.pop("hidden")
+        if keep + draft:
+            self.cache.append(made, keep, draft)
         if keep:
-            self.cache.append(made, keep)  # type: ignore[arg-type]
             self._engine.memory.copy_rows(hidden, keep - 1, 1, self.carry, 0)
         return hidden
 
-    def _feeds(self, rows: Rows) -> Feeds:
+    def refine(self, rows: Rows, at: int) -> Buffer:
+        """Run `rows` in the place of the drafted ones from the `at`-th on; keeps nothing. Returns hidden `[1, R, H]`.
+
+        They see the other drafted rows as those were when they were drafted.
+        """
+        return self._run(rows, self.cache.length + at, [])["hidden"]
+
+    def _run(self, rows: Rows, first: int | None, outputs: Iterable[str]) -> dict[str, Buffer]:
+        wanted = ["hidden", *outputs]
+        made = self._engine.run(self._feeds(rows, first), wanted, keep=wanted)
+        self.forwards += 1
+        return made  # type: ignore[return-value]
+
+    def _feeds(self, rows: Rows, first: int | None) -> Feeds:
+        held = self.cache.length + (0 if first is None else self.cache.drafted)
         feeds: dict[str, NDArray[np.generic] | Buffer] = dict(self.cache.feeds())
         feeds["tokens"] = rows.tokens[None]
         feeds["positions"] = rows.positions[..., None, :]
-        feeds["visible"] = visibility(rows.reach, self.cache.length, self.cache.capacity)
+        feeds["visible"] = visibility(rows.reach, held, self.cache.capacity, first)
         if self._takes_features:
             feeds |= self._features(rows)
         return feeds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,12 @@ class Block:
     """`[B]`; with which each row was settled: 1 for the prompt's, 0 where still masked."""
     fixed: int
     """Leading rows that belong to the prompt and never change."""
+
+    def part(self, size: int) -> Block:
+        """The block with the masks of one sub-block alone: the leftmost, of `size` rows, that has any."""
+        first = int(np.argmax(self.masked)) // size * size
+        rows = np.arange(len(self.masked))
+        return replace(self, masked=self.masked & (rows >= first) & (rows < first + size))
 
     @property
     def done(self) -> bool:

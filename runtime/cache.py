@@ -52,6 +52,8 @@ class Cache:
 
     def __init__(self, shape: CacheShape, memory: Memory) -> None:
         self.length = 0
+        self.drafted = 0
+        """Rows behind the settled ones that may still change."""
         self.capacity = CHUNK
         self.shape, self._memory = shape, memory
         names = [f"{kind}_{layer}" for layer in range(shape.layers) for kind in ("key", "value")]
@@ -65,21 +67,25 @@ class Cache:
         """The backbone's output names whose rows `append` takes."""
         return [f"new_{name}" for name in self._buffers]
 
-    def append(self, new: Mapping[str, Buffer], count: int) -> None:
-        """Keep the first `count` rows of the outputs named by `outputs()`."""
-        if self.length + count > self.capacity:
-            self._grow(self.length + count)
+    def append(self, new: Mapping[str, Buffer], count: int, drafted: int = 0) -> None:
+        """Keep the first `count` rows of the outputs named by `outputs()`, and the `drafted` rows after them.
+
+        Drafted rows lie behind the settled ones until the next append or truncation.
+        """
+        rows = count + drafted
+        if self.length + rows > self.capacity:
+            self._grow(self.length + rows)
         for name, buffer in self._buffers.items():
-            self._memory.copy_rows(new[f"new_{name}"], 0, count, buffer, self.length)
-        self.length += count
+            self._memory.copy_rows(new[f"new_{name}"], 0, rows, buffer, self.length)
+        self.length, self.drafted = self.length + count, drafted
 
     def truncate(self, length: int) -> None:
         """Forget the rows from `length` on; their memory is used again."""
-        self.length = min(length, self.length)
+        self.length, self.drafted = min(length, self.length), 0
 
     def clear(self) -> None:
         """Forget all rows and what stands in their memory."""
-        self.length = 0
+        self.length = self.drafted = 0
         self._buffers = {name: self._empty(self.capacity) for name in self._buffers}
 
     def _grow(self, rows: int) -> None:

@@ -14,7 +14,9 @@ from .record import bounds
 __all__ = [
     "ALIGNMENTS",
     "CONTEXT_MASKS",
+    "LAST_BLOCKS",
     "MAX_BLOCK",
+    "OPENINGS",
     "POSITIONS",
     "SCHEDULES",
     "SHIFTS",
@@ -37,6 +39,14 @@ SHIFTS = {
     "none": "a row predicts its own token",
     "right_prev_row": "a row predicts the next token; the block's first comes from the row before the block",
     "right_in_block": "as right_prev_row, but the block's first row predicts itself",
+}
+OPENINGS = {
+    "masked": "a block opens with masks alone",
+    "predicted": "what stands before a block writes its first token: the commit yields it, so commits are separate",
+}
+LAST_BLOCKS = {
+    "whole": "the last block is as long as the others, and the output is cut",
+    "cut": "the last block ends where the wanted tokens, or the context, end",
 }
 POSITIONS = {
     "arange": "0, 1, 2, ...",
@@ -76,6 +86,13 @@ class DecodeContract:
     threshold: float | None = field(default=None, metadata=bounds(0, 1))
     """Default confidence above which a token is accepted at once; None accepts by count alone."""
     temperature: float = field(default=0.0, metadata=bounds(0, 100))
+    opening: str = "masked"
+    last_block: str | None = None
+    """None is `cut` with `left` and `whole` with `tail`, as the systems of either alignment do."""
+    sub_block_size: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
+    """Default rows of the parts in which a block is denoised from left to right; None is the whole block."""
+    replace_above: float | None = field(default=None, metadata=bounds(0, 1))
+    """Default confidence above which an accepted token of the current block is replaced; None never does."""
 
     def __post_init__(self) -> None:
         check_choice("prompt_alignment", self.prompt_alignment, ALIGNMENTS)
@@ -83,8 +100,24 @@ class DecodeContract:
         check_choice("shift", self.shift, SHIFTS)
         check_choice("positions", self.positions, POSITIONS)
         check_choice("schedule", self.schedule, SCHEDULES)
+        check_choice("opening", self.opening, OPENINGS)
+        if self.last_block is not None:
+            check_choice("last_block", self.last_block, LAST_BLOCKS)
         if self.steps is not None and self.steps > self.block_size:
             raise ContractError(
                 f"steps: got {self.steps}, expected at most the block size {self.block_size}: "
                 "every step settles at least one token"
             )
+        if self.sub_block_size is not None and self.sub_block_size > self.block_size:
+            raise ContractError(
+                f"sub_block_size: got {self.sub_block_size}, expected at most the block size {self.block_size}"
+            )
+        if self.opening == "predicted" and self.shift == "none":
+            raise ContractError(
+                "opening: got 'predicted' with shift 'none', expected a shift: no row predicts the next"
+            )
+
+    @property
+    def cuts_last(self) -> bool:
+        """The last block ends where the wanted tokens end."""
+        return (self.last_block or {"left": "cut", "tail": "whole"}[self.prompt_alignment]) == "cut"

@@ -18,6 +18,7 @@ from ..engines.protocol import Buffer, Engine
 from .block import Block, Proposal
 from .noise import uniform
 from .options import Plan
+from .rules import settled
 
 __all__ = ["Denoiser", "gather_rows"]
 
@@ -25,9 +26,12 @@ NO_THRESHOLD = 2.0
 """A confidence that no token has."""
 
 
-def gather_rows(shift: str, rows: int, block: int) -> NDArray[np.int64]:
-    """For each row of the block, which of [carry, hidden rows] predicts it; the block is the last of `rows` rows."""
-    own = np.arange(rows - block, rows) + 1
+def gather_rows(shift: str, rows: int, block: int, end: int) -> NDArray[np.int64]:
+    """For each row of the block, which of [carry, hidden rows] predicts it; the last of `rows` rows is its `end`-th.
+
+    Rows of the block that are not among them get numbers that mean nothing.
+    """
+    own = np.arange(block) + rows - end + 1
     if shift == "none":
         return own
     before = own - 1
@@ -45,8 +49,10 @@ class Denoiser:
     shift: str
     plan: Plan
 
-    def propose(self, hidden: Buffer, carry: Buffer, block: Block, count: int, at: tuple[int, int]) -> Proposal:
-        """Propose tokens for `block`, whose rows are the last of `hidden [1, R, H]`.
+    def propose(
+        self, hidden: Buffer, carry: Buffer, block: Block, count: int, at: tuple[int, int], end: int | None = None
+    ) -> Proposal:
+        """Propose tokens for `block`, whose rows (up to `end`) are the last of `hidden [1, R, H]`.
 
         `carry [1, 1, H]` is the hidden row before the first of `hidden`; `at` is (block, step), for the noise.
         Raises NumericsError if a confidence is not finite.
@@ -55,21 +61,39 @@ class Denoiser:
         every = np.arange(len(block.tokens))
         rows = every if self.plan.options.revises else np.flatnonzero(block.masked)
         graph = "sample" if self.plan.temperature > 0 else "denoise"
-        feeds = self._feeds(hidden, carry, block, rows, count)
+        gather = gather_rows(self.shift, hidden.shape[1], len(every), len(every) if end is None else end)
+        feeds = self._feeds(hidden, carry, block, rows, gather[rows], count)
         if graph == "sample":
             feeds |= self._randomness(at, len(every), rows)
         made = self.load(graph).run(feeds, OUTPUTS)
         _check_finite(rows, made["confidence"][0], graph, at)  # type: ignore[index]
         return _spread(made, block, rows)
 
+    def opened(self, block: Block, carry: Buffer, index: int) -> Block:
+        """`block` with its first row as `carry [1, 1, H]`, the row before it, predicts it: always the most probable.
+
+        `index` is the block's, for NumericsError.
+        """
+        row = np.array([0])
+        made = self.load("denoise").run(self._feeds(carry, carry, block, row, row, 1), OUTPUTS)
+        _check_finite(row, made["confidence"][0], "denoise", (index, 0))  # type: ignore[index]
+        proposal = _spread(made, block, row)
+        return settled(block, proposal, block.masked & ~proposal.next_masked)
+
     def _feeds(
-        self, hidden: Buffer, carry: Buffer, block: Block, rows: NDArray[np.intp], count: int
+        self,
+        hidden: Buffer,
+        carry: Buffer,
+        block: Block,
+        rows: NDArray[np.intp],
+        gather: NDArray[np.int64],
+        count: int,
     ) -> dict[str, NDArray[np.generic] | Buffer]:
         threshold = NO_THRESHOLD if self.plan.threshold is None else self.plan.threshold
         return {
             "hidden": hidden,
             "carry": carry,
-            "gather": gather_rows(self.shift, hidden.shape[1], len(block.tokens))[None, rows],
+            "gather": gather[None],
             "tokens": block.tokens[None, rows],
             "masked": block.masked[None, rows],
             "count": np.array([count], np.int64),

@@ -23,6 +23,8 @@ class Layout:
     block: int
     alignment: str
     context_mask: str
+    cuts_last: bool = False
+    """The last block ends where the wanted rows end."""
 
     @property
     def offset(self) -> int:
@@ -35,11 +37,8 @@ class Layout:
         return self.prompt if self.alignment == "left" else self.prompt // self.block * self.block
 
     def size(self, start: int, last: int) -> int:
-        """Rows of the block at `start` when rows beyond `last` are not wanted.
-
-        With `left`, the last block is cut short, as dLLM's sampler does; with `tail`, blocks are always whole.
-        """
-        return min(self.block, last - start) if self.alignment == "left" else self.block
+        """Rows of the block at `start` when rows beyond `last` are not wanted."""
+        return min(self.block, last - start) if self.cuts_last else self.block
 
     def reach(self, start: int, stop: int) -> NDArray[np.int64]:
         """Reach of the settled rows `start..stop`."""
@@ -52,11 +51,16 @@ class Layout:
         return np.where(rows < self.prompt, rows + 1, block_end)
 
 
-def visibility(reach: NDArray[np.int64], cached: int, capacity: int) -> NDArray[np.bool_]:
-    """The mask `[1, 1, R, capacity + R]` of R new rows that follow `cached` rows kept in `capacity` columns."""
+def visibility(reach: NDArray[np.int64], cached: int, capacity: int, first: int | None = None) -> NDArray[np.bool_]:
+    """The mask `[1, 1, R, capacity + R]` of R new rows beside `cached` rows kept in `capacity` columns.
+
+    They follow the cached rows; or they stand at row `first`, in the place of those that the cache holds there.
+    """
+    first = cached if first is None else first
     columns = np.arange(capacity + len(reach))
-    key = np.where(columns < capacity, columns, columns - capacity + cached)
-    real = (columns < cached) | (columns >= capacity)
+    key = np.where(columns < capacity, columns, columns - capacity + first)
+    replaced = (columns >= first) & (columns < first + len(reach))
+    real = ((columns < cached) & ~replaced) | (columns >= capacity)
     return ((key < reach[:, None]) & real)[None, None]
 
 

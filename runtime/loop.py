@@ -7,18 +7,19 @@ that a token is a word.
 from __future__ import annotations
 
 from collections.abc import Generator
-from itertools import chain, count, repeat
+from itertools import count
 
 import numpy as np
 
 from .backbone import Backbone, Rows
 from .block import Step
+from .canvas import Canvas
 from .contract import DecodeContract
 from .denoiser import Denoiser
 from .layout import chunks
 from .options import Plan
 from .rules import RULES, Revision, settled
-from .schedule import SCHEDULES
+from .schedule import Pace
 from .sequence import Sequence
 
 __all__ = ["PREFILL", "decode"]
@@ -35,28 +36,32 @@ def decode(
     After each block the iterator may be closed: rows in the cache are always final ones. The last block is never
     committed, because nobody will look at it.
     """
-    accept, schedule = RULES[plan.options.rule], SCHEDULES[contract.schedule]
+    accept = RULES[plan.options.rule]
     block, pending = sequence.first(), sequence.context(backbone.cache.length)
     for index in count():
         if block is None:
             return
-        pending = _advance(backbone, pending, merged=plan.options.commit == "merged")
-        pace = chain(schedule(int(block.masked.sum()), plan.block, plan.steps), repeat(1))
-        noisy = sequence.noisy(block)
+        pending, step = _advance(backbone, pending, plan.merged), 0
+        pace, canvas = Pace(contract.schedule, plan), Canvas(backbone, sequence.noisy(block), plan, contract.shift)
         revision, final = Revision(block, plan.options, contract.mask_token_id), False
-        for step in count():
-            # Merged commit: the rows that became final with the last block ride along, and only they are kept.
-            hidden = backbone.forward(pending + noisy.holding(block.tokens), keep=len(pending))
-            pending = pending[:0]
-            number = next(pace)
-            proposal = denoiser.propose(hidden, backbone.carry, block, number, (index, step))
-            accepted = accept(block, proposal, number, plan.options)
-            after = revision.apply(settled(block, proposal, accepted), block, proposal)
+        while not final:
+            if step == 0 and block.masked[0] and contract.opening == "predicted":
+                # The commit yields a token: nothing of the block has been run yet.
+                after = denoiser.opened(block, backbone.carry, index)
+                confidence = after.confidence
+            else:
+                asked = block.part(plan.sub_block)
+                # Merged commit: the rows that became final with the last block ride along, and only they are kept.
+                hidden, end = canvas.forward(pending, block, asked)
+                pending, number = pending[:0], pace.count(asked)
+                proposal = denoiser.propose(hidden, backbone.carry, asked, number, (index, step), end)
+                accepted = accept(asked, proposal, number, plan.options)
+                after = revision.apply(settled(block, proposal, accepted), block, proposal)
+                confidence = proposal.confidence
             changed = np.flatnonzero((after.tokens != block.tokens) | (after.masked != block.masked))
             block, final = after, revision.ended(after)
-            yield Step(index, step, block.tokens, block.masked, changed, proposal.confidence, block.fixed, final)
-            if final:
-                break
+            yield Step(index, step, block.tokens, block.masked, changed, confidence, block.fixed, final)
+            step += 1
         if np.isin(block.generated, contract.stop_token_ids).any():
             return
         pending, block = sequence.settle(block), sequence.following(block)

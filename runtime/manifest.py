@@ -17,7 +17,7 @@ from .vision import VisionSpec
 
 __all__ = ["GRAPHS", "SCHEMA", "FileRecord", "Manifest", "ModelShape", "ParityRow", "TextFiles", "Variant"]
 
-SCHEMA = 2
+SCHEMA = 3
 """Version of the manifest's form. A reader refuses a newer one, and reads all older ones."""
 
 MAX_MANIFEST_BYTES = 4 << 20
@@ -29,6 +29,16 @@ GRAPHS = {
     "vision": "pixels to features",
 }
 """Names that a variant may give to its graphs; `vision` is for vision-language families only."""
+
+NEWER: dict[tuple[str, str], tuple[int, object]] = {
+    ("text", "default_prompt"): (2, None),
+    ("vision", "letterbox"): (2, None),
+    ("decode", "opening"): (3, "masked"),
+    ("decode", "last_block"): (3, None),
+    ("decode", "sub_block_size"): (3, None),
+    ("decode", "replace_above"): (3, None),
+}
+"""Keys that came after schema 1: since when, and what their absence means."""
 
 KV_DTYPES = ("float32", "float16", "bfloat16")
 """What a cache may be made of, by numpy's names."""
@@ -137,14 +147,10 @@ class Manifest:
 
     def _too_new(self) -> list[str]:
         """What a reader of the schema that is named would refuse as unknown."""
-        new = {
-            "text.default_prompt": self.text.default_prompt,
-            "vision.letterbox": self.vision and self.vision.letterbox,
-        }
         return [
-            f"{name}: came with schema 2, but the manifest says schema {self.schema}"
-            for name, value in new.items()
-            if value is not None and self.schema < 2
+            f"{place}.{name}: came with schema {since}, but the manifest says schema {self.schema}"
+            for (place, name), (since, absent) in NEWER.items()
+            if self.schema < since and getattr(getattr(self, place), name, absent) != absent
         ]
 
     def _bad_texts(self) -> list[str]:

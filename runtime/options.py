@@ -17,7 +17,7 @@ RULES = {
     "sequential": "from left to right by count",
 }
 COMMITS = {
-    "merged": "a finished block is cached by the next block's first forward",
+    "merged": "a finished block is cached by the next block's first forward, where the model allows it",
     "separate": "a finished block is cached by a forward of its own: the slow reference",
 }
 
@@ -49,6 +49,10 @@ class Options:
     """Sample among the fewest tokens that hold this much probability."""
     seed: int = field(default=0, metadata=bounds(0, 2**64 - 1))
     commit: str = "merged"
+    sub_block_size: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
+    """Denoise a block in parts of so many rows, from left to right."""
+    block_cache: bool = False
+    """Run only the sub-block at hand where that can be done. An approximation: tokens may differ."""
 
     @property
     def revises(self) -> bool:
@@ -73,6 +77,8 @@ class OptionFields(TypedDict, total=False):
     top_p: float
     seed: int
     commit: str
+    sub_block_size: int | None
+    block_cache: bool
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,14 @@ class Plan:
     """Options and contract, resolved: what the loop reads."""
 
     options: Options
+    """`replace_above` is resolved in them."""
     block: int
+    sub_block: int
     steps: int
     threshold: float | None
     temperature: float
+    merged: bool
+    """Commits ride with the next block's first forward: asked for, and exact for this model."""
 
 
 def with_fields(options: Options | None, **chosen: Unpack[OptionFields]) -> Options:
@@ -103,7 +113,12 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     # A threshold alone asks for speed where the model is sure: at least one token per step, no other pace.
     default = block if options.threshold is not None else min(contract.steps or block, block)
     steps = default if options.steps is None else options.steps
+    sub = min(options.sub_block_size or contract.sub_block_size or block, block)
+    above = contract.replace_above if options.replace_above is None else options.replace_above
+    options = replace(options, replace_above=above)
     lines = []
+    if options.block_cache and options.revises:
+        lines.append("block_cache: it runs one sub-block, and revising (replace_above, remask_below) wants all rows")
     if steps > block:
         lines.append(f"steps: got {steps}, expected 1 to the block size {block}: every step settles at least one token")
     if options.threshold is not None and options.rule != "confidence":
@@ -111,7 +126,8 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     if lines:
         raise RequestError("\n".join(lines))
     temperature = contract.temperature if options.temperature is None else options.temperature
-    return Plan(options, block, steps, threshold if options.rule == "confidence" else None, temperature)
+    merged = options.commit == "merged" and contract.opening == "masked"
+    return Plan(options, block, sub, steps, threshold if options.rule == "confidence" else None, temperature, merged)
 
 
 def _check(options: Options) -> None:

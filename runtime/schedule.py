@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
 
 import numpy as np
 
-__all__ = ["SCHEDULES", "base_remainder", "linear_round"]
+from .block import Block
+from .options import Plan
+
+__all__ = ["SCHEDULES", "Pace", "base_remainder", "linear_round"]
 
 
 def base_remainder(masks: int, block: int, steps: int) -> list[int]:
@@ -44,3 +48,24 @@ SCHEDULES: dict[str, Callable[[int, int, int], list[int]]] = {
     "linear-round": linear_round,
 }
 """Name in the decode contract to function of (masks in the block, block size, steps)."""
+
+
+class Pace:
+    """The count of each step of one block. A sub-block is paced like a block of its own, with its share of the steps.
+
+    When a schedule has ended and masks are left, every further step settles at least one.
+    """
+
+    def __init__(self, schedule: str, plan: Plan) -> None:
+        self._schedule, self._size = SCHEDULES[schedule], plan.sub_block
+        self._steps = -(-plan.steps * plan.sub_block // plan.block)
+        self._part: int | None = None
+        self._counts: Iterator[int] = repeat(1)
+
+    def count(self, asked: Block) -> int:
+        """Tokens that the next step shall settle of the masks in `asked`."""
+        part = int(np.argmax(asked.masked)) // self._size
+        if part != self._part and not asked.done:
+            self._part = part
+            self._counts = chain(self._schedule(int(asked.masked.sum()), self._size, self._steps), repeat(1))
+        return next(self._counts)

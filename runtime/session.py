@@ -194,7 +194,7 @@ class Session:
     def enter(self, prompt: Prompt, plan: Plan) -> Sequence:
         """The rows of a new generation. Raises ContextFullError if it does not fit; nothing has changed then."""
         c = self.contract
-        layout = Layout(len(prompt), plan.block, c.prompt_alignment, c.context_mask)
+        layout = Layout(len(prompt), plan.block, c.prompt_alignment, c.context_mask, c.cuts_last)
         wanted = len(prompt) + plan.options.max_tokens
         sequence = Sequence(prompt, layout, c.mask_token_id, wanted, self.max_context)
         if sequence.first() is None:

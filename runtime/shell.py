@@ -96,6 +96,7 @@ _FLAGS: dict[str, tuple[Callable[[str], Any], str]] = {
     "top_k": (int, "draw among the k most probable tokens; 0 is all"),
     "top_p": (float, "draw among the fewest tokens with this much probability"),
     "seed": (int, "seed of the random numbers"),
+    "sub_block_size": (int, "denoise a block in parts of so many rows, from left to right"),
 }
 
 
@@ -106,9 +107,15 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=help_text)
     group.add_argument("--rule", choices=list(RULES), help="; ".join(f"{n}: {what}" for n, what in RULES.items()))
     group.add_argument("--commit", choices=list(COMMITS), help="; ".join(f"{n}: {what}" for n, what in COMMITS.items()))
+    group.add_argument(
+        "--block-cache",
+        action="store_true",
+        default=None,
+        help="run only the sub-block at hand: less work, and tokens may differ",
+    )
 
 
 def options_from(arguments: argparse.Namespace) -> Options:
     """Options from the flags of `add_options`."""
-    names = [*_FLAGS, "rule", "commit"]
+    names = [*_FLAGS, "rule", "commit", "block_cache"]
     return Options(**{n: value for n in names if (value := getattr(arguments, n)) is not None})

@@ -24,41 +24,55 @@ def sees(q: int, k: int, P: int, current: int, c: DecodeContract, B: int) -> boo
     return k <= q if causal else bk <= bq
 
 
+def probabilities(toy: Toy, rows: list[int], P: int, current: int, c: DecodeContract, B: int):
+    """`[n, V]` of every row by itself, all rows of block `current` seeing each other."""
+    n = len(rows)
+    visible = np.array([[sees(q, k, P, current, c, B) for k in range(n)] for q in range(n)])
+    hidden, _ = toy.forward(np.array(rows), np.arange(n), visible[None])
+    logits = toy.logits(hidden)
+    p = np.exp(logits - logits.max(-1, keepdims=True))
+    return p / p.sum(-1, keepdims=True)
+
+
+def best_of(p, c: DecodeContract):
+    return np.where(np.isin(np.arange(p.shape[-1]), c.forbid_token_ids), -1, p).argmax(-1)
+
+
 def decode(
     toy: Toy, prompt: list[int], c: DecodeContract, steps: int, threshold: float | None, max_tokens: int, B: int
 ):
     """Tokens and number of denoise steps, for the confidence rule with base-remainder counts, greedily."""
     P, rows, steps_taken = len(prompt), list(prompt), 0
-    last = P + max_tokens
+    last, sub = P + max_tokens, c.sub_block_size or B
     while True:
         start = P if len(rows) == P and c.prompt_alignment == "left" else len(rows)
         if len(rows) == P and c.prompt_alignment == "tail":
             start = P // B * B
-        end = min(start + B, last) if c.prompt_alignment == "left" else start + B
+        cut = c.last_block == "cut" if c.last_block else c.prompt_alignment == "left"
+        end = min(start + B, last) if cut else start + B
+        current = block_of(start, P, B, c.prompt_alignment)
+        if c.opening == "predicted" and len(rows) == start:
+            rows.append(int(best_of(probabilities(toy, rows, P, current, c, B)[-1], c)))
+            steps_taken += 1
         masked = [i >= len(rows) for i in range(end)]
         rows = rows + [c.mask_token_id] * (end - len(rows))
-        current = block_of(start, P, B, c.prompt_alignment)
-        for step in range(steps):
-            if not any(masked):
-                break
-            n = len(rows)
-            visible = np.array([[sees(q, k, P, current, c, B) for k in range(n)] for q in range(n)])
-            hidden, _ = toy.forward(np.array(rows), np.arange(n), visible[None])
-            logits = toy.logits(hidden)
-            if c.shift != "none":
-                own = logits[start].copy()
-                logits = np.roll(logits, 1, axis=0)
-                if c.shift == "right_in_block":
-                    logits[start] = own
-            p = np.exp(logits - logits.max(-1, keepdims=True))
-            p /= p.sum(-1, keepdims=True)
-            best = np.where(np.isin(np.arange(p.shape[1]), c.forbid_token_ids), -1, p).argmax(-1)
-            rank = sorted((i for i in range(n) if masked[i]), key=lambda i: -p[i, best[i]])
-            count = B // steps + (step < B % steps)
-            for place, i in enumerate(rank):
-                if place < count or (threshold is not None and p[i, best[i]] > threshold):
-                    rows[i], masked[i] = int(best[i]), False
-            steps_taken += 1
+        for first in range(start, end, sub):
+            part = range(first, min(first + sub, end))
+            step, share = 0, -(-steps * sub // B)
+            while any(masked[i] for i in part):
+                p = probabilities(toy, rows, P, current, c, B)
+                if c.shift != "none":
+                    own = p[start].copy()
+                    p = np.roll(p, 1, axis=0)
+                    if c.shift == "right_in_block":
+                        p[start] = own
+                best = best_of(p, c)
+                rank = sorted((i for i in part if masked[i]), key=lambda i: -p[i, best[i]])
+                count = sub // share + (step < sub % share)
+                for place, i in enumerate(rank):
+                    if place < count or (threshold is not None and p[i, best[i]] > threshold):
+                        rows[i], masked[i] = int(best[i]), False
+                steps_taken, step = steps_taken + 1, step + 1
         done = rows[max(start, P) :]
         if any(token in c.stop_token_ids for token in done) or len(rows) >= last:
             return rows[P:last], steps_taken

@@ -40,10 +40,12 @@ class Forward(Protocol):
 def check_plain(bundle: Bundle, name: str) -> None:
     """Raise RequestError for a bundle that the plain loop does not decode."""
     decode = bundle.manifest.decode
-    if bundle.manifest.vision is not None or decode.shift != "none" or decode.context_mask == "token_causal":
+    parts = decode.sub_block_size is not None or decode.replace_above is not None
+    shifted = decode.shift != "none" or decode.context_mask == "token_causal"
+    if bundle.manifest.vision is not None or shifted or parts:
         raise RequestError(
-            f"--against {name} decodes text models without a logit shift, block-causal or with a causal prompt; "
-            "leave it out for this bundle"
+            f"--against {name} decodes text models without a logit shift, sub-blocks or edits, block-causal or with a "
+            "causal prompt; leave it out for this bundle"
         )
 
 

@@ -12,22 +12,25 @@ from hypothesis import strategies as st
 from toy import MASK, Toy, V, contract, prompt
 
 from a2d.engines.errors import NumericsError, RequestError
-from a2d.runtime.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
-from a2d.runtime.options import Options
+from a2d.runtime.contract import ALIGNMENTS, CONTEXT_MASKS, LAST_BLOCKS, OPENINGS, SHIFTS
+from a2d.runtime.options import COMMITS, Options
 
 PROMPTS = st.lists(st.integers(4, V - 2), min_size=1, max_size=21)
 
 
 @st.composite
 def cases(draw):
-    B = draw(st.integers(1, 9))
+    B, shift = draw(st.integers(1, 9)), draw(st.sampled_from(list(SHIFTS)))
     return {
         "prompt": draw(PROMPTS),
         "contract": contract(
             block_size=B,
             prompt_alignment=draw(st.sampled_from(list(ALIGNMENTS))),
             context_mask=draw(st.sampled_from(list(CONTEXT_MASKS))),
-            shift=draw(st.sampled_from(list(SHIFTS))),
+            shift=shift,
+            opening=draw(st.sampled_from(list(OPENINGS))) if shift != "none" else "masked",
+            last_block=draw(st.none() | st.sampled_from(list(LAST_BLOCKS))),
+            sub_block_size=draw(st.none() | st.integers(1, B)),
         ),
         "steps": draw(st.integers(1, B)),
         "threshold": draw(st.none() | st.floats(0.05, 0.95)),
@@ -52,9 +55,11 @@ def test_cached_merged_and_full_agree(case):
     assert list(merged.tokens) == expected
     assert separate.tokens == merged.tokens
     assert merged.steps == separate.steps == steps
-    assert merged.forwards == steps  # prefill and commits ride along
+    if c.opening == "masked":
+        assert merged.forwards == steps  # prefill and commits ride along
     start = len(case["prompt"]) if c.prompt_alignment == "left" else len(case["prompt"]) // c.block_size * c.block_size
-    assert separate.forwards == steps + (start > 0) + merged.blocks - 1
+    opened = 0 if c.opening == "masked" else merged.blocks - (start < len(case["prompt"]))
+    assert separate.forwards == steps - opened + (start > 0) + merged.blocks - 1
 
 
 @settings(max_examples=40, deadline=None)
@@ -80,6 +85,61 @@ def test_revision_always_ends(case, below, above):
     assert MASK not in generation.result.tokens
     per_block = np.bincount([step.block for step in steps])
     assert per_block.max() <= 2 * c.block_size + 3
+
+
+def test_a_commit_that_yields_a_token_is_never_merged():
+    """The first token of a block has to be there before the block is run, so there is nothing to ride with."""
+    c = contract(shift="right_in_block", opening="predicted")
+    first, *_ = steps = list(Toy().session(c).stream(prompt([5, 6]), Options(max_tokens=9)))
+    assert (first.accepted.tolist(), first.masked.tolist()) == ([0], [False, True, True, True])
+    assert [(s.block, s.index) for s in steps if s.final] == [(0, 3), (1, 3), (2, 0)]  # the last is one row: no forward
+    runs = [Toy().session(c).generate(prompt([5, 6]), Options(max_tokens=9, commit=x)) for x in COMMITS]
+    assert runs[0].tokens == runs[1].tokens
+    assert [run.forwards for run in runs] == [3 + 6, 3 + 6]  # a prefill and two commits, and three steps a block
+
+
+def test_sub_blocks_are_filled_from_left_to_right():
+    steps = list(Toy().session(contract(block_size=8)).stream(prompt([5]), Options(sub_block_size=3, max_tokens=8)))
+    order = [row for step in steps for row in step.accepted.tolist()]
+    assert [sorted(order[:3]), sorted(order[3:6]), sorted(order[6:])] == [[0, 1, 2], [3, 4, 5], [6, 7]]
+
+
+@settings(max_examples=60, deadline=None)
+@given(cases())
+def test_a_block_cache_runs_fewer_rows_and_ends(case):
+    """What it computes is held against a reference of its own in tests/export/test_text_families.py."""
+    toy, c = Toy(case["seed"]), case["contract"]
+    session = toy.session(c)
+    fed = rows_fed(session)
+    whole = session.generate(prompt(case["prompt"]), options(case))
+    before = fed.copy()
+    session = toy.session(c)
+    fed = rows_fed(session)
+    cached = session.generate(prompt(case["prompt"]), options(case, block_cache=True))
+    assert MASK not in cached.tokens
+    if cached.steps == whole.steps:
+        assert sum(fed) <= sum(before)
+    if c.sub_block_size in (None, c.block_size):
+        assert cached.tokens == whole.tokens  # the part is the whole
+
+
+def rows_fed(session) -> list[int]:
+    fed, run = [], session.backbone._run
+    session.backbone._run = lambda rows, *rest: fed.append(len(rows)) or run(rows, *rest)
+    return fed
+
+
+def test_a_block_cache_does_not_outlive_its_block():
+    """Drafted rows are of a block that was half masked: a conversation that goes on must not find them."""
+    c, tokens = contract(prompt_alignment="tail", sub_block_size=2), [5, 6, 7, 8, 9, 10]
+    session = Toy().session(c)
+    chosen = Options(max_tokens=6, block_cache=True)
+    stopped = session.stream(prompt(tokens), chosen)
+    next(stopped)
+    assert session.backbone.cache.drafted == 4
+    stopped.close()
+    again = session.generate(prompt(tokens), chosen)
+    assert again.tokens == Toy().session(c).generate(prompt(tokens), chosen).tokens
 
 
 def test_sequential_writes_from_left_to_right():
@@ -148,6 +208,8 @@ def test_not_a_number_is_an_error_that_names_graph_and_block():
         ({"temperature": float("nan")}, "temperature: got nan"),
         ({"top_p": 2}, "top_p: got 2"),
         ({"threshold": 0.5, "rule": "entropy"}, "rule 'entropy' has none"),
+        ({"block_cache": True, "replace_above": 0.9}, "block_cache: it runs one sub-block"),
+        ({"sub_block_size": 0}, "sub_block_size: got 0"),
     ],
 )
 def test_bad_options(chosen, message):

@@ -230,6 +230,17 @@ def test_an_older_manifest_is_read_and_claims_nothing_newer():
     assert (old.schema, old.text.default_prompt, old.vision.letterbox) == (1, None, None)
 
 
+def test_keys_of_the_contract_have_a_schema_too():
+    """A reader of schema 2 would decode a model that edits as if it did not."""
+    changed = {"replace_above": 0.9, "opening": "predicted", "shift": "right_in_block", "last_block": "cut"}
+    data = to_json(MANIFEST) | {"schema": 2}
+    Manifest.loads(json.dumps(data).encode())
+    message = refused(json.dumps(data | {"decode": data["decode"] | changed}).encode())
+    for name in ("replace_above", "opening", "last_block"):
+        assert f"decode.{name}: came with schema 3, but the manifest says schema 2" in message
+    assert "decode.shift" not in message
+
+
 def test_precisions_and_parity_cannot_steer_a_terminal():
     for changes in ({"variants": {"fp\x1b[2J": MANIFEST.variants["fp32"]}}, {"variants": {"fp32": replaced_parity()}}):
         with pytest.raises(Violations, match=r"\\x1b\[2J', expected printable characters"):

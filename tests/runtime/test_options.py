@@ -40,6 +40,23 @@ def test_what_is_not_chosen_comes_from_the_contract(chosen, fields, expected):
 
 
 @pytest.mark.parametrize(
+    ("chosen", "fields", "expected"),
+    [
+        ({}, {}, (4, None, True)),
+        ({"commit": "separate"}, {}, (4, None, False)),
+        ({}, {"sub_block_size": 2, "replace_above": 0.9}, (2, 0.9, True)),
+        ({"sub_block_size": 3, "replace_above": 0.5}, {"sub_block_size": 2, "replace_above": 0.9}, (3, 0.5, True)),
+        ({"sub_block_size": 9}, {}, (4, None, True)),  # a part is never more than the whole
+        ({"block_size": 2}, {"sub_block_size": 3}, (2, None, True)),
+        ({"commit": "merged"}, {"opening": "predicted", "shift": "right_in_block"}, (4, None, False)),
+    ],
+)
+def test_parts_edits_and_commits_are_resolved(chosen, fields, expected):
+    made = plan(contract(**fields), Options(**chosen))
+    assert (made.sub_block, made.options.replace_above, made.merged) == expected
+
+
+@pytest.mark.parametrize(
     ("chosen", "lines"),
     [
         ({"steps": 0, "threshold": 2.0}, ["steps: got 0, expected 1 to", "threshold: got 2.0, expected 0 to 1"]),
