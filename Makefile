@@ -17,13 +17,17 @@ endif
 export OMP_NUM_THREADS = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check format clean train-slate-smoke
+.PHONY: demo test test-arm64 check format clean train-slate-smoke
 
 demo: $(VENV)/.export
 	$(BIN)/python examples/slate/demo.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# The runtime and the engines' contract on arm64, by emulation; says what it needs (qemu, mmdebstrap, root).
+test-arm64: $(VENV)/.dev
+	$(BIN)/python tests/arm64/check.py
 
 check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
