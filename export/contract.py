@@ -1,7 +1,7 @@
 """The decode contract of a checkpoint, collected from wherever it is said: the nearest source wins, nothing is guessed.
 
 In this order: command line flags, an `a2d` object in generation_config.json or config.json, keys that releases use in
-these files, the family's table, the tokenizer's special tokens, defaults. What no source gives is listed, with the
+these files, the tokenizer's special tokens, the family's table, defaults. What no source gives is listed, with the
 flag that would. Knows where values stand; what they mean is `runtime/contract.py`.
 """
 
@@ -129,8 +129,8 @@ def _sources(
     for file, data in (("generation_config.json", checkpoint.generation), ("config.json", checkpoint.config)):
         for level in (data, data.get("text_config") or {}):
             yield from _released(file, level)
-    yield f"family {family.name}", dict(family.contract)
     yield from _special(checkpoint, vocabulary)
+    yield f"family {family.name}", dict(family.contract)
 
 
 def _from_flags(flags: Flags, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from .family import Family
 __all__ = ["FAMILIES", "Family", "describe"]
 
 FAMILIES = {
+    "Fast_dLLM_Qwen": ("fast_dllm_qwen", "Fast-dLLM v2 on Qwen2.5"),
     "a2d-llama": ("llama", "dLLM's A2D Llama"),
     "a2d-qwen2": ("qwen2", "dLLM's A2D Qwen2"),
     "a2d-qwen3": ("qwen3", "dLLM's A2D Qwen3"),
@@ -22,6 +23,7 @@ FAMILIES = {
     "qwen2": ("qwen2", "Qwen2 and Qwen2.5, given a decode contract"),
     "qwen2_5_vl": ("qwen2_5_vl", "Qwen2.5-VL: vision and language"),
     "qwen3": ("qwen3", "Qwen3 (dense), given a decode contract"),
+    "sdar": ("sdar", "SDAR on Qwen3 (dense)"),
 }
 """model_type in config.json to the module here, and what it is for people."""
 
@@ -30,7 +32,7 @@ def describe(checkpoint: Checkpoint) -> Family:
     """What the checkpoint's family says of it. Raises CheckpointError that prints the table."""
     kind = checkpoint.config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        rows = "\n".join(f"  {name:<12} {what}" for name, (_, what) in FAMILIES.items())
+        rows = "\n".join(f"  {name:<14} {what}" for name, (_, what) in FAMILIES.items())
         raise CheckpointError(f"{checkpoint.path}: model_type is {kind!r} in config.json, expected one of\n{rows}")
     module = import_module(f"{__name__}.{FAMILIES[kind][0]}")
     find: Callable[[Checkpoint], Family] = module.describe
