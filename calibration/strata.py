@@ -38,7 +38,7 @@ def kept_only(name: str) -> bool:
 class Place:
     """Where a decode stands: which stratum each row of the forward that runs now belongs to."""
 
-    mask_token_id: int
+    mask_token_id: int | None
     prompt: int = 0
     """Rows of the prompt."""
     step: int = 0

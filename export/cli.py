@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from ..engines.errors import BundleError
-from ..runtime.contract import ALIGNMENTS, CONTEXT_MASKS, LAST_BLOCKS, OPENINGS, POSITIONS, SCHEDULES, SHIFTS
+from ..runtime.contract import ALIGNMENTS, CONTEXT_MASKS, CONTRACTS, LAST_BLOCKS, OPENINGS, POSITIONS, SCHEDULES, SHIFTS
 from ..runtime.letterbox import Letterbox
 from ..runtime.record import check
 from ..runtime.shell import guarded, teller
@@ -69,6 +69,7 @@ def _export(arguments: argparse.Namespace) -> int:
         last_block=arguments.last_block,
         sub_block_size=arguments.sub_block_size,
         replace_above=arguments.replace_above,
+        contract=arguments.contract,
     )
     floats, quantized = split(arguments.precision)
     job = Job(
@@ -104,6 +105,10 @@ def _letterbox(text: str) -> Letterbox:
     return box
 
 
+def _table(names: dict[str, str]) -> str:
+    return "; ".join(f"{name}: {what}" for name, what in names.items())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="a2d-export",
@@ -127,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     quantized.add_argument("--prompt", metavar="TEXT", help="asked of each image of a folder")
     quantized.add_argument("--samples", type=int, default=64, metavar="N", help="at most; default 64")
     contract = parser.add_argument_group("decode contract")
+    contract.add_argument("--contract", choices=list(CONTRACTS), help=_table(CONTRACTS))
     contract.add_argument("--mask-token", metavar="ID_OR_TEXT")
     contract.add_argument("--stop-token", metavar="ID_OR_TEXT", action="append", help="repeatable, or by comma")
     contract.add_argument("--forbid-token", metavar="ID_OR_TEXT", action="append", help="default: the mask; or none")

@@ -86,6 +86,8 @@ class Flags:
     last_block: str | None = None
     sub_block_size: int | None = None
     replace_above: float | None = None
+    contract: str | None = None
+    """A whole contract by name, which the flags of single fields go before."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def resolve(flags: Flags, checkpoint: Checkpoint, family: Family) -> Resolved:
         for name, value in found.items():
             if name not in values and value is not None:
                 values[name], origins[name] = value, origin
+    if (values.get("block_size"), values.get("shift")) == (1, "right_prev_row") and "mask_token_id" not in values:
+        values["mask_token_id"], origins["mask_token_id"] = None, "none is needed"
     _require_all(values)
     values.setdefault("forbid_token_ids", [values["mask_token_id"]])
     origins.setdefault("forbid_token_ids", "default: the mask")
@@ -124,6 +128,8 @@ def _sources(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(where, {field: value}), nearest first."""
     yield "command line", _from_flags(flags, vocabulary)
+    if flags.contract is not None:
+        yield f"--contract {flags.contract}", _by_name(flags.contract, family)
     for file, own in own_objects(checkpoint):
         yield f"{file}, a2d", contract_fields(own)
     for file, data in (("generation_config.json", checkpoint.generation), ("config.json", checkpoint.config)):
@@ -131,6 +137,13 @@ def _sources(
             yield from _released(file, level)
     yield from _special(checkpoint, vocabulary)
     yield f"family {family.name}", dict(family.contract)
+
+
+def _by_name(name: str, family: Family) -> dict[str, Any]:
+    """The fields of a whole contract. Raises ContractError: the table."""
+    terms.check_choice("--contract", name, terms.CONTRACTS)
+    made = {key: list(value) if isinstance(value, tuple) else value for key, value in terms.AUTOREGRESSIVE.items()}
+    return made | {"positions": "mrope" if family.shape.rope_axes else "arange"}
 
 
 def _from_flags(flags: Flags, vocabulary: Vocabulary) -> dict[str, Any]:
@@ -208,6 +221,8 @@ def _bad_ids(values: Mapping[str, Any], vocab: int) -> Iterator[str]:
             if isinstance(i, int) and not 0 <= i < vocab:
                 yield f"{name}: got {i}, expected an id in the vocabulary of {vocab}"
     stops = values["stop_token_ids"]
+    if values["mask_token_id"] is None:
+        return
     if isinstance(stops, list | tuple) and values["mask_token_id"] in stops:
         yield f"stop_token_ids: got {list(stops)}, expected tokens other than the mask {values['mask_token_id']}"
 

@@ -171,7 +171,7 @@ class VariantPeer:
 def random_prompt(model: Model, tokens: int) -> Prompt:
     """Random text tokens, the same every time, as frequent as words are: by Zipf's law, the first ids the commonest."""
     decode, vocab = model.manifest.decode, model.manifest.model.vocab
-    special = {decode.mask_token_id, *decode.stop_token_ids}
+    special = {decode.filler, *decode.stop_token_ids}
     if model.manifest.vision is not None:
         special |= {model.manifest.vision.image_token_id, model.manifest.vision.video_token_id}
     allowed = np.setdiff1d(np.arange(vocab), list(special))

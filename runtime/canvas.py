@@ -25,6 +25,8 @@ class Canvas:
         self._backbone, self._rows = backbone, rows
         self._size = plan.sub_block if plan.options.block_cache else None
         self._shifted = shift != "none"
+        # One row that the row before it predicts: nobody looks at it before it is final (autoregressive decoding).
+        self._unseen = shift == "right_prev_row" and plan.block == 1
         self._drafted: int | None = None
 
     def forward(self, pending: Rows, block: Block, asked: Block) -> tuple[Buffer, int]:
@@ -32,6 +34,8 @@ class Canvas:
 
         Returns hidden rows `[1, R, H]` and the row of the block behind the last of them.
         """
+        if self._unseen:
+            return (self._backbone.forward(pending, keep=len(pending)) if len(pending) else self._backbone.carry), 0
         rows = self._rows.holding(block.tokens)
         if self._size is None:
             return self._backbone.forward(pending + rows, keep=len(pending)), len(rows)

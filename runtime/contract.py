@@ -6,14 +6,16 @@ keeps them. The contract does not know how the loop fulfils it; docs/decoding.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ..engines.errors import ContractError
 from .record import bounds
 
 __all__ = [
     "ALIGNMENTS",
+    "AUTOREGRESSIVE",
     "CONTEXT_MASKS",
+    "CONTRACTS",
     "LAST_BLOCKS",
     "MAX_BLOCK",
     "OPENINGS",
@@ -21,6 +23,7 @@ __all__ = [
     "SCHEDULES",
     "SHIFTS",
     "DecodeContract",
+    "autoregressive",
     "check_choice",
 ]
 
@@ -57,6 +60,21 @@ SCHEDULES = {
     "base-remainder": "S steps accept B // S tokens each, the first B % S of them one more",
     "linear-round": "step j accepts round(left / (steps left)) tokens, halves to even",
 }
+CONTRACTS = {
+    "autoregressive": "one token per forward, as the model decoded before it was adapted; it needs no mask",
+}
+"""Whole contracts by name."""
+
+AUTOREGRESSIVE: dict[str, object] = {
+    "forbid_token_ids": (),
+    "block_size": 1,
+    "prompt_alignment": "left",
+    "context_mask": "token_causal",
+    "shift": "right_prev_row",
+    "schedule": "base-remainder",
+    "opening": "masked",
+}
+"""Fields of that contract: blocks of one row, which the row before it predicts, so that it is run once, when final."""
 
 
 def check_choice(what: str, got: str, table: dict[str, str]) -> str:
@@ -71,7 +89,8 @@ def check_choice(what: str, got: str, table: dict[str, str]) -> str:
 class DecodeContract:
     """How one checkpoint is decoded, with the defaults that a caller may override."""
 
-    mask_token_id: int = field(metadata=bounds(0, 2**31))
+    mask_token_id: int | None = field(metadata=bounds(0, 2**31))
+    """None where no mask is ever run: in blocks of one row that the row before it predicts."""
     stop_token_ids: tuple[int, ...] = field(metadata=bounds(0, 2**31))
     block_size: int = field(metadata=bounds(1, MAX_BLOCK))
     prompt_alignment: str
@@ -103,6 +122,11 @@ class DecodeContract:
         check_choice("opening", self.opening, OPENINGS)
         if self.last_block is not None:
             check_choice("last_block", self.last_block, LAST_BLOCKS)
+        if self.mask_token_id is None and (self.block_size, self.shift) != (1, "right_prev_row"):
+            raise ContractError(
+                f"mask_token_id: got none, expected a token id: blocks of {self.block_size} with shift {self.shift!r} "
+                "begin with masks"
+            )
         if self.steps is not None and self.steps > self.block_size:
             raise ContractError(
                 f"steps: got {self.steps}, expected at most the block size {self.block_size}: "
@@ -118,6 +142,17 @@ class DecodeContract:
             )
 
     @property
+    def filler(self) -> int:
+        """What a row holds while it is masked; any id where none is ever run."""
+        return 0 if self.mask_token_id is None else self.mask_token_id
+
+    @property
     def cuts_last(self) -> bool:
         """The last block ends where the wanted tokens end."""
         return (self.last_block or {"left": "cut", "tail": "whole"}[self.prompt_alignment]) == "cut"
+
+
+def autoregressive(contract: DecodeContract) -> DecodeContract:
+    """`contract` with the model decoded one token per forward; mask, stop tokens, positions and temperature stay."""
+    plain = {"steps": None, "threshold": None, "last_block": None, "sub_block_size": None, "replace_above": None}
+    return replace(contract, **(AUTOREGRESSIVE | plain))  # type: ignore[arg-type]

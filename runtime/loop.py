@@ -43,7 +43,7 @@ def decode(
             return
         pending, step = _advance(backbone, pending, plan.merged), 0
         pace, canvas = Pace(contract.schedule, plan), Canvas(backbone, sequence.noisy(block), plan, contract.shift)
-        revision, final = Revision(block, plan.options, contract.mask_token_id), False
+        revision, final = Revision(block, plan.options, contract.filler), False
         while not final:
             if step == 0 and block.masked[0] and contract.opening == "predicted":
                 # The commit yields a token: nothing of the block has been run yet.

@@ -187,7 +187,7 @@ class Manifest:
 
     def _bad_ids(self) -> list[str]:
         d = self.decode
-        ids = {d.mask_token_id, *d.stop_token_ids, *d.forbid_token_ids}
+        ids = {d.filler, *d.stop_token_ids, *d.forbid_token_ids}
         return [
             f"decode: token id {i} is outside the vocabulary of {self.model.vocab}"
             for i in ids

@@ -119,6 +119,8 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     lines = []
     if options.block_cache and options.revises:
         lines.append("block_cache: it runs one sub-block, and revising (replace_above, remask_below) wants all rows")
+    if contract.mask_token_id is None and block > 1:
+        lines.append(f"block_size: got {block}, expected 1: this bundle has no mask token, it decodes token by token")
     if steps > block:
         lines.append(f"steps: got {steps}, expected 1 to the block size {block}: every step settles at least one token")
     if options.threshold is not None and options.rule != "confidence":

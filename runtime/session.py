@@ -196,7 +196,7 @@ class Session:
         c = self.contract
         layout = Layout(len(prompt), plan.block, c.prompt_alignment, c.context_mask, c.cuts_last)
         wanted = len(prompt) + plan.options.max_tokens
-        sequence = Sequence(prompt, layout, c.mask_token_id, wanted, self.max_context)
+        sequence = Sequence(prompt, layout, c.filler, wanted, self.max_context)
         if sequence.first() is None:
             raise ContextFullError(
                 f"the prompt has {len(prompt)} tokens and the context holds {self.max_context}: there is no room for "
