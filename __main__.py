@@ -9,6 +9,7 @@ COMMANDS = {
     "run": ("a2d.runtime.commands.run", "decode a prompt with a bundle"),
     "inspect": ("a2d.runtime.commands.inspect", "print what a bundle holds, and check it"),
     "bench": ("a2d.runtime.commands.bench", "measure decoding on this machine"),
+    "doctor": ("a2d.runtime.commands.doctor", "say what this machine is and what it can run"),
     "calibrate": ("a2d.calibration.commands.calibrate", "bundle to one with int8, fp8 or int4 as well"),
     "verify": ("a2d.calibration.commands.verify", "hold one precision of a bundle against another"),
     "export": ("a2d.export.cli", "checkpoint to bundle (the same as a2d-export)"),

@@ -5,7 +5,7 @@ usage: check.py [--cpu cortex-a76] [--build build/arm64] [--frames 3]
 1. A Debian root for arm64 with the runtime's wheels, as pip fetches them for a foreign platform; kept under --build.
 2. The slate reader is exported here, and reads a few frames here.
 3. The same program reads the same frames under qemu: tokens and numbers of forwards must be equal.
-4. The contract suite of the engines runs under qemu, unchanged.
+4. The contract suite of the engines runs under qemu, unchanged, and `a2d doctor` finds the CPU engine there.
 
 Emulation shows that the code and the wheels of another instruction set compute the same. It says nothing about speed,
 nor about a Jetson's GPU; and ONNX Runtime cannot identify the emulator's processor (it warns of that), so the kernels
@@ -168,6 +168,15 @@ def contract(root: Path, cpu: str) -> None:
     emulated(root, cpu, "-m", "pytest", *flags, "/tmp/test_contract.py")
 
 
+def doctor(root: Path, cpu: str) -> None:
+    """What `a2d doctor` makes of the foreign machine; it must be arm64, with a CPU engine that runs."""
+    found = json.loads(emulated(root, cpu, "-m", "a2d", "doctor", "--json", capture_output=True).stdout)
+    usable = [engine["engine"] for engine in found["engines"] if engine["runs"]]
+    say(f"a2d doctor: {found['system']} {found['arch']}, runs {', '.join(usable)}")
+    if (found["arch"], usable) != ("aarch64", ["onnxruntime"]):
+        sys.exit(f"test-arm64: a2d doctor found {json.dumps(found)}, expected aarch64 with onnxruntime")
+
+
 def main() -> int:
     """See the module."""
     parser = argparse.ArgumentParser(prog="test-arm64", description=__doc__.splitlines()[0] if __doc__ else None)
@@ -184,6 +193,7 @@ def main() -> int:
         sys.exit(f"test-arm64: {error}; run it with the environment that make makes: make test-arm64")
     sources(folder / "opt/a2d")
     different = compare(folder, arguments.cpu, sorted((SLATE / "frames").glob("*.png"))[: arguments.frames])
+    doctor(folder, arguments.cpu)
     say("the engines' contract")
     contract(folder, arguments.cpu)
     return 1 if different else 0
