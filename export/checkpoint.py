@@ -23,6 +23,9 @@ __all__ = ["Checkpoint"]
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 
+BESIDE = ("vision_tower.safetensors", "projector.safetensors")
+"""Files that a release may write beside its weights; a tensor of theirs is named `FILE:NAME`."""
+
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "consolidated.00.pth")
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -60,7 +63,7 @@ class Checkpoint:
             tokenizer_config=tokenizer_config,
             preprocessor=_json(path / "preprocessor_config.json"),
             chat_template=_chat_template(path, tokenizer_config),
-            files=_files(path),
+            files=_files(path) | _beside(path),
         )
 
     def entry(self, name: str) -> Entry:
@@ -147,6 +150,9 @@ def _config(path: Path) -> dict[str, Any]:
     config = _json(path / "config.json")
     if config is None:
         raise CheckpointError(f"{path}: no config.json, expected a Hugging Face checkpoint directory.")
+    vision = _json(path / "vision_config.json")
+    if vision is not None:
+        config.setdefault("vision_config", vision)
     quantized = [key for key in ("quantization_config", "compression_config") if config.get(key)]
     if quantized:
         raise CheckpointError(
@@ -180,6 +186,16 @@ def _files(path: Path) -> dict[str, TensorFile]:
             "Convert it where you trust it: AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR)"
         )
     raise CheckpointError(f"{path}: no weights, expected {WEIGHTS} or {INDEX}.")
+
+
+def _beside(path: Path) -> dict[str, TensorFile]:
+    found: dict[str, TensorFile] = {}
+    for name in BESIDE:
+        if (path / name).exists():
+            file = TensorFile.open(path / name)
+            renamed = TensorFile(file.path, {f"{name}:{tensor}": entry for tensor, entry in file.entries.items()})
+            found |= dict.fromkeys(renamed.entries, renamed)
+    return found
 
 
 def _sharded(path: Path) -> dict[str, TensorFile]:

@@ -19,6 +19,8 @@ FAMILIES = {
     "a2d-llama": ("llama", "dLLM's A2D Llama"),
     "a2d-qwen2": ("qwen2", "dLLM's A2D Qwen2"),
     "a2d-qwen3": ("qwen3", "dLLM's A2D Qwen3"),
+    "diffusionvl_qwenvl": ("diffusionvl_qwenvl", "DiffusionVL on Qwen2.5-VL"),
+    "fast_dvlm": ("fast_dvlm", "Fast-dVLM on Qwen2.5-VL"),
     "llama": ("llama", "Llama 2 and 3, given a decode contract"),
     "qwen2": ("qwen2", "Qwen2 and Qwen2.5, given a decode contract"),
     "qwen2_5_vl": ("qwen2_5_vl", "Qwen2.5-VL: vision and language"),
@@ -32,7 +34,7 @@ def describe(checkpoint: Checkpoint) -> Family:
     """What the checkpoint's family says of it. Raises CheckpointError that prints the table."""
     kind = checkpoint.config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        rows = "\n".join(f"  {name:<14} {what}" for name, (_, what) in FAMILIES.items())
+        rows = "\n".join(f"  {name:<18} {what}" for name, (_, what) in FAMILIES.items())
         raise CheckpointError(f"{checkpoint.path}: model_type is {kind!r} in config.json, expected one of\n{rows}")
     module = import_module(f"{__name__}.{FAMILIES[kind][0]}")
     find: Callable[[Checkpoint], Family] = module.describe

@@ -7,7 +7,7 @@ Reads the configs and tensor names of all releases: text fields at the top or un
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
@@ -21,7 +21,7 @@ from .decoder import Traits, decoder_shape, decoder_sources, normalised
 from .family import Family
 from .text import TIED
 
-__all__ = ["CHAT_TEMPLATE", "describe"]
+__all__ = ["CHAT_TEMPLATE", "Names", "describe", "described", "names"]
 
 CHAT_TEMPLATE = (
     "{%- for message in messages %}{{ '<|im_start|>' + message.role + '\\n' }}"
@@ -47,23 +47,36 @@ _PREPROCESSOR = {
 """What transformers' Qwen2-VL image processor does where preprocessor_config.json says nothing."""
 
 
+@dataclass(frozen=True)
+class Names:
+    """What tensor names begin with in a checkpoint."""
+
+    decoder: str
+    tower: str
+    merger: str | None = None
+    """Of the tower's last part; None is within the tower."""
+
+
 def describe(checkpoint: Checkpoint) -> Family:
     """See `families.describe`."""
+    return described(checkpoint, names(checkpoint), {"positions": "mrope"})
+
+
+def described(checkpoint: Checkpoint, names: Names, contract: Mapping[str, object]) -> Family:
+    """A checkpoint of this architecture, whatever decodes it."""
     config = normalised(Qwen2_5_VLConfig, checkpoint.config)
     text = config.text_config
     shape = replace(decoder_shape(text, Traits(qkv_bias=True), features=True), tied=bool(config.tie_word_embeddings))
     tower = vision.from_config(config.vision_config.to_dict())
     _check(shape.rope_axes is not None, tower.out_hidden, shape.hidden)
-    decoder, visual = _prefixes(checkpoint)
-    sources = decoder_sources(shape, decoder)
-    sources |= {f"vision.{name}": source for name, source in vision.sources(tower, visual).items()}
+    visual = vision.sources(tower, names.tower, names.merger)
     return Family(
-        name="qwen2_5_vl",
+        name=str(checkpoint.config["model_type"]),
         shape=shape,
-        sources=sources,
+        sources=decoder_sources(shape, names.decoder) | {f"vision.{name}": s for name, s in visual.items()},
         config=text,
         max_context=text.max_position_embeddings,
-        contract={"positions": "mrope"},
+        contract=contract,
         tower=tower,
         vision=_spec(config, tower, checkpoint.preprocessor or {}),
         chat_template=CHAT_TEMPLATE,
@@ -81,10 +94,11 @@ def _check(mrope: bool, features: int, hidden: int) -> None:
         )
 
 
-def _prefixes(checkpoint: Checkpoint) -> tuple[str, str]:
+def names(checkpoint: Checkpoint) -> Names:
+    """Those of Qwen2.5-VL's own releases, old and new."""
     new = "model.language_model.embed_tokens.weight" in checkpoint
     tower = "model.visual." if "model.visual.patch_embed.proj.weight" in checkpoint else "visual."
-    return ("model.language_model." if new else "model."), tower
+    return Names("model.language_model." if new else "model.", tower)
 
 
 def _spec(config: Any, tower: vision.VisionShape, given: Mapping[str, Any]) -> VisionSpec:

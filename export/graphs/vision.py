@@ -144,20 +144,22 @@ def _complaints(config: Mapping[str, Any], rope: Mapping[str, Any]) -> Iterable[
         yield f"fullatt_block_indexes = {full!r} is not a list of blocks"
 
 
-def sources(shape: VisionShape, prefix: str = "visual.") -> dict[str, Source]:
+def sources(shape: VisionShape, prefix: str = "visual.", merger: str | None = None) -> dict[str, Source]:
     """For each parameter of `VisionTower(shape)` the checkpoint tensors that it is made of.
 
-    `prefix` is what all names in the checkpoint begin with: "visual." or, in newer ones, "model.visual.".
+    `prefix` is what all names in the checkpoint begin with: "visual." or, in newer ones, "model.visual."; those of the
+    merger begin with `merger`, where that is not the tower's part.
     """
+    merger = f"{prefix}merger." if merger is None else merger
     kernel = (shape.hidden, shape.channels, shape.temporal, shape.patch, shape.patch)
     flat = (shape.hidden, shape.patch_values)
     merged = shape.hidden * shape.merge**2
     table = {"embed.weight": Source((f"{prefix}patch_embed.proj.weight",), (kernel,), True, flat)}
     for i in range(shape.depth):
         table |= _block_sources(shape, f"blocks.{i}.", f"{prefix}blocks.{i}.")
-    table |= _norm("merger.norm", f"{prefix}merger.ln_q", shape.hidden)
-    table |= _linear("merger.up", [f"{prefix}merger.mlp.0"], merged, merged)
-    return table | _linear("merger.down", [f"{prefix}merger.mlp.2"], merged, shape.out_hidden)
+    table |= _norm("merger.norm", f"{merger}ln_q", shape.hidden)
+    table |= _linear("merger.up", [f"{merger}mlp.0"], merged, merged)
+    return table | _linear("merger.down", [f"{merger}mlp.2"], merged, shape.out_hidden)
 
 
 def _block_sources(shape: VisionShape, ours: str, theirs: str) -> dict[str, Source]:
