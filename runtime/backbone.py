@@ -104,6 +104,11 @@ class Backbone:
             self._engine.memory.copy_rows(hidden, keep - 1, 1, self.carry, 0)
         return hidden
 
+    def settle(self, hidden: Buffer, count: int) -> None:
+        """Keep the first `count` of the drafted rows, which `hidden [1, R, H]` holds alone; forget the others."""
+        self.cache.settle(count)
+        self._engine.memory.copy_rows(hidden, count - 1, 1, self.carry, 0)
+
     def refine(self, rows: Rows, at: int) -> Buffer:
         """Run `rows` in the place of the drafted ones from the `at`-th on; keeps nothing. Returns hidden `[1, R, H]`.
 

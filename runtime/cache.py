@@ -79,6 +79,10 @@ class Cache:
             self._memory.copy_rows(new[f"new_{name}"], 0, rows, buffer, self.length)
         self.length, self.drafted = self.length + count, drafted
 
+    def settle(self, count: int) -> None:
+        """Keep the first `count` of the drafted rows, and forget the others."""
+        self.length, self.drafted = self.length + count, 0
+
     def truncate(self, length: int) -> None:
         """Forget the rows from `length` on; their memory is used again."""
         self.length, self.drafted = min(length, self.length), 0

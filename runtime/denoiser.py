@@ -80,6 +80,26 @@ class Denoiser:
         proposal = _spread(made, block, row)
         return settled(block, proposal, block.masked & ~proposal.next_masked)
 
+    def following(
+        self, hidden: Buffer, carry: Buffer, rows: NDArray[np.intp], first: int, index: int
+    ) -> NDArray[np.int64]:
+        """The token `[N]` that each of the N `rows` of `[carry [1, 1, H]; hidden [1, R, H]]` predicts behind it.
+
+        `first` is the number, among all generated ones, of the first row's: the noise of a token is what it would be
+        in blocks of one. `index` is the block's, for NumericsError.
+        """
+        count = len(rows)
+        masked = Block(0, np.zeros(count, np.int64), np.ones(count, np.bool_), np.zeros(count, np.float32), 0)
+        graph, every = "sample" if self.plan.temperature > 0 else "denoise", np.arange(count)
+        feeds = self._feeds(hidden, carry, masked, every, rows, count)
+        if graph == "sample":
+            seed = self.plan.options.seed
+            noise = np.concatenate([uniform(seed, number, 0, 1) for number in range(first, first + count)], axis=1)
+            feeds |= self._randomness((0, 0), count, every) | {"noise": noise}
+        made = self.load(graph).run(feeds, OUTPUTS)
+        _check_finite(rows, made["confidence"][0], graph, (index, 0))  # type: ignore[index]
+        return np.asarray(made["proposed"][0], np.int64)  # type: ignore[index]
+
     def _feeds(
         self,
         hidden: Buffer,

@@ -22,7 +22,7 @@ from .rules import RULES, Revision, settled
 from .schedule import Pace
 from .sequence import Sequence
 
-__all__ = ["PREFILL", "decode"]
+__all__ = ["PREFILL", "advance", "decode"]
 
 PREFILL = 128
 """Rows of one prefill forward at most: bounds the memory of attention scores, and on a CPU no slower than 512."""
@@ -41,7 +41,7 @@ def decode(
     for index in count():
         if block is None:
             return
-        pending, step = _advance(backbone, pending, plan.merged), 0
+        pending, step = advance(backbone, pending, plan.merged), 0
         pace, canvas = Pace(contract.schedule, plan), Canvas(backbone, sequence.noisy(block), plan, contract.shift)
         revision, final = Revision(block, plan.options, contract.filler), False
         while not final:
@@ -67,7 +67,7 @@ def decode(
         pending, block = sequence.settle(block), sequence.following(block)
 
 
-def _advance(backbone: Backbone, pending: Rows, merged: bool) -> Rows:
+def advance(backbone: Backbone, pending: Rows, merged: bool) -> Rows:
     """Cache `pending` piece by piece; a merged commit leaves the last piece to the next forward."""
     sizes = chunks(pending.reach, backbone.cache.length, PREFILL)
     for size in sizes[:-1] if merged else sizes:

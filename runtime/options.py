@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, replace
 from typing import TypedDict, Unpack
 
@@ -9,12 +10,16 @@ from ..engines.errors import ContractError, RequestError
 from .contract import MAX_BLOCK, DecodeContract, check_choice
 from .record import Violations, bounds, check
 
-__all__ = ["COMMITS", "RULES", "OptionFields", "Options", "Plan", "plan"]
+__all__ = ["COMMITS", "DECODES", "RULES", "OptionFields", "Options", "Plan", "plan"]
 
 RULES = {
     "confidence": "the most confident tokens by count, and all above the threshold",
     "entropy": "the surest tokens while their summed entropy stays within a bound",
     "sequential": "from left to right by count",
+}
+DECODES = {
+    "diffusion": "block after block is denoised",
+    "speculative": "a block is drafted at once and verified causally: the tokens are those of one token per forward",
 }
 COMMITS = {
     "merged": "a finished block is cached by the next block's first forward, where the model allows it",
@@ -53,6 +58,7 @@ class Options:
     """Denoise a block in parts of so many rows, from left to right."""
     block_cache: bool = False
     """Run only the sub-block at hand where that can be done. An approximation: tokens may differ."""
+    decode: str = "diffusion"
 
     @property
     def revises(self) -> bool:
@@ -79,6 +85,7 @@ class OptionFields(TypedDict, total=False):
     commit: str
     sub_block_size: int | None
     block_cache: bool
+    decode: str
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ class Plan:
     temperature: float
     merged: bool
     """Commits ride with the next block's first forward: asked for, and exact for this model."""
+    speculative: bool = False
 
 
 def with_fields(options: Options | None, **chosen: Unpack[OptionFields]) -> Options:
@@ -114,9 +122,9 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     default = block if options.threshold is not None else min(contract.steps or block, block)
     steps = default if options.steps is None else options.steps
     sub = min(options.sub_block_size or contract.sub_block_size or block, block)
+    lines = [] if options.decode == "diffusion" else list(_not_speculative(contract, options))
     above = contract.replace_above if options.replace_above is None else options.replace_above
     options = replace(options, replace_above=above)
-    lines = []
     if options.block_cache and options.revises:
         lines.append("block_cache: it runs one sub-block, and revising (replace_above, remask_below) wants all rows")
     if contract.mask_token_id is None and block > 1:
@@ -129,7 +137,21 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
         raise RequestError("\n".join(lines))
     temperature = contract.temperature if options.temperature is None else options.temperature
     merged = options.commit == "merged" and contract.opening == "masked"
-    return Plan(options, block, sub, steps, threshold if options.rule == "confidence" else None, temperature, merged)
+    threshold = threshold if options.rule == "confidence" else None
+    return Plan(options, block, sub, steps, threshold, temperature, merged, options.decode == "speculative")
+
+
+def _not_speculative(contract: DecodeContract, options: Options) -> Iterator[str]:
+    """What speaks against self-speculative decoding."""
+    if contract.context_mask != "token_causal" or contract.shift == "none":
+        yield (
+            f"decode: got 'speculative' for a model with context_mask {contract.context_mask!r} and shift "
+            f"{contract.shift!r}, expected 'token_causal' and a shift: another one does not decode token by token"
+        )
+    drafting = ("steps", "threshold", "rule", "remask_below", "replace_above", "sub_block_size", "block_cache")
+    given = [name for name in drafting if getattr(options, name) != getattr(Options, name)]
+    if given:
+        yield f"{', '.join(given)}: a block is drafted in one step when decoding is speculative; leave them out"
 
 
 def _check(options: Options) -> None:
@@ -137,5 +159,6 @@ def _check(options: Options) -> None:
         check(options)
         check_choice("rule", options.rule, RULES)
         check_choice("commit", options.commit, COMMITS)
+        check_choice("decode", options.decode, DECODES)
     except (Violations, ContractError) as error:
         raise RequestError(str(error)) from error

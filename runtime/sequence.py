@@ -77,6 +77,10 @@ class Sequence:
         end = block.start + len(block.tokens)
         return self._rows(block, np.full(len(block.tokens), end))
 
+    def causal(self, block: Block) -> Rows:
+        """The rows of the block as they are verified: each sees itself and what is before it."""
+        return self._rows(block, np.arange(block.start, block.start + len(block.tokens)) + 1)
+
     def settle(self, block: Block) -> Rows:
         """The rows of the finished block, as the cache shall keep them; they are final from here on."""
         end = block.start + len(block.tokens)

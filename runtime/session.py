@@ -25,8 +25,13 @@ from .layout import Layout
 from .loop import decode
 from .options import Options, Plan, plan
 from .sequence import Prompt, Sequence
+from .speculate import speculate
 
 __all__ = ["Generation", "Result", "Session", "until"]
+
+
+DECODES = {"diffusion": decode, "speculative": speculate}
+"""Name in Options to what decodes."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +199,9 @@ class Session:
     def enter(self, prompt: Prompt, plan: Plan) -> Sequence:
         """The rows of a new generation. Raises ContextFullError if it does not fit; nothing has changed then."""
         c = self.contract
-        layout = Layout(len(prompt), plan.block, c.prompt_alignment, c.context_mask, c.cuts_last)
+        # What is verified has no grid: the prompt is settled, and every block begins where the last one ended.
+        grid = ("left", c.context_mask, True) if plan.speculative else (c.prompt_alignment, c.context_mask, c.cuts_last)
+        layout = Layout(len(prompt), plan.block, *grid)
         wanted = len(prompt) + plan.options.max_tokens
         sequence = Sequence(prompt, layout, c.filler, wanted, self.max_context)
         if sequence.first() is None:
@@ -239,7 +246,7 @@ def _owning(session: Session, sequence: Sequence, plan: Plan) -> Generator[Step,
     """The decode loop, owning the session meanwhile. Free of the Generation, so that dropping that one ends it."""
     denoiser = Denoiser(session.engine, session.contract.shift, plan)
     with session.running(sequence):
-        yield from decode(sequence, session.backbone, denoiser, session.contract, plan)
+        yield from DECODES[plan.options.decode](sequence, session.backbone, denoiser, session.contract, plan)
 
 
 def until(tokens: list[int], stops: tuple[int, ...]) -> list[int]:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..engines.errors import A2DError, RequestError
-from .options import COMMITS, RULES, Options
+from .options import COMMITS, DECODES, RULES, Options
 
 __all__ = ["BAD_INPUT", "Parser", "add_options", "guarded", "options_from", "teller", "token_ids"]
 
@@ -107,6 +107,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=help_text)
     group.add_argument("--rule", choices=list(RULES), help="; ".join(f"{n}: {what}" for n, what in RULES.items()))
     group.add_argument("--commit", choices=list(COMMITS), help="; ".join(f"{n}: {what}" for n, what in COMMITS.items()))
+    group.add_argument("--decode", choices=list(DECODES), help="; ".join(f"{n}: {what}" for n, what in DECODES.items()))
     group.add_argument(
         "--block-cache",
         action="store_true",
@@ -117,5 +118,5 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def options_from(arguments: argparse.Namespace) -> Options:
     """Options from the flags of `add_options`."""
-    names = [*_FLAGS, "rule", "commit", "block_cache"]
+    names = [*_FLAGS, "rule", "commit", "decode", "block_cache"]
     return Options(**{n: value for n in names if (value := getattr(arguments, n)) is not None})

@@ -151,9 +151,9 @@ def repeating(tokens: list[int], least: int | None) -> bool:
 
 
 def autoregressive(rows: Rows, how: How, noise: Noise | None = None) -> list[int]:
-    """One token per forward, up to and including a stop token; the noise of a token is counted by its row."""
+    """One token per forward, up to and including a stop token; noise is that of blocks of one."""
     x, P = list(rows.shown.tokens), len(rows.shown.tokens)
     while len(x) - P < how.max_tokens and x[-1] not in how.stops * (len(x) > P):
-        u = None if how.temperature == 0 else noise(len(x), 0, 1)
+        u = None if how.temperature == 0 else noise(len(x) - P, 0, 1)
         x.append(int(chosen(rows.logits(x, causal(len(x)))[-1:], how, u)[0]))
     return x[P:]

@@ -17,7 +17,7 @@ import pytest
 import torch
 import vl_published as published
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-from vl_reference import How, Noise, Rows, Shown, decode
+from vl_reference import How, Noise, Rows, Shown, autoregressive, decode
 
 import a2d
 from a2d.export.contract import Flags
@@ -136,6 +136,17 @@ def test_fast_dvlm_decodes_as_the_reference(family: Callable[[str], Opened], cas
     threshold = 0.9 if c.chosen["threshold"] is None else c.chosen["threshold"]
     how = c.how(token_causal=True, left=True, shift=True, predicted=True, threshold=threshold)
     assert generated(opened, c, given) == decode(opened.rows(shown), how, noise(c.chosen.get("seed", 0)))
+
+
+@pytest.mark.parametrize("case", range(CASES))
+def test_speculative_decoding_equals_one_token_per_forward(family: Callable[[str], Opened], case: int) -> None:
+    opened, c = family("fast_dvlm"), drawn("speculative", case)
+    given, shown = opened.shown(c.text, c.frame, plain=False)
+    chosen = {k: v for k, v in c.chosen.items() if k not in ("steps", "threshold")} | {"decode": "speculative"}
+    images = [] if c.frame is None else [c.frame]
+    result = opened.runtime.generate(given, images=images, options=Options(**chosen))
+    assert list(result.tokens) == autoregressive(opened.rows(shown), c.how(), noise(c.chosen.get("seed", 0)))
+    assert result.forwards <= 1 + 2 * len(result.tokens)
 
 
 def generated(opened: Opened, case: Case, given: list[int], **more: Any) -> list[int]:

@@ -1,0 +1,92 @@
+"""Self-speculative decoding: the model drafts a block at once, then verifies it as the autoregressive model that it is.
+
+For models whose settled rows are token-causal and predict the row behind them (Fast-dVLM, 2604.06832): a forward over
+the block without masks, each row seeing what is before it, says what one token per forward would have written. So the
+output is that of one token per forward, whatever was drafted. Verification as in speculative decoding (Leviathan et al.
+2023, 2211.17192); drafting and verifying with one model as in blockwise parallel decoding (Stern et al. 2018,
+1811.03115).
+
+Knows rows and predictions, as `loop.py` does. Blocks begin where the last one was cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backbone import Backbone
+from .block import Block, Step
+from .contract import DecodeContract
+from .denoiser import Denoiser
+from .loop import advance
+from .options import Plan
+from .sequence import Sequence
+
+__all__ = ["speculate"]
+
+
+def speculate(
+    sequence: Sequence,
+    backbone: Backbone,
+    denoiser: Denoiser,
+    contract: DecodeContract,
+    plan: Plan,  # noqa: ARG001 - a way to decode is called like the others
+) -> Generator[Step, None, None]:
+    """Two steps a block, a draft and what of it is verified; ends after a stop token, or as `loop.decode` does.
+
+    A block is as long as its agreement: 1 to B tokens for two forwards. After each, the iterator may be closed.
+    """
+    advance(backbone, sequence.context(backbone.cache.length), merged=False)
+    block = sequence.first()
+    # What the last settled row predicts: never a guess, so every block has at least one token.
+    known = denoiser.following(backbone.carry, backbone.carry, np.array([0]), 0, 0)
+    for index in count():
+        if block is None:
+            return
+        drafted, B, behind = _holding(block, known), len(block.tokens), block.start - len(sequence.prompt) + 1
+        if known[0] in contract.stop_token_ids or block.start + 1 == sequence.wanted:
+            yield _step(_cut(drafted, 1), index, 0, final=True)
+            return
+        if B > 1:
+            hidden = backbone.forward(sequence.noisy(drafted), keep=0)
+            guesses = denoiser.following(hidden, backbone.carry, np.arange(1, B), behind, index)
+            drafted = _holding(block, np.concatenate([known, guesses]))
+            yield _step(drafted, index, 0)
+        hidden = backbone.forward(sequence.causal(drafted), keep=0, draft=B)
+        truth = denoiser.following(hidden, backbone.carry, np.arange(1, B + 1), behind, index)
+        agreed = _agreed(drafted.tokens, truth, contract.stop_token_ids)
+        block, known = _cut(drafted, agreed), truth[agreed - 1 : agreed]
+        backbone.settle(hidden, agreed)
+        sequence.settle(block)
+        yield _step(block, index, int(B > 1), final=True)
+        if block.tokens[-1] in contract.stop_token_ids:
+            return
+        block = sequence.following(block)
+
+
+def _agreed(drafted: NDArray[np.int64], truth: NDArray[np.int64], stops: tuple[int, ...]) -> int:
+    """Leading drafted tokens that one token per forward would have written: up to the first stop token among them."""
+    same = np.append(drafted[1:] == truth[:-1], False)
+    ends = np.flatnonzero(~same | np.isin(drafted, stops))
+    return int(ends[0]) + 1
+
+
+def _holding(block: Block, tokens: NDArray[np.int64]) -> Block:
+    """The block with its first rows written."""
+    written = np.arange(len(block.tokens)) < len(tokens)
+    held = block.tokens.copy()
+    held[: len(tokens)] = tokens
+    return replace(block, tokens=held, masked=~written, confidence=written.astype(np.float32))
+
+
+def _cut(block: Block, rows: int) -> Block:
+    return replace(block, tokens=block.tokens[:rows], masked=block.masked[:rows], confidence=block.confidence[:rows])
+
+
+def _step(block: Block, index: int, step: int, final: bool = False) -> Step:
+    held = np.flatnonzero(~block.masked)
+    return Step(index, step, block.tokens, block.masked, held, block.confidence, block.fixed, final)
