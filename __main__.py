@@ -8,6 +8,7 @@ from importlib import import_module
 COMMANDS = {
     "run": ("a2d.runtime.commands.run", "decode a prompt with a bundle"),
     "inspect": ("a2d.runtime.commands.inspect", "print what a bundle holds, and check it"),
+    "log": ("a2d.runtime.commands.log", "find and read the shots of footage"),
     "bench": ("a2d.runtime.commands.bench", "measure decoding on this machine"),
     "doctor": ("a2d.runtime.commands.doctor", "say what this machine is and what it can run"),
     "calibrate": ("a2d.calibration.commands.calibrate", "bundle to one with int8, fp8 or int4 as well"),

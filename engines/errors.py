@@ -6,7 +6,8 @@
     ├── ContractError          a decode contract is incomplete or impossible
     ├── RequestError           a prompt, an image or an option is not usable
     │   ├── ContextFullError   the conversation does not fit the context
-    │   └── ImageError         a file is not a readable image within the budget
+    │   ├── ImageError         a file is not a readable image within the budget
+    │   └── ClipError          a file is not readable footage
     ├── NumericsError          a graph produced NaN or infinity
     ├── CheckpointError        a checkpoint is not what its config says      (export)
     └── ParityError            an exported graph does not equal its source
@@ -20,6 +21,7 @@ __all__ = [
     "A2DError",
     "BundleError",
     "CheckpointError",
+    "ClipError",
     "ContextFullError",
     "ContractError",
     "EngineError",
@@ -56,6 +58,10 @@ class ContextFullError(RequestError):
 
 class ImageError(RequestError):
     """A file is not an image that can be read within the pixel budget."""
+
+
+class ClipError(RequestError):
+    """A file is no footage, is damaged, or changed while it was read."""
 
 
 class NumericsError(A2DError):

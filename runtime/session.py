@@ -54,6 +54,8 @@ class Result:
     seconds: float
     """Time spent generating; a slow consumer of a stream does not count."""
     first_block_seconds: float
+    confidence: tuple[float, ...] = ()
+    """For each of `tokens`, the probability with which it was settled."""
 
 
 @dataclass
@@ -75,6 +77,7 @@ class Generation:
         self._count = _Count()
         self._cancelled = threading.Event()
         self._tokens: list[int] = []
+        self._confidence: list[float] = []
         self._tail: list[int] = []
         self._prompt = prompt
         self._sequence = session.enter(prompt, plan)
@@ -133,6 +136,7 @@ class Generation:
             cached_tokens=self._sequence.cached,
             seconds=self._count.seconds,
             first_block_seconds=self._count.first_block,
+            confidence=tuple(self._confidence[: self._plan.options.max_tokens]),
         )
 
     def _tally(self, step: Step) -> None:
@@ -141,6 +145,7 @@ class Generation:
         self._count.steps += 1
         if step.final:
             self._tokens += held.tolist()
+            self._confidence += [round(float(p), 6) for p in step.confidence[step.fixed :]]
             self._tail = []
             self._count.blocks += 1
             self._count.first_block = self._count.first_block or self._count.seconds

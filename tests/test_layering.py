@@ -41,6 +41,10 @@ THIRD_PARTIES = {
 
 FILES = {
     "engines/onnxruntime.py": {"onnxruntime"},
+    "runtime/footage/media.py": {"av"},
+    "runtime/footage/shots.py": {"scenedetect"},
+    "runtime/footage/study.py": {"PIL"},
+    "runtime/footage/writers/otio.py": {"opentimelineio"},
     "runtime/images.py": {"PIL"},
     "runtime/letterbox.py": {"PIL"},
     "runtime/text.py": {"jinja2", "tokenizers"},

@@ -178,3 +178,12 @@ def test_long_prompts_are_prefilled_in_closed_pieces():
         rows = [call["tokens"].shape[1] for call in session.engine("backbone").calls]
         assert result.tokens
         assert max(rows) <= max(128, c.block_size) + c.block_size
+
+
+def test_a_result_says_how_sure_the_model_was_of_each_token():
+    generation = Toy().session(contract()).stream(prompt([5, 6, 7]), SHORT)
+    settled = [(step, step.tokens[step.fixed :]) for step in generation if step.final]
+    result = generation.result
+    assert len(result.confidence) == len(result.tokens) == sum(len(tokens) for _, tokens in settled)
+    wanted = [float(p) for step, _ in settled for p in step.confidence[step.fixed :]]
+    assert result.confidence == pytest.approx(wanted, abs=1e-6) and all(0 < p <= 1 for p in wanted)

@@ -1,0 +1,29 @@
+"""Bundles of checkpoints that come with a2d's source, exported when they are first asked for.
+
+Found by entry points (`a2d.bundles`): the runtime names what it wants, and does not know that there is an exporter.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .cli import main as export
+
+__all__ = ["slate"]
+
+ROOT = Path(__file__).parent.parent
+
+
+def slate(quiet: bool = False) -> Path | None:
+    """The slate reader's bundle, in the source tree's build folder; None where a2d runs without its source.
+
+    Exported once, and again when the checkpoint is newer than its bundle.
+    """
+    checkpoint, bundle = ROOT / "examples" / "slate" / "model", ROOT / "build" / "slate.a2d"
+    weights, manifest = checkpoint / "model.safetensors", bundle / "manifest.json"
+    if not weights.is_file():
+        return bundle if manifest.is_file() else None
+    if not manifest.is_file() or manifest.stat().st_mtime < weights.stat().st_mtime:
+        status = export([str(checkpoint), "-o", str(bundle), "--force", *(["--quiet"] if quiet else [])])
+        return bundle if status == 0 else None
+    return bundle

@@ -1,0 +1,108 @@
+"""What is known of a clip: what its file says, its shots, and what was read on their frames. Frozen data.
+
+Knows no media library and no model. Seconds count from the first frame that is shown; time codes follow from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+from ..record import bounds
+from .timecode import Timebase
+
+__all__ = ["Clip", "Facts", "Look", "Shot"]
+
+DIGITS = 6
+"""Decimals of seconds: a microsecond tells frames of any rate apart."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a file says of its video."""
+
+    width: int
+    """In square pixels, as shown: turned upright, and widened where pixels are not square."""
+    height: int
+    rate: str
+    """Frames a second as a fraction, `24000/1001`; of a variable rate, the one that time code counts at."""
+    variable: bool
+    """Frames do not come at equal distances."""
+    start: int
+    """Frames from 00:00:00:00 to the first one; 0 where the file has no time code."""
+    drop: bool
+    """Its time code is drop-frame."""
+    timecode: bool
+    """The file has a time code of its own."""
+    frames: int
+    seconds: float
+    """From the first frame's beginning to the last one's end."""
+
+    @property
+    def timebase(self) -> Timebase:
+        """How its time code counts."""
+        return Timebase(Fraction(self.rate), self.drop)
+
+    def frame(self, seconds: float) -> int:
+        """The time code's frame so many seconds after the clip's beginning, counted from 00:00:00:00."""
+        return self.start + self.timebase.frames(seconds)
+
+    def at(self, seconds: float) -> dict[str, Any]:
+        """A moment as people and programs ask for it: seconds into the clip, and time code."""
+        return {"seconds": round(seconds, DIGITS), "timecode": self.timebase.text(self.frame(seconds))}
+
+
+@dataclass(frozen=True)
+class Look:
+    """One frame that was read."""
+
+    seconds: float
+    text: str
+    """What the model wrote."""
+    confidence: float = field(metadata=bounds(0, 1))
+    """Of a slate, that of its least certain field; of any other text, the geometric mean over its tokens."""
+    fields: dict[str, str] = field(default_factory=dict)
+    """What stands on the slate by name; empty where there is none."""
+    certainty: dict[str, float] = field(default_factory=dict)
+    """For each field that a slate may have, the probability of what was read, its absence included."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One shot, and what its frames say together."""
+
+    start: float
+    """In seconds."""
+    end: float
+    """In seconds; the next shot's start."""
+    text: str = ""
+    confidence: float = field(default=0.0, metadata=bounds(0, 1))
+    fields: dict[str, str] = field(default_factory=dict)
+    certainty: dict[str, float] = field(default_factory=dict)
+    looks: tuple[Look, ...] = ()
+    picture: str = ""
+    """A small JPEG in base64."""
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One file of footage: its shots, or why there are none."""
+
+    file: str
+    """Its absolute path."""
+    facts: Facts | None = None
+    shots: tuple[Shot, ...] = ()
+    fault: str | None = None
+
+    def named(self) -> Iterator[tuple[int, Shot, int | None]]:
+        """Each shot by number from 1, with the number of the shot whose slate names it, None where none does.
+
+        A slate names its own shot and those behind it up to the next slate; where a clip has none at its head, the
+        first one names those before it as well, as an end board does.
+        """
+        slates = [number for number, shot in enumerate(self.shots, 1) if shot.fields]
+        for number, shot in enumerate(self.shots, 1):
+            before = [slate for slate in slates if slate <= number]
+            yield number, shot, before[-1] if before else next(iter(slates), None)

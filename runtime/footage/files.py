@@ -1,0 +1,63 @@
+"""Which footage a caller means: files, and folders with footage anywhere below them. Opens none of it.
+
+A folder's clips come in the order in which people count, its own before those of its folders. Hidden files are left
+out: macOS leaves `._A001.mov` beside `A001.mov`, which is no clip.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from ...engines.errors import RequestError
+from ..frames import natural
+
+__all__ = ["SUFFIXES", "check_apart", "clips"]
+
+_CAMERAS = (".mov", ".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mxf", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".vob")
+SUFFIXES = (*_CAMERAS, ".3gp", ".dv", ".wmv", ".flv", ".ogv", ".gxf", ".y4m", ".nut")
+"""Endings by which a folder's clips are known, whatever their case. A file that is named itself may have any."""
+
+
+def clips(sources: Sequence[Path]) -> list[Path]:
+    """Absolute paths of all clips, each once. Raises RequestError for what is not there, or holds no footage."""
+    found: dict[Path, None] = {}
+    missing, empty = [], []
+    for source in map(absolute, sources):
+        if not source.exists():
+            missing.append(f"{source}: no such file or folder")
+            continue
+        inside = list(_below(source)) if source.is_dir() else [source]
+        empty += [] if inside else [f"{source}: no footage in it ({', '.join(SUFFIXES)})"]
+        found |= dict.fromkeys(inside)
+    if missing or not found:
+        raise RequestError("\n".join([*missing, *empty]) or "no footage came; give files or folders")
+    return list(found)
+
+
+def check_apart(sources: Sequence[Path], target: Path) -> None:
+    """Raise RequestError where the log would be written among footage: into a folder that is to be logged."""
+    if target.is_dir():
+        raise RequestError(f"{target} is a folder, expected a name that files can be called by: -o {target / 'log'}")
+    place = target.resolve().parent
+    for source in sources:
+        folder = source.resolve()
+        if folder.is_dir() and (place == folder or folder in place.parents):
+            raise RequestError(
+                f"-o {target} lies in the footage folder {source}, which is never written to; choose a place outside"
+            )
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root on, its links as they are."""
+    return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps `..`, resolve follows links
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    entries = sorted(os.scandir(folder), key=lambda entry: natural(entry.name))
+    shown = [entry for entry in entries if not entry.name.startswith(".")]
+    yield from (Path(e.path) for e in shown if Path(e.name).suffix.lower() in SUFFIXES and e.is_file())
+    for entry in shown:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _below(Path(entry.path))

@@ -1,0 +1,174 @@
+"""A log from footage to files: what is known is kept, what is new is read, and all forms are written together.
+
+Everything that is wrong with a request is said before the first frame is decoded. What is wrong with a clip is that
+clip's fault: it is told, and the next one is read. Knows no third party, and nothing of how clips are decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from ...engines.errors import RequestError
+from ..bundle import MANIFEST, Bundle, sha256_of
+from ..model import load
+from ..options import Options, plan
+from ..record import to_json
+from .clip import Clip
+from .files import absolute, check_apart, clips
+from .journal import SCHEMA, Journal, publish
+from .pipeline import Pipeline
+from .reader import Reader
+from .sampling import Sampling
+from .writers import WRITERS, writer
+from .writers.log import Log, commonest
+
+__all__ = ["Job", "Outcome", "log"]
+
+NEEDS = {"av": "reads video", "scenedetect": "finds shots", "opentimelineio": "writes timelines"}
+"""Packages that only logging footage needs, and what for."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be logged, and how."""
+
+    sources: Sequence[Path]
+    target: Path
+    """What the files are called, without their endings."""
+    bundle: Path
+    sampling: Sampling
+    prompt: str | None = None
+    """None asks the bundle's own question, and takes the answer for a slate."""
+    options: Options = field(default_factory=Options)
+    precision: str | None = None
+    threads: int | None = None
+    decoders: int = 2
+    """Clips that are decoded at the same time, the one that is read among them."""
+    force: bool = False
+    """Write over files that no log has written."""
+    again: bool = False
+    """Read what is known already as well."""
+    quiet: bool = False
+
+    def file(self, suffix: str) -> Path:
+        """The log's file with that ending."""
+        target = absolute(self.target)
+        return target.with_name(f"{target.name}{suffix}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job."""
+
+    clips: int
+    read: int
+    """Clips that were read; the others were known."""
+    faults: tuple[Clip, ...]
+    """Clips that could not be read."""
+    shots: int
+    slates: int
+    changed: tuple[Path, ...]
+    """Files whose content is new."""
+
+
+def log(job: Job, say: Callable[[str], None] = lambda _: None) -> Outcome:
+    """Log the footage, and write all forms of the log together.
+
+    Raises RequestError or BundleError for what must be asked otherwise, OSError where files cannot be written: those of
+    the log are as they were then, and what has been read is kept for the next run, as it is after an interruption.
+    """
+    files = _checked(job)
+    journal = Journal(job.file(".state"), _question(job))
+    journal.folder.mkdir(parents=True, exist_ok=True)
+    new = [file for file in files if job.again or not journal.fresh(file)]
+    passing: dict[Path, Clip] = {}
+    with closing(Pipeline(new, job.sampling, cache(lambda: _reader(job)), job.decoders, job.quiet)) as pipeline:
+        for file, clip, stamp in pipeline:
+            if stamp is None:
+                journal.drop(file)
+                passing[file] = clip
+            else:
+                journal.put(clip, stamp)
+            say(_told(clip))
+    known = _Known(journal, files, passing)
+    timeline = Log(job.target.name, known.clips, commonest(known.clips()))
+    changed = publish({job.file(suffix): writer(suffix)(timeline) for suffix in WRITERS})
+    journal.keep(files)
+    return known.outcome(len(new), changed)
+
+
+@dataclass(frozen=True)
+class _Known:
+    """All that is known of the footage, clip by clip."""
+
+    journal: Journal
+    files: Sequence[Path]
+    passing: dict[Path, Clip]
+    """Clips that something other than themselves kept from being read: they are not remembered."""
+
+    def clips(self) -> Iterator[Clip]:
+        for file in self.files:
+            clip = self.passing.get(file) or self.journal.get(file)
+            if clip is not None:
+                yield clip
+
+    def outcome(self, read: int, changed: Sequence[Path]) -> Outcome:
+        faults, shots, slates = [], 0, 0
+        for clip in self.clips():
+            shots, slates = shots + len(clip.shots), slates + sum(bool(shot.fields) for shot in clip.shots)
+            faults += [clip] if clip.fault is not None else []
+        return Outcome(len(self.files), read, tuple(faults), shots, slates, tuple(changed))
+
+
+def _checked(job: Job) -> list[Path]:
+    """The clips. Raises for everything that can be known to be wrong without decoding a frame."""
+    missing = [f"{name} ({what})" for name, what in NEEDS.items() if find_spec(name) is None]
+    if missing:
+        raise RequestError(f'logging footage needs {", ".join(missing)}: pip install "a2d[log]"')
+    manifest = Bundle.open(job.bundle).manifest
+    if manifest.vision is None:
+        raise RequestError(f"{job.bundle} reads text only, expected a vision-language bundle to log footage with")
+    if job.prompt is None and manifest.text.default_prompt is None:
+        raise RequestError(f"{job.bundle} has no question of its own; say what to ask of each shot with --prompt")
+    plan(manifest.decode, job.options)
+    check_apart(job.sources, absolute(job.target))
+    files = clips(job.sources)
+    _check_target(job)
+    return files
+
+
+def _check_target(job: Job) -> None:
+    if job.target.suffix in WRITERS:
+        raise RequestError(f"-o {job.target}: expected a name without an ending: -o {job.target.with_suffix('')}")
+    strange = [str(job.file(suffix)) for suffix in WRITERS if job.file(suffix).exists()]
+    if strange and not job.force and not job.file(".state").is_dir():
+        raise RequestError(
+            f"{', '.join(strange)} exists already, and no log that can be gone on with; choose another name, or "
+            "replace it with --force"
+        )
+
+
+def _question(job: Job) -> str:
+    """A sum that is another one whenever a clip might be read otherwise."""
+    asked = [SCHEMA, sha256_of(job.bundle / MANIFEST), job.precision, job.prompt]
+    asked += [to_json(job.options), to_json(job.sampling)]
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _reader(job: Job) -> Reader:
+    return Reader(load(job.bundle, precision=job.precision, threads=job.threads), job.prompt, job.options)
+
+
+def _told(clip: Clip) -> str:
+    """A clip in a line."""
+    if clip.fault is not None:
+        return clip.fault
+    slates = [f"{shot.text} ({shot.confidence:.2f})" for shot in clip.shots if shot.fields]
+    return f"{clip.file}: " + ", ".join([f"{len(clip.shots)} shot{'s' * (len(clip.shots) != 1)}", *slates])

@@ -1,0 +1,127 @@
+"""What has been logged so far, a file for each clip: an interrupted run goes on, a second one reads what changed.
+
+An entry counts while the clip's size and time are what they were, and the question is the same. Entries are written
+whole or not at all. Knows nothing of how clips are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..record import from_json, parse, to_json
+from .clip import Clip
+
+__all__ = ["Entry", "Journal", "Stamp", "publish"]
+
+SCHEMA = 1
+"""Of an entry; those of another schema do not count."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """By what a file is known to have changed."""
+
+    size: int
+    modified: int
+    """In nanoseconds, as the file system says."""
+
+    @staticmethod
+    def of(path: Path) -> Stamp:
+        """The file's, now. Raises OSError."""
+        status = path.stat()
+        return Stamp(status.st_size, status.st_mtime_ns)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What was made of one clip, and of what exactly."""
+
+    schema: int
+    question: str
+    """Sum of everything that was asked: bundle, prompt, options, how shots are found."""
+    stamp: Stamp
+    clip: Clip
+
+
+@dataclass(frozen=True)
+class Journal:
+    """A folder of entries for one question."""
+
+    folder: Path
+    question: str
+
+    def fresh(self, file: Path) -> bool:
+        """Whether what is known of a clip still holds."""
+        try:
+            stamp = Stamp.of(file)
+        except OSError:
+            return False
+        entry = self._entry(file)
+        return entry is not None and (entry.question, entry.stamp) == (self.question, stamp)
+
+    def get(self, file: Path) -> Clip | None:
+        """What was last known of a clip; None where nothing was."""
+        entry = self._entry(file)
+        return None if entry is None else entry.clip
+
+    def put(self, clip: Clip, stamp: Stamp) -> None:
+        """Remember a clip. Raises OSError where that cannot be written; the entry before it stays then."""
+        publish({self._path(clip.file): [json.dumps(to_json(Entry(SCHEMA, self.question, stamp, clip)))]})
+
+    def drop(self, file: Path) -> None:
+        """Forget a clip."""
+        self._path(str(file)).unlink(missing_ok=True)
+
+    def keep(self, files: Iterable[Path]) -> None:
+        """Forget all clips but these."""
+        kept = {self._path(str(file)).name for file in files}
+        for path in self.folder.iterdir():
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+
+    def _entry(self, file: Path) -> Entry | None:
+        try:
+            entry = from_json(Entry, parse(self._path(str(file)).read_text(encoding="utf-8")))
+        except (OSError, ValueError):  # missing, half a disk block, another version's
+            return None
+        return entry if (entry.schema, entry.clip.file) == (SCHEMA, str(file)) else None
+
+    def _path(self, file: str) -> Path:
+        return self.folder / f"{hashlib.sha256(os.fsencode(file)).hexdigest()[:32]}.json"
+
+
+def publish(files: Mapping[Path, Iterable[str]]) -> list[Path]:
+    """Write files together: all whole, or none of them; returns those whose content is new.
+
+    Pieces are written as UTF-8, half characters of file names as escapes. A file that holds just that already is not
+    touched. Raises OSError, after which no file has changed.
+    """
+    parts = {path.with_name(f".{path.name}.{os.getpid()}.partial"): path for path in files}
+    try:
+        for part, path in parts.items():
+            _write(part, files[path])
+        changed = [(part, path) for part, path in parts.items() if not _same(part, path)]
+        for part, path in changed:
+            part.replace(path)
+        return [path for _, path in changed]
+    finally:
+        for part in parts:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+
+
+def _write(part: Path, pieces: Iterable[str]) -> None:
+    with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _same(part: Path, path: Path) -> bool:
+    return path.is_file() and path.stat().st_size == part.stat().st_size and path.read_bytes() == part.read_bytes()

@@ -1,0 +1,160 @@
+"""Clips in order, each read by the model while the next ones are decoded. Remembers none of them."""
+
+from __future__ import annotations
+
+import base64
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engines.errors import ClipError, ImageError, NumericsError
+from ..progress import Progress
+from ..vision import fitted
+from .ahead import Ahead
+from .clip import Clip, Look, Shot
+from .journal import Stamp
+from .reader import Reader
+from .sampling import Sampling
+from .survey import Fit, Meter, Sight, Survey
+
+__all__ = ["Pipeline"]
+
+FAULTS = (ClipError, ImageError, NumericsError)
+"""What one clip can be to blame for; anything else would meet the next clip as well."""
+
+DEPTH = 4
+"""Frames of a clip that wait for the model at most."""
+
+
+class _Study:
+    """A clip that is being decoded in a thread of its own."""
+
+    def __init__(self, file: Path, stamp: Stamp | None, sampling: Sampling, fit: Fit) -> None:
+        from .study import study  # noqa: PLC0415 - a log in which nothing is new decodes nothing
+
+        self.file, self.stamp = file, stamp
+        self.read = 0.0
+        """Share of its frames that were read."""
+        self._meter = Meter()
+        self._ahead = Ahead[Survey | Sight](lambda: study(file, sampling, fit, self._meter), DEPTH)
+        self.take = self._ahead.take
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return 0 if self.stamp is None else self.stamp.size
+
+    @property
+    def done(self) -> float:
+        """Bytes that count as done: half of a clip is finding its shots, the other half reading them."""
+        return self.size * (self._meter.share + self.read) / 2
+
+    def cancel(self) -> None:
+        """Ask the thread to end."""
+        self._meter.cancelled = True
+
+    def close(self) -> None:
+        """Wait until it has."""
+        self.cancel()
+        self._ahead.close()
+
+
+class Pipeline:
+    """An iterator of files with their clips; `close` ends its threads.
+
+    `reader` is asked for once there is something to read. `decoders` clips are decoded at the same time, the one
+    that is read among them.
+    """
+
+    def __init__(
+        self, files: Sequence[Path], sampling: Sampling, reader: Callable[[], Reader], decoders: int, quiet: bool
+    ) -> None:
+        self._waiting = deque((file, _stamp(file)) for file in files)
+        self._sampling, self._reader, self._decoders = sampling, reader, decoders
+        self._studies: deque[_Study] = deque()
+        self._finished = 0
+        total = sum(stamp.size for _, stamp in self._waiting if stamp is not None)
+        self._progress = Progress("logging", total, "bytes", quiet=quiet or not files)
+
+    def __iter__(self) -> Iterator[tuple[Path, Clip, Stamp | None]]:
+        """In the order of the files. The stamp is None where it was not the clip that kept it from being read."""
+        with self._progress:
+            while self._filled():
+                study = self._studies[0]
+                clip, stamp = self._clip(study)
+                self._studies.popleft().close()
+                self._finished += study.size
+                self._tick()
+                with self._progress.aside():
+                    yield study.file, clip, stamp
+
+    def close(self) -> None:
+        """End the threads."""
+        for study in self._studies:
+            study.cancel()
+        for study in self._studies:
+            study.close()
+
+    def _filled(self) -> bool:
+        """Start as many studies as there may be; false where none is left."""
+        while self._waiting and len(self._studies) < self._decoders:
+            spec = self._reader().model.manifest.vision
+            assert spec is not None  # a bundle without vision never came here
+            self._studies.append(_Study(*self._waiting.popleft(), self._sampling, partial(fitted, spec=spec)))
+        return bool(self._studies)
+
+    def _clip(self, study: _Study) -> tuple[Clip, Stamp | None]:
+        try:
+            return self._read(study), study.stamp
+        except FAULTS as error:
+            return Clip(str(study.file), fault=str(error)), study.stamp
+        except OSError as error:
+            why = error.strerror or str(error)
+            return Clip(str(study.file), fault=f"{study.file} cannot be read: {why}; run this again when it can"), None
+
+    def _read(self, study: _Study) -> Clip:
+        items = study.take(self._tick)
+        survey = next(items)
+        assert isinstance(survey, Survey)
+        seen: list[tuple[int, bytes]] = []
+
+        def frames() -> Iterator[tuple[float, NDArray[np.uint8]]]:
+            for sight in items:
+                assert isinstance(sight, Sight)
+                seen.append((sight.shot, sight.thumbnail))
+                yield sight.seconds, sight.picture
+
+        found: dict[int, list[tuple[Look, bytes]]] = defaultdict(list)
+        for count, look in enumerate(self._reader().looks(frames()), 1):
+            shot, thumbnail = seen.pop()
+            found[shot].append((look, thumbnail))
+            study.read = count / survey.sights
+            self._tick()
+        judge = self._reader().judge
+        shots = (_shown(judge(*ends, [look for look, _ in found[i]]), found[i]) for i, ends in enumerate(survey.shots))
+        return Clip(str(study.file), survey.facts, tuple(shots))
+
+    def _tick(self) -> None:
+        done = self._finished + sum(study.done for study in self._studies)
+        self._progress.add(done - self._progress.done)
+
+
+def _shown(shot: Shot, found: Sequence[tuple[Look, bytes]]) -> Shot:
+    """A shot with its thumbnail: the slate that is read best, or the shot's middle."""
+    if not found:
+        return shot
+    slates = [pair for pair in found if pair[0].fields]
+    _, thumbnail = max(slates, key=lambda pair: pair[0].confidence) if slates else found[len(found) // 2]
+    return replace(shot, picture=base64.b64encode(thumbnail).decode())
+
+
+def _stamp(file: Path) -> Stamp | None:
+    try:
+        return Stamp.of(file)
+    except OSError:
+        return None

@@ -1,0 +1,53 @@
+"""Frames to what a model reads on them, one after the other in one session. Knows a bundle's question, no footage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..model import Model
+from ..options import Options
+from ..session import Result, until
+from .clip import Look, Shot
+from .slate import Token, caption, look, vote
+
+__all__ = ["Reader"]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A model and what it is asked."""
+
+    model: Model
+    prompt: str | None
+    """None asks the bundle's own question."""
+    options: Options
+
+    def judge(self, start: float, end: float, looks: Sequence[Look]) -> Shot:
+        """A shot from its frames' readings: a bundle's own question is answered with slates, others with captions."""
+        return (vote if self.prompt is None else caption)(start, end, looks)
+
+    def looks(self, frames: Iterable[tuple[float, NDArray[np.uint8]]]) -> Iterator[Look]:
+        """Read frames, each with its moment in seconds, no faster than they are taken.
+
+        Raises RequestError or NumericsError for what a frame is to blame for.
+        """
+        moments: list[float] = []
+
+        def pictures() -> Iterator[NDArray[np.uint8]]:
+            for moment, picture in frames:
+                moments.append(moment)
+                yield picture
+
+        for reading in self.model.each(pictures(), self.prompt, strict=True, options=self.options):
+            assert reading.result is not None  # strict
+            yield look(moments.pop(), reading.result.text, self._tokens(reading.result))
+
+    def _tokens(self, result: Result) -> list[Token]:
+        """Where in its text each token stands: the text grows by what a token adds, whatever its bytes are."""
+        tokens = until(list(result.tokens), self.model.manifest.decode.stop_token_ids)
+        ends = [len(self.model.detokenize(tokens[: count + 1])) for count in range(len(tokens))]
+        return list(zip([0, *ends], ends, result.confidence, strict=False))

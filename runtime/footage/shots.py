@@ -1,0 +1,71 @@
+"""Where a shot ends and the next begins, found by PySceneDetect (BSD-3-Clause, https://www.scenedetect.com).
+
+The one file that imports it. Cuts are found on small pictures, one after the other, so a clip's length costs no memory
+but its time stamps. Knows pictures and their order; nothing of files, seconds or models.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
+
+from ...engines.errors import RequestError
+
+__all__ = ["DETECTORS", "Scan", "detector", "scan"]
+
+DETECTORS: dict[str, tuple[str, Callable[[int], Any]]] = {
+    "adaptive": (
+        "a frame differs from the last one far more than its neighbours do: holds through camera moves",
+        lambda shortest: AdaptiveDetector(min_scene_len=shortest),
+    ),
+    "content": (
+        "a frame differs from the last one by more than a fixed amount",
+        lambda shortest: ContentDetector(min_scene_len=shortest),
+    ),
+    "whole": ("no cuts are looked for: a clip is one shot", lambda _: None),
+}
+"""Name to what it does, and how it is made for shots of so many frames at least."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What one pass over a clip gives."""
+
+    stamps: array[int]
+    """The time stamp of every frame, rising."""
+    cuts: tuple[int, ...]
+    """Indices of the frames that open a shot, the first one's 0 included."""
+
+    @property
+    def shots(self) -> list[tuple[int, int]]:
+        """First frame of each shot, and the one behind its last."""
+        return list(pairwise([*self.cuts, len(self.stamps)]))
+
+
+def detector(name: str) -> Callable[[int], Any]:
+    """The maker of that name. Raises RequestError that prints the table."""
+    if name not in DETECTORS:
+        known = "\n".join(f"  {known:<9} {what}" for known, (what, _) in DETECTORS.items())
+        raise RequestError(f"got {name!r} as a way to find shots, expected one of:\n{known}")
+    return DETECTORS[name][1]
+
+
+def scan(frames: Iterable[tuple[int, NDArray[np.uint8]]], rate: Fraction, name: str, shortest: float) -> Scan:
+    """Time stamps and cuts of `frames`: pairs of a time stamp and a small BGR picture. `shortest` is in seconds."""
+    finder = detector(name)(max(1, round(shortest * rate)))
+    stamps, cuts = array("q"), {0}
+    for stamp, picture in frames:
+        if finder is not None:
+            cuts |= {cut.frame_num for cut in finder.process_frame(FrameTimecode(len(stamps), rate), picture)}
+        stamps.append(stamp)
+    if finder is not None and stamps:
+        cuts |= {cut.frame_num for cut in finder.post_process(FrameTimecode(len(stamps) - 1, rate))}
+    return Scan(stamps, tuple(sorted(cut for cut in cuts if cut < len(stamps))))

@@ -1,0 +1,86 @@
+"""What a reader of slates writes, and what several readings of one slate say together. Knows texts, not frames.
+
+The answer's form is that of the built-in model: `scene 12A take 3 roll A004 date 2025-03-14 fps 24`, `-` for a field
+that is not on the slate, `no slate` for a frame without one. Whatever is written otherwise is no slate.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from .clip import Look, Shot
+
+__all__ = ["FIELDS", "NO_SLATE", "Token", "caption", "look", "vote"]
+
+FIELDS = ("scene", "take", "roll", "date", "fps")
+MISSING, NO_SLATE = "-", "no slate"
+
+Token: TypeAlias = "tuple[int, int, float]"
+"""Where in a text a token begins and ends, and the probability with which it was settled."""
+
+_ANSWER = re.compile(" ".join(rf"{name} (\\S+)" for name in FIELDS))
+
+
+def look(seconds: float, text: str, tokens: Sequence[Token]) -> Look:
+    """A frame's reading: what was written, and the tokens that wrote it."""
+    found = _ANSWER.fullmatch(text)
+    if found is None:
+        return Look(seconds, text.strip(), _mean([p for _, _, p in tokens]))
+    read = dict(zip(FIELDS, found.groups(), strict=True))
+    certainty = {name: _all(tokens, *found.span(place)) for place, name in enumerate(FIELDS, 1)}
+    fields = {name: value for name, value in read.items() if value != MISSING}
+    return Look(seconds, text, min(certainty.values()), fields, certainty)
+
+
+def vote(start: float, end: float, looks: Sequence[Look]) -> Shot:
+    """A shot whose slate is what its frames read, field by field, by a linear opinion pool (Stone, 1961).
+
+    A value's confidence is the mean, over the frames that show a slate, of the probability that each gave it; a frame
+    counts by its own confidence, so that one in which the board is still moving takes little away. A shot without a
+    slate says so as surely as its frames do.
+    """
+    slates = [one for one in looks if one.fields]
+    if not slates:
+        return caption(start, end, looks)
+    pools = {name: _pool(name, slates) for name in FIELDS}
+    fields = {name: value for name, (value, _) in pools.items() if value != MISSING}
+    text = " ".join(f"{name} {value}" for name, (value, _) in pools.items())
+    certainty = {name: round(p, 6) for name, (_, p) in pools.items()}
+    return Shot(start, end, text, min(certainty.values()), fields, certainty, tuple(looks))
+
+
+def caption(start: float, end: float, looks: Sequence[Look]) -> Shot:
+    """A shot that is called what the model was surest of."""
+    best = max(looks, key=lambda one: one.confidence, default=None)
+    if best is None:
+        return Shot(start, end)
+    return Shot(start, end, best.text, best.confidence, looks=tuple(looks))
+
+
+def _pool(name: str, slates: Sequence[Look]) -> tuple[str, float]:
+    """The value of a field that has most of the frames' belief, and how much that is."""
+    shares: dict[str, float] = defaultdict(float)
+    for one in slates:
+        shares[one.fields.get(name, MISSING)] += _weight(one) * one.certainty[name]
+    value = max(shares, key=lambda key: shares[key])
+    return value, min(1.0, shares[value] / sum(map(_weight, slates)))
+
+
+def _weight(slate: Look) -> float:
+    return max(slate.confidence, 1e-6)
+
+
+def _all(tokens: Sequence[Token], start: int, end: int) -> float:
+    """Probability that all characters from `start` to `end` are right."""
+    return round(math.prod(p for first, last, p in tokens if first < end and last > start), 6)
+
+
+def _mean(chances: Sequence[float]) -> float:
+    """The geometric mean."""
+    if not chances:
+        return 0.0
+    return round(math.exp(sum(math.log(max(p, 1e-9)) for p in chances) / len(chances)), 6)

@@ -1,0 +1,93 @@
+"""A whole log as writers see it: clips in order, and the one timeline on which all their shots stand. Knows no form."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+from ...terminal import one_line
+from ..clip import Clip, Facts, Shot
+from ..timecode import Timebase
+
+__all__ = ["Log", "Placed", "commonest", "label", "named_by"]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A shot, its clip, and where it stands on the timeline."""
+
+    clip: Clip
+    facts: Facts
+    number: int
+    """In its clip, from 1."""
+    shot: Shot
+    slate: Shot | None
+    """The shot whose slate names it."""
+    slate_number: int | None
+    at: int
+    """First frame on the timeline, counted from 00:00:00:00."""
+    length: int
+    """Frames on the timeline."""
+
+
+@dataclass(frozen=True)
+class Log:
+    """Clips in order, read as often as a writer wants them, one in memory at a time."""
+
+    name: str
+    clips: Callable[[], Iterator[Clip]]
+    timebase: Timebase
+    """Of the timeline."""
+
+    @property
+    def begin(self) -> int:
+        """The timeline's first frame: timelines begin at an hour."""
+        return self.timebase.frame("01:00:00:00")
+
+    def shots(self) -> Iterator[Placed]:
+        """All shots of clips that could be read, end to end on the timeline."""
+        spent = Fraction(0)
+        for clip in self.clips():
+            if clip.facts is None:
+                continue
+            rate = clip.facts.timebase.rate
+            for number, shot, slate in clip.named():
+                first, last = clip.facts.frame(shot.start), clip.facts.frame(shot.end)
+                at, spent = self.timebase.frames(spent), spent + (last - first) / rate
+                yield Placed(
+                    clip,
+                    clip.facts,
+                    number,
+                    shot,
+                    None if slate is None else clip.shots[slate - 1],
+                    slate,
+                    self.begin + at,
+                    self.timebase.frames(spent) - at,
+                )
+
+
+def commonest(clips: Iterator[Clip]) -> Timebase:
+    """The way in which most of the footage counts its frames; 24 where there is none."""
+    spent: Counter[Timebase] = Counter()
+    for clip in clips:
+        if clip.facts is not None:
+            spent[clip.facts.timebase] += max(1, clip.facts.frames)
+    return spent.most_common(1)[0][0] if spent else Timebase(Fraction(24))
+
+
+def named_by(placed: Placed) -> dict[str, str]:
+    """The fields of the slate that names a shot."""
+    return {} if placed.slate is None else placed.slate.fields
+
+
+def label(placed: Placed) -> str:
+    """A short name for people: `12A-3` by the slate, or else the beginning of what was read, or the shot's number."""
+    fields = named_by(placed)
+    if "scene" in fields or "take" in fields:
+        return "-".join(fields.get(name, "?") for name in ("scene", "take"))
+    text = one_line(placed.shot.text)
+    if not fields and text and text != "no slate":
+        return text if len(text) <= 40 else f"{text[:39]}\u2026"
+    return f"shot {placed.number}"
