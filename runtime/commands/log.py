@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...engines.errors import RequestError
 from ..footage.job import Job, Outcome, log
-from ..footage.sampling import CAPTIONS, SLATES, Sampling
+from ..footage.sampling import CAPTIONS, DETECTORS, SLATES, Sampling
 from ..footage.writers import WRITERS
 from ..record import Violations, check
 from ..shell import BAD_INPUT, Parser, add_options, guarded, options_from, teller
@@ -50,7 +50,8 @@ def _parser() -> Parser:
     parser.add_argument("--force", action="store_true", help="write over files that no log has written")
     parser.add_argument("--quiet", action="store_true", help="no line for each clip, no progress")
     looking = parser.add_argument_group("shots and frames", "in brackets for slates, and with --prompt")
-    looking.add_argument("--detector", help="how shots are found: adaptive, content, whole (adaptive)")
+    ways = "; ".join(f"{name}: {what}" for name, what in DETECTORS.items())
+    looking.add_argument("--detector", choices=list(DETECTORS), help=f"how shots are found. {ways} (adaptive)")
     looking.add_argument("--shortest", type=float, metavar="SECONDS", help="a shot lasts at least so long (0.3)")
     looking.add_argument("--frames", dest="per_shot", type=int, metavar="N", help="frames read of each shot (3, 1)")
     looking.add_argument("--head", type=float, metavar="SECONDS", help="read a clip's beginning closely (12, 0)")

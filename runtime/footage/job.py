@@ -96,7 +96,8 @@ def log(job: Job, say: Callable[[str], None] = lambda _: None) -> Outcome:
                 passing[file] = clip
             else:
                 journal.put(clip, stamp)
-            say(_told(clip))
+            if clip.fault is None:
+                say(_told(clip))
     known = _Known(journal, files, passing)
     timeline = Log(job.target.name, known.clips, commonest(known.clips()))
     changed = publish({job.file(suffix): writer(suffix)(timeline) for suffix in WRITERS})
@@ -132,7 +133,10 @@ def _checked(job: Job) -> list[Path]:
     missing = [f"{name} ({what})" for name, what in NEEDS.items() if find_spec(name) is None]
     if missing:
         raise RequestError(f'logging footage needs {", ".join(missing)}: pip install "a2d[log]"')
-    manifest = Bundle.open(job.bundle).manifest
+    bundle = Bundle.open(job.bundle)
+    manifest = bundle.manifest
+    if job.precision is not None:
+        bundle.variant(job.precision)
     if manifest.vision is None:
         raise RequestError(f"{job.bundle} reads text only, expected a vision-language bundle to log footage with")
     if job.prompt is None and manifest.text.default_prompt is None:
@@ -168,7 +172,5 @@ def _reader(job: Job) -> Reader:
 
 def _told(clip: Clip) -> str:
     """A clip in a line."""
-    if clip.fault is not None:
-        return clip.fault
     slates = [f"{shot.text} ({shot.confidence:.2f})" for shot in clip.shots if shot.fields]
     return f"{clip.file}: " + ", ".join([f"{len(clip.shots)} shot{'s' * (len(clip.shots) != 1)}", *slates])

@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..record import from_json, parse, to_json
@@ -47,6 +47,7 @@ class Entry:
     """Sum of everything that was asked: bundle, prompt, options, how shots are found."""
     stamp: Stamp
     clip: Clip
+    """Its file is left out: the entry is found by it."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,13 @@ class Journal:
     def get(self, file: Path) -> Clip | None:
         """What was last known of a clip; None where nothing was."""
         entry = self._entry(file)
-        return None if entry is None else entry.clip
+        return None if entry is None else replace(entry.clip, file=str(file))
 
     def put(self, clip: Clip, stamp: Stamp) -> None:
         """Remember a clip. Raises OSError where that cannot be written; the entry before it stays then."""
-        publish({self._path(clip.file): [json.dumps(to_json(Entry(SCHEMA, self.question, stamp, clip)))]})
+        nameless = replace(clip, file="")  # names may hold half characters, which records may not
+        entry = Entry(SCHEMA, self.question, stamp, nameless)
+        publish({self._path(clip.file): [json.dumps(to_json(entry))]})
 
     def drop(self, file: Path) -> None:
         """Forget a clip."""
@@ -90,7 +93,7 @@ class Journal:
             entry = from_json(Entry, parse(self._path(str(file)).read_text(encoding="utf-8")))
         except (OSError, ValueError):  # missing, half a disk block, another version's
             return None
-        return entry if (entry.schema, entry.clip.file) == (SCHEMA, str(file)) else None
+        return entry if entry.schema == SCHEMA else None
 
     def _path(self, file: str) -> Path:
         return self.folder / f"{hashlib.sha256(os.fsencode(file)).hexdigest()[:32]}.json"

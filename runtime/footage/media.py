@@ -43,7 +43,7 @@ class Media:
     """An open clip. A context manager; used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._turns = path, 0
         _check_file(path)
         with self._reading():
             self._open()
@@ -78,8 +78,9 @@ class Media:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height in square pixels, not turned."""
-        return max(1, round(self._stream.width * self._aspect)), self._stream.height
+        """Width and height in square pixels; upright once a frame was seen, which is where a turn is written."""
+        width, height = max(1, round(self._stream.width * self._aspect)), self._stream.height
+        return (height, width) if self._turns % 2 else (width, height)
 
     @property
     def promised(self) -> float:
@@ -96,6 +97,7 @@ class Media:
         scale = min(1.0, SMALL / max(width, height))
         small = {"width": max(8, round(width * scale)), "height": max(8, round(height * scale))}
         for frame in self._decoded():
+            self._turns = _turns(frame)
             yield frame.pts, frame.reformat(**small, format="bgr24", interpolation="AREA").to_ndarray()
 
     def pictures(self, stamps: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
@@ -185,7 +187,7 @@ class Media:
         wide = max(1, round(frame.width * self._aspect))
         scaled = frame if wide == frame.width else frame.reformat(width=wide, interpolation="BICUBIC")
         pixels: NDArray[np.uint8] = scaled.to_ndarray(format="rgb24")
-        return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90) % 4))
+        return np.ascontiguousarray(np.rot90(pixels, _turns(frame)))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -200,6 +202,11 @@ class Media:
                 f"{self.path} is damaged, unfinished or no video ({why}), expected one of the containers that are "
                 f"read ({', '.join(FORMATS.split(',')[:9])}, ...); copy it again, or let its writer finish"
             ) from error
+
+
+def _turns(frame: Any) -> int:
+    """Quarters by which a frame is turned, against the clock, to be upright."""
+    return round(frame.rotation / 90) % 4
 
 
 def _until(frames: Iterator[Any], stamp: int) -> Any:

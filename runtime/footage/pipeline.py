@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import ClipError, ImageError, NumericsError
 from ..progress import Progress
+from ..terminal import one_line
 from ..vision import fitted
 from .ahead import Ahead
 from .clip import Clip, Look, Shot
@@ -112,10 +113,10 @@ class Pipeline:
         try:
             return self._read(study), study.stamp
         except FAULTS as error:
-            return Clip(str(study.file), fault=str(error)), study.stamp
+            return Clip(str(study.file), fault=one_line(str(error))), study.stamp
         except OSError as error:
-            why = error.strerror or str(error)
-            return Clip(str(study.file), fault=f"{study.file} cannot be read: {why}; run this again when it can"), None
+            fault = f"{study.file} cannot be read: {error.strerror or error}; run this again when it can"
+            return Clip(str(study.file), fault=one_line(fault)), None
 
     def _read(self, study: _Study) -> Clip:
         items = study.take(self._tick)

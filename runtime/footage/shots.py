@@ -17,22 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
 
-from ...engines.errors import RequestError
+__all__ = ["MAKERS", "Scan", "scan"]
 
-__all__ = ["DETECTORS", "Scan", "detector", "scan"]
-
-DETECTORS: dict[str, tuple[str, Callable[[int], Any]]] = {
-    "adaptive": (
-        "a frame differs from the last one far more than its neighbours do: holds through camera moves",
-        lambda shortest: AdaptiveDetector(min_scene_len=shortest),
-    ),
-    "content": (
-        "a frame differs from the last one by more than a fixed amount",
-        lambda shortest: ContentDetector(min_scene_len=shortest),
-    ),
-    "whole": ("no cuts are looked for: a clip is one shot", lambda _: None),
+MAKERS: dict[str, Callable[[int], Any]] = {
+    "adaptive": lambda shortest: AdaptiveDetector(min_scene_len=shortest),
+    "content": lambda shortest: ContentDetector(min_scene_len=shortest),
+    "whole": lambda _: None,
 }
-"""Name to what it does, and how it is made for shots of so many frames at least."""
+"""How a detector of `sampling.DETECTORS` is made for shots of so many frames at least."""
 
 
 @dataclass(frozen=True)
@@ -50,17 +42,9 @@ class Scan:
         return list(pairwise([*self.cuts, len(self.stamps)]))
 
 
-def detector(name: str) -> Callable[[int], Any]:
-    """The maker of that name. Raises RequestError that prints the table."""
-    if name not in DETECTORS:
-        known = "\n".join(f"  {known:<9} {what}" for known, (what, _) in DETECTORS.items())
-        raise RequestError(f"got {name!r} as a way to find shots, expected one of:\n{known}")
-    return DETECTORS[name][1]
-
-
 def scan(frames: Iterable[tuple[int, NDArray[np.uint8]]], rate: Fraction, name: str, shortest: float) -> Scan:
     """Time stamps and cuts of `frames`: pairs of a time stamp and a small BGR picture. `shortest` is in seconds."""
-    finder = detector(name)(max(1, round(shortest * rate)))
+    finder = MAKERS[name](max(1, round(shortest * rate)))
     stamps, cuts = array("q"), {0}
     for stamp, picture in frames:
         if finder is not None:

@@ -22,7 +22,7 @@ MISSING, NO_SLATE = "-", "no slate"
 Token: TypeAlias = "tuple[int, int, float]"
 """Where in a text a token begins and ends, and the probability with which it was settled."""
 
-_ANSWER = re.compile(" ".join(rf"{name} (\\S+)" for name in FIELDS))
+_ANSWER = re.compile(" ".join(rf"{name} (\S+)" for name in FIELDS))
 
 
 def look(seconds: float, text: str, tokens: Sequence[Token]) -> Look:

@@ -27,7 +27,7 @@ ol { list-style: none; margin: 0; padding: 0; display: grid; gap: 1rem;
   grid-template-columns: repeat(auto-fill, minmax(15rem, 1fr)) }
 li { background: var(--card); border: 1px solid var(--line); border-radius: 8px; overflow: hidden }
 img { display: block; width: 100%; aspect-ratio: 16 / 9; object-fit: contain; background: #000 }
-li div { padding: .5rem .8rem .7rem } b { font-size: 1.05rem } .code, td { font-variant-numeric: tabular-nums }
+li > div { padding: .5rem .8rem .7rem } b { font-size: 1.05rem } .code, td { font-variant-numeric: tabular-nums }
 .code { color: var(--soft); font-size: .85rem } .text { margin: .3rem 0 0; color: inherit; overflow-wrap: anywhere }
 table { border-collapse: collapse; font-size: .85rem; margin-top: .3rem } td { padding: 0 .8rem 0 0 }
 td:first-child { color: var(--soft) } .high { color: var(--high) } .middle { color: var(--middle) }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -70,11 +69,11 @@ class Log:
 
 def commonest(clips: Iterator[Clip]) -> Timebase:
     """The way in which most of the footage counts its frames; 24 where there is none."""
-    spent: Counter[Timebase] = Counter()
+    spent: dict[Timebase, float] = {}
     for clip in clips:
         if clip.facts is not None:
-            spent[clip.facts.timebase] += max(1, clip.facts.frames)
-    return spent.most_common(1)[0][0] if spent else Timebase(Fraction(24))
+            spent[clip.facts.timebase] = spent.get(clip.facts.timebase, 0.0) + clip.facts.seconds
+    return max(spent, key=lambda base: spent[base], default=Timebase(Fraction(24)))
 
 
 def named_by(placed: Placed) -> dict[str, str]:

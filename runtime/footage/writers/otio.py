@@ -42,7 +42,8 @@ def _clip(placed: Placed) -> otio.schema.Clip:
         f"{label(placed)} {name}", media, _range(facts, shot.start, shot.end), metadata={"a2d": found}
     )
     whole = _range(facts, shot.start, shot.end)
-    marker = otio.schema.Marker(label(placed), whole, color=colour(placed).upper(), metadata={"a2d": found})
+    read = {name: found[name] for name in ("text", "fields", "confidence", "slate")}
+    marker = otio.schema.Marker(label(placed), whole, color=colour(placed).upper(), metadata={"a2d": read})
     clip.markers.append(marker)
     return clip
 
