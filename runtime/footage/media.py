@@ -206,7 +206,7 @@ class Media:
 
 def _turns(frame: Any) -> int:
     """Quarters by which a frame is turned, against the clock, to be upright."""
-    return round(frame.rotation / 90) % 4
+    return int(round(frame.rotation / 90) % 4)
 
 
 def _until(frames: Iterator[Any], stamp: int) -> Any:
