@@ -17,7 +17,11 @@ import pkgutil
 from importlib import import_module
 for room in ("a2d.engines", "a2d.runtime"):
     for module in pkgutil.walk_packages(import_module(room).__path__, room + "."):
-        import_module(module.name)
+        try:
+            import_module(module.name)
+        except ModuleNotFoundError as error:
+            if error.name not in ("av", "scenedetect", "opentimelineio"):  # the extra `log`, which a device may lack
+                raise
 """
 
 RUN = """
