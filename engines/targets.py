@@ -61,6 +61,10 @@ class Target:
     """What runs where there is no GPU, best first."""
     emulated: tuple[str, ...] = ()
     """Those that it computes in a wider type: right for checking numbers, wrong for serving."""
+    memories: tuple[int, ...] = ()
+    """GiB of memory that its devices are sold with; empty for a machine that one must look at."""
+    unified: bool = False
+    """GPU, processor and system share that memory."""
 
     @property
     def ahead(self) -> bool:
@@ -87,10 +91,34 @@ TARGETS = {
             "TensorRT-RTX on a workstation; one engine for several GPUs, built on any machine",
             (75, 80, 86, 89, 120, 121),
             (86, 89, 120),
+            memories=(8, 12, 16, 24, 32, 48, 96),
         ),
-        Target("tensorrt", "tensorrt", "TensorRT on the GPU that builds", _DESKTOP, ()),
-        Target("jetson-orin", "tensorrt", "TensorRT on a Jetson Orin, built on the device", (87,), ()),
-        Target("jetson-thor", "tensorrt", "TensorRT on a Jetson Thor, built on the device", (110,), ()),
+        Target(
+            "tensorrt",
+            "tensorrt",
+            "TensorRT on the GPU that builds",
+            _DESKTOP,
+            (),
+            memories=(8, 12, 16, 24, 32, 48, 80, 96, 141),
+        ),
+        Target(
+            "jetson-orin",
+            "tensorrt",
+            "TensorRT on a Jetson Orin, built on the device",
+            (87,),
+            (),
+            memories=(4, 8, 16, 32, 64),
+            unified=True,
+        ),
+        Target(
+            "jetson-thor",
+            "tensorrt",
+            "TensorRT on a Jetson Thor, built on the device",
+            (110,),
+            (),
+            memories=(64, 128),
+            unified=True,
+        ),
     )
 }
 """By the names that `--target` takes."""
