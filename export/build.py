@@ -11,7 +11,7 @@ import onnx_ir as ir
 import torch
 
 from .assemble import Assembly
-from .pieces import PIECES_OF, recipe
+from .pieces import pieces_of, recipe
 from .precision import Precision
 from .programs import OWN, PROGRAMS, Network, Port
 from .trace import Piece, Recipe, trace
@@ -28,7 +28,7 @@ class Builder:
         """`graphs` are those that will be built; default is all that the network has."""
         self.network = network
         self.graphs = tuple(network.graphs if graphs is None else graphs)
-        names = dict.fromkeys(name for graph in self.graphs for name in PIECES_OF[graph])
+        names = dict.fromkeys(name for graph in self.graphs for name in pieces_of(graph, network))
         recipes = {(name, p.dtype): recipe(name, network, p.dtype) for p in precisions for name in names}
         self._keys = {at: _key(at[0], made) for at, made in recipes.items()}
         self._pieces = trace({_key(at[0], made): made for at, made in recipes.items()})

@@ -17,7 +17,7 @@ from ..engines.protocol import Signature
 
 Array: TypeAlias = NDArray[Any]
 
-__all__ = ["Array", "Case", "backbone_cases", "denoise_cases", "sample_cases", "vision_cases"]
+__all__ = ["Array", "Case", "backbone_cases", "crop_cases", "denoise_cases", "sample_cases", "vision_cases"]
 
 SHAPES = ((1, 3), (8, 0), (5, 40), (24, 7))
 """(rows, context) of the backbone's cases; the last has rows enough for the denoise cases."""
@@ -95,6 +95,13 @@ def vision_cases(inputs: Mapping[str, Signature], slots: int, merge: int) -> Ite
             "order": order,
         }
         yield Case(f"{windows} windows", feeds)
+
+
+def crop_cases(inputs: Mapping[str, Signature]) -> Iterator[Case]:
+    """Two crops."""
+    rng = np.random.default_rng(3)
+    for number in range(2):
+        yield Case(f"crop {number}", {"pixels": _random(inputs["pixels"], {}, rng)})
 
 
 def _random(port: Signature, sizes: Mapping[int | str, int], rng: np.random.Generator) -> Array:

@@ -27,7 +27,7 @@ from .weights import Source, assemble
 
 __all__ = ["TorchEngine", "Weights"]
 
-RESIDUAL = ("embed", "layer", "patches", "window_block", "full_block")
+RESIDUAL = ("embed", "layer", "patches", "window_block", "full_block", "crop_patches", "crop_block")
 """Pieces whose first result is the residual stream."""
 
 

@@ -20,8 +20,9 @@ from ..runtime.options import Options
 from ..runtime.progress import Progress
 from ..runtime.sequence import Prompt
 from ..runtime.session import Session
-from .cases import Array, Case, backbone_cases, denoise_cases, sample_cases, vision_cases
+from .cases import Array, Case, backbone_cases, crop_cases, denoise_cases, sample_cases, vision_cases
 from .compare import Rounding, allowed, compared, distance
+from .graphs.vision import VisionShape
 from .programs import Network
 
 __all__ = ["Check", "Recorded", "count", "record", "verdicts"]
@@ -137,8 +138,10 @@ def _cases(check: Check, graph: str, engine: Engine, hidden: Array | None) -> li
     if graph == "backbone":
         return list(backbone_cases(engine.inputs, vocab))
     if graph == "vision":
-        assert check.network.tower is not None
-        return list(vision_cases(engine.inputs, check.network.tower.slots, check.network.tower.merge))
+        tower = check.network.tower
+        if isinstance(tower, VisionShape):
+            return list(vision_cases(engine.inputs, tower.slots, tower.merge))
+        return list(crop_cases(engine.inputs))
     assert hidden is not None
     return list((denoise_cases if graph == "denoise" else sample_cases)(hidden, block, vocab))
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .graphs import decoder, denoise, tower, vision
+from .graphs import decoder, denoise, siglip, tower, vision
 from .programs import Network
 from .trace import Recipe
 
-__all__ = ["PIECES", "PIECES_OF", "recipe"]
+__all__ = ["PIECES", "pieces_of", "recipe"]
 
 R, C, B = 4, 6, 3
 """Rows, context and block of the examples: different, so that tracing does not take them for one size."""
@@ -146,7 +146,7 @@ def _settle(network: Network, _: torch.dtype) -> Recipe:
 def _vision(network: Network) -> tuple[vision.VisionShape, dict[str, Tensor], dict[str, dict[int, Any]]]:
     """The tower's shape, its example inputs, and what of them is dynamic: whole windows of patches, any groups."""
     shape = network.tower
-    assert shape is not None
+    assert isinstance(shape, vision.VisionShape)
     return shape, vision.example_inputs(shape), vision.dynamic_shapes(shape)
 
 
@@ -178,6 +178,18 @@ def _merge(network: Network, dtype: torch.dtype) -> Recipe:
     return Recipe(tower.Merge(shape), {"x": x, "order": inputs["order"]}, axes, ("features",))
 
 
+def _crop(name: str, network: Network, dtype: torch.dtype) -> Recipe:
+    """A piece of a tower that sees one size: nothing of it is dynamic."""
+    shape = network.tower
+    assert isinstance(shape, siglip.SiglipShape)
+    x = _float(shape.patches, shape.hidden).to(dtype)
+    if name == "crop_patches":
+        return Recipe(siglip.CropPatches(shape), {"pixels": _float(shape.patches, shape.patch_values)}, {}, ("x",))
+    if name == "crop_block":
+        return Recipe(siglip.CropBlock(shape), {"x": x}, {}, ("x_out",))
+    return Recipe(siglip.CropProjector(shape), {"x": x}, {}, ("features",))
+
+
 PIECES: dict[str, Callable[[Network, torch.dtype], Recipe]] = {
     "embed": _embed,
     "layer": _layer,
@@ -193,12 +205,22 @@ PIECES: dict[str, Callable[[Network, torch.dtype], Recipe]] = {
     "window_block": partial(_block, False),
     "full_block": partial(_block, True),
     "merge": _merge,
+    **{name: partial(_crop, name) for name in ("crop_patches", "crop_block", "crop_projector")},
 }
 
-PIECES_OF = {
+_WINDOWED = ("patches", "window_block", "full_block", "merge")
+_CROPPED = ("crop_patches", "crop_block", "crop_projector")
+
+
+def pieces_of(graph: str, network: Network) -> tuple[str, ...]:
+    """The pieces that a program applies."""
+    if graph == "vision":
+        return _CROPPED if isinstance(network.tower, siglip.SiglipShape) else _WINDOWED
+    return _PIECES_OF[graph]
+
+
+_PIECES_OF = {
     "backbone": ("embed", "layer", "final"),
     "denoise": ("project", "greedy", "settle"),
     "sample": ("project", "temper", "halve", "nucleus", "draw", "settle"),
-    "vision": ("patches", "window_block", "full_block", "merge"),
 }
-"""Those that each program applies."""

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from .graphs.decoder import DecoderShape
 from .graphs.denoise import HALVINGS, SETTLED
+from .graphs.siglip import SiglipShape
 from .graphs.vision import VisionShape
 
 __all__ = ["OWN", "PROGRAMS", "Machine", "Network", "Port", "Program"]
@@ -28,7 +29,7 @@ class Network:
 
     decoder: DecoderShape
     forbidden: tuple[int, ...]
-    tower: VisionShape | None = None
+    tower: VisionShape | SiglipShape | None = None
 
     @property
     def graphs(self) -> tuple[str, ...]:
@@ -157,8 +158,8 @@ def _settled(machine: Machine[V], feeds: Mapping[str, V], logits: V, proposed: V
     return dict(zip(SETTLED, made, strict=True))
 
 
-def _vision_inputs(network: Network) -> dict[str, Port]:
-    assert network.tower is not None
+def _windowed_inputs(network: Network) -> dict[str, Port]:
+    assert isinstance(network.tower, VisionShape)
     return {
         "pixels": Port("float32", ("patches", network.tower.patch_values)),
         "positions": Port("int64", ("patches", 2)),
@@ -167,13 +168,13 @@ def _vision_inputs(network: Network) -> dict[str, Port]:
     }
 
 
-def _vision_outputs(network: Network) -> dict[str, Port]:
+def _windowed_outputs(network: Network) -> dict[str, Port]:
     return {"features": Port("float32", ("groups", network.decoder.hidden))}
 
 
-def _vision(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
+def _windowed(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
     tower = network.tower
-    assert tower is not None
+    assert isinstance(tower, VisionShape)
     first = {name: feeds[name] for name in ("pixels", "positions", "real")}
     x, cos, sin, window_bias, full_bias = machine.apply("patches", first, "vision.")
     kinds = {True: ("full_block", full_bias), False: ("window_block", window_bias)}
@@ -184,10 +185,45 @@ def _vision(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> di
     return {"features": features}
 
 
+def _cropped_inputs(network: Network) -> dict[str, Port]:
+    assert isinstance(network.tower, SiglipShape)
+    return {"pixels": Port("float32", (network.tower.patches, network.tower.patch_values))}
+
+
+def _cropped_outputs(network: Network) -> dict[str, Port]:
+    assert isinstance(network.tower, SiglipShape)
+    return {"features": Port("float32", (network.tower.patches + 1, network.decoder.hidden))}
+
+
+def _cropped(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
+    assert isinstance(network.tower, SiglipShape)
+    (x,) = machine.apply("crop_patches", {"pixels": feeds["pixels"]}, "vision.")
+    for i in range(network.tower.depth):
+        (x,) = machine.apply("crop_block", {"x": x}, f"vision.blocks.{i}.")
+    (features,) = machine.apply("crop_projector", {"x": x}, "vision.")
+    return {"features": features}
+
+
+_TOWERS = {
+    VisionShape: Program(_windowed_inputs, _windowed_outputs, _windowed),
+    SiglipShape: Program(_cropped_inputs, _cropped_outputs, _cropped),
+}
+"""The vision graph by the kind of tower."""
+
+
+def _tower(network: Network) -> Program:
+    assert network.tower is not None
+    return _TOWERS[type(network.tower)]
+
+
 PROGRAMS = {
     "backbone": Program(_backbone_inputs, _backbone_outputs, _backbone),
     "denoise": Program(_denoise_inputs, _denoise_outputs, _denoise),
     "sample": Program(_sample_inputs, _denoise_outputs, _sample),
-    "vision": Program(_vision_inputs, _vision_outputs, _vision),
+    "vision": Program(
+        lambda network: _tower(network).inputs(network),
+        lambda network: _tower(network).outputs(network),
+        lambda network, machine, feeds: _tower(network).run(network, machine, feeds),
+    ),
 }
 """The graphs of a bundle by name; `vision` only where the network has a tower."""

@@ -33,6 +33,7 @@ GRAPHS = {
 NEWER: dict[tuple[str, str], tuple[int, object]] = {
     ("text", "default_prompt"): (2, None),
     ("vision", "letterbox"): (2, None),
+    ("vision", "crops"): (3, None),
     ("decode", "opening"): (3, "masked"),
     ("decode", "last_block"): (3, None),
     ("decode", "sub_block_size"): (3, None),

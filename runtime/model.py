@@ -24,10 +24,9 @@ from .frames import Frames, counted
 from .manifest import Manifest
 from .options import OptionFields, Options, plan, with_fields
 from .progress import Progress
-from .prompt import Messages, Picture, PromptBuilder
+from .prompt import Messages, Picture, Prepared, PromptBuilder
 from .sequence import Prompt
 from .session import Generation, Result, Session, until
-from .vision import Patches
 
 if TYPE_CHECKING:
     from .text import ChatTemplate, Text
@@ -197,13 +196,13 @@ class Model:
             )
         return question
 
-    def _encode(self, patches: Patches) -> NDArray[np.float32]:
+    def _encode(self, patches: Prepared) -> NDArray[np.float32]:
         """Features `[tokens, H]` of one picture; the last few pictures are remembered."""
         key = patches.digest
         with self._lock:
             if key not in self._features:
                 groups = [self.engine("vision").run(feeds)["features"] for feeds in patches.feeds()]
-                self._features[key] = np.concatenate([np.asarray(group) for group in groups])
+                self._features[key] = patches.joined([np.asarray(group) for group in groups])
                 while len(self._features) > KEPT_IMAGES:
                     self._features.popitem(last=False)
             self._features.move_to_end(key)

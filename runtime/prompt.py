@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.errors import RequestError
+from .cropped import Cropped, prepare_crops
 from .images import ImageSource, load_image
 from .mrope import mrope_positions
 from .sequence import Prompt
@@ -22,12 +23,14 @@ from .vision import Grid, Patches, VisionSpec, prepare
 if TYPE_CHECKING:
     from .text import ChatTemplate, Text
 
-__all__ = ["Messages", "Picture", "PromptBuilder"]
+__all__ = ["Messages", "Picture", "Prepared", "PromptBuilder"]
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 Picture: TypeAlias = "ImageSource | Sequence[ImageSource]"
 """An image, or a list of images: the frames of a video."""
-Encode = Callable[[Patches], NDArray[np.float32]]
+Prepared: TypeAlias = Patches | Cropped
+"""A picture, ready for the vision graph."""
+Encode = Callable[[Prepared], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,11 @@ class PromptBuilder:
         self._check(ids, pictures)
         if self.vision is None:
             return _plain(ids, self.positions)
-        patches = [_patches(picture, self.vision) for picture in pictures]
+        patches = [_patches(picture, self.vision, alone=len(pictures) == 1) for picture in pictures]
         ids = _expanded(ids, [p.grid for p in patches], self.vision)
         return self._with_features(ids, patches, self.vision)
 
-    def _with_features(self, ids: NDArray[np.int64], patches: Sequence[Patches], spec: VisionSpec) -> Prompt:
+    def _with_features(self, ids: NDArray[np.int64], patches: Sequence[Prepared], spec: VisionSpec) -> Prompt:
         grids = [p.grid for p in patches]
         positions, following = mrope_positions(ids, grids, spec)
         if self.positions != "mrope":
@@ -139,7 +142,12 @@ def _pictures(messages: Messages) -> list[Picture]:
     return found
 
 
-def _patches(picture: Picture, spec: VisionSpec) -> Patches:
+def _patches(picture: Picture, spec: VisionSpec, alone: bool) -> Prepared:
+    """`alone`: the prompt has no other picture."""
+    if spec.crops is not None:
+        if isinstance(picture, list | tuple):
+            raise RequestError("this bundle sees images, and got a video; give some of its frames as images")
+        return prepare_crops(load_image(picture), spec, alone)  # type: ignore[arg-type]
     if isinstance(picture, list | tuple):
         return prepare([load_image(frame) for frame in picture], spec, is_video=True)
     return prepare([load_image(picture)], spec)  # type: ignore[arg-type]
@@ -166,7 +174,7 @@ def _plain(ids: NDArray[np.int64], kind: str) -> Prompt:
     return Prompt(ids, count if kind == "arange" else np.tile(count, (3, 1)), len(ids), ids)
 
 
-def _keys(patches: Patches) -> NDArray[np.int64]:
+def _keys(patches: Prepared) -> NDArray[np.int64]:
     """One negative number per feature row, the same only for the same picture."""
     seed = int.from_bytes(patches.digest[:8], "little") >> 2
     return -1 - ((seed + np.arange(patches.tokens, dtype=np.int64)) & (2**62 - 1))

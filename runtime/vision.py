@@ -30,10 +30,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ..engines.errors import ImageError
+from .crops import Crops
 from .letterbox import Letterbox
 from .record import Violations, bounds
 
-__all__ = ["Grid", "Patches", "VisionSpec", "fitted", "prepare", "smart_resize"]
+__all__ = ["Grid", "Patches", "VisionSpec", "fitted", "normalised", "prepare", "smart_resize"]
 
 MAX_ASPECT_RATIO = 200
 
@@ -76,6 +77,8 @@ class VisionSpec:
     """Temporal positions per second of video."""
     letterbox: Letterbox | None = None
     """The one size that every picture takes; None where `smart_resize` finds one between the two areas."""
+    crops: Crops | None = None
+    """How a picture is cut into crops of one size, for towers that see no other (`cropped.py`); None for all others."""
 
     def __post_init__(self) -> None:
         lines = [
@@ -90,6 +93,8 @@ class VisionSpec:
         box = self.letterbox
         if box is not None and (box.height % self.factor or box.width % self.factor):
             lines.append(f"letterbox: got {box.width}x{box.height}, expected multiples of a merge group, {self.factor}")
+        if self.crops is not None and (box is not None or self.crops.size < self.patch_size):
+            lines.append(f"crops: got {self.crops.size} pixels, expected a patch, {self.patch_size}, and no letterbox")
         if lines:
             raise Violations(lines)
 
@@ -155,9 +160,13 @@ class Patches:
         return hashlib.sha256(self.pixels.tobytes() + repr(self.grid).encode()).digest()
 
     def feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
-        """The inputs of the vision graph, once per frame group; their features are to be concatenated."""
+        """The inputs of the vision graph, once per frame group."""
         for pixels in self.pixels:
             yield {"pixels": pixels, "positions": self.positions, "real": self.real, "order": self.order}
+
+    def joined(self, features: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+        """Features `[tokens, H]` of those of each frame group."""
+        return np.concatenate(features)
 
 
 def smart_resize(height: int, width: int, spec: VisionSpec) -> tuple[int, int]:
@@ -251,8 +260,8 @@ def _patchify(stack: NDArray[np.uint8], spec: VisionSpec) -> NDArray[np.uint8]:
     return cut.reshape(frames // f, -1, m * m, channels, f * p * p)
 
 
-def _normalised(raster: NDArray[np.uint8], spec: VisionSpec) -> NDArray[np.float32]:
-    """Patches as `_patchify` makes them, normalised.
+def normalised(raster: NDArray[np.uint8], spec: VisionSpec) -> NDArray[np.float32]:
+    """Patches `[..., C, K / C]` of 8 bits, normalised.
 
     8 bits have 256 values per channel, so these are normalised, in transformers' order of precisions
     (rescaling in float64, the rest in float32), and looked up.
@@ -269,7 +278,7 @@ def _in_windows(raster: NDArray[np.uint8], grid: Grid, spec: VisionSpec) -> Patc
     merge = spec.merge_size
     slots, order = _windows(grid.h // merge, grid.w // merge, spec.window_groups)
     pixels = np.zeros((grid.t, len(slots), *raster.shape[2:]), np.float32)
-    pixels[:, order] = _normalised(raster, spec)
+    pixels[:, order] = normalised(raster, spec)
     positions = np.zeros((len(slots), merge**2, 2), np.int64)
     rows, columns = np.divmod(np.arange(len(order)), grid.w // merge)
     corner = np.stack([rows, columns], -1)[:, None] * merge

@@ -41,6 +41,7 @@ THIRD_PARTIES = {
 
 FILES = {
     "engines/onnxruntime.py": {"onnxruntime"},
+    "runtime/crops.py": {"PIL"},
     "runtime/footage/media.py": {"av"},
     "runtime/footage/shots.py": {"scenedetect"},
     "runtime/footage/study.py": {"PIL"},

@@ -190,3 +190,161 @@ def fast_dvlm(path: Path, vocab: int = VOCAB, **sizes: Any) -> Any:
     tensors = {name: tensor for name, tensor in model.state_dict().items() if name != "lm_head.weight"}
     saved(path, config, tensors, 2, preprocessor_config=PREPROCESSOR)
     return model
+
+
+LLAVA_TEXT = TEXT | {"rope_scaling": None, "head_dim": 16, "attention_bias": False, "tie_word_embeddings": False}
+SIGLIP = {
+    "attention_dropout": 0.0,
+    "hidden_act": "gelu_pytorch_tanh",
+    "hidden_size": 16,
+    "image_size": 16,
+    "intermediate_size": 20,
+    "layer_norm_eps": 1e-06,
+    "model_type": "siglip_vision_model",
+    "num_attention_heads": 2,
+    "num_channels": 3,
+    "num_hidden_layers": 2,
+    "patch_size": 5,
+    "vision_use_head": False,
+}
+GRIDS = [[height, width] for height in (16, 32, 48) for width in (16, 32, 48)]
+CROPPED = {
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_pad": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "crop_size": None,
+    "do_center_crop": None,
+    "image_grid_pinpoints": GRIDS,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5],
+    "image_processor_type": "LlavaOnevisionImageProcessorFast",
+    "processor_class": "LlavaOnevisionProcessor",
+    "resample": 3,
+    "rescale_factor": 0.00392156862745098,
+    "size": {"height": 16, "width": 16},
+}
+
+
+def llava_onevision(text: Any, **fields: Any) -> Any:
+    """transformers' class, random, with few features left of a large picture."""
+    torch.manual_seed(0)
+    config = transformers.LlavaOnevisionConfig(
+        text_config=text,
+        vision_config=SIGLIP | fields.pop("vision", {}),
+        image_token_id=IMAGE,
+        video_token_id=VIDEO,
+        image_grid_pinpoints=GRIDS,
+        vision_aspect_ratio="anyres_max_2",
+        vision_feature_select_strategy="full",
+        tie_word_embeddings=False,
+        **fields,
+    )
+    model = lively(transformers.LlavaOnevisionForConditionalGeneration(config).float())
+    # Which of its names are new, and which are old, depends on the release of transformers.
+    model.tower = "model.vision_tower." + "vision_model." * hasattr(model.model.vision_tower, "vision_model")
+    return model
+
+
+def sdar_v(path: Path, vocab: int = VOCAB, old: bool = True, **sizes: Any) -> Any:
+    """JetLM/SDAR-VL-*: tensor names of transformers 4.52, or new ones."""
+    text = LLAVA_TEXT | {"vocab_size": vocab} | sizes
+    model = llava_onevision(transformers.Qwen3Config(**{k: v for k, v in text.items() if k != "torch_dtype"}))
+    inner = text | {
+        "architectures": ["SDAR"],
+        "auto_map": {"AutoConfig": "configuration_sdar.SDARConfig", "AutoModel": "modeling_sdar.SDARModel"},
+        "block_size": 4,
+        "bos_token_id": STOPS[0] if vocab == VOCAB else 151643,
+        "eos_token_id": STOPS[0] if vocab == VOCAB else 151643,
+        "fuse_cross_entropy": True,
+        "mask_token_id": MASK if vocab == VOCAB else 151669,
+        "model_type": "sdar",
+    }
+    remote = "modeling_llava_onevision.LlavaOnevisionForConditionalGeneration"
+    config = {
+        "architectures": ["LlavaOnevisionForConditionalGeneration"],
+        "auto_map": {
+            "AutoConfig": "configuration_llava_onevision.LlavaOnevisionConfig",
+            "AutoModelForCausalLM": remote,
+        },
+        "hidden_size": text["hidden_size"],
+        "ignore_index": -100,
+        "image_grid_pinpoints": GRIDS,
+        "image_token_index": IMAGE,
+        "model_type": "sdar_v",
+        "multimodal_projector_bias": True,
+        "projector_hidden_act": "gelu",
+        "text_config": inner,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+        "transformers_version": "4.52.4",
+        "use_image_newline_parameter": True,
+        "video_token_index": VIDEO,
+        "vision_aspect_ratio": "anyres_max_2",
+        "vision_config": SIGLIP,
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "full",
+    }
+    legacy = {
+        "model.language_model.": "language_model.model.",
+        "lm_head.": "language_model.lm_head.",
+        model.tower: "vision_tower.vision_model.",
+        "model.multi_modal_projector.": "multi_modal_projector.",
+        "model.image_newline": "image_newline",
+    }
+    names = (
+        legacy if old else {"model.": "model.", "lm_head.": "lm_head.", model.tower: "model.vision_tower.vision_model."}
+    )
+    saved(path, config, renamed(model.state_dict(), names), 2, preprocessor_config=CROPPED)
+    return model
+
+
+def diffusionvl_qwen(path: Path, vocab: int = VOCAB, apart: bool = False, **sizes: Any) -> Any:
+    """hustvl/DiffusionVL-Qwen2.5-7B: LLaVA's names and keys, a tower without its last layer; or with files apart."""
+    text = (
+        {k: v for k, v in LLAVA_TEXT.items() if k not in ("head_dim", "attention_bias")} | {"vocab_size": vocab} | sizes
+    )
+    tower = {"num_hidden_layers": 3}
+    inner = transformers.Qwen2Config(**{k: v for k, v in text.items() if k != "torch_dtype"})
+    model = llava_onevision(inner, vision=tower, vision_feature_layer=-2)
+    config = text | {
+        "architectures": ["DiffusionVLQwenForCausalLM"],
+        "auto_map": {"AutoConfig": "configuration_diffusionvl_qwen.DiffusionVLQwenConfig"},
+        "model_type": "diffusionvl_qwen",
+        "enable_bd3lm": True,
+        "bd3lm_block_size": 8,
+        "image_aspect_ratio": "anyres_max_2",
+        "image_grid_pinpoints": [[width, height] for height, width in GRIDS],
+        "image_token_index": -200,
+        "mm_hidden_size": 16,
+        "mm_patch_merge_type": "spatial_unpad",
+        "mm_projector_type": "mlp2x_gelu",
+        "mm_vision_select_layer": -2,
+        "mm_vision_tower": "/path/to/siglip2-so400m-patch14-384",
+        "tokenizer_model_max_length": 8192,
+        "use_mm_proj": True,
+        "vision_config": SIGLIP | tower,
+        **({"image_token_id": IMAGE, "video_token_id": VIDEO} if vocab == VOCAB else {}),
+    }
+    names = {
+        "model.language_model.": "model.",
+        "lm_head.": "lm_head.",
+        model.tower: "model.vision_tower.vision_tower.vision_model.",
+        "model.multi_modal_projector.linear_1.": "model.mm_projector.0.",
+        "model.multi_modal_projector.linear_2.": "model.mm_projector.2.",
+        "model.image_newline": "model.image_newline",
+    }
+    if not apart:
+        kept = {n: t for n, t in renamed(model.state_dict(), names).items() if "encoder.layers.2." not in n}
+        saved(path, config, kept, 2, preprocessor_config=CROPPED)
+        return model
+    moved = {model.tower: "tower:vision_model."} | {
+        k: f"projector:{v[-2:]}" for k, v in names.items() if "mm_proj" in v
+    }
+    tensors, vision = renamed(model.state_dict(), names | moved), config.pop("vision_config")
+    saved(path, config, {n: t for n, t in tensors.items() if ":" not in n}, 1, vision_config=vision)
+    for name, file in (("tower:", "vision_tower"), ("projector:", "projector")):
+        own = {n.removeprefix(name): t.contiguous().clone() for n, t in tensors.items() if n.startswith(name)}
+        save_file(own, path / f"{file}.safetensors")
+    return model

@@ -19,6 +19,7 @@ FAMILIES = {
     "a2d-llama": ("llama", "dLLM's A2D Llama"),
     "a2d-qwen2": ("qwen2", "dLLM's A2D Qwen2"),
     "a2d-qwen3": ("qwen3", "dLLM's A2D Qwen3"),
+    "diffusionvl_qwen": ("diffusionvl_qwen", "DiffusionVL on SigLIP2 and Qwen2.5"),
     "diffusionvl_qwenvl": ("diffusionvl_qwenvl", "DiffusionVL on Qwen2.5-VL"),
     "fast_dvlm": ("fast_dvlm", "Fast-dVLM on Qwen2.5-VL"),
     "llama": ("llama", "Llama 2 and 3, given a decode contract"),
@@ -26,6 +27,7 @@ FAMILIES = {
     "qwen2_5_vl": ("qwen2_5_vl", "Qwen2.5-VL: vision and language"),
     "qwen3": ("qwen3", "Qwen3 (dense), given a decode contract"),
     "sdar": ("sdar", "SDAR on Qwen3 (dense)"),
+    "sdar_v": ("sdar_vl", "SDAR-VL on SigLIP and Qwen3"),
 }
 """model_type in config.json to the module here, and what it is for people."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ...runtime.vision import VisionSpec
 from ..graphs.decoder import DecoderShape
+from ..graphs.siglip import SiglipShape
 from ..graphs.vision import VisionShape
 from ..weights import Source
 
@@ -29,7 +30,7 @@ class Family:
     """Rows that positions were made for (max_position_embeddings)."""
     contract: Mapping[str, object] = field(default_factory=dict)
     """Fields of the decode contract that hold for the whole family."""
-    tower: VisionShape | None = None
+    tower: VisionShape | SiglipShape | None = None
     vision: VisionSpec | None = None
     chat_template: str | None = None
     """For checkpoints that bring none."""

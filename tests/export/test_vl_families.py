@@ -5,6 +5,7 @@ Every family is exported once; random cases, half of them with a picture, run on
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ import numpy as np
 import pytest
 import torch
 import vl_published as published
+from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
+from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from vl_reference import How, Noise, Rows, Shown, autoregressive, decode
 
 import a2d
+from a2d.engines.errors import CheckpointError, RequestError
 from a2d.export.contract import Flags
 from a2d.export.job import Job, export
 from a2d.export.plan import plan
@@ -42,22 +46,39 @@ class Opened:
     path: Path
 
     @torch.no_grad()
-    def shown(self, text: list[int], frame: np.ndarray | None, plain: bool) -> tuple[list[int], Shown]:
-        """What the runtime is given, with one placeholder for the picture, and what the reference is shown."""
-        if frame is None:
-            line = torch.arange(len(text)).expand(3, -1)
-            return text, Shown(text, None, published.IMAGE, line, len(text))
-        seen = Qwen2VLImageProcessorPil.from_pretrained(self.path)(frame, return_tensors="pt")
-        features = self.model.model.visual(seen["pixel_values"], grid_thw=seen["image_grid_thw"]).pooler_output
-        given = [*text[:2], 92, published.IMAGE, 93, *text[2:]]
-        tokens = [*text[:2], 92, *[published.IMAGE] * len(features), 93, *text[2:]]
-        ids = torch.tensor([tokens])
-        if plain:
-            return given, Shown(tokens, features, published.IMAGE, torch.arange(len(tokens)).expand(3, -1), len(tokens))
-        kinds = (ids == published.IMAGE).long()
-        grid = seen["image_grid_thw"]
-        positions, _ = self.model.model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grid)
-        return given, Shown(tokens, features, published.IMAGE, positions[:, 0], int(positions.max()) + 1)
+    def seen(self, frames: list[np.ndarray]) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """Features of each frame, by transformers' own processor and tower, and the grids of those that have one."""
+        inner = self.model.model
+        if hasattr(inner, "visual"):
+            seen = Qwen2VLImageProcessorPil.from_pretrained(self.path)(frames, return_tensors="pt")
+            grids = seen["image_grid_thw"]
+            counts = (grids.prod(-1) // 4).tolist()
+            return list(inner.visual(seen["pixel_values"], grid_thw=grids).pooler_output.split(counts)), grids
+        size = {"height": 16, "width": 16}
+        kept = {k: published.CROPPED[k] for k in ("image_mean", "image_std", "image_grid_pinpoints", "resample")}
+        seen = LlavaOnevisionImageProcessorPil(size=size, **kept)([frames], return_tensors="pt")
+        sizes, counts = seen["image_sizes"], torch.as_tensor(seen["batch_num_images"])
+        made = inner.get_image_features(
+            seen["pixel_values"], sizes, vision_aspect_ratio="anyres_max_2", batch_num_images=counts
+        )
+        return list(made.pooler_output), None
+
+    def shown(self, text: list[int], frames: list[np.ndarray]) -> tuple[list[int], Shown]:
+        """What the runtime is given, with one placeholder for each picture, and what the reference is shown."""
+        features, grids = self.seen(frames) if frames else ([], None)
+        given, tokens = text[:2], text[:2]
+        for some in features:
+            given, tokens = [*given, 92, published.IMAGE, 93], [*tokens, 92, *[published.IMAGE] * len(some), 93]
+        given, tokens = given + text[2:], tokens + text[2:]
+        line = torch.arange(len(tokens))
+        positions = line if isinstance(self.model.model, LlavaOnevisionModel) else line.expand(3, -1)
+        following = len(tokens)
+        if self.runtime.manifest.decode.positions == "mrope" and grids is not None:
+            ids = torch.tensor([tokens])
+            kinds = (ids == published.IMAGE).long()
+            positions, _ = self.model.model.get_rope_index(ids, mm_token_type_ids=kinds, image_grid_thw=grids)
+            positions, following = positions[:, 0], int(positions.max()) + 1
+        return given, Shown(tokens, torch.cat(features) if features else None, published.IMAGE, positions, following)
 
     def rows(self, shown: Shown) -> Rows:
         return Rows(self.model.model.language_model, self.model.lm_head, shown)
@@ -86,7 +107,7 @@ class Case:
     """One random case."""
 
     text: list[int]
-    frame: np.ndarray | None
+    frames: list[np.ndarray]
     chosen: dict[str, Any]
 
     def how(self, **fields: Any) -> How:
@@ -116,13 +137,14 @@ def drawn(name: str, case: int, subs: bool = False) -> Case:
     if subs:
         chosen["sub_block_size"] = min(int(rng.choice([1, 2, 4, 8])), block)
     text = rng.integers(4, 88, rng.integers(3, 30)).tolist()
-    return Case(text, FRAMES[case % 2] if rng.random() < 0.5 else None, chosen)
+    return Case(text, FRAMES[: case % 3] if rng.random() < 0.7 else [], chosen)
 
 
 @pytest.mark.parametrize("case", range(CASES))
-def test_diffusionvl_qwenvl_decodes_as_the_reference(family: Callable[[str], Opened], case: int) -> None:
-    opened, c = family("diffusionvl_qwenvl"), drawn("diffusionvl_qwenvl", case)
-    given, shown = opened.shown(c.text, c.frame, plain=True)
+@pytest.mark.parametrize("name", ["diffusionvl_qwenvl", "diffusionvl_qwen", "sdar_v"])
+def test_decodes_as_the_reference(family: Callable[[str], Opened], name: str, case: int) -> None:
+    opened, c = family(name), drawn(name, case)
+    given, shown = opened.shown(c.text, c.frames)
     expected = decode(opened.rows(shown), c.how(), noise(c.chosen.get("seed", 0)))
     assert generated(opened, c, given, commit="merged") == expected
     assert generated(opened, c, given, commit="separate") == expected
@@ -131,7 +153,7 @@ def test_diffusionvl_qwenvl_decodes_as_the_reference(family: Callable[[str], Ope
 @pytest.mark.parametrize("case", range(CASES))
 def test_fast_dvlm_decodes_as_the_reference(family: Callable[[str], Opened], case: int) -> None:
     opened, c = family("fast_dvlm"), drawn("fast_dvlm", case, subs=True)
-    given, shown = opened.shown(c.text, c.frame, plain=False)
+    given, shown = opened.shown(c.text, c.frames)
     # Where a caller asks for no threshold, the contract's counts.
     threshold = 0.9 if c.chosen["threshold"] is None else c.chosen["threshold"]
     how = c.how(token_causal=True, left=True, shift=True, predicted=True, threshold=threshold)
@@ -141,17 +163,15 @@ def test_fast_dvlm_decodes_as_the_reference(family: Callable[[str], Opened], cas
 @pytest.mark.parametrize("case", range(CASES))
 def test_speculative_decoding_equals_one_token_per_forward(family: Callable[[str], Opened], case: int) -> None:
     opened, c = family("fast_dvlm"), drawn("speculative", case)
-    given, shown = opened.shown(c.text, c.frame, plain=False)
+    given, shown = opened.shown(c.text, c.frames)
     chosen = {k: v for k, v in c.chosen.items() if k not in ("steps", "threshold")} | {"decode": "speculative"}
-    images = [] if c.frame is None else [c.frame]
-    result = opened.runtime.generate(given, images=images, options=Options(**chosen))
+    result = opened.runtime.generate(given, images=c.frames, options=Options(**chosen))
     assert list(result.tokens) == autoregressive(opened.rows(shown), c.how(), noise(c.chosen.get("seed", 0)))
     assert result.forwards <= 1 + 2 * len(result.tokens)
 
 
 def generated(opened: Opened, case: Case, given: list[int], **more: Any) -> list[int]:
-    images = [] if case.frame is None else [case.frame]
-    return list(opened.runtime.generate(given, images=images, options=Options(**case.chosen, **more)).tokens)
+    return list(opened.runtime.generate(given, images=case.frames, options=Options(**case.chosen, **more)).tokens)
 
 
 @pytest.mark.parametrize("converted", [False, True], ids=["release", "converted"])
@@ -176,3 +196,60 @@ def test_fast_dvlm_is_read_as_released(tmp_path: Path) -> None:
     assert (contract.mask_token_id, contract.stop_token_ids) == (151665, (151645,))
     assert (contract.block_size, contract.sub_block_size, contract.threshold) == (32, 8, 0.9)
     assert (contract.context_mask, contract.opening, contract.positions) == ("token_causal", "predicted", "mrope")
+
+
+@pytest.mark.parametrize("old", [True, False], ids=["transformers 4.52", "new names"])
+def test_sdar_vl_is_read_as_released(tmp_path: Path, old: bool) -> None:
+    model = published.sdar_v(tmp_path, vocab=151936, old=old)
+    made = plan(Job(tmp_path, tmp_path / "bundle"))
+    contract = made.resolved.contract
+    assert (contract.mask_token_id, contract.block_size, contract.positions) == (151669, 4, "arange")
+    assert contract.stop_token_ids == (151643,)  # its text_config's; its generate.py is told more
+    (name,) = made.family.sources["vision.second.weight"].names
+    assert torch.equal(made.checkpoint.read(name), model.model.multi_modal_projector.linear_2.weight)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one place", "files apart"])
+def test_diffusionvl_qwen_is_read_as_released(tmp_path: Path, apart: bool) -> None:
+    model = published.diffusionvl_qwen(tmp_path, vocab=151936, apart=apart)
+    made = plan(Job(tmp_path, tmp_path / "bundle"))
+    contract = made.resolved.contract
+    assert (contract.mask_token_id, contract.stop_token_ids, contract.block_size) == (151671, (151645,), 8)
+    assert made.vision is not None and made.vision.image_token_id == 151655
+    assert made.family.tower is not None and made.family.tower.depth == 2  # of 3: SigLIP's last layer is not run
+    (name,) = made.family.sources["vision.second.weight"].names
+    assert torch.equal(made.checkpoint.read(name), model.model.multi_modal_projector.linear_2.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "word"),
+    [
+        ("diffusionvl_qwen", {"image_aspect_ratio": "pad"}, "pictures cut by 'pad', expected anyres_max_N"),
+        ("diffusionvl_qwen", {"mm_projector_type": "linear"}, "mm_projector_type = 'linear', expected 'mlp2x_gelu'"),
+        ("diffusionvl_qwen", {"image_token_id": 500}, "tokens .500, 91., expected ids in the vocabulary of 96"),
+        ("diffusionvl_qwen", {"image_grid_pinpoints": "all"}, "image_grid_pinpoints = 'all'"),
+        ("sdar_v", {"vision_feature_select_strategy": "default"}, "vision_feature_select_strategy = 'default'"),
+        ("sdar_v", {"vision_feature_layer": [1, 2]}, "vision_feature_layer = .1, 2., expected one layer"),
+        ("sdar_v", {"image_grid_pinpoints": [[16, 17]]}, r"grids.0.: got .16, 17., expected"),
+    ],
+)
+def test_what_is_not_supported_is_said(tmp_path: Path, name: str, fields: dict[str, Any], word: str) -> None:
+    getattr(published, name)(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | fields
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(CheckpointError, match=word):
+        plan(Job(tmp_path, tmp_path / "bundle", flags=FLAGS))
+
+
+def test_a_bundle_that_sees_crops_refuses_videos(family: Callable[[str], Opened]) -> None:
+    with pytest.raises(RequestError, match="got a video"):
+        family("sdar_v").runtime.generate([5, published.IMAGE], images=[[FRAMES[0], FRAMES[0]]])
+
+
+def test_llava_writes_its_sizes_as_a_range_too(tmp_path: Path) -> None:
+    published.diffusionvl_qwen(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"image_grid_pinpoints": "(1x1),...,(3x3)"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    made = plan(Job(tmp_path, tmp_path / "bundle", flags=FLAGS))
+    assert made.vision is not None and made.vision.crops is not None
+    assert sorted(made.vision.crops.grids) == sorted(map(tuple, published.GRIDS))

@@ -1,0 +1,203 @@
+"""SigLIP's vision tower (2303.15343, 2502.14786) and a two-layer projector, for one crop, in pieces to be traced.
+
+A plain transformer over the M patches of a square crop: learned positions, layer norms, no windows, no class token. The
+features are what the last layer that is run leaves: neither SigLIP's last norm nor its pooling is LLaVA's. One more row
+comes out behind them, that which ends a line of a picture (`runtime/crops.py`): a weight, and the runtime has none.
+
+Weights are stored `[in, out]`, query, key and value as one matrix. Matrices work in the dtype of the weights; norms and
+softmax in float32. Knows nothing of files, or of how pictures are cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ...engines.errors import CheckpointError
+from ..weights import Source
+from .vision import Projection
+
+__all__ = ["CropBlock", "CropPatches", "CropProjector", "SiglipNames", "SiglipShape", "from_config", "sources"]
+
+
+@dataclass(frozen=True)
+class SiglipShape:
+    """The sizes of a tower and its projector."""
+
+    depth: int
+    """Layers that are run."""
+    hidden: int
+    heads: int
+    intermediate: int
+    patch: int
+    """Side of a patch, in pixels."""
+    crop: int
+    """Side of a crop, in pixels."""
+    channels: int
+    out_hidden: int
+    """Width of a feature: that of the text model."""
+    eps: float
+
+    @property
+    def side(self) -> int:
+        """Patches on a side of a crop."""
+        return self.crop // self.patch
+
+    @property
+    def patches(self) -> int:
+        """M: patches of a crop."""
+        return self.side**2
+
+    @property
+    def patch_values(self) -> int:
+        """K: numbers in one patch."""
+        return self.channels * self.patch**2
+
+
+_SIZES = {
+    "hidden": "hidden_size",
+    "heads": "num_attention_heads",
+    "intermediate": "intermediate_size",
+    "patch": "patch_size",
+    "crop": "image_size",
+    "channels": "num_channels",
+}
+
+
+def from_config(config: Mapping[str, Any], depth: int, out_hidden: int) -> SiglipShape:
+    """The tower of `config` (a `siglip_vision_model`), run up to layer `depth`.
+
+    Raises CheckpointError that lists what is missing or not supported.
+    """
+    wanted = [*_SIZES.values()]
+    odd = [f"{key} = {config.get(key)!r}" for key in wanted if type(config.get(key)) is not int or config[key] < 1]
+    if not odd and config["hidden_size"] % config["num_attention_heads"]:
+        odd.append(f"hidden_size = {config['hidden_size']} is no multiple of {config['num_attention_heads']} heads")
+    if config.get("hidden_act", "gelu_pytorch_tanh") != "gelu_pytorch_tanh":
+        odd.append(f"hidden_act = {config['hidden_act']!r}, expected 'gelu_pytorch_tanh'")
+    if depth < 1:
+        odd.append(f"{depth} layers, expected at least 1")
+    if odd:
+        raise CheckpointError(f"vision_config is not that of a SigLIP tower: {'; '.join(odd)}; check config.json")
+    sizes = {field: config[key] for field, key in _SIZES.items()}
+    return SiglipShape(depth=depth, out_hidden=out_hidden, eps=float(config.get("layer_norm_eps", 1e-6)), **sizes)
+
+
+@dataclass(frozen=True)
+class SiglipNames:
+    """What tensor names of a checkpoint are, or begin with."""
+
+    tower: str
+    first: str
+    """The projector's two layers."""
+    second: str
+    newline: str
+
+
+def sources(shape: SiglipShape, names: SiglipNames) -> dict[str, Source]:
+    """For each parameter the checkpoint tensors that it is made of."""
+    s, at = shape, f"{names.tower}embeddings."
+    kernel, flat = (s.hidden, s.channels, s.patch, s.patch), (s.hidden, s.patch_values)
+    table = {
+        "embed.weight": Source((f"{at}patch_embedding.weight",), (kernel,), True, flat),
+        "embed.bias": Source((f"{at}patch_embedding.bias",), ((s.hidden,),)),
+        "position": Source((f"{at}position_embedding.weight",), ((s.patches, s.hidden),)),
+        "newline": Source((names.newline,), ((s.out_hidden,),)),
+    }
+    for i in range(s.depth):
+        table |= _block(s, f"blocks.{i}.", f"{names.tower}encoder.layers.{i}.")
+    table |= _linear("first", [names.first], s.hidden, s.out_hidden)
+    return table | _linear("second", [names.second], s.out_hidden, s.out_hidden)
+
+
+def _block(s: SiglipShape, ours: str, theirs: str) -> dict[str, Source]:
+    return {
+        **_norm(f"{ours}norm1", f"{theirs}layer_norm1", s.hidden),
+        **_linear(f"{ours}attention", [f"{theirs}self_attn.{x}_proj" for x in "qkv"], s.hidden, s.hidden),
+        **_linear(f"{ours}out", [f"{theirs}self_attn.out_proj"], s.hidden, s.hidden),
+        **_norm(f"{ours}norm2", f"{theirs}layer_norm2", s.hidden),
+        **_linear(f"{ours}fc1", [f"{theirs}mlp.fc1"], s.hidden, s.intermediate),
+        **_linear(f"{ours}fc2", [f"{theirs}mlp.fc2"], s.intermediate, s.hidden),
+    }
+
+
+def _norm(ours: str, theirs: str, width: int) -> dict[str, Source]:
+    return {f"{ours}.{kind}": Source((f"{theirs}.{kind}",), ((width,),)) for kind in ("weight", "bias")}
+
+
+def _linear(ours: str, theirs: list[str], width_in: int, width_out: int) -> dict[str, Source]:
+    weights, biases = (tuple(f"{name}.{kind}" for name in theirs) for kind in ("weight", "bias"))
+    return {
+        f"{ours}.weight": Source(weights, ((width_out, width_in),) * len(theirs), transpose=True),
+        f"{ours}.bias": Source(biases, ((width_out,),) * len(theirs)),
+    }
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis, in float32."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.empty(width)), nn.Parameter(torch.empty(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.layer_norm(x.float(), x.shape[-1:], self.weight.float(), self.bias.float(), self.eps).to(x)
+
+
+class CropPatches(nn.Module):
+    """A crop up to the first layer."""
+
+    def __init__(self, shape: SiglipShape) -> None:
+        super().__init__()
+        self.embed = Projection(shape.patch_values, shape.hidden)
+        self.position = nn.Parameter(torch.empty(shape.patches, shape.hidden))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """`pixels [M,K]` float32 to x `[M,hidden]`."""
+        return self.embed(pixels.to(self.position.dtype)) + self.position
+
+
+class CropBlock(nn.Module):
+    """Attention over all patches of the crop, and an MLP."""
+
+    def __init__(self, shape: SiglipShape) -> None:
+        super().__init__()
+        self.heads, self.head_dim = shape.heads, shape.hidden // shape.heads
+        self.norm1, self.norm2 = (LayerNorm(shape.hidden, shape.eps) for _ in range(2))
+        self.attention = Projection(shape.hidden, 3 * shape.hidden)
+        self.out = Projection(shape.hidden, shape.hidden)
+        self.fc1 = Projection(shape.hidden, shape.intermediate)
+        self.fc2 = Projection(shape.intermediate, shape.hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x [M,hidden]` to the same."""
+        x = x + self.out(self.attend(self.norm1(x)))
+        return x + self.fc2(functional.gelu(self.fc1(self.norm2(x)), approximate="tanh"))
+
+    def attend(self, x: Tensor) -> Tensor:
+        """Softmax(q k' / sqrt(d)) v, per head."""
+        heads = self.attention(x).view(-1, 3, self.heads, self.head_dim).permute(1, 2, 0, 3)
+        q, k, v = heads[0], heads[1], heads[2]
+        scores = (q * self.head_dim**-0.5) @ k.transpose(1, 2)
+        return (scores.float().softmax(-1).to(v) @ v).transpose(0, 1).reshape(x.shape)
+
+
+class CropProjector(nn.Module):
+    """The crop after its last layer."""
+
+    def __init__(self, shape: SiglipShape) -> None:
+        super().__init__()
+        self.first = Projection(shape.hidden, shape.out_hidden)
+        self.second = Projection(shape.out_hidden, shape.out_hidden)
+        self.newline = nn.Parameter(torch.empty(shape.out_hidden))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`x [M,hidden]` to features `[M+1,out_hidden]` float32, the last of them the end of a line."""
+        features = self.second(functional.gelu(self.first(x)))
+        return torch.cat([features, self.newline.unsqueeze(0)]).float()
