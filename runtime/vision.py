@@ -224,7 +224,7 @@ def fitted(frame: NDArray[np.uint8], spec: VisionSpec) -> NDArray[np.uint8]:
     Raises `ImageError` as `prepare`.
     """
     _check_frames([frame], False, None)
-    return _resized([frame], spec)[0]
+    return frame if spec.crops is not None else _resized([frame], spec)[0]
 
 
 def _check_frames(frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], is_video: bool, fps: float | None) -> None:

@@ -16,7 +16,7 @@ from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOn
 from a2d.runtime.cropped import Cropped, prepare_crops
 from a2d.runtime.crops import Crops
 from a2d.runtime.record import Violations, from_json, to_json
-from a2d.runtime.vision import VisionSpec
+from a2d.runtime.vision import VisionSpec, fitted
 
 SIZE, PATCH = 20, 3
 GRIDS = tuple((SIZE * rows, SIZE * columns) for rows in range(1, 5) for columns in range(1, 5))
@@ -100,6 +100,11 @@ def test_features_are_packed_as_in_transformers(height: int, width: int, most: i
     ended = [np.concatenate([crop, newline[None]]) for crop in features]
     made = Cropped(np.zeros((0, 0, 0), np.float32), index, weight).joined(ended)
     np.testing.assert_allclose(made, packed.numpy(), atol=1e-5)
+
+
+def test_a_frame_is_kept_as_it_is_until_it_is_cut() -> None:
+    one = picture(30, 70)
+    assert fitted(one, spec()) is one
 
 
 def test_a_spec_is_its_json() -> None:
