@@ -26,6 +26,9 @@ INSTALL = {
     "tensorrt": "pip install 'a2d[tensorrt]'",
 }
 
+CUDA_PRECISIONS = ("fp16", "fp32")
+"""Of ONNX Runtime on a GPU: it dequantizes the rest operator by operator."""
+
 TITLES = {"onnxruntime": "ONNX Runtime", "tensorrt_rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
 
 
@@ -34,8 +37,10 @@ class Verdict:
     """One engine on one machine."""
 
     engine: str
-    target: str
-    """What `a2d build --target` calls this machine; `cpu` needs no building."""
+    device: str
+    """`cpu` or `cuda`."""
+    target: str | None
+    """What `--target` calls this machine; None where nothing is built for it."""
     version: str | None
     runs: bool
     builds: bool
@@ -50,7 +55,7 @@ class Verdict:
 
 def verdicts(facts: Facts) -> tuple[Verdict, ...]:
     """One for each engine, the preferred one first among those that run."""
-    made = [_on_gpu(TARGETS["rtx"], facts), _on_gpu(_tensorrt(facts), facts), _on_cpu(facts)]
+    made = [_on_gpu(TARGETS["rtx"], facts), _on_gpu(_tensorrt(facts), facts), _onnxruntime_cuda(facts), _on_cpu(facts)]
     return tuple(sorted(made, key=lambda verdict: not verdict.runs))
 
 
@@ -71,7 +76,19 @@ def _on_cpu(facts: Facts) -> Verdict:
     why = tuple(_library_faults("onnxruntime", packages))
     here = target.precisions if not why else ()
     emulated = target.emulated if not why else ()
-    return Verdict("onnxruntime", "cpu", packages.version("onnxruntime"), not why, False, here, emulated, why)
+    return Verdict("onnxruntime", "cpu", "cpu", packages.version("onnxruntime"), not why, False, here, emulated, why)
+
+
+def _onnxruntime_cuda(facts: Facts) -> Verdict:
+    """ONNX Runtime's CUDA provider, which comes in a package of its own."""
+    packages = facts.packages
+    why = [*([] if facts.driver.fault is None else [facts.driver.fault]), *_library_faults("onnxruntime", packages)]
+    if not any(package.distribution == "onnxruntime-gpu" for package in packages.of("onnxruntime")):
+        why.append("this ONNX Runtime is for CPUs: pip uninstall onnxruntime, then pip install onnxruntime-gpu")
+    else:
+        why += _bindings(packages)
+    version, runs = packages.version("onnxruntime"), not why
+    return Verdict("onnxruntime", "cuda", None, version, runs, False, CUDA_PRECISIONS if runs else (), (), tuple(why))
 
 
 def _on_gpu(target: Target, facts: Facts) -> Verdict:
@@ -81,6 +98,7 @@ def _on_gpu(target: Target, facts: Facts) -> Verdict:
     runs = not why
     return Verdict(
         target.library,
+        "cuda",
         target.name,
         facts.packages.version(target.library),
         runs,

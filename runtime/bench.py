@@ -16,6 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.errors import RequestError
+from ..engines.host import HostMemory
+from ..engines.protocol import Memory
 from .block import Step
 from .model import Model
 from .options import Options, plan
@@ -29,11 +31,15 @@ __all__ = [
     "Report",
     "Settings",
     "VariantPeer",
+    "bandwidth_of",
     "compare",
     "measure",
     "peak_rss",
     "read_bandwidth",
 ]
+
+WIDTH = 1024
+"""Elements of a row that a device copies to show how fast its memory is."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +81,9 @@ class Report:
     step_bytes: int
     """Weights that one step reads."""
     read_bandwidth: float
-    """Bytes per second that one thread of this machine reads from memory, measured."""
+    """Bytes per second that one thread, or the GPU that decodes, reads from its memory, measured."""
     floor_ms: float
-    """Time to read `step_bytes` once at that bandwidth: no step can be faster on one thread."""
+    """Time to read `step_bytes` once at that bandwidth: no step can be faster (on a CPU, on one thread)."""
     floor_share: float
     """floor_ms / step_ms."""
     cache_bytes: int
@@ -227,7 +233,7 @@ def _report(model: Model, settings: Settings, prompt: Prompt, runs: Sequence[_Ru
     step = float(np.median(plain or commit))
     first = float(np.median([run.seconds[0] for run in runs]))
     variant, result, peak = model.variant, runs[-1].result, peak_rss()
-    bandwidth = read_bandwidth()  # takes memory of its own
+    bandwidth = bandwidth_of(model.engine("backbone").memory)  # takes memory of its own
     floor = variant.step_bytes / bandwidth
     return Report(
         prompt_tokens=len(prompt),
@@ -281,6 +287,23 @@ def read_bandwidth(size: int = 1 << 28, repeats: int = 5) -> float:
         np.bitwise_or.reduce(data)
         best = min(best, time.perf_counter() - started)
     return data.nbytes / best
+
+
+def bandwidth_of(memory: Memory, size: int = 1 << 28, repeats: int = 5, copies: int = 8) -> float:
+    """Bytes per second that `memory` moves: on a host by reading, on a device by copies, which read and write."""
+    if isinstance(memory, HostMemory):
+        return read_bandwidth(size, repeats)
+    rows = max(2, size // (4 * WIDTH))
+    source, target, last = (memory.zeros((1, 1, n, WIDTH), "float32") for n in (rows, rows, 1))
+    best = float("inf")
+    for _ in range(repeats + 1):  # the first one warms up
+        started = time.perf_counter()
+        for _ in range(copies):
+            memory.copy_rows(source, 0, rows, target, 0)
+        memory.copy_rows(target, rows - 1, 1, last, 0)
+        last.numpy()  # waits for all of them
+        best = min(best, time.perf_counter() - started)
+    return 2 * copies * rows * 4 * WIDTH / best
 
 
 def peak_rss() -> int | None:

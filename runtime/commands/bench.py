@@ -38,7 +38,7 @@ SHOWN = {
     "tokens_per_forward": "tokens per forward       {:10.2f}",
     "tokens_per_second": "tokens per second        {:10.1f}",
     "python_share": "Python's share           {:10.1%}",
-    "read_bandwidth": "read bandwidth, 1 thread {:10.3g} bytes/s",
+    "read_bandwidth": "read bandwidth           {:10.3g} bytes/s",
     "floor_ms": "floor of a step          {:10.2f} ms to read its weights once",
     "floor_share": "share of the floor       {:10.1%}",
     "weights_bytes": "weights                  {:10,} bytes",

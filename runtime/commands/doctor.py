@@ -54,7 +54,7 @@ def lines(here: Facts) -> Iterator[str]:
     """Everything as a table for people."""
     yield from (f"{name:<11}{value}" for name, value in _machine(here))
     yield ""
-    yield f"{'engine':<14}{'target':<13}{'version':<14}{'runs':<6}{'builds':<8}precisions"
+    yield f"{'engine':<14}{'on':<6}{'target':<13}{'version':<14}{'runs':<6}{'builds':<8}precisions"
     for verdict in verdicts(here):
         yield _row(verdict)
         yield from (f"    {reason}" for reason in verdict.why)
@@ -98,7 +98,8 @@ def _driver(here: Facts) -> str:
 
 def _row(verdict: Verdict) -> str:
     mark = {True: "yes", False: "no"}
-    builds = "-" if verdict.target == "cpu" else mark[verdict.builds]
+    builds = "-" if verdict.engine == "onnxruntime" else mark[verdict.builds]
     emulated = f" ({', '.join(verdict.emulated)} emulated)" if verdict.emulated else ""
-    start = f"{verdict.engine:<14}{verdict.target:<13}{verdict.version or '-':<14}{mark[verdict.runs]:<6}{builds:<8}"
+    start = f"{verdict.engine:<14}{verdict.device:<6}{verdict.target or '-':<13}{verdict.version or '-':<14}"
+    start += f"{mark[verdict.runs]:<6}{builds:<8}"
     return f"{start}{', '.join(verdict.precisions)}{emulated}".rstrip()

@@ -171,9 +171,9 @@ def contract(root: Path, cpu: str) -> None:
 def doctor(root: Path, cpu: str) -> None:
     """What `a2d doctor` makes of the foreign machine; it must be arm64, with a CPU engine that runs."""
     found = json.loads(emulated(root, cpu, "-m", "a2d", "doctor", "--json", capture_output=True).stdout)
-    usable = [engine["engine"] for engine in found["engines"] if engine["runs"]]
+    usable = [f"{engine['engine']} ({engine['device']})" for engine in found["engines"] if engine["runs"]]
     say(f"a2d doctor: {found['system']} {found['arch']}, runs {', '.join(usable)}")
-    if (found["arch"], usable) != ("aarch64", ["onnxruntime"]):
+    if (found["arch"], usable) != ("aarch64", ["onnxruntime (cpu)"]):
         sys.exit(f"test-arm64: a2d doctor found {json.dumps(found)}, expected aarch64 with onnxruntime")
 
 

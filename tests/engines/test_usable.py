@@ -13,8 +13,9 @@ RTX = {"tensorrt_rtx": "1.7.1", "tensorrt_rtx_cu13": "1.7.1", "cuda_bindings": "
 TENSORRT = {"tensorrt": "11.4.0", "tensorrt_cu13": "11.4.0", "cuda_bindings": "13.5.0"}
 
 
-def of(engine: str, here) -> Verdict:
-    return next(verdict for verdict in verdicts(here) if verdict.engine == engine)
+def of(engine: str, here, device: str | None = None) -> Verdict:
+    wanted = device or ("cpu" if engine == "onnxruntime" else "cuda")
+    return next(verdict for verdict in verdicts(here) if (verdict.engine, verdict.device) == (engine, wanted))
 
 
 def test_a_machine_without_a_gpu_decodes_on_its_processor(tmp_path):
@@ -22,7 +23,7 @@ def test_a_machine_without_a_gpu_decodes_on_its_processor(tmp_path):
     cpu, *others = verdicts(here)
     assert (cpu.engine, cpu.runs, cpu.precisions, cpu.why) == ("onnxruntime", True, TARGETS["cpu"].precisions, ())
     assert not any(verdict.runs or verdict.builds or verdict.precisions for verdict in others)
-    assert all("no NVIDIA driver" in verdict.why[0] for verdict in others)
+    assert len(others) == 3 and all("no NVIDIA driver" in verdict.why[0] for verdict in others)
 
 
 def test_engines_for_other_machines_are_built_without_a_gpu(tmp_path):
@@ -119,6 +120,19 @@ def test_a_broken_driver_is_the_first_reason(tmp_path):
     here = machine(tmp_path, THOR, Driver(fault=fault), tensorrt="11.4.1", cuda_bindings="13.5.0")
     assert of("tensorrt", here).why == (fault,)
     assert of("tensorrt", here).target == "jetson-thor"
+
+
+def test_onnxruntime_on_a_gpu_is_a_package_of_its_own(tmp_path):
+    here = machine(tmp_path, DESKTOP, gpu(90), cuda_bindings="13.5.0")
+    assert of("onnxruntime", here, "cuda").why == (
+        "this ONNX Runtime is for CPUs: pip uninstall onnxruntime, then pip install onnxruntime-gpu",
+    )
+    here = machine(tmp_path, DESKTOP, gpu(90), onnxruntime="", onnxruntime_gpu="1.31.1", cuda_bindings="13.5.0")
+    verdict = of("onnxruntime", here, "cuda")
+    assert (verdict.runs, verdict.target, verdict.precisions) == (True, None, ("fp16", "fp32"))
+    assert of("onnxruntime", here).runs  # it brings the CPU's provider as well
+    here = machine(tmp_path, DESKTOP, gpu(90), onnxruntime="", onnxruntime_gpu="1.31.1")
+    assert of("onnxruntime", here, "cuda").why == ("no CUDA bindings for Python: pip install cuda-bindings",)
 
 
 def test_several_gpus_are_noted(tmp_path):

@@ -18,7 +18,7 @@ def test_json_is_one_object(capsys):
     assert doctor.main(["--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert {"system", "arch", "gpus", "sm", "driver", "jetson", "libraries", "engines", "notes"} <= set(found)
-    cpu = next(engine for engine in found["engines"] if engine["engine"] == "onnxruntime")
+    cpu = next(engine for engine in found["engines"] if engine["device"] == "cpu")
     assert cpu["runs"] and "int8" in cpu["precisions"] and "fp8" in cpu["emulated"]
 
 
@@ -41,7 +41,7 @@ def test_a_workstation_in_words(tmp_path):
     assert "gpu        NVIDIA sm89, sm89, 25.8 GB" in said
     assert "driver     580.95.05; runs CUDA 13.2; toolkit 13.0.2" in said
     row = next(line for line in said.splitlines() if line.startswith("tensorrt_rtx"))
-    assert row.split() == ["tensorrt_rtx", "rtx", "1.7.1", "yes", "yes", "fp8,", "int8,", "fp16,", "fp32"]
+    assert row.split() == ["tensorrt_rtx", "cuda", "rtx", "1.7.1", "yes", "yes", "fp8,", "int8,", "fp16,", "fp32"]
 
 
 def test_a_jetson_in_words(tmp_path):
