@@ -12,6 +12,7 @@ COMMANDS = {
     "bench": ("a2d.runtime.commands.bench", "measure decoding on this machine"),
     "doctor": ("a2d.runtime.commands.doctor", "say what this machine is and what it can run"),
     "plan": ("a2d.runtime.commands.plan", "how much memory a bundle takes on a target, and whether it fits"),
+    "build": ("a2d.runtime.commands.build", "engines for TensorRT and TensorRT-RTX"),
     "calibrate": ("a2d.calibration.commands.calibrate", "bundle to one with int8, fp8 or int4 as well"),
     "verify": ("a2d.calibration.commands.verify", "hold one precision of a bundle against another"),
     "export": ("a2d.export.cli", "checkpoint to bundle (the same as a2d-export)"),

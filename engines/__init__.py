@@ -10,7 +10,11 @@ from .protocol import Array, Buffer, Engine, Feeds, Memory, Signature
 
 __all__ = ["ENGINES", "Array", "Buffer", "Engine", "Feeds", "Memory", "Signature", "load_engine"]
 
-ENGINES = {"onnxruntime": ".onnxruntime"}
+ENGINES = {
+    "onnxruntime": ".onnxruntime:load",
+    "tensorrt": ".tensorrt.engine:load_tensorrt",
+    "tensorrt_rtx": ".tensorrt.engine:load_rtx",
+}
 """Engines by name, imported when asked for. The fake engine has no graph to load: see `a2d.engines.fake`."""
 
 
@@ -23,12 +27,18 @@ def load_engine(
     threads: int | None = None,
     spinning: bool = False,
 ) -> Engine:
-    """Load the graph at `path` with the engine called `name`. Raises EngineError; an unknown name prints the table."""
+    """Load the graph at `path` with the engine called `name`: an ONNX file, or what that engine has built of one.
+
+    Raises EngineError; an unknown name prints the table.
+    """
     if name not in ENGINES:
         raise EngineError(f"engine: got {name!r}, expected one of {', '.join(ENGINES)}")
+    home, _, loader = ENGINES[name].partition(":")
     try:
-        module = import_module(ENGINES[name], __package__)
+        module = import_module(home, __package__)
     except ImportError as error:
         raise EngineError(f"engine {name!r} is not installed here: {error}. pip install {name}") from error
-    engine: Engine = module.load(path, precision=precision, device=device, threads=threads, spinning=spinning)
+    engine: Engine = getattr(module, loader)(
+        path, precision=precision, device=device, threads=threads, spinning=spinning
+    )
     return engine

@@ -1,4 +1,4 @@
-"""ONNX Runtime behind the engine protocol; the only file that imports it.
+"""ONNX Runtime behind the engine protocol: graphs on the CPU, and the way to its CUDA provider.
 
 Arrays are taken where they lie and results stay where they were made, so the cache is read in place. (On a CPU an IO
 binding does no more than that, with several Python calls for every input and output: 0.07 ms more for each run.)
@@ -20,7 +20,7 @@ import onnxruntime as ort
 from .checks import check_feeds, check_outputs
 from .errors import EngineError
 from .host import HostBuffer, HostMemory, on_host
-from .protocol import Array, Buffer, Feeds, Signature
+from .protocol import Array, Buffer, Engine, Feeds, Signature
 
 __all__ = ["PROVIDERS", "OnnxRuntimeEngine", "load"]
 
@@ -32,6 +32,7 @@ class Provider:
     name: str
     precisions: tuple[str, ...]
     why: str
+    install: str = "pip install onnxruntime"
 
 
 PROVIDERS = {
@@ -40,8 +41,14 @@ PROVIDERS = {
         ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "fp8", "int4-int8", "int4"),
         "every machine has it; fp16, fp8 and int4 are widened operator by operator, and bf16 has no kernels",
     ),
+    "cuda": Provider(
+        "CUDAExecutionProvider",
+        ("fp32", "fp16"),
+        "quantized graphs are dequantized there operator by operator, which TensorRT does not do",
+        "pip uninstall onnxruntime, then pip install onnxruntime-gpu: only one of the two can be installed",
+    ),
 }
-"""Devices by name. Others join when their buffers stay on their device and a machine has run them."""
+"""Devices by name; `cuda:1` is the second GPU."""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -67,8 +74,7 @@ class OnnxRuntimeEngine:
         self.busy_seconds = 0.0
         self._lock = threading.Lock()
         self._session = _session(path, provider, options)
-        self.inputs = _signatures(self.graph, self._session.get_inputs())
-        self.outputs = _signatures(self.graph, self._session.get_outputs())
+        self.inputs, self.outputs = _ports(path, self._session)
 
     def run(
         self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
@@ -99,7 +105,7 @@ def load(
     device: str = "cpu",
     threads: int | None = None,
     spinning: bool = False,
-) -> OnnxRuntimeEngine:
+) -> Engine:
     """Load one graph.
 
     `threads`: of one operator; default is ONNX Runtime's choice, the physical cores. `spinning`: threads wait
@@ -120,13 +126,32 @@ def load(
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     # Products of weights in groups: by int8 arithmetic, 4 to 20 times faster than widening them.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
+    if device.startswith("cuda"):
+        return _on_gpu(path, provider, options, device)
     return OnnxRuntimeEngine(path, provider, options)
 
 
+def _on_gpu(path: Path, provider: Provider, options: ort.SessionOptions, device: str) -> Engine:
+    from .cuda import device as gpu_of  # noqa: PLC0415 - a CPU has no use for CUDA
+    from .onnxruntime_cuda import CudaOnnxRuntimeEngine, provider_options  # noqa: PLC0415
+
+    if provider.name not in ort.get_available_providers():  # the package for CPUs
+        raise EngineError(f"this ONNX Runtime ({ort.__version__}) has no {provider.name}: {provider.install}")
+    gpu = gpu_of(device)
+    session = _session(path, provider, options, provider_options(gpu))
+    if session.get_providers()[0] != provider.name:  # it says so on stderr and goes on with the CPU
+        raise EngineError(
+            f"{path.name}: ONNX Runtime could not start {provider.name}: its CUDA libraries are missing or of another "
+            "release (it needs those of its CUDA version, and cuDNN); see `a2d doctor`"
+        )
+    return CudaOnnxRuntimeEngine(path.name, session, *_ports(path, session), gpu)
+
+
 def _provider(device: str, precision: str) -> Provider:
-    if device not in PROVIDERS:
+    kind, _, _ = device.partition(":")
+    if kind not in PROVIDERS:
         raise EngineError(f"device: got {device!r}, ONNX Runtime is set up for {', '.join(PROVIDERS)}")
-    provider = PROVIDERS[device]
+    provider = PROVIDERS[kind]
     if precision not in provider.precisions:
         raise EngineError(
             f"precision {precision!r} does not run on {provider.name}: {provider.why}. "
@@ -135,13 +160,19 @@ def _provider(device: str, precision: str) -> Provider:
     return provider
 
 
-def _session(path: Path, provider: Provider, options: ort.SessionOptions) -> Any:
+def _session(
+    path: Path, provider: Provider, options: ort.SessionOptions, settings: Mapping[str, str] | None = None
+) -> Any:
     if not path.is_file():
         raise EngineError(f"{path}: no such graph; export the checkpoint again")
     try:
-        return ort.InferenceSession(str(path), options, providers=[provider.name])
+        return ort.InferenceSession(str(path), options, providers=[(provider.name, dict(settings or {}))])
     except Exception as error:  # as above
         raise EngineError(f"{path.name}: ONNX Runtime {ort.__version__} cannot load it: {error}") from error
+
+
+def _ports(path: Path, session: Any) -> tuple[Mapping[str, Signature], Mapping[str, Signature]]:
+    return _signatures(path.name, session.get_inputs()), _signatures(path.name, session.get_outputs())
 
 
 def _signatures(graph: str, nodes: Sequence[Any]) -> Mapping[str, Signature]:

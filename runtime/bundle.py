@@ -54,9 +54,13 @@ class Bundle:
 
     def needed(self, precision: str) -> list[str]:
         """Names of the files that decoding at this precision reads."""
-        variant, text = self.variant(precision), self.manifest.text
-        names = [*variant.graphs.values(), variant.weights, text.tokenizer, text.chat_template]
-        return [name for name in names if name is not None]
+        variant = self.variant(precision)
+        return [*variant.graphs.values(), variant.weights, *self.texts()]
+
+    def texts(self) -> list[str]:
+        """Names of the files that turn text into tokens and back."""
+        text = self.manifest.text
+        return [name for name in (text.tokenizer, text.chat_template) if name is not None]
 
     def check(self, names: Iterable[str] | None = None, content: bool = True) -> None:
         """Compare files (default: all) with the manifest; `content=False` looks at sizes alone.

@@ -10,19 +10,21 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engines import Engine, load_engine
-from ..engines.errors import BundleError, RequestError
+from ..engines.errors import A2DError, BundleError, RequestError
+from .built import Built
 from .bundle import Bundle
 from .cache import CacheShape
 from .each import Reading, readings
 from .frames import Frames, counted
 from .manifest import Manifest
 from .options import OptionFields, Options, plan, with_fields
+from .placement import Choice, Placement, is_prepared, placed, rows
 from .progress import Progress
 from .prompt import Messages, Picture, Prepared, PromptBuilder
 from .sequence import Prompt
@@ -31,13 +33,10 @@ from .session import Generation, Result, Session, until
 if TYPE_CHECKING:
     from .text import ChatTemplate, Text
 
-__all__ = ["Asked", "Model", "load"]
+__all__ = ["Asked", "Model", "PlacementFields", "load"]
 
 Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
 """A prompt: a text, a conversation (a list of messages), or token ids."""
-
-PREFERENCE = {"cpu": ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "bf16", "fp8")}
-"""Precisions by device, best first: what a CPU computes in is fp32, and a loss is for its user to choose."""
 
 KEPT_IMAGES = 8
 """Images whose features are kept for the next turn of a conversation."""
@@ -52,6 +51,24 @@ class Target:
     precision: str
     threads: int | None
     spinning: bool
+    named: str | None = None
+    """The bundle's variant, where it is not called as the precision."""
+    built: Built | None = None
+    """Engines that were built of the bundle; None where the engine reads its graphs."""
+    passed_over: tuple[str, ...] = ()
+    """Why better engines were not taken, although they had been built."""
+
+    @property
+    def variant(self) -> str:
+        """The bundle's variant."""
+        return self.named or self.precision
+
+    @staticmethod
+    def of(found: Placement, threads: int | None, spinning: bool, passed: tuple[str, ...]) -> Target:
+        """The target of a placement."""
+        return Target(
+            found.engine, found.device, found.precision, threads, spinning, found.variant, found.built, passed
+        )
 
 
 class Model:
@@ -59,7 +76,7 @@ class Model:
 
     def __init__(self, bundle: Bundle, target: Target) -> None:
         self.bundle, self.target = bundle, target
-        self.variant = bundle.variant(target.precision)
+        self.variant = bundle.variant(target.variant)
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
@@ -85,7 +102,7 @@ class Model:
                 if graph not in self.variant.graphs:
                     raise BundleError(f"{self.bundle.path} has no graph {graph!r}; export the checkpoint again")
                 t = self.target
-                path = self.bundle.file(self.variant.graphs[graph])
+                path = self.bundle.file(self.variant.graphs[graph]) if t.built is None else t.built.file(graph)
                 self._engines[graph] = load_engine(
                     t.engine,
                     path,
@@ -98,9 +115,11 @@ class Model:
 
     def session(self, exact: bool = False) -> Session:
         """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`."""
-        shape, decode = self.manifest.model, self.manifest.decode
-        cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, self.variant.kv_dtype)
-        return Session(self.engine, decode, cache, shape.max_context, self.detokenize, exact)
+        shape, decode, built = self.manifest.model, self.manifest.decode, self.target.built
+        kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
+        longest = shape.max_context if built is None else min(shape.max_context, built.record.context)
+        cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
+        return Session(self.engine, decode, cache, longest, self.detokenize, exact)
 
     def prompt(
         self,
@@ -209,35 +228,61 @@ class Model:
             return self._features[key]
 
 
+class PlacementFields(TypedDict):
+    """Where and in which precision a bundle runs: keywords of `load`."""
+
+    precision: str | None
+    engine: str | None
+    device: str | None
+    engines: str | Path | None
+    build: str
+
+
 def load(
     path: str | Path,
     *,
     precision: str | None = None,
-    engine: str = "onnxruntime",
-    device: str = "cpu",
+    engine: str | None = None,
+    device: str | None = None,
+    engines: str | Path | None = None,
+    build: str = "never",
     threads: int | None = None,
     spinning: bool = False,
     verify: bool = True,
 ) -> Model:
     """Load a bundle for this machine.
 
-    `precision`: one that the bundle holds; the default is the best for the device. `threads`: of one operator.
+    `precision`: one that the bundle holds, or that engines were built in; the default is the best for the device.
+    `engine`, `device`: one of `placement.CHOICES`; the default is the best that this machine has and that was built.
+    `engines`: a folder of built engines; the default is `engines` in the bundle. `build="auto"` builds them where they
+    are missing or do not fit. `threads`: of one operator, on a CPU.
     `verify=False` skips the SHA-256 sums (sizes are always compared), for bundles that this process has just written.
-    Raises BundleError, EngineError.
+    Raises RequestError, BundleError, EngineError.
     """
     bundle = Bundle.open(path)
-    chosen = precision or _best(bundle, device)
-    bundle.check(bundle.needed(chosen), content=verify)
-    model = Model(bundle, Target(engine, device, chosen, threads, spinning))
+    choice = Choice(engine, device, precision, None if engines is None else Path(engines), build)
+    fit = rows(choice)
+    passed: list[str] = []
+    for row in fit:
+        try:
+            found = placed(bundle, row, choice)
+            return _loaded(bundle, Target.of(found, threads, spinning, tuple(passed)), verify)
+        except A2DError as error:
+            if row == fit[-1]:
+                raise
+            if is_prepared(bundle, row, choice):  # otherwise it is no news that this machine has no such thing
+                passed.append(str(error))
+    raise AssertionError("the last row returns or raises")
+
+
+def _loaded(bundle: Bundle, target: Target, verify: bool) -> Model:
+    built = target.built
+    bundle.check(bundle.needed(target.variant) if built is None else bundle.texts(), content=verify)
+    if built is not None:
+        built.check(content=verify)
+    model = Model(bundle, target)
     model.engine("backbone")  # a graph that cannot run here should say so now
     return model
-
-
-def _best(bundle: Bundle, device: str) -> str:
-    if device not in PREFERENCE:
-        raise RequestError(f"device: got {device!r}, expected one of {', '.join(PREFERENCE)}")
-    held = bundle.manifest.variants
-    return next((p for p in PREFERENCE[device] if p in held), next(iter(held)))
 
 
 def _text(bundle: Bundle) -> Text | None:

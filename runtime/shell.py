@@ -10,13 +10,27 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ..engines.errors import A2DError, RequestError
+from .model import Model, PlacementFields
 from .options import COMMITS, DECODES, RULES, Options
+from .placement import BUILDS, CHOICES
 
-__all__ = ["BAD_INPUT", "Parser", "add_options", "guarded", "options_from", "teller", "token_ids"]
+__all__ = [
+    "BAD_INPUT",
+    "Parser",
+    "add_options",
+    "add_placement",
+    "guarded",
+    "options_from",
+    "placement_from",
+    "tell_passed_over",
+    "teller",
+    "token_ids",
+]
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -114,6 +128,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=None,
         help="run only the sub-block at hand: less work, and tokens may differ",
     )
+
+
+def add_placement(parser: argparse.ArgumentParser) -> None:
+    """Flags for where and in which precision a bundle runs; what is not given is left to this machine."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--precision", metavar="NAME", help="one that the bundle holds, or that engines were built in")
+    group.add_argument("--engine", metavar="NAME", help="; ".join(f"{e} on {d}" for e, d in CHOICES))
+    group.add_argument("--device", metavar="NAME", help="cpu, cuda, or cuda:N")
+    group.add_argument("--engines", type=Path, metavar="DIR", help="built engines; default: engines in the bundle")
+    group.add_argument("--build", choices=list(BUILDS), default="never", help=_rows(BUILDS))
+
+
+def placement_from(arguments: argparse.Namespace) -> PlacementFields:
+    """Keywords of `load` from the flags of `add_placement`."""
+    a = arguments
+    return {"precision": a.precision, "engine": a.engine, "device": a.device, "engines": a.engines, "build": a.build}
+
+
+def tell_passed_over(command: str, model: Model) -> None:
+    """Say on stderr why better engines were not taken, where somebody has built some."""
+    for reason in model.target.passed_over:
+        print(f"{command}: not used: {reason}", file=sys.stderr)
+
+
+def _rows(table: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {what}" for name, what in table.items())
 
 
 def options_from(arguments: argparse.Namespace) -> Options:

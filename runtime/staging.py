@@ -86,6 +86,10 @@ class Staging:
     files: dict[str, HashedFile] = field(default_factory=dict)
     adopted: dict[str, FileRecord] = field(default_factory=dict)
     """Files of another bundle that this one holds as well."""
+    last: str = "manifest.json"
+    """The file that is written last, and that tells such a folder from others."""
+    kind: str = "bundle"
+    """What the folder is called in messages."""
 
     def __post_init__(self) -> None:
         self.target = self.target.resolve()  # through links, so that what is renamed is a folder
@@ -98,8 +102,8 @@ class Staging:
     def __enter__(self) -> Staging:
         if self.target.exists() and not self.force:
             raise BundleError(f"{self.target} exists, expected a new name. Remove it, or replace it with --force.")
-        if self.target.exists() and not (self.target / "manifest.json").is_file():
-            raise BundleError(f"{self.target} exists and is not a bundle: --force replaces bundles only.")
+        if self.target.exists() and not (self.target / self.last).is_file():
+            raise BundleError(f"{self.target} exists and is no {self.kind}: --force replaces nothing else.")
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir()
@@ -142,7 +146,7 @@ class Staging:
 
     def publish(self, manifest: str) -> None:
         """Write the manifest, last, and put the directory in place of the target."""
-        last = HashedFile(self.path / "manifest.json")
+        last = HashedFile(self.path / self.last)
         last.write(manifest.encode())
         last.close()
         _sync(self.path)

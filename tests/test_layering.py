@@ -40,8 +40,15 @@ THIRD_PARTIES = {
 """Room to what all its files may import from elsewhere."""
 
 FILES = {
+    "engines/cuda.py": {"cuda"},
     "engines/onnxruntime.py": {"onnxruntime"},
     "runtime/crops.py": {"PIL"},
+    "engines/onnxruntime_cuda.py": {"onnxruntime"},
+    "engines/tensorrt/copy.py": {"onnx_ir"},
+    "engines/tensorrt/halves.py": {"onnx_ir"},
+    "engines/tensorrt/lookups.py": {"onnx_ir"},
+    "engines/tensorrt/rolled.py": {"onnx_ir"},
+    "runtime/build.py": {"filelock"},
     "runtime/footage/media.py": {"av"},
     "runtime/footage/shots.py": {"scenedetect"},
     "runtime/footage/study.py": {"PIL"},

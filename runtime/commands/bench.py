@@ -22,7 +22,7 @@ from ...engines.errors import EngineError, RequestError
 from ..bench import Peer, Report, Settings, VariantPeer, compare, measure
 from ..bundle import MANIFEST, Bundle
 from ..model import Model, load
-from ..shell import Parser, add_options, guarded, options_from
+from ..shell import Parser, add_options, add_placement, guarded, options_from, placement_from
 
 __all__ = ["main"]
 
@@ -66,9 +66,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--precision")
     parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_placement(parser)
     add_options(parser)
     return parser
 
@@ -79,7 +79,7 @@ def _bench(arguments: argparse.Namespace) -> int:
     settings = Settings(arguments.prompt_tokens, arguments.repeats, options_from(arguments))
     with _bundle(arguments) as path:
         peers = {name: _peer(name, path, arguments) for name in arguments.against}
-        model = load(path, precision=arguments.precision, threads=arguments.threads)
+        model = load(path, threads=arguments.threads, **placement_from(arguments))
         report = measure(model, settings)
         found = _report(model, report, arguments)
         if not arguments.json:

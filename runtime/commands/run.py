@@ -19,7 +19,17 @@ from ..prompt import Messages
 from ..record import Violations, parse
 from ..sequence import Prompt
 from ..session import Generation, Result
-from ..shell import BAD_INPUT, Parser, add_options, guarded, options_from, token_ids
+from ..shell import (
+    BAD_INPUT,
+    Parser,
+    add_options,
+    add_placement,
+    guarded,
+    options_from,
+    placement_from,
+    tell_passed_over,
+    token_ids,
+)
 from ..terminal import BlockView, one_line
 
 __all__ = ["main"]
@@ -53,13 +63,13 @@ def _parser() -> Parser:
         help="ask of each image by itself, a line for each; a folder stands for the images in it",
     )
     parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")
-    parser.add_argument("--precision", help="one that the bundle holds; default: the best for this machine")
     parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
     parser.add_argument(
         "--json",
         action="store_true",
         help="one JSON object per step, per block, and at the end; with --each one per image",
     )
+    add_placement(parser)
     add_options(parser)
     return parser
 
@@ -68,7 +78,8 @@ def _run(arguments: argparse.Namespace) -> int:
     options = options_from(arguments)
     if arguments.each:
         _check_each(arguments)
-    model = load(arguments.bundle, precision=arguments.precision, threads=arguments.threads)
+    model = load(arguments.bundle, threads=arguments.threads, **placement_from(arguments))
+    tell_passed_over("a2d run", model)
     if arguments.each:
         return _each(model, arguments, options)
     generation = model.session().stream(_prompt(model, arguments), options)

@@ -13,12 +13,10 @@ import torch
 
 import a2d
 from a2d.calibration.observe import tap
-from a2d.calibration.points import lookups, points
+from a2d.calibration.points import points
 from a2d.calibration.smooth import Smoothed, factors
 from a2d.calibration.source import Source
-from a2d.calibration.tensorrt import for_tensorrt
 from a2d.engines import load_engine
-from a2d.engines.errors import BundleError
 from a2d.export.checkpoint import Checkpoint
 from a2d.export.engine import TorchEngine, Weights
 from a2d.export.families import describe
@@ -163,55 +161,6 @@ def test_taps_show_what_goes_into_products_and_change_nothing(floats):
     target.unlink()
     assert sorted(taps.values()) == sorted(p.name for p in points(ir.load(source).graph))
     assert np.allclose(plain["hidden"], tapped["hidden"], atol=1e-6) and set(taps) <= set(tapped)
-
-
-@pytest.mark.parametrize("precision", ["int8", "fp8", "int8-weight"])
-def test_the_copy_for_tensorrt_computes_the_same(quantized, precision):
-    model = for_tensorrt(model_of(quantized, "backbone", precision))
-    path = quantized / "copy.onnx"
-    ir.save(model, path)
-    onnx.checker.check_model(path)
-    given = feeds()
-    found = [load_engine("onnxruntime", p, precision=precision).run(given, ["hidden"])["hidden"]
-             for p in (path, quantized / f"backbone.{precision}.onnx")]  # fmt: skip
-    path.unlink()
-    assert np.allclose(*found, atol=1e-6)
-    assert all(node.inputs[0].const_value is None or node.inputs[0].const_value.dtype == ir.DataType.FLOAT
-               for node in lookups(model.graph))  # fmt: skip
-
-
-def test_tensorrt_is_told_what_it_cannot_have(quantized):
-    with pytest.raises(BundleError, match="take int8 or fp8"):
-        for_tensorrt(model_of(quantized, "denoise", "int8-weight"))
-
-
-@pytest.mark.parametrize(("precision", "sm"), [("int8", 86), ("int8", 89), ("int8", 120), ("fp8", 89), ("fp8", 120)])
-@pytest.mark.parametrize("graph", ["backbone", "denoise"])
-def test_tensorrt_rtx_builds_them_ahead_of_time(quantized, graph, precision, sm):
-    trt = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: engines are not built here")
-    path = quantized / f"trt.{graph}.{precision}.{sm}.onnx"
-    ir.save(for_tensorrt(model_of(quantized, graph, precision)), path)
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, logger)
-    assert parser.parse_from_file(str(path)), [parser.get_error(i).desc() for i in range(parser.num_errors)]
-    config, profile = builder.create_builder_config(), builder.create_optimization_profile()
-    for i in range(network.num_inputs):
-        port = network.get_input(i)
-        if -1 in port.shape:
-            sizes = [[size if size > 0 else some for size in port.shape] for some in (1, 8, 64)]
-            profile.set_shape(port.name, *_keys(port.name, sizes))
-    config.add_optimization_profile(profile)
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(getattr(trt.ComputeCapability, f"SM{sm}"), 0)
-    assert builder.build_serialized_network(network, config) is not None
-    path.unlink()
-
-
-def _keys(name: str, sizes: list[list[int]]) -> list[list[int]]:
-    """The columns of `visible` are context and rows together."""
-    return [[*size[:3], 2 * size[2]] for size in sizes] if name == "visible" else sizes
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)

@@ -1,8 +1,7 @@
-"""A quantized graph as TensorRT takes it: its one other wish.
+"""A pass: a table of codes is dequantized before it is looked up.
 
-TensorRT wants a table of codes dequantized before it is looked up (`Quantized constant is only allowed before DQ`) and
-then folds the two; ONNX Runtime would dequantize the whole table at every step, so bundles look up first. The rest of
-a bundle's int8 and fp8 graphs builds as it is. For whoever builds engines; imports no TensorRT.
+TensorRT wants it so (`Quantized constant is only allowed before DQ`) and then folds the two; ONNX Runtime would
+dequantize the whole table at every step, so bundles look up first.
 """
 
 from __future__ import annotations
@@ -10,21 +9,12 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from ..engines.errors import BundleError
-
-__all__ = ["for_tensorrt"]
-
-REFUSED = {"DynamicQuantizeLinear": "a projection whose input is measured at every step"}
+__all__ = ["look_up_late"]
 
 
-def for_tensorrt(model: ir.Model) -> ir.Model:
-    """Rewrite lookups in place. Raises BundleError for a graph that TensorRT has no operators for."""
+def look_up_late(model: ir.Model) -> ir.Model:
+    """Rewrite in place."""
     graph = model.graph
-    found = [f"{node.op_type}, {why}" for node in graph for kind, why in REFUSED.items() if node.op_type == kind]
-    if found:
-        raise BundleError(
-            f"{graph.name}: TensorRT has no {found[0]}. Weight-only precisions are for CPUs; take int8 or fp8"
-        )
     for node in [*graph]:
         if node.op_type == "Gather" and _is_codes(node.inputs[0]):
             _look_up_late(graph, node)

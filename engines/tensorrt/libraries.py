@@ -1,0 +1,73 @@
+"""Which of the two libraries is meant, and whether it is here. Imports them by name, and only when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module, metadata
+from typing import Any
+
+from ..errors import EngineError
+
+__all__ = ["LIBRARIES", "Library", "imported", "version"]
+
+
+@dataclass(frozen=True)
+class Library:
+    """One flavour of TensorRT."""
+
+    name: str
+    """Of its Python module, and of the engine that runs what it builds."""
+    title: str
+    distributions: tuple[str, ...]
+    """Packages that bring it, the plain name first."""
+    ahead: bool
+    """It builds without a GPU, for GPUs that are named."""
+    install: str
+
+
+LIBRARIES = {
+    library.name: library
+    for library in (
+        Library("tensorrt_rtx", "TensorRT-RTX", ("tensorrt-rtx", "tensorrt_rtx"), True, "pip install 'a2d[rtx]'"),
+        Library(
+            "tensorrt",
+            "TensorRT",
+            ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt_cu13", "tensorrt_cu12"),
+            False,
+            "pip install 'a2d[tensorrt]'; on a Jetson it is part of JetPack (docs/jetson.md)",
+        ),
+    )
+}
+
+OLDEST = (10, 3)
+"""Of `tensorrt`: the first with strongly typed networks and what else is used here; JetPack 6.2 has it."""
+
+
+@cache
+def imported(name: str) -> Any:
+    """The module of a library. Raises EngineError if it is missing, too old, or does not load."""
+    library = LIBRARIES[name]
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        raise EngineError(f"{library.title} is not installed here: {error}. {library.install}") from error
+    except OSError as error:  # its own libraries are loaded by its __init__
+        raise EngineError(f"{library.title} is installed, but does not load: {error}. {library.install}") from error
+    found = tuple(int(part) for part in str(module.__version__).split(".")[:2])
+    if name == "tensorrt" and found < OLDEST:
+        raise EngineError(
+            f"TensorRT {module.__version__} is here, a2d needs {'.'.join(map(str, OLDEST))}: {library.install}"
+        )
+    return module
+
+
+def version(name: str, lookup: Callable[[str], str] = metadata.version) -> str | None:
+    """The version that is installed, without importing it; None if there is none."""
+    for distribution in LIBRARIES[name].distributions:
+        try:
+            return lookup(distribution)
+        except metadata.PackageNotFoundError:
+            continue
+    return None
