@@ -24,7 +24,7 @@ from .each import Reading, readings
 from .frames import Frames, counted
 from .manifest import Manifest
 from .options import OptionFields, Options, plan, with_fields
-from .placement import Choice, Placement, is_prepared, placed, rows
+from .placement import Choice, Placement, is_news, placed, rows
 from .progress import Progress
 from .prompt import Messages, Picture, Prepared, PromptBuilder
 from .sequence import Prompt
@@ -270,7 +270,7 @@ def load(
         except A2DError as error:
             if row == fit[-1]:
                 raise
-            if is_prepared(bundle, row, choice):  # otherwise it is no news that this machine has no such thing
+            if is_news(bundle, row, choice):
                 passed.append(str(error))
     raise AssertionError("the last row returns or raises")
 

@@ -15,7 +15,7 @@ from ..engines.tensorrt.libraries import LIBRARIES, version
 from .built import Built, engine_sets, find
 from .bundle import Bundle
 
-__all__ = ["BUILDS", "CHOICES", "Choice", "Placement", "is_prepared", "placed", "rows"]
+__all__ = ["BUILDS", "CHOICES", "Choice", "Placement", "is_news", "placed", "rows"]
 
 CHOICES = (("tensorrt_rtx", "cuda"), ("tensorrt", "cuda"), ("onnxruntime", "cuda"), ("onnxruntime", "cpu"))
 """Engine and device, best first. The first that this machine has, and that has what it needs, is taken."""
@@ -81,13 +81,21 @@ def placed(bundle: Bundle, row: tuple[str, str], choice: Choice) -> Placement:
     return Placement(engine, device, precision, precision)
 
 
-def is_prepared(bundle: Bundle, row: tuple[str, str], choice: Choice) -> bool:
-    """Somebody has built engines for this row: if it is not taken, there is something to tell."""
-    folder = choice.engines or bundle.path / "engines"
+def is_news(bundle: Bundle, row: tuple[str, str], choice: Choice) -> bool:
+    """That this row was not taken is worth a word: the GPU and the library are here, and engines have been built.
+
+    A bundle with engines in it also goes to machines that have neither, and there is nothing to say of that.
+    """
+    engine, device = row
     try:
-        return any(built.record.library == row[0] for built in engine_sets(folder))
+        _sm(choice.device or device)
+        here = engine in LIBRARIES and version(engine) is not None
+        folder = choice.engines or bundle.path / "engines"
+        return here and any(built.record.library == engine for built in engine_sets(folder))
+    except EngineError:
+        return False
     except A2DError:
-        return True
+        return True  # a record that cannot be read
 
 
 def _built(bundle: Bundle, engine: str, device: str, choice: Choice) -> Built:

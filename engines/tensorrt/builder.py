@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from traceback import clear_frames
+from typing import Any, TypeVar
 
 from ..cuda import device
 from ..errors import EngineError
@@ -24,6 +25,8 @@ from .log import Log
 from .network import census, parse, signatures
 
 __all__ = ["Build", "build"]
+
+T = TypeVar("T")
 
 POLL = 0.1
 """Seconds between looks at whether somebody wants to stop."""
@@ -66,8 +69,9 @@ def build(wanted: Build, advance: Advance = lambda _: None) -> Card:
     with TemporaryDirectory(dir=wanted.engine.parent, prefix=".copy.") as folder:
         copied = Path(folder) / wanted.graph.name
         copy_graph(wanted.graph, copied, half=wanted.half, narrow=wanted.narrow)
+        stop = threading.Event()
         try:
-            made, network = _engine(library, wanted, copied, log, advance)
+            made, network = _interruptible(lambda: _engine(library, wanted, copied, log, advance, stop), stop)
         except EngineError:
             log_file.write_text(log.text(), encoding="utf-8")
             raise
@@ -87,7 +91,9 @@ def build(wanted: Build, advance: Advance = lambda _: None) -> Card:
     return card
 
 
-def _engine(library: Any, wanted: Build, graph: Path, log: Log, advance: Advance) -> tuple[Any, Any]:
+def _engine(
+    library: Any, wanted: Build, graph: Path, log: Log, advance: Advance, stop: threading.Event
+) -> tuple[Any, Any]:
     """The serialized engine, and the network that it was built from."""
     builder = library.Builder(log.of(library))
     if builder is None or not bool(builder):
@@ -97,9 +103,8 @@ def _engine(library: Any, wanted: Build, graph: Path, log: Log, advance: Advance
     _add_profiles(builder, network, config, wanted.profiles)
     _name_gpus(library, config, wanted.sms)
     cache = _timing_cache(config, wanted.timing)
-    stop = threading.Event()
     config.progress_monitor = _monitor(library, advance, stop)
-    made = _interruptible(lambda: builder.build_serialized_network(network, config), stop)
+    made = builder.build_serialized_network(network, config)
     if made is None:
         raise EngineError(f"{wanted.graph.name}: {LIBRARIES[wanted.library].title} cannot build it: {log.cause}")
     if cache is not None and wanted.timing is not None:
@@ -171,16 +176,34 @@ def _share(phases: Iterable[tuple[int, int]]) -> float:
     return share
 
 
-def _interruptible(work: Callable[[], Any], stop: threading.Event) -> Any:
-    """Do `work` in a thread; an interrupt sets `stop`, waits for the thread, and is raised then."""
-    results: list[Any] = []
-    thread = threading.Thread(target=lambda: results.append(work()), name="a2d build", daemon=True)
-    thread.start()
+def _interruptible(work: Callable[[], T], stop: threading.Event) -> T:
+    """Do `work` in a thread; an interrupt sets `stop`, waits for the thread, and is raised then.
+
+    The library calls back for its log and progress; an interrupt raised in there would end in its own code.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+    ended = threading.Event()  # an interrupted Thread.join takes its thread for ended, up to Python 3.12
+
+    def worker() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:
+            clear_frames(error.__traceback__)  # what they hold of the library must not live on until Python ends
+            errors.append(error)
+        finally:
+            ended.set()
+
+    threading.Thread(target=worker, name="a2d build", daemon=True).start()
     try:
-        while thread.is_alive():
-            thread.join(POLL)
+        while not ended.wait(POLL):
+            pass
     except BaseException:
         stop.set()
-        thread.join()
+        ended.wait()
+        results.clear()
+        errors.clear()
         raise
-    return results[0] if results else None
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ...engines.errors import RequestError
 from ...engines.targets import TARGETS
 from ...engines.tensorrt.card import Card
 from ..build import Job, build, summary
@@ -49,7 +48,7 @@ def _gpus(text: str) -> tuple[int, ...]:
     try:
         return tuple(dict.fromkeys(int(part) for part in text.replace("sm", "").replace(".", "").split(",")))
     except ValueError as error:
-        raise RequestError(f"--sm: got {text!r}, expected compute capabilities like 86,89,120") from error
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected compute capabilities like 86,89,120") from error
 
 
 def _build(arguments: argparse.Namespace) -> int:

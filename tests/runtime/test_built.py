@@ -53,12 +53,13 @@ def doctored(bundle: Path, **changes: object) -> None:
 # -- found and run
 
 
-def test_engines_run_the_bundle(bundle, monkeypatch):
+def test_engines_run_the_bundle(floats, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt")
-    model = a2d.load(bundle)
-    assert (model.target.engine, model.target.device, model.target.precision) == ("tensorrt", "cuda", "fp16")
+    list(build(Job(floats, "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
+    model = a2d.load(floats, engines=tmp_path)
+    assert (model.target.engine, model.target.device, model.target.precision) == ("tensorrt", "cuda", "fp32")
     assert "Imaginary GPU" in model.engine("backbone").describe
-    plain = a2d.load(bundle, engine="onnxruntime", device="cpu", threads=1)
+    plain = a2d.load(floats, device="cpu", threads=1)
     for prompt in ([5, 6, 7], list(range(5, 80))):
         assert model.generate(prompt, max_tokens=32).tokens == plain.generate(prompt, max_tokens=32).tokens
     drawn = [m.generate([5, 6], max_tokens=16, temperature=1.0, seed=3).tokens for m in (model, plain)]
