@@ -103,7 +103,7 @@ class Staging:
         if self.target.exists() and not self.force:
             raise BundleError(f"{self.target} exists, expected a new name. Remove it, or replace it with --force.")
         if self.target.exists() and not (self.target / self.last).is_file():
-            raise BundleError(f"{self.target} exists and is no {self.kind}: --force replaces nothing else.")
+            raise BundleError(f"{self.target} exists and is not a {self.kind}: --force replaces nothing else.")
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir()
