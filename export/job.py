@@ -96,10 +96,7 @@ def _text_files(made: Plan, staging: Staging) -> TextFiles:
     if checkpoint.tokenizer is not None:
         tokenizer = "tokenizer.json"
         staging.add(tokenizer, (checkpoint.path / tokenizer).read_bytes())
-    text = checkpoint.chat_template
-    # A model that was given eyes often keeps the template of the blind one.
-    if text is None or (made.family.vision is not None and "image" not in text):
-        text = made.family.chat_template or text
+    text = made.chat_template
     if text is not None:
         template = "chat_template.jinja"
         staging.add(template, text.encode())

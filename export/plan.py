@@ -73,6 +73,16 @@ class Plan:
         return {name: stored_shape(source) for name, source in self.family.sources.items()}
 
     @property
+    def chat_template(self) -> str | None:
+        """The checkpoint's, unless it has none, or one without pictures for a model that sees: then the family's.
+
+        A model that was given eyes often keeps the template of the blind one.
+        """
+        own, family = self.checkpoint.chat_template, self.family
+        usable = own is not None and (family.vision is None or "image" in own)
+        return own if usable else family.chat_template or own
+
+    @property
     def disk_bytes(self) -> int:
         """Weights of all precisions."""
         return sum(planned_bytes(self.shapes, p) for p in self.job.precisions)

@@ -21,6 +21,8 @@ def decided(plan: Plan) -> str:
         *_asking(plan),
         *plan.family.notes,
     ]
+    if plan.checkpoint.chat_template not in (None, plan.chat_template):
+        lines.append("chat template: the checkpoint's knows no pictures; the family's is used")
     if plan.checkpoint.config.get("auto_map"):
         lines.append("config.json names remote code (auto_map); it is not run")
     lines += [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,7 @@ from .noise import uniform
 from .options import Plan
 from .rules import settled
 
-__all__ = ["Denoiser", "gather_rows"]
+__all__ = ["Denoiser", "Told", "gather_rows"]
 
 NO_THRESHOLD = 2.0
 """A confidence that no token has."""
@@ -38,6 +38,19 @@ def gather_rows(shift: str, rows: int, block: int, end: int) -> NDArray[np.int64
     if shift == "right_in_block":
         before[0] = own[0]
     return before
+
+
+class Told(NamedTuple):
+    """What rows predict behind themselves."""
+
+    tokens: NDArray[np.int64]
+    """`[N]`"""
+    confidence: NDArray[np.float32]
+    """`[N]`"""
+
+    def part(self, rows: slice) -> Told:
+        """Of some rows."""
+        return Told(self.tokens[rows], self.confidence[rows])
 
 
 @dataclass(frozen=True)
@@ -80,10 +93,8 @@ class Denoiser:
         proposal = _spread(made, block, row)
         return settled(block, proposal, block.masked & ~proposal.next_masked)
 
-    def following(
-        self, hidden: Buffer, carry: Buffer, rows: NDArray[np.intp], first: int, index: int
-    ) -> NDArray[np.int64]:
-        """The token `[N]` that each of the N `rows` of `[carry [1, 1, H]; hidden [1, R, H]]` predicts behind it.
+    def following(self, hidden: Buffer, carry: Buffer, rows: NDArray[np.intp], first: int, index: int) -> Told:
+        """The token that each of the N `rows` of `[carry [1, 1, H]; hidden [1, R, H]]` predicts behind it.
 
         `first` is the number, among all generated ones, of the first row's: the noise of a token is what it would be
         in blocks of one. `index` is the block's, for NumericsError.
@@ -98,7 +109,7 @@ class Denoiser:
             feeds |= self._randomness((0, 0), count, every) | {"noise": noise}
         made = self.load(graph).run(feeds, OUTPUTS)
         _check_finite(rows, made["confidence"][0], graph, (index, 0))  # type: ignore[index]
-        return np.asarray(made["proposed"][0], np.int64)  # type: ignore[index]
+        return Told(made["proposed"][0], made["confidence"][0])  # type: ignore[index]
 
     def _feeds(
         self,

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from .backbone import Backbone
 from .block import Block, Step
 from .contract import DecodeContract
-from .denoiser import Denoiser
+from .denoiser import Denoiser, Told
 from .loop import advance
 from .options import Plan
 from .sequence import Sequence
@@ -48,18 +48,18 @@ def speculate(
         if block is None:
             return
         drafted, B, behind = _holding(block, known), len(block.tokens), block.start - len(sequence.prompt) + 1
-        if known[0] in contract.stop_token_ids or block.start + 1 == sequence.wanted:
+        if known.tokens[0] in contract.stop_token_ids or block.start + 1 == sequence.wanted:
             yield _step(_cut(drafted, 1), index, 0, final=True)
             return
         if B > 1:
             hidden = backbone.forward(sequence.noisy(drafted), keep=0)
-            guesses = denoiser.following(hidden, backbone.carry, np.arange(1, B), behind, index)
-            drafted = _holding(block, np.concatenate([known, guesses]))
+            drafted = _holding(block, known, denoiser.following(hidden, backbone.carry, np.arange(1, B), behind, index))
             yield _step(drafted, index, 0)
         hidden = backbone.forward(sequence.causal(drafted), keep=0, draft=B)
         truth = denoiser.following(hidden, backbone.carry, np.arange(1, B + 1), behind, index)
-        agreed = _agreed(drafted.tokens, truth, contract.stop_token_ids)
-        block, known = _cut(drafted, agreed), truth[agreed - 1 : agreed]
+        agreed = _agreed(drafted.tokens, truth.tokens, contract.stop_token_ids)
+        block = _cut(_holding(block, known, truth.part(slice(B - 1))), agreed)
+        known = truth.part(slice(agreed - 1, agreed))
         backbone.settle(hidden, agreed)
         sequence.settle(block)
         yield _step(block, index, int(B > 1), final=True)
@@ -75,12 +75,12 @@ def _agreed(drafted: NDArray[np.int64], truth: NDArray[np.int64], stops: tuple[i
     return int(ends[0]) + 1
 
 
-def _holding(block: Block, tokens: NDArray[np.int64]) -> Block:
+def _holding(block: Block, *told: Told) -> Block:
     """The block with its first rows written."""
-    written = np.arange(len(block.tokens)) < len(tokens)
-    held = block.tokens.copy()
-    held[: len(tokens)] = tokens
-    return replace(block, tokens=held, masked=~written, confidence=written.astype(np.float32))
+    tokens, confidence, held = block.tokens.copy(), block.confidence.copy(), sum(len(t.tokens) for t in told)
+    tokens[:held] = np.concatenate([t.tokens for t in told])
+    confidence[:held] = np.concatenate([t.confidence for t in told])
+    return replace(block, tokens=tokens, masked=np.arange(len(tokens)) >= held, confidence=confidence)
 
 
 def _cut(block: Block, rows: int) -> Block:

@@ -53,6 +53,8 @@ def _frames(spec: VisionSpec) -> str:
     box = spec.letterbox
     if box is not None:
         return f"letterboxed to {box.width} x {box.height} pixels"
+    if spec.crops is not None:
+        return f"in crops of {spec.crops.size} x {spec.crops.size} pixels, {spec.crops.most} of them in features"
     return f"{spec.min_pixels:,} to {spec.max_pixels:,} pixels"
 
 

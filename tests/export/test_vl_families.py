@@ -27,6 +27,7 @@ from a2d.engines.errors import CheckpointError, RequestError
 from a2d.export.contract import Flags
 from a2d.export.job import Job, export
 from a2d.export.plan import plan
+from a2d.export.report import decided
 from a2d.runtime.noise import uniform
 from a2d.runtime.options import Options
 
@@ -239,6 +240,15 @@ def test_what_is_not_supported_is_said(tmp_path: Path, name: str, fields: dict[s
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(CheckpointError, match=word):
         plan(Job(tmp_path, tmp_path / "bundle", flags=FLAGS))
+
+
+def test_a_template_without_pictures_is_not_taken(tmp_path: Path) -> None:
+    published.diffusionvl_qwen(tmp_path)
+    (tmp_path / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
+    made = plan(Job(tmp_path, tmp_path / "bundle", flags=FLAGS))
+    assert made.chat_template == made.family.chat_template
+    assert "the checkpoint's knows no pictures" in decided(made)
+    assert "remote code (auto_map); it is not run" in decided(made)
 
 
 def test_a_bundle_that_sees_crops_refuses_videos(family: Callable[[str], Opened]) -> None:

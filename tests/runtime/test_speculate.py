@@ -50,6 +50,15 @@ def test_tokens_are_those_of_one_token_per_forward(tokens, block, most, alignmen
         assert not any(step.masked.any() for step in steps)
 
 
+def test_confidence_is_that_of_one_token_per_forward():
+    c, chosen = contract(block_size=4, stop_token_ids=(), **CAUSAL), {"max_tokens": 9}
+    for toy in (Toy(1), Clock(1)):
+        steps = list(toy.session(c).stream(prompt([5, 6, 7]), Options(decode="speculative", **chosen)))
+        one = list(toy.session(autoregressive(c)).stream(prompt([5, 6, 7]), Options(**chosen)))
+        got = np.concatenate([step.confidence for step in steps if step.final])
+        np.testing.assert_allclose(got, np.concatenate([step.confidence for step in one]), atol=1e-6)
+
+
 def test_what_agrees_costs_two_forwards_a_block():
     c, chosen = contract(block_size=8, stop_token_ids=(), **CAUSAL), Options(max_tokens=24, decode="speculative")
     result = Clock().session(c).generate(prompt([5, 6, 7]), chosen)
