@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 from ..engines.errors import BundleError
 from .manifest import FileRecord
 
-__all__ = ["HashedFile", "Staging", "aligned", "check_space"]
+__all__ = ["HashedFile", "Staging", "aligned", "check_space", "uninterrupted"]
 
 BIG, PAGE, SMALL = 65_536, 65_536, 64
 """Tensors of BIG bytes or more start at a multiple of PAGE, which Windows' memory maps want; the others of SMALL."""
@@ -150,7 +150,7 @@ class Staging:
         last.write(manifest.encode())
         last.close()
         _sync(self.path)
-        with _uninterrupted():
+        with uninterrupted():
             self._swap()
         _sync(self.target.parent)
 
@@ -167,7 +167,7 @@ class Staging:
         shutil.rmtree(old, ignore_errors=True)
 
     def _remove(self) -> None:
-        with _uninterrupted():
+        with uninterrupted():
             for file in self.files.values():
                 file.abandon()
             shutil.rmtree(self.path, ignore_errors=True)
@@ -203,8 +203,8 @@ def _sync(directory: Path) -> None:
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back: half a removal is what must not be left."""
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back: half a removal, or half of some renames, is what must not be left."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

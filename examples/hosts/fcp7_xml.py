@@ -59,7 +59,7 @@ def source(number: int, shots: list[dict[str, Any]]) -> ET.Element:
         code(first["start"]["timecode"], rate),
         element("media", element("video", size)),
         name=Path(first["file"]).name,
-        pathurl="file://localhost" + quote(os.fsencode(path if path.startswith("/") else f"/{path}")),
+        pathurl="file://localhost" + quote(os.fsencode(path if path.startswith("/") else f"/{path}"), safe="/:"),
         duration=frames(shots[-1])[1],
     )
     made.set("id", f"file-{number}")

@@ -14,6 +14,7 @@ from ..footage.sampling import CAPTIONS, DETECTORS, SLATES, Sampling
 from ..footage.writers import WRITERS
 from ..record import Violations, check
 from ..shell import BAD_INPUT, Parser, add_options, guarded, options_from, teller
+from ..terminal import one_line
 
 __all__ = ["main"]
 
@@ -106,7 +107,10 @@ def _built_in(quiet: bool) -> Path:
 def _tell(job: Job, outcome: Outcome, quiet: bool) -> int:
     say = teller(quiet)
     say(f"{outcome.clips} clips, {outcome.read} of them new: {outcome.shots} shots, {outcome.slates} slates")
-    say("\n".join(str(path) for path in outcome.changed) or f"nothing has changed in {job.file('.*')}")
+    say(
+        "\n".join(one_line(str(p)) for p in outcome.changed)
+        or f"nothing has changed in {one_line(str(job.file('.*')))}"
+    )
     for clip in outcome.faults:
         print(f"a2d log: {clip.fault}", file=sys.stderr)
     if not outcome.faults:

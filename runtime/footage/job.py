@@ -20,6 +20,7 @@ from ..bundle import MANIFEST, Bundle, sha256_of
 from ..model import load
 from ..options import Options, plan
 from ..record import to_json
+from ..terminal import one_line
 from .clip import Clip
 from .files import absolute, check_apart, clips
 from .journal import SCHEMA, Journal, publish
@@ -144,11 +145,14 @@ def _checked(job: Job) -> list[Path]:
     plan(manifest.decode, job.options)
     check_apart(job.sources, absolute(job.target))
     files = clips(job.sources)
-    _check_target(job)
+    _check_target(job, files)
     return files
 
 
-def _check_target(job: Job) -> None:
+def _check_target(job: Job, files: Sequence[Path]) -> None:
+    touched = [str(file) for file in files if file in {job.file(suffix) for suffix in WRITERS}]
+    if touched:
+        raise RequestError(f"-o {job.target} would be written over {', '.join(touched)}; choose another name")
     if job.target.suffix in WRITERS:
         raise RequestError(f"-o {job.target}: expected a name without an ending: -o {job.target.with_suffix('')}")
     strange = [str(job.file(suffix)) for suffix in WRITERS if job.file(suffix).exists()]
@@ -173,4 +177,4 @@ def _reader(job: Job) -> Reader:
 def _told(clip: Clip) -> str:
     """A clip in a line."""
     slates = [f"{shot.text} ({shot.confidence:.2f})" for shot in clip.shots if shot.fields]
-    return f"{clip.file}: " + ", ".join([f"{len(clip.shots)} shot{'s' * (len(clip.shots) != 1)}", *slates])
+    return one_line(", ".join([f"{clip.file}: {len(clip.shots)} shot{'s' * (len(clip.shots) != 1)}", *slates]))

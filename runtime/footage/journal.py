@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..record import from_json, parse, to_json
+from ..staging import uninterrupted
 from .clip import Clip
 
 __all__ = ["Entry", "Journal", "Stamp", "publish"]
@@ -110,8 +111,9 @@ def publish(files: Mapping[Path, Iterable[str]]) -> list[Path]:
         for part, path in parts.items():
             _write(part, files[path])
         changed = [(part, path) for part, path in parts.items() if not _same(part, path)]
-        for part, path in changed:
-            part.replace(path)
+        with uninterrupted():
+            for part, path in changed:
+                part.replace(path)
         return [path for _, path in changed]
     finally:
         for part in parts:

@@ -51,7 +51,7 @@ def _clip(placed: Placed) -> otio.schema.Clip:
 def url(file: str) -> str:
     """A file's URL, byte for byte: names need not be UTF-8."""
     path = Path(file).as_posix()
-    return "file://" + quote(os.fsencode(path if path.startswith("/") else f"/{path}"))
+    return "file://" + quote(os.fsencode(path if path.startswith("/") else f"/{path}"), safe="/:")
 
 
 def _range(facts: Facts, start: float, end: float) -> otio.opentime.TimeRange:

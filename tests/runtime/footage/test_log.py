@@ -127,6 +127,19 @@ def test_a_card_becomes_a_log(log, card, tmp_path, reader):
     assert state(card) == before
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="names of files that are no UTF-8")
+def test_a_name_may_be_half_a_character(log, card, tmp_path, reader):
+    path = card / os.fsdecode(b"half \xff.mp4")
+    (card / "A1.mov").rename(path)
+    status, out, err = log(path)
+    assert status == 0 and "half \\udcff.mp4: 3 shots" in out, err
+    assert [line["file"] for line in lines(tmp_path)] == [str(path)] * 3
+    assert "0 of them new" in log(path)[1]
+    path.write_bytes(b"not footage any more")
+    status, _, err = log(path)
+    assert status == 2 and "half \\udcff.mp4 is damaged" in err
+
+
 def test_a_second_run_reads_nothing_and_changes_nothing(log, card, tmp_path, reader, monkeypatch):
     log(card)
     before, read = state(tmp_path / "out"), reader.read
@@ -242,6 +255,7 @@ def test_no_room_leaves_the_old_log(log, card, tmp_path, reader, monkeypatch):
         (["day 1"], "out/log.csv", "expected a name without an ending: -o out/log"),
         (["day 1/A1.mov", "nowhere"], "out/log", "nowhere: no such file or folder"),
         (["empty"], "out/log", "no footage in it"),
+        (["out.csv", "--force"], "out", "would be written over"),
         (["day 1", "--every", "0"], "out/log", "every: got 0"),
         (["day 1", "--frames", "0"], "out/log", "per_shot: got 0"),
         (["day 1", "--detector", "magic"], "out/log", "invalid choice: 'magic'"),
@@ -253,6 +267,7 @@ def test_no_room_leaves_the_old_log(log, card, tmp_path, reader, monkeypatch):
 )
 def test_bad_input(card, bundle, tmp_path, capsys, monkeypatch, arguments, out, message):
     (tmp_path / "empty").mkdir()
+    (tmp_path / "out.csv").write_text("footage, perhaps")
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
     assert main([*arguments, "-o", out, "--bundle", str(bundle)]) == 2

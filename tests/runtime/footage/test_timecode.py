@@ -6,7 +6,7 @@ from fractions import Fraction
 from itertools import islice
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2d.runtime.footage.timecode import Timebase, drops, nearest_rate
@@ -52,6 +52,7 @@ def test_text_and_frame_are_inverse(base, frame):
 
 
 @pytest.mark.parametrize("base", BASES, ids=NAMES)
+@settings(max_examples=40)
 @given(frame=st.integers(0, 5 * 10**6))
 def test_opentimelineio_counts_alike(base, frame):
     otio = pytest.importorskip("opentimelineio")
