@@ -190,7 +190,8 @@ def _text(value: Any, place: _Place) -> Any:
     if not isinstance(value, str):
         return place.wrong(value, "a text")
     # JSON can spell half a character (a lone surrogate), which no file, terminal or tokenizer takes.
-    return place.wrong(value, "valid Unicode") if any("\ud800" <= c <= "\udfff" for c in value) else value
+    half = not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value)
+    return place.wrong(value, "valid Unicode") if half else value
 
 
 def _flag(value: Any, place: _Place) -> Any:

@@ -105,15 +105,14 @@ def _built_in(quiet: bool) -> Path:
 
 
 def _tell(job: Job, outcome: Outcome, quiet: bool) -> int:
-    say = teller(quiet)
-    say(f"{outcome.clips} clips, {outcome.read} of them new: {outcome.shots} shots, {outcome.slates} slates")
+    say, totals = teller(quiet), outcome.totals
+    say(f"{totals.clips} clips, {outcome.read} of them new: {totals.shots} shots, {totals.slates} slates")
     say(
-        "\n".join(one_line(str(p)) for p in outcome.changed)
-        or f"nothing has changed in {one_line(str(job.file('.*')))}"
+        "\n".join(map(one_line, map(str, outcome.changed))) or f"nothing has changed in {one_line(str(job.file('.*')))}"
     )
-    for clip in outcome.faults:
+    for clip in totals.faults:
         print(f"a2d log: {clip.fault}", file=sys.stderr)
-    if not outcome.faults:
+    if not totals.faults:
         return 0
-    print(f"a2d log: {len(outcome.faults)} of {outcome.clips} clips could not be read", file=sys.stderr)
+    print(f"a2d log: {len(totals.faults)} of {totals.clips} clips could not be read", file=sys.stderr)
     return BAD_INPUT

@@ -28,7 +28,7 @@ from .pipeline import Pipeline
 from .reader import Reader
 from .sampling import Sampling
 from .writers import WRITERS, writer
-from .writers.log import Log, commonest
+from .writers.log import Log, Totals
 
 __all__ = ["Job", "Outcome", "log"]
 
@@ -68,13 +68,9 @@ class Job:
 class Outcome:
     """What came of a job."""
 
-    clips: int
     read: int
     """Clips that were read; the others were known."""
-    faults: tuple[Clip, ...]
-    """Clips that could not be read."""
-    shots: int
-    slates: int
+    totals: Totals
     changed: tuple[Path, ...]
     """Files whose content is new."""
 
@@ -89,7 +85,7 @@ def log(job: Job, say: Callable[[str], None] = lambda _: None) -> Outcome:
     journal = Journal(job.file(".state"), _question(job))
     journal.folder.mkdir(parents=True, exist_ok=True)
     new = [file for file in files if job.again or not journal.fresh(file)]
-    passing: dict[Path, Clip] = {}
+    passing: dict[Path, Clip] = {}  # something other than themselves kept them from being read: not remembered
     with closing(Pipeline(new, job.sampling, cache(lambda: _reader(job)), job.decoders, job.quiet)) as pipeline:
         for file, clip, stamp in pipeline:
             if stamp is None:
@@ -99,34 +95,15 @@ def log(job: Job, say: Callable[[str], None] = lambda _: None) -> Outcome:
                 journal.put(clip, stamp)
             if clip.fault is None:
                 say(_told(clip))
-    known = _Known(journal, files, passing)
-    timeline = Log(job.target.name, known.clips, commonest(known.clips()))
-    changed = publish({job.file(suffix): writer(suffix)(timeline) for suffix in WRITERS})
+
+    def known() -> Iterator[Clip]:
+        found = (passing.get(file) or journal.get(file) for file in files)
+        return (clip for clip in found if clip is not None)
+
+    made = Log(job.target.name, known, Totals.of(known()))
+    changed = publish({job.file(suffix): writer(suffix)(made) for suffix in WRITERS})
     journal.keep(files)
-    return known.outcome(len(new), changed)
-
-
-@dataclass(frozen=True)
-class _Known:
-    """All that is known of the footage, clip by clip."""
-
-    journal: Journal
-    files: Sequence[Path]
-    passing: dict[Path, Clip]
-    """Clips that something other than themselves kept from being read: they are not remembered."""
-
-    def clips(self) -> Iterator[Clip]:
-        for file in self.files:
-            clip = self.passing.get(file) or self.journal.get(file)
-            if clip is not None:
-                yield clip
-
-    def outcome(self, read: int, changed: Sequence[Path]) -> Outcome:
-        faults, shots, slates = [], 0, 0
-        for clip in self.clips():
-            shots, slates = shots + len(clip.shots), slates + sum(bool(shot.fields) for shot in clip.shots)
-            faults += [clip] if clip.fault is not None else []
-        return Outcome(len(self.files), read, tuple(faults), shots, slates, tuple(changed))
+    return Outcome(len(new), made.totals, tuple(changed))
 
 
 def _checked(job: Job) -> list[Path]:

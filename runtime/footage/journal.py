@@ -109,8 +109,11 @@ def publish(files: Mapping[Path, Iterable[str]]) -> list[Path]:
     parts = {path.with_name(f".{path.name}.{os.getpid()}.partial"): path for path in files}
     try:
         for part, path in parts.items():
-            _write(part, files[path])
+            with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                file.writelines(files[path])
         changed = [(part, path) for part, path in parts.items() if not _same(part, path)]
+        for part, _ in changed:
+            _sync(part)
         with uninterrupted():
             for part, path in changed:
                 part.replace(path)
@@ -121,10 +124,9 @@ def publish(files: Mapping[Path, Iterable[str]]) -> list[Path]:
                 part.unlink(missing_ok=True)
 
 
-def _write(part: Path, pieces: Iterable[str]) -> None:
-    with part.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        file.writelines(pieces)
-        file.flush()
+def _sync(part: Path) -> None:
+    """Down to the disk: a rename must not come there before the content does."""
+    with part.open("rb+") as file:
         os.fsync(file.fileno())
 
 

@@ -19,7 +19,7 @@ from conftest import EXAMPLES
 from a2d.runtime.footage.clip import Clip, Facts, Shot
 from a2d.runtime.footage.timecode import Timebase
 from a2d.runtime.footage.writers import writer
-from a2d.runtime.footage.writers.log import Log
+from a2d.runtime.footage.writers.log import Log, Totals
 
 HOSTS = EXAMPLES / "hosts"
 NTSC = Fraction(30000, 1001)
@@ -51,9 +51,7 @@ def clip(path, shots, rate=Fraction(25), start=0, drop=False):
 
 
 def written(path, clips):
-    path.write_text(
-        "".join(writer(".jsonl")(Log("log", lambda: iter(clips), Timebase(Fraction(25))))), encoding="utf-8"
-    )
+    path.write_text("".join(writer(".jsonl")(Log("log", lambda: iter(clips), Totals.of(clips)))), encoding="utf-8")
     return path
 
 

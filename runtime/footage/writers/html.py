@@ -50,19 +50,17 @@ def pieces(log: Log) -> Iterator[str]:
             file = placed.clip.file
         yield _shot(placed)
     yield "</ol>\n" if file is not None else ""
-    yield from (_fault(clip) for clip in log.clips() if clip.fault is not None)
+    yield from (_fault(clip) for clip in log.totals.faults)
     yield "</body></html>\n"
 
 
 def _summary(log: Log) -> str:
-    clips = shots = slates = faults = 0
-    for clip in log.clips():
-        clips, faults, shots = clips + 1, faults + (clip.fault is not None), shots + len(clip.shots)
-        slates += sum(bool(shot.fields) for shot in clip.shots)
+    sums, faults = log.totals, len(log.totals.faults)
     bad = f' <span class="bad">{faults} could not be read; they stand at the end.</span>' if faults else ""
     base = log.timebase
     counted = f"{float(base.rate):.6g} frames a second{', drop-frame' if base.drop else ''}"
-    return f"<p>{clips} clips, {shots} shots, {slates} slates; the timeline counts {counted}.{bad}</p>\n"
+    counts = f"{sums.clips} clips, {sums.shots} shots, {sums.slates} slates"
+    return f"<p>{counts}; the timeline counts {counted}.{bad}</p>\n"
 
 
 def _clip_head(clip: Clip, facts: Facts) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,7 +10,7 @@ from ...terminal import one_line
 from ..clip import Clip, Facts, Shot
 from ..timecode import Timebase
 
-__all__ = ["Log", "Placed", "commonest", "label", "named_by"]
+__all__ = ["Log", "Placed", "Totals", "label", "named_by"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,47 @@ class Placed:
 
 
 @dataclass(frozen=True)
+class Totals:
+    """What is counted over all clips."""
+
+    clips: int
+    shots: int
+    slates: int
+    """Shots in which a slate was read."""
+    faults: tuple[Clip, ...]
+    """Clips that could not be read."""
+    timebase: Timebase
+    """The way in which most of the footage counts its frames; 24 where there is none."""
+
+    @staticmethod
+    def of(clips: Iterable[Clip]) -> Totals:
+        """Count."""
+        count = shots = slates = 0
+        faults: list[Clip] = []
+        spent: dict[Timebase, float] = {}
+        for clip in clips:
+            count, shots = count + 1, shots + len(clip.shots)
+            slates += sum(bool(shot.fields) for shot in clip.shots)
+            if clip.fault is not None:
+                faults.append(clip)
+            if clip.facts is not None:
+                spent[clip.facts.timebase] = spent.get(clip.facts.timebase, 0.0) + clip.facts.seconds
+        most = max(spent, key=lambda base: spent[base], default=Timebase(Fraction(24)))
+        return Totals(count, shots, slates, tuple(faults), most)
+
+
+@dataclass(frozen=True)
 class Log:
     """Clips in order, read as often as a writer wants them, one in memory at a time."""
 
     name: str
     clips: Callable[[], Iterator[Clip]]
-    timebase: Timebase
-    """Of the timeline."""
+    totals: Totals
+
+    @property
+    def timebase(self) -> Timebase:
+        """Of the timeline."""
+        return self.totals.timebase
 
     @property
     def begin(self) -> int:
@@ -65,15 +99,6 @@ class Log:
                     self.begin + at,
                     self.timebase.frames(spent) - at,
                 )
-
-
-def commonest(clips: Iterator[Clip]) -> Timebase:
-    """The way in which most of the footage counts its frames; 24 where there is none."""
-    spent: dict[Timebase, float] = {}
-    for clip in clips:
-        if clip.facts is not None:
-            spent[clip.facts.timebase] = spent.get(clip.facts.timebase, 0.0) + clip.facts.seconds
-    return max(spent, key=lambda base: spent[base], default=Timebase(Fraction(24)))
 
 
 def named_by(placed: Placed) -> dict[str, str]:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+from dataclasses import replace
 from fractions import Fraction
 from html.parser import HTMLParser
 
@@ -16,7 +17,7 @@ import pytest
 from a2d.runtime.footage.clip import Clip, Facts, Look, Shot
 from a2d.runtime.footage.timecode import Timebase
 from a2d.runtime.footage.writers import WRITERS, writer
-from a2d.runtime.footage.writers.log import Log, commonest
+from a2d.runtime.footage.writers.log import Log, Totals
 
 TEXT = "scene 12A take 3 roll A004 date 2025-03-14 fps 24"
 FIELDS = {"scene": "12A", "take": "3", "roll": "A004", "date": "2025-03-14", "fps": "24"}
@@ -50,7 +51,8 @@ NAMES = ["12A-3", "12A-3", None, "12A-3", "12A-3", "shot 1"]
 
 
 def log(clips=CLIPS, timebase=None):
-    return Log("day <1>", lambda: iter(clips), timebase or commonest(iter(clips)))
+    totals = Totals.of(clips)
+    return Log("day <1>", lambda: iter(clips), replace(totals, timebase=timebase or totals.timebase))
 
 
 def written(suffix, made=None):
@@ -198,9 +200,9 @@ def test_a_thousand_shots_are_numbered_on():
 
 
 def test_the_timeline_counts_as_most_of_the_footage_does():
-    assert commonest(iter(CLIPS)) in (Timebase(NTSC[24]), Timebase(NTSC[30], drop=True))
-    assert commonest(iter(CLIPS[2:])) == Timebase(Fraction(25))
-    assert commonest(iter([])) == Timebase(Fraction(24))
+    assert Totals.of(CLIPS).timebase in (Timebase(NTSC[24]), Timebase(NTSC[30], drop=True))
+    assert Totals.of(CLIPS[2:]) == Totals(3, 3, 1, (CLIPS[3],), Timebase(Fraction(25)))
+    assert Totals.of([]) == Totals(0, 0, 0, (), Timebase(Fraction(24)))
 
 
 def test_every_writer_of_the_table_is_there():
