@@ -154,6 +154,17 @@ def test_the_written_files_are_read_by_others(logged):
         )
 
 
+def test_with_a_prompt_each_shot_has_a_caption(logged, slate, tmp_path):
+    """The slate reader knows one question; asked by hand, its answers are captions like any other model's."""
+    recipe, card = RECIPES[0], logged.card
+    flags = ["--bundle", str(slate), "--threads", "1", "--quiet", "--prompt", "read the slate"]
+    assert main([str(card / recipe.name), "-o", str(tmp_path / "log"), *flags]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["start"] for line in lines] == [line["start"] for line in logged.lines[recipe.name]]
+    assert [line["text"] for line in lines] == [TRUTH[recipe.parts[0].slate], "no slate", "no slate"]
+    assert all(line["slate"] is None and len(line["frames"]) == 1 and line["confidence"] > 0.5 for line in lines)
+
+
 def test_a_second_run_changes_nothing(logged, slate, monkeypatch):
     monkeypatch.setattr("a2d.runtime.footage.job._reader", lambda _: pytest.fail("the model was loaded"))
     files = [path for path in logged.out.parent.glob("log*") if path.is_file()]
