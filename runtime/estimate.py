@@ -6,8 +6,8 @@
                    attention  2·Hq·R·K·w (scores, probabilities) + R·K·(w + 1) (mask) + 2·Hkv·K·D·w + R·(Wq + 2H)·w
                    MLP        R·(2·Wm + 2H)·w                      (Wm: width of the widest product, gate and up as one)
                    kept       2·L·Hkv·R·D·w + R·H·w                (new keys, values and hidden states)
-                 of the output graphs 3·B·V·4 (logits, exponentials, probabilities); of a vision tower the same
-                 attention, every patch against every patch, and MLP
+                 of the output graphs n·B·V·4 (n tensors of logits at once: 3 on a CPU, 12 by TensorRT-RTX's own figures);
+                 of a vision tower the same attention, every patch against every patch, and MLP
     workspace    half of the activations: what libraries round up, and need beside tensors
     load         what loading takes for a moment, beside the weights
 
@@ -65,9 +65,11 @@ class Widths:
     """Tables to look up stay in the mapped file, whose pages are dropped where memory is short: they do not count."""
     apart: bool
     """The device has a memory of its own: the process, and what is read before it is there, are not in it."""
+    logits: int
+    """Tensors of the logits' size that an output graph holds at once."""
 
 
-CPU = Widths(floats=4, codes=None, computed=4, cache="float32", mapped=True, apart=False)
+CPU = Widths(floats=4, codes=None, computed=4, cache="float32", mapped=True, apart=False, logits=3)
 """fp16 is widened to compute."""
 
 
@@ -141,7 +143,7 @@ def estimate(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -
     """What the graphs in `shapes` take."""
     m = manifest.model
     weights = {name: _weights(name, tensors, widths) for name, tensors in shapes.tensors.items()}
-    activations = _activations(manifest, shapes, sizes, widths.computed)
+    activations = _activations(manifest, shapes, sizes, widths)
     cache = CacheShape(m.layers, m.kv_heads, m.head_dim, widths.cache)
     return Estimate(
         weights=weights,
@@ -168,9 +170,9 @@ def _bytes(tensor: Tensor, widths: Widths) -> int:
     return tensor.bytes if widths.floats is None else tensor.elements * widths.floats
 
 
-def _activations(manifest: Manifest, shapes: Shapes, sizes: Sizes, w: int) -> dict[str, int]:
-    made = {"backbone": _backbone(manifest.model, shapes, sizes, w)}
-    outputs = 3 * sizes.block * manifest.model.vocab * 4
+def _activations(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -> dict[str, int]:
+    made = {"backbone": _backbone(manifest.model, shapes, sizes, widths.computed)}
+    outputs = widths.logits * sizes.block * manifest.model.vocab * 4
     made |= {name: outputs for name in ("denoise", "sample") if name in shapes.tensors}
     if manifest.vision is not None and "vision" in shapes.tensors:
         made["vision"] = _vision(manifest.vision, shapes)

@@ -147,8 +147,8 @@ def _source(bundle: Bundle, target: Target, precision: str) -> tuple[str, Widths
         )
     codes = None if name in sources else 1
     floats, computed, cache = (4, 4, "float32") if precision == "fp32" else (2, 2, "float16")
-    apart = not target.unified
-    return name, Widths(floats=floats, codes=codes, computed=computed, cache=cache, mapped=False, apart=apart)
+    whole = Widths(floats=floats, codes=codes, computed=computed, cache=cache, mapped=False, apart=True, logits=12)
+    return name, replace(whole, apart=not target.unified)
 
 
 def _lower(question: Question, plan: Plan) -> Iterator[str]:
