@@ -6,7 +6,7 @@
                    attention  2·Hq·R·K·w (scores, probabilities) + R·K·(w + 1) (mask) + 2·Hkv·K·D·w + R·(Wq + 2H)·w
                    MLP        R·(2·Wm + 2H)·w                      (Wm: width of the widest product, gate and up as one)
                    kept       2·L·Hkv·R·D·w + R·H·w                (new keys, values and hidden states)
-                 of the output graphs n·B·V·4 (n tensors of logits at once: 3 on a CPU, 12 by TensorRT-RTX's own figures);
+                 of the output graphs n·B·V·4 (n times the logits: 3 on a CPU, 12 by TensorRT-RTX's own figures);
                  of a vision tower the same attention, every patch against every patch, and MLP
     workspace    half of the activations: what libraries round up, and need beside tensors
     load         what loading takes for a moment, beside the weights
