@@ -101,9 +101,8 @@ class _Editor:
 
     def keep_the_rest(self) -> None:
         """Write the weights that stay; drop those that nothing reads any more."""
-        used = {value for node in self._graph for value in node.inputs if value is not None}
         for name, value in [*self._graph.initializers.items()]:
-            if value not in used:
+            if not value.uses():  # the body of a loop counts
                 del self._graph.initializers[name]
             elif external(value) is not None and not self._file.holds(external(value)):
                 value.const_value = self._file.keep(name, self._weights)

@@ -67,6 +67,19 @@ class _Stamper:
         made = self._builder.piece(piece, self._dtype)
         return tuple(self._assembly.stamp(made, inputs, {name: prefix + name for name in made.weights}))
 
+    def each(
+        self,
+        piece: str,
+        count: ir.Value,
+        inputs: Mapping[str, ir.Value],
+        shared: Mapping[str, ir.Value],
+        prefix: str = "",
+    ) -> ir.Value:
+        """See `Machine.each`."""
+        made = self._builder.piece(piece, self._dtype)
+        weights = {name: prefix + name for name in made.weights}
+        return self._assembly.loop(made, count, inputs, shared, weights)
+
 
 def _dtype(port: Port, precision: Precision) -> ir.DataType:
     return precision.onnx if port.dtype == OWN else _DTYPES[port.dtype]

@@ -27,7 +27,7 @@ from .weights import Source, assemble
 
 __all__ = ["TorchEngine", "Weights"]
 
-RESIDUAL = ("embed", "layer", "patches", "window_block", "full_block", "crop_patches", "crop_block")
+RESIDUAL = ("embed", "layer", "combine", "patches", "window_block", "full_block", "crop_patches", "crop_block")
 """Pieces whose first result is the residual stream."""
 
 
@@ -119,18 +119,36 @@ class _Eager:
 
     def apply(self, piece: str, inputs: Mapping[str, Tensor], prefix: str = "") -> tuple[Tensor, ...]:
         """See `Machine.apply`."""
-        if piece not in self._made:
-            self._made[piece] = recipe(piece, self._network, torch.float32)
-        made = self._made[piece]
-        weights = {name: self._weights.get(prefix + name) for name in made.weights}
-        args = tuple(inputs[name] for name in made.inputs)
-        result = torch.func.functional_call(made.module, weights, args)
+        made = self._recipe(piece)
+        result = _called(made, self._parameters(made, prefix), inputs)
         results = result if isinstance(result, tuple) else (result,)
         return self._disturbed(results) if self._jitter and piece in RESIDUAL else results
+
+    def each(
+        self, piece: str, count: Tensor, inputs: Mapping[str, Tensor], shared: Mapping[str, Tensor], prefix: str = ""
+    ) -> Tensor:
+        """See `Machine.each`."""
+        made = self._recipe(piece)
+        weights = self._parameters(made, prefix)  # once: widening a weight is a copy
+        rows = [{name: value[i] for name, value in inputs.items()} for i in range(int(count))]
+        return torch.stack([_called(made, weights, {**row, **shared}) for row in rows])
+
+    def _recipe(self, piece: str) -> Recipe:
+        if piece not in self._made:
+            self._made[piece] = recipe(piece, self._network, torch.float32)
+        return self._made[piece]
+
+    def _parameters(self, made: Recipe, prefix: str) -> dict[str, Tensor]:
+        return {name: self._weights.get(prefix + name) for name in made.weights}
 
     def _disturbed(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x, *rest = results
         return x * (1 + self._jitter * torch.randn(x.shape, generator=self._generator)), *rest
+
+
+def _called(made: Recipe, weights: dict[str, Tensor], inputs: Mapping[str, Tensor]) -> object:
+    args = tuple(inputs[name] for name in made.inputs)
+    return torch.func.functional_call(made.module, weights, args)
 
 
 def _signatures(ports: Mapping[str, Port]) -> dict[str, Signature]:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .graphs import decoder, denoise, siglip, tower, vision
+from .graphs import decoder, denoise, experts, siglip, tower, vision
 from .programs import Network
 from .trace import Recipe
 
@@ -63,19 +63,51 @@ def _embed(network: Network, _: torch.dtype) -> Recipe:
     return Recipe(decoder.Embed(s), inputs, dynamic, ("x", "cos", "sin", "bias"))
 
 
-def _layer(network: Network, dtype: torch.dtype) -> Recipe:
+def _layer(kind: type[decoder.Attention], network: Network, dtype: torch.dtype) -> Recipe:
     s = network.decoder
     inputs = {
         "x": _float(1, R, s.hidden).to(dtype),
-        "cos": _float(1, R, 1, s.head_dim).to(dtype),
-        "sin": _float(1, R, 1, s.head_dim).to(dtype),
+        "cos": _float(1, R, 1, s.rotary_dim).to(dtype),
+        "sin": _float(1, R, 1, s.rotary_dim).to(dtype),
         "bias": _float(1, 1, s.group * R, R + C),
         "past_key": _float(1, s.kv_heads, C, s.head_dim).to(dtype),
         "past_value": _float(1, s.kv_heads, C, s.head_dim).to(dtype),
     }
     dynamic = {name: {1: DYNAMIC} for name in ("x", "cos", "sin")}
     dynamic |= {"bias": {2: DYNAMIC, 3: DYNAMIC}, "past_key": {2: DYNAMIC}, "past_value": {2: DYNAMIC}}
-    return Recipe(decoder.Layer(s), inputs, dynamic, ("x_out", "key", "value"))
+    return Recipe(kind(s), inputs, dynamic, ("x_out", "key", "value"))
+
+
+def _experts(network: Network) -> tuple[experts.ExpertShape, int]:
+    """The shape of the experts, and the width of the rows."""
+    shape = network.decoder.experts
+    assert shape is not None
+    return shape, network.decoder.hidden
+
+
+def _route(network: Network, dtype: torch.dtype) -> Recipe:
+    shape, hidden = _experts(network)
+    module = experts.Route(shape, hidden, network.decoder.norm_eps)
+    return Recipe(module, {"x": _float(1, R, hidden).to(dtype)}, {"x": {1: DYNAMIC}}, experts.ROUTED)
+
+
+def _expert(network: Network, dtype: torch.dtype) -> Recipe:
+    shape, hidden = _experts(network)
+    inputs = {"tile": _int(1), "members": _int(experts.TILE), "rows": _float(1, R, hidden).to(dtype)}
+    return Recipe(experts.Expert(shape, hidden), inputs, {"rows": {1: DYNAMIC}}, ("made",))
+
+
+def _combine(network: Network, dtype: torch.dtype) -> Recipe:
+    shape, hidden = _experts(network)
+    inputs = {
+        "x": _float(1, R, hidden).to(dtype),
+        "rows": _float(1, R, hidden).to(dtype),
+        "made": _float(C, 1, experts.TILE, hidden).to(dtype),
+        "weights": _float(R, shape.active),
+        "places": _int(R, shape.active),
+    }
+    dynamic = {"x": {1: DYNAMIC}, "rows": {1: DYNAMIC}} | {name: {0: DYNAMIC} for name in ("made", "weights", "places")}
+    return Recipe(experts.Combine(shape, hidden), inputs, dynamic, ("x_out",))
 
 
 def _final(network: Network, dtype: torch.dtype) -> Recipe:
@@ -192,7 +224,11 @@ def _crop(name: str, network: Network, dtype: torch.dtype) -> Recipe:
 
 PIECES: dict[str, Callable[[Network, torch.dtype], Recipe]] = {
     "embed": _embed,
-    "layer": _layer,
+    "layer": partial(_layer, decoder.Layer),
+    "attention": partial(_layer, decoder.Attention),
+    "route": _route,
+    "expert": _expert,
+    "combine": _combine,
     "final": _final,
     "project": _project,
     "greedy": _greedy,
@@ -210,17 +246,20 @@ PIECES: dict[str, Callable[[Network, torch.dtype], Recipe]] = {
 
 _WINDOWED = ("patches", "window_block", "full_block", "merge")
 _CROPPED = ("crop_patches", "crop_block", "crop_projector")
+_SPARSE = ("attention", "route", "expert", "combine")
+
+_PIECES_OF = {
+    "denoise": ("project", "greedy", "settle"),
+    "sample": ("project", "temper", "halve", "nucleus", "draw", "settle"),
+}
 
 
 def pieces_of(graph: str, network: Network) -> tuple[str, ...]:
     """The pieces that a program applies."""
     if graph == "vision":
         return _CROPPED if isinstance(network.tower, siglip.SiglipShape) else _WINDOWED
+    if graph == "backbone":
+        sparse = [network.decoder.sparse(i) for i in range(network.decoder.layers)]
+        plain = () if all(sparse) else ("layer",)
+        return "embed", *plain, *(_SPARSE if any(sparse) else ()), "final"
     return _PIECES_OF[graph]
-
-
-_PIECES_OF = {
-    "backbone": ("embed", "layer", "final"),
-    "denoise": ("project", "greedy", "settle"),
-    "sample": ("project", "temper", "halve", "nucleus", "draw", "settle"),
-}

@@ -102,9 +102,16 @@ class Plan:
         return BASE + max(kept + 4 * max(counts.values()), round(4 * WIDENED * layers))
 
     def step_bytes(self, precision: Precision) -> int:
-        """Bytes of weights that a denoising step reads: all but the vision tower and an embedding of its own."""
+        """Bytes of weights that a denoising step reads: all but the vision tower and an embedding of its own.
+
+        Of experts, as many as the rows of a block can want at most.
+        """
         looked_up = () if self.family.shape.tied else ("embedding",)
         read = {n: s for n, s in self.shapes.items() if not n.startswith("vision.") and n not in looked_up}
+        experts, block = self.family.shape.experts, self.resolved.contract.block_size
+        if experts is not None:
+            wanted = min(experts.count, block * experts.active)
+            read |= {n: (wanted, *s[1:]) for n, s in read.items() if ".experts_" in n}
         return planned_bytes(read, precision)
 
 

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from .graphs.decoder import DecoderShape
 from .graphs.denoise import HALVINGS, SETTLED
+from .graphs.experts import ROUTED
 from .graphs.siglip import SiglipShape
 from .graphs.vision import VisionShape
 
@@ -51,6 +52,12 @@ class Machine(Protocol[V]):
     def apply(self, piece: str, inputs: Mapping[str, V], prefix: str = "") -> tuple[V, ...]:
         """Apply a piece; each of its weights is the tensor named `prefix` and the weight's own name."""
 
+    def each(self, piece: str, count: V, inputs: Mapping[str, V], shared: Mapping[str, V], prefix: str = "") -> V:
+        """Apply a piece `count []` times: the i-th time to the i-th row of every one of `inputs`, and to `shared`.
+
+        Gives its one output of all times, stacked.
+        """
+
 
 @dataclass(frozen=True)
 class Program:
@@ -88,9 +95,22 @@ def _backbone(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> 
     for i in range(network.decoder.layers):
         past = {"past_key": feeds[f"past_key_{i}"], "past_value": feeds[f"past_value_{i}"]}
         shared = {"x": x, "cos": cos, "sin": sin, "bias": bias}
-        x, made[f"new_key_{i}"], made[f"new_value_{i}"] = machine.apply("layer", shared | past, f"layers.{i}.")
+        sparse, prefix = network.decoder.sparse(i), f"layers.{i}."
+        half = "attention" if sparse else "layer"
+        x, made[f"new_key_{i}"], made[f"new_value_{i}"] = machine.apply(half, shared | past, prefix)
+        if sparse:
+            x = _mixed(machine, x, prefix)
     (made["hidden"],) = machine.apply("final", {"x": x})
     return made
+
+
+def _mixed(machine: Machine[V], x: V, prefix: str) -> V:
+    routed = dict(zip(ROUTED, machine.apply("route", {"x": x}, prefix), strict=True))
+    tile = {"tile": routed["tiles"], "members": routed["members"]}
+    made = machine.each("expert", routed["count"], tile, {"rows": routed["rows"]}, prefix)
+    given = {name: routed[name] for name in ("rows", "weights", "places")}
+    (x,) = machine.apply("combine", {"x": x, "made": made, **given}, prefix)
+    return x
 
 
 def _denoise_inputs(network: Network) -> dict[str, Port]:

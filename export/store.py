@@ -95,10 +95,12 @@ def _widen(graph: ir.Graph, value: ir.Value, stored: ir.Value) -> None:
         rows = use.node.outputs[0]
         use.node.replace_input_with(use.idx, stored)
         cast = ir.node("Cast", [rows], {"to": ir.DataType.FLOAT})
+        cast.outputs[0].name = f"{rows.name}.wide"  # names are unique through all bodies
         ir.convenience.replace_all_uses_with(rows, cast.outputs[0])
         cast.replace_input_with(0, rows)
         rows.type = stored.type
-        graph.insert_after(use.node, cast)
+        assert use.node.graph is not None
+        use.node.graph.insert_after(use.node, cast)  # which may be the body of a loop
 
 
 def planned_bytes(shapes: Mapping[str, tuple[int, ...]], precision: Precision) -> int:

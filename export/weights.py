@@ -7,7 +7,7 @@ no more than one parameter is ever in memory beside its sources.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 
 import torch
@@ -27,10 +27,14 @@ class Source:
     """Store the joined `[out, in]` matrix as `[in, out]`, so that a graph multiplies without a Transpose."""
     reshape: tuple[int, ...] | None = None
     """Shape given to each tensor before joining, where a kernel is really a matrix."""
+    stack: int | None = None
+    """So many tensors at a time are joined, and the joined matrices stacked `[names / stack, ...]`."""
 
 
 def stored_shape(source: Source) -> tuple[int, ...]:
     """The shape of the parameter that `assemble` makes."""
+    if source.stack:
+        return len(source.names) // source.stack, *stored_shape(_slice(source, 0))
     parts = [source.reshape or shape for shape in source.shapes]
     joined = (sum(part[0] for part in parts), *parts[0][1:])
     if source.reshape and prod(source.reshape) != prod(source.shapes[0]):
@@ -41,9 +45,24 @@ def stored_shape(source: Source) -> tuple[int, ...]:
 def assemble(source: Source, read: Callable[[str], torch.Tensor], dtype: torch.dtype) -> torch.Tensor:
     """The parameter in `dtype`, contiguous, from tensors that `read(name)` returns; holds one of them at a time."""
     shape = stored_shape(source)
+    if source.stack:
+        stacked = torch.empty(shape, dtype=dtype)
+        for i, one in enumerate(stacked):
+            _join(_slice(source, i), read, one)
+        return stacked
     if len(source.names) == 1 and not source.transpose:
         return read(source.names[0]).to(dtype).reshape(shape)  # an embedding is large: not one copy more
-    made = torch.empty(shape, dtype=dtype)
+    return _join(source, read, torch.empty(shape, dtype=dtype))
+
+
+def _slice(source: Source, i: int) -> Source:
+    """The i-th matrix of a stack."""
+    assert source.stack
+    part = slice(i * source.stack, (i + 1) * source.stack)
+    return replace(source, names=source.names[part], shapes=source.shapes[part], stack=None)
+
+
+def _join(source: Source, read: Callable[[str], torch.Tensor], made: torch.Tensor) -> torch.Tensor:
     rows, at = made.T if source.transpose else made, 0
     for name in source.names:
         part = read(name)

@@ -46,9 +46,8 @@ def forward(model: Any, tokens: list[int], block: int, cache: Any = None, at: in
     with torch.no_grad():
         made = model(
             input_ids=torch.tensor([tokens]),
-            attention_mask={"full_attention": mask}
-            if model.config.model_type.startswith("qwen") and "moe" not in model.config.model_type
-            else mask,
+            # As each class takes a mask of one's own.
+            attention_mask={"full_attention": mask} if model.config.model_type in ("qwen2", "qwen3") else mask,
             position_ids=rows[None],
             past_key_values=cache,
             use_cache=cache is not None,

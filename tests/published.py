@@ -17,6 +17,11 @@ from safetensors.torch import save_file
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.models import WordLevel
 
+import a2d
+
+Opened = tuple[Any, a2d.Model]
+"""transformers' model and the loaded bundle of one family."""
+
 VOCAB = 96
 STOPS = (0, 1, 2, 3)
 
@@ -130,5 +135,104 @@ def fast_dllm(path: Path, vocab: int = VOCAB, mask: str | None = "|<MASK>|", **c
     return model
 
 
-PUBLISHED: dict[str, Callable[..., Any]] = {"sdar": sdar, "Fast_dLLM_Qwen": fast_dllm}
+def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Experts as checkpoints have them: three matrices each, where transformers stacks them."""
+    made: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        stem, stacked, half = name.partition(".experts.")
+        for e, one in enumerate(tensor if stacked else ()):
+            parts = (
+                zip(("gate_proj", "up_proj"), one.chunk(2), strict=True) if half == "gate_up_proj" else [(half, one)]
+            )
+            made |= {f"{stem}.experts.{e}.{part}.weight": matrix for part, matrix in parts}
+        if not stacked:
+            made[name] = tensor
+    return made
+
+
+LLADA2 = {
+    "model.embed_tokens.": "model.word_embeddings.",
+    ".self_attn.o_proj.": ".attention.dense.",
+    ".self_attn.q_norm.": ".attention.query_layernorm.",
+    ".self_attn.k_norm.": ".attention.key_layernorm.",
+    ".gate.e_score_correction_bias": ".gate.expert_bias",
+}
+
+
+def llada2_moe(path: Path, vocab: int = VOCAB, mask: str | None = "<|mask|>", **changes: Any) -> Any:
+    """inclusionAI/LLaDA2.0-* and LLaDA2.1-*."""
+    config = SIZES | {
+        "architectures": ["LLaDA2MoeModelLM"],
+        "auto_map": auto_map("configuration_llada2_moe.LLaDA2MoeConfig", "modeling_llada2_moe.LLaDA2MoeModelLM"),
+        "model_type": "llada2_moe",
+        "vocab_size": vocab,
+        "head_dim": 16,
+        "num_hidden_layers": 3,
+        "first_k_dense_replace": 1,
+        "moe_intermediate_size": 24,
+        "moe_router_enable_expert_bias": True,
+        "n_group": 4,
+        "topk_group": 2,
+        "norm_head": False,
+        "norm_topk_prob": True,
+        "num_experts": 16,
+        "num_experts_per_tok": 3,
+        "num_shared_experts": 1,
+        "partial_rotary_factor": 0.5,
+        "rotary_dim": 8,
+        "rope_theta": 600000.0,
+        "routed_scaling_factor": 2.5,
+        "router_dtype": "fp32",
+        "score_function": "sigmoid",
+        "embedding_dropout": 0.0,
+        "output_dropout": 0.0,
+        "max_window_layers": 20,
+        "sliding_window": 4096,
+        "pad_token_id": 0,
+        "tie_word_embeddings": False,
+        "use_bias": False,
+        "use_cache": False,
+        "use_qk_norm": True,
+        "use_qkv_bias": False,
+        "use_rmsnorm": True,
+        **changes,
+    }
+    model = made("Glm4Moe", as_glm(config))
+    for layer in model.model.layers[config["first_k_dense_replace"] :]:
+        layer.mlp.gate.e_score_correction_bias.uniform_(-0.2, 0.2)
+    written(path, config, renamed(apart(dict(model.state_dict()))), mask)
+    return model
+
+
+def as_glm(config: dict[str, Any]) -> dict[str, Any]:
+    """The same mathematics for transformers' Glm4Moe."""
+    rope = {"rope_type": "default", "rope_theta": config["rope_theta"], "partial_rotary_factor": 0.5}
+    names = {"num_experts": "n_routed_experts", "num_shared_experts": "n_shared_experts"}
+    kept = [*SIZES, "head_dim", "first_k_dense_replace", "moe_intermediate_size", "n_group", "topk_group"]
+    kept += ["num_experts_per_tok", "routed_scaling_factor", "norm_topk_prob", "use_qk_norm", "tie_word_embeddings"]
+    glm = {key: config[key] for key in kept if key != "rope_scaling"} | {new: config[old] for old, new in names.items()}
+    return glm | {"rope_parameters": rope, "num_mtp_layers": 0, "attention_bias": config["use_qkv_bias"]}
+
+
+def renamed(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Glm4Moe's tensors under LLaDA2's names: query, key and value are one."""
+    result: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        layer, _, kind = name.partition(".self_attn.q_proj.")
+        if kind:
+            parts = [tensors[f"{layer}.self_attn.{x}_proj.{kind}"] for x in "qkv"]
+            result[f"{layer}.attention.query_key_value.{kind}"] = torch.cat(parts)
+        elif ".self_attn.k_proj." not in name and ".self_attn.v_proj." not in name:
+            ours = name
+            for old, new in LLADA2.items():
+                ours = ours.replace(old, new)
+            result[ours] = tensor
+    return result
+
+
+PUBLISHED: dict[str, Callable[..., Any]] = {
+    "sdar": sdar,
+    "Fast_dLLM_Qwen": fast_dllm,
+    "llada2_moe": llada2_moe,
+}
 """model_type to what writes such a checkpoint."""

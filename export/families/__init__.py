@@ -22,10 +22,12 @@ FAMILIES = {
     "diffusionvl_qwen": ("diffusionvl_qwen", "DiffusionVL on SigLIP2 and Qwen2.5"),
     "diffusionvl_qwenvl": ("diffusionvl_qwenvl", "DiffusionVL on Qwen2.5-VL"),
     "fast_dvlm": ("fast_dvlm", "Fast-dVLM on Qwen2.5-VL"),
+    "llada2_moe": ("llada2_moe", "LLaDA2.0 and 2.1"),
     "llama": ("llama", "Llama 2 and 3, given a decode contract"),
     "qwen2": ("qwen2", "Qwen2 and Qwen2.5, given a decode contract"),
     "qwen2_5_vl": ("qwen2_5_vl", "Qwen2.5-VL: vision and language"),
     "qwen3": ("qwen3", "Qwen3 (dense), given a decode contract"),
+    "qwen3_moe": ("qwen3_moe", "Qwen3 (mixture of experts), given a decode contract"),
     "sdar": ("sdar", "SDAR on Qwen3 (dense)"),
     "sdar_v": ("sdar_vl", "SDAR-VL on SigLIP and Qwen3"),
 }

@@ -7,7 +7,7 @@ Configs are normalised by transformers' own configuration classes, so that old a
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from ...engines.errors import CheckpointError
 from ..graphs.decoder import DecoderShape
+from ..graphs.experts import ExpertShape
 from ..weights import Source
 
 __all__ = ["A2D_CONTRACT", "Traits", "decoder_shape", "decoder_sources", "normalised", "rotary"]
@@ -59,7 +60,9 @@ def normalised(kind: type, config: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def decoder_shape(config: Any, traits: Traits, features: bool = False) -> DecoderShape:
+def decoder_shape(
+    config: Any, traits: Traits, features: bool = False, experts: ExpertShape | None = None
+) -> DecoderShape:
     """The shape that a normalised config describes. Raises CheckpointError that lists what is not supported."""
     lines = _unsupported(config)
     if lines:
@@ -84,6 +87,7 @@ def decoder_shape(config: Any, traits: Traits, features: bool = False) -> Decode
         qk_norm=traits.qk_norm,
         tied=bool(getattr(config, "tie_word_embeddings", False)),
         features=features,
+        experts=experts,
     )
 
 
@@ -107,8 +111,8 @@ def _unsupported(config: Any) -> list[str]:
     kind = _rope(config).get("rope_type", "default")
     if kind not in ROPE_TYPES:
         lines.append(f"rope_type = {kind!r}, expected one of {', '.join(ROPE_TYPES)}")
-    if float(_rope(config).get("partial_rotary_factor", 1.0)) != 1.0:
-        lines.append("partial_rotary_factor, expected rotation of whole heads")
+    if not 0.0 < float(_rope(config).get("partial_rotary_factor", 1.0)) <= 1.0:
+        lines.append(f"partial_rotary_factor = {_rope(config)['partial_rotary_factor']}, expected a share of a head")
     return lines
 
 
@@ -125,7 +129,8 @@ def rotary(config: Any, head_dim: int) -> tuple[tuple[float, ...], float]:
     """Frequencies in radians per position, and the factor on cos and sin."""
     rope = _rope(config)
     if rope["rope_type"] == "default":
-        exponents = torch.arange(0, head_dim, 2, dtype=torch.int64).float() / head_dim
+        turned = int(head_dim * float(rope.get("partial_rotary_factor", 1.0)))
+        exponents = torch.arange(0, turned, 2, dtype=torch.int64).float() / turned
         return tuple((1.0 / rope["rope_theta"] ** exponents).tolist()), 1.0
     inv_freq, scale = ROPE_INIT_FUNCTIONS[rope["rope_type"]](config, torch.device("cpu"))
     return tuple(inv_freq.tolist()), float(scale)
@@ -145,7 +150,9 @@ def decoder_sources(shape: DecoderShape, prefix: str = "model.", lm_head: str = 
     """Every parameter of the decoder; `prefix` is what the decoder's tensor names begin with in the checkpoint."""
     table = {"embedding": Source((f"{prefix}embed_tokens.weight",), ((shape.vocab, shape.hidden),))}
     for i in range(shape.layers):
-        table |= {f"layers.{i}.{name}": s for name, s in _layer(shape, f"{prefix}layers.{i}.").items()}
+        at = f"{prefix}layers.{i}."
+        rest = _experts(shape.experts, shape.hidden, f"{at}mlp.") if shape.sparse(i) else _mlp(shape, f"{at}mlp.")  # type: ignore[arg-type]
+        table |= {f"layers.{i}.{name}": s for name, s in (_layer(shape, at) | rest).items()}
     table["norm"] = Source((f"{prefix}norm.weight",), ((shape.hidden,),))
     if not shape.tied:
         table["lm_head"] = Source((lm_head,), ((shape.vocab, shape.hidden),))
@@ -153,27 +160,53 @@ def decoder_sources(shape: DecoderShape, prefix: str = "model.", lm_head: str = 
 
 
 def _layer(shape: DecoderShape, prefix: str) -> dict[str, Source]:
-    s, attention, mlp = shape, f"{prefix}self_attn.", f"{prefix}mlp."
-    q, kv, wide = s.heads * s.head_dim, s.kv_heads * s.head_dim, s.intermediate
+    s, attention = shape, f"{prefix}self_attn."
+    q, kv = s.heads * s.head_dim, s.kv_heads * s.head_dim
     qkv = [f"{attention}{name}_proj" for name in "qkv"]
-    gate_up = [f"{mlp}gate_proj", f"{mlp}up_proj"]
     table = {
         "attention_norm": _vector([f"{prefix}input_layernorm.weight"], [s.hidden]),
         "qkv": _matrix(qkv, [q, kv, kv], s.hidden),
         "out": _matrix([f"{attention}o_proj"], [s.hidden], q),
         "mlp_norm": _vector([f"{prefix}post_attention_layernorm.weight"], [s.hidden]),
-        "gate_up": _matrix(gate_up, [wide, wide], s.hidden),
-        "down": _matrix([f"{mlp}down_proj"], [s.hidden], wide),
     }
     if s.qkv_bias:
         table["qkv_bias"] = _vector([f"{name}.bias" for name in qkv], [q, kv, kv])
     if s.out_bias:
         table["out_bias"] = _vector([f"{attention}o_proj.bias"], [s.hidden])
-    if s.mlp_bias:
-        table["gate_up_bias"] = _vector([f"{name}.bias" for name in gate_up], [wide, wide])
-        table["down_bias"] = _vector([f"{mlp}down_proj.bias"], [s.hidden])
     if s.qk_norm:
         table |= {f"{x}_norm": _vector([f"{attention}{x}_norm.weight"], [s.head_dim]) for x in "qk"}
+    return table
+
+
+def _mlp(shape: DecoderShape, mlp: str) -> dict[str, Source]:
+    hidden, wide = shape.hidden, shape.intermediate
+    gate_up = [f"{mlp}gate_proj", f"{mlp}up_proj"]
+    table = {
+        "gate_up": _matrix(gate_up, [wide, wide], hidden),
+        "down": _matrix([f"{mlp}down_proj"], [hidden], wide),
+    }
+    if shape.mlp_bias:
+        table["gate_up_bias"] = _vector([f"{name}.bias" for name in gate_up], [wide, wide])
+        table["down_bias"] = _vector([f"{mlp}down_proj.bias"], [hidden])
+    return table
+
+
+def _experts(shape: ExpertShape, hidden: int, mlp: str) -> dict[str, Source]:
+    """Router and experts, a matrix a tensor, as released checkpoints have them."""
+    count, wide = shape.count, shape.intermediate
+    halves = [f"{mlp}experts.{e}.{half}_proj" for e in range(count) for half in ("gate", "up")]
+    downs = [f"{mlp}experts.{e}.down_proj" for e in range(count)]
+    table = {
+        "router": Source((f"{mlp}gate.weight",), ((count, hidden),)),
+        "experts_gate_up": replace(_matrix(halves, [wide] * len(halves), hidden), stack=2),
+        "experts_down": replace(_matrix(downs, [hidden] * count, wide), stack=1),
+    }
+    if shape.bias:
+        table["router_bias"] = _vector([f"{mlp}gate.e_score_correction_bias"], [count])
+    if shape.shared:
+        shared = [f"{mlp}shared_experts.{half}_proj" for half in ("gate", "up")]
+        table["shared_gate_up"] = _matrix(shared, [shape.shared] * 2, hidden)
+        table["shared_down"] = _matrix([f"{mlp}shared_experts.down_proj"], [hidden], shape.shared)
     return table
 
 

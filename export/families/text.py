@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..checkpoint import Checkpoint
+from ..graphs.experts import ExpertShape
 from .decoder import A2D_CONTRACT, Traits, decoder_shape, decoder_sources, normalised
 from .family import Family
 
@@ -15,10 +16,15 @@ TIED = r"lm_head\.weight|(.*\.)?rotary_emb\.inv_freq"
 """Some writers store a tied output projection once more."""
 
 
-def text_family(checkpoint: Checkpoint, kind: type, traits: Callable[[Any], Traits]) -> Family:
-    """Describe a checkpoint whose config is transformers' class `kind`, and its traits read off that."""
+def text_family(
+    checkpoint: Checkpoint,
+    kind: type,
+    traits: Callable[[Any], Traits],
+    experts: Callable[[Any], ExpertShape | None] = lambda _: None,
+) -> Family:
+    """Describe a checkpoint whose config is transformers' class `kind`, and its traits and experts read off that."""
     config = normalised(kind, checkpoint.config)
-    shape = decoder_shape(config, traits(config))
+    shape = decoder_shape(config, traits(config), experts=experts(config))
     name = str(checkpoint.config["model_type"])
     return Family(
         name=name,

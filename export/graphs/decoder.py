@@ -1,4 +1,4 @@
-"""The transformer backbone in three pieces: `Embed`, one `Layer`, `Final`.
+"""The transformer backbone in pieces: `Embed`, one `Layer` (or `Attention`, where `experts.py` has the rest), `Final`.
 
 Every layer of a decoder is the same graph with other weights, so one layer is traced and stamped out as often as the
 model is deep. The pieces know nothing of checkpoints, blocks or caches: rows come in with a read-only past, and the
@@ -12,12 +12,16 @@ never repeats K or V.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-__all__ = ["DecoderShape", "Embed", "Final", "Layer", "rms_norm"]
+if TYPE_CHECKING:
+    from .experts import ExpertShape
+
+__all__ = ["Attention", "DecoderShape", "Embed", "Final", "Layer", "parameters", "rms_norm"]
 
 HIDDEN_BIAS = -1.0e30
 """Added to the score of a key that a row may not see: finite, so that no row can become NaN."""
@@ -36,7 +40,7 @@ class DecoderShape:
     vocab: int
     norm_eps: float
     inv_freq: tuple[float, ...]
-    """Rotary frequencies in radians per position, `head_dim / 2` of them."""
+    """Rotary frequencies in radians per position, `head_dim / 2` of them; fewer turn a head's first channels only."""
     rope_scale: float = 1.0
     """Factor on cos and sin (long-context scalings of the rotary embedding have one)."""
     rope_axes: tuple[int, ...] | None = None
@@ -50,6 +54,18 @@ class DecoderShape:
     features: bool = False
     """Rows may take a feature of another model (an image) instead of an embedded token."""
 
+    experts: ExpertShape | None = None
+    """For mixtures of experts."""
+
+    @property
+    def rotary_dim(self) -> int:
+        """Channels of a head that are turned."""
+        return 2 * len(self.inv_freq)
+
+    def sparse(self, layer: int) -> bool:
+        """The layer has experts."""
+        return self.experts is not None and layer not in self.experts.dense
+
     @property
     def group(self) -> int:
         """Query heads per key head."""
@@ -62,7 +78,8 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     return (wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
 
 
-def _parameters(module: nn.Module, shapes: dict[str, tuple[int, ...] | None]) -> None:
+def parameters(module: nn.Module, shapes: dict[str, tuple[int, ...] | None]) -> None:
+    """Give `module` parameters of these shapes, without numbers; None is one that it does without."""
     for name, shape in shapes.items():
         module.register_parameter(name, None if shape is None else nn.Parameter(torch.empty(shape)))
 
@@ -73,7 +90,7 @@ class Embed(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.shape = shape
-        _parameters(self, {"embedding": (shape.vocab, shape.hidden)})
+        parameters(self, {"embedding": (shape.vocab, shape.hidden)})
 
     def forward(
         self,
@@ -105,14 +122,14 @@ class Embed(nn.Module):
         return torch.cat([cos, cos], -1).unsqueeze(2), torch.cat([-sin, sin], -1).unsqueeze(2)
 
 
-class Layer(nn.Module):
-    """One pre-norm decoder layer over R new rows and C cached ones."""
+class Attention(nn.Module):
+    """The first half of a pre-norm decoder layer, over R new rows and C cached ones."""
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.shape = shape
         s, q_width, kv_width = shape, shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
-        _parameters(
+        parameters(
             self,
             {
                 "attention_norm": (s.hidden,),
@@ -122,6 +139,55 @@ class Layer(nn.Module):
                 "k_norm": (s.head_dim,) if s.qk_norm else None,
                 "out": (q_width, s.hidden),
                 "out_bias": (s.hidden,) if s.out_bias else None,
+            },
+        )
+
+    def forward(
+        self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, past_key: Tensor, past_value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`x [1,R,H]`, `past [1,Hkv,C,D]` to x and this layer's `key, value [1,Hkv,R,D]` of the new rows."""
+        query, key, value = self.project(rms_norm(x, self.attention_norm, self.shape.norm_eps), cos, sin)
+        mixed = self.attend(query, torch.cat([past_key, key], 2), torch.cat([past_value, value], 2), bias)
+        return x + affine(mixed, self.out, self.out_bias), key, value
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Rotated query `[1,Hq,R,D]` and key, and value, `[1,Hkv,R,D]`, from one fused projection."""
+        s = self.shape
+        heads = affine(x, self.qkv, self.qkv_bias).view(1, -1, s.heads + 2 * s.kv_heads, s.head_dim)
+        if s.qk_norm:
+            query, key, value = heads.split([s.heads, s.kv_heads, s.kv_heads], 2)
+            turned = torch.cat([rms_norm(query, self.q_norm, s.norm_eps), rms_norm(key, self.k_norm, s.norm_eps)], 2)
+        else:
+            turned, value = heads.split([s.heads + s.kv_heads, s.kv_heads], 2)
+        query, key = self.rotated(turned, cos, sin).transpose(1, 2).split([s.heads, s.kv_heads], 1)
+        return query, key, value.transpose(1, 2)
+
+    def rotated(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        """`x [1,R,heads,D]` with its first `rotary_dim` channels turned."""
+        s = self.shape
+        turned = x if s.rotary_dim == s.head_dim else x[..., : s.rotary_dim]
+        first, second = turned.split(s.rotary_dim // 2, -1)
+        turned = turned * cos + torch.cat([second, first], -1) * sin
+        return turned if s.rotary_dim == s.head_dim else torch.cat([turned, x[..., s.rotary_dim :]], -1)
+
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+        """Softmax attention `[1,R,Hq*D]`; the query heads of one key head are rows of one product."""
+        s = self.shape
+        grouped = query.reshape(1, s.kv_heads, -1, s.head_dim)
+        scores = (grouped @ key.transpose(2, 3)).float() * s.head_dim**-0.5 + bias
+        mixed = (scores.softmax(-1).to(value.dtype) @ value).view(1, s.heads, -1, s.head_dim)
+        return mixed.transpose(1, 2).reshape(1, -1, s.heads * s.head_dim)
+
+
+class Layer(Attention):
+    """A whole layer with a plain MLP."""
+
+    def __init__(self, shape: DecoderShape) -> None:
+        super().__init__(shape)
+        s = shape
+        parameters(
+            self,
+            {
                 "mlp_norm": (s.hidden,),
                 "gate_up": (s.hidden, 2 * s.intermediate),
                 "gate_up_bias": (2 * s.intermediate,) if s.mlp_bias else None,
@@ -133,36 +199,11 @@ class Layer(nn.Module):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, past_key: Tensor, past_value: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`x [1,R,H]`, `past [1,Hkv,C,D]` to x and this layer's `key, value [1,Hkv,R,D]` of the new rows."""
-        eps = self.shape.norm_eps
-        query, key, value = self.project(rms_norm(x, self.attention_norm, eps), cos, sin)
-        mixed = self.attend(query, torch.cat([past_key, key], 2), torch.cat([past_value, value], 2), bias)
-        x = x + affine(mixed, self.out, self.out_bias)
-        gate_up = affine(rms_norm(x, self.mlp_norm, eps), self.gate_up, self.gate_up_bias)
+        """As `Attention.forward`."""
+        x, key, value = super().forward(x, cos, sin, bias, past_key, past_value)
+        gate_up = affine(rms_norm(x, self.mlp_norm, self.shape.norm_eps), self.gate_up, self.gate_up_bias)
         gate, up = gate_up.split(self.shape.intermediate, -1)
         return x + affine(silu(gate) * up, self.down, self.down_bias), key, value
-
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated query `[1,Hq,R,D]` and key, and value, `[1,Hkv,R,D]`, from one fused projection."""
-        s = self.shape
-        heads = affine(x, self.qkv, self.qkv_bias).view(1, -1, s.heads + 2 * s.kv_heads, s.head_dim)
-        if s.qk_norm:
-            query, key, value = heads.split([s.heads, s.kv_heads, s.kv_heads], 2)
-            turned = torch.cat([rms_norm(query, self.q_norm, s.norm_eps), rms_norm(key, self.k_norm, s.norm_eps)], 2)
-        else:
-            turned, value = heads.split([s.heads + s.kv_heads, s.kv_heads], 2)
-        first, second = turned.split(s.head_dim // 2, -1)
-        turned = (turned * cos + torch.cat([second, first], -1) * sin).transpose(1, 2)
-        query, key = turned.split([s.heads, s.kv_heads], 1)
-        return query, key, value.transpose(1, 2)
-
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
-        """Softmax attention `[1,R,Hq*D]`; the query heads of one key head are rows of one product."""
-        s = self.shape
-        grouped = query.reshape(1, s.kv_heads, -1, s.head_dim)
-        scores = (grouped @ key.transpose(2, 3)).float() * s.head_dim**-0.5 + bias
-        mixed = (scores.softmax(-1).to(value.dtype) @ value).view(1, s.heads, -1, s.head_dim)
-        return mixed.transpose(1, 2).reshape(1, -1, s.heads * s.head_dim)
 
 
 class Final(nn.Module):
@@ -171,7 +212,7 @@ class Final(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         self.shape = shape
-        _parameters(self, {"norm": (shape.hidden,)})
+        parameters(self, {"norm": (shape.hidden,)})
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the residual stream."""

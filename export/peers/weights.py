@@ -9,6 +9,7 @@ import onnx_ir as ir
 import torch
 from torch import Tensor
 
+from ...engines.errors import RequestError
 from ...runtime.bundle import Bundle
 from ..checkpoint import Checkpoint
 from ..families import Family, describe
@@ -33,6 +34,14 @@ def weights_of(bundle: Bundle, precision: str) -> dict[str, Tensor]:
 
 
 def family_of(bundle: Bundle, precision: str) -> Family:
-    """The checkpoint's family, from the config that the exporter left in the graph."""
+    """The checkpoint's family, from the config that the exporter left in the graph.
+
+    Raises RequestError for a mixture of experts, which the peers do not run.
+    """
     graph = ir.load(bundle.file(bundle.variant(precision).graphs["backbone"]))
-    return describe(Checkpoint(bundle.path, json.loads(graph.metadata_props[CONFIG_KEY])))
+    family = describe(Checkpoint(bundle.path, json.loads(graph.metadata_props[CONFIG_KEY])))
+    if family.shape.experts is not None:
+        raise RequestError(
+            f"--against: no peer runs a mixture of experts ({family.name}); leave it out for this bundle"
+        )
+    return family

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
+import published
 import pytest
 import torch
 
+import a2d
 from a2d.export.job import Job, export
 from a2d.export.precision import precisions
 from a2d.export.synthetic import Synthetic, checkpoint
@@ -30,3 +34,17 @@ def bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("bundle") / "tiny.a2d"
     export(Job(tiny, path, precisions("fp32,fp16"), quiet=True))
     return path
+
+
+@pytest.fixture(scope="session")
+def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], published.Opened]:
+    """transformers' model and the loaded bundle of a published family, by its model_type."""
+
+    @cache
+    def opened(name: str) -> published.Opened:
+        folder = tmp_path_factory.mktemp(name)
+        model = published.PUBLISHED[name](folder / "checkpoint")
+        export(Job(folder / "checkpoint", folder / "bundle", quiet=True, decode_parity=False))
+        return model, a2d.load(folder / "bundle", threads=1)
+
+    return opened

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,9 @@ import published
 import pytest
 import torch
 from block_reference import How
+from published import Opened
 
-import a2d
-from a2d.export.job import Job, export
+from a2d.export.job import Job
 from a2d.export.plan import plan
 from a2d.export.report import decided
 from a2d.runtime.noise import uniform
@@ -28,22 +27,6 @@ from a2d.runtime.options import Options
 from a2d.runtime.record import to_json
 
 CASES = 32
-
-Opened = tuple[Any, a2d.Model]
-
-
-@pytest.fixture(scope="session")
-def family(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Opened]:
-    """transformers' model and the loaded bundle of one family."""
-
-    @cache
-    def opened(name: str) -> Opened:
-        folder = tmp_path_factory.mktemp(name)
-        model = published.PUBLISHED[name](folder / "checkpoint")
-        export(Job(folder / "checkpoint", folder / "bundle", quiet=True, decode_parity=False))
-        return model, a2d.load(folder / "bundle", threads=1)
-
-    return opened
 
 
 def drawn(name: str, case: int) -> tuple[list[int], How, dict[str, Any]]:
@@ -63,6 +46,8 @@ def drawn(name: str, case: int) -> tuple[list[int], How, dict[str, Any]]:
         chosen |= {"rule": rule, "threshold": None, "entropy_bound": float(rng.uniform(0.1, 3))}
     if rng.random() < 0.3:
         chosen |= {"temperature": float(rng.uniform(0.4, 1.5)), "seed": int(rng.integers(1 << 30))}
+    if name == "llada2_moe" and case % 2 and rule == "confidence":
+        chosen |= {"replace_above": float(rng.choice([0.3, 0.6, 0.9])), "revise_steps": int(rng.integers(0, 8))}
     if fast:
         chosen |= {"sub_block_size": int(rng.choice([2, 4] if cached else [2, 4, 8, 32])), "block_cache": cached}
     prompt = rng.integers(4, published.VOCAB - 3, rng.integers(1, 40)).tolist()
@@ -80,6 +65,8 @@ def _how(block: int, chosen: dict[str, Any], fast: bool) -> How:
         rule=chosen.get("rule", "confidence"),
         bound=chosen.get("entropy_bound", 0.0),
         temperature=chosen.get("temperature", 0.0),
+        edit=chosen.get("replace_above"),
+        post_steps=chosen.get("revise_steps", 16),
         sub=min(chosen.get("sub_block_size", block), block),
         fast_dllm=fast,
         block_cache=chosen.get("block_cache", False),
@@ -97,10 +84,11 @@ RELEASED = {
         "last_block": "cut",
         "threshold": 0.9,
     },
+    "llada2_moe": {"mask_token_id": 156895, "block_size": 32, "shift": "none", "threshold": 0.95},
 }
 """What the contract of each release is, of which its config.json says next to nothing."""
 
-VOCABULARY = {"sdar": 151936, "Fast_dLLM_Qwen": 151936}
+VOCABULARY = {"sdar": 151936, "Fast_dLLM_Qwen": 151936, "llada2_moe": 157184}
 NARROW = {"hidden_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 8}
 
 
@@ -163,3 +151,16 @@ def test_the_first_token_of_a_block_comes_of_its_commit(family: Callable[[str], 
     _, runtime = family("Fast_dLLM_Qwen")
     steps = list(runtime.stream([5] * 8, block_size=8, max_tokens=24, threshold=1.0))
     assert [step.accepted.tolist() for step in steps if step.index == 0] == [[0]] * (steps[-1].block + 1)
+
+
+def test_editing_changes_accepted_tokens(family: Callable[[str], Opened]) -> None:
+    """LLaDA2.1's cases are not LLaDA2.0's: what the reference was held against above did edit."""
+    _, runtime = family("llada2_moe")
+    cases = [drawn("llada2_moe", case) for case in range(CASES)]
+    edits = [(prompt, chosen) for prompt, _, chosen in cases if "replace_above" in chosen]
+    differ = 0
+    for prompt, chosen in edits:
+        plain = {key: value for key, value in chosen.items() if key != "replace_above"}
+        results = [runtime.generate(prompt, options=Options(**some)) for some in (chosen, plain)]
+        differ += results[0].tokens != results[1].tokens
+    assert differ > len(edits) / 2

@@ -1,0 +1,167 @@
+"""A mixture of experts in three pieces: `Route`, one `Expert` on a few rows, and `Combine`.
+
+Rows are sorted by expert into tiles of `TILE` rows that all want the same one, and a loop runs over the tiles: it looks
+up one expert's weights, once for all of a tile's rows, and multiplies. So an expert that nobody wants is never read, no
+row is run through an expert that it does not want, and what is held at a time is one expert and one tile.
+
+Form chosen by measurement (docs/design.md, "Experts"): gathering the weights of every row's experts reads and writes
+them once a row; running all experts on all rows reads them all. TensorRT takes a Loop, and does not take a Scan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from .decoder import parameters, rms_norm
+
+__all__ = ["ROUTED", "SCORES", "TILE", "Combine", "Expert", "ExpertShape", "Route"]
+
+TILE = 4
+"""Rows of a tile: more help a prompt, whose experts are wanted by many rows, and cost a block, whose are not."""
+
+ROUTED = ("rows", "weights", "tiles", "members", "places", "count")
+"""What `Route` returns, in this order."""
+
+SCORES = ("sigmoid", "softmax")
+"""How router logits become scores."""
+
+UNWANTED = -1.0e30
+"""Stands for the score of an expert in a group that was not chosen: below all others, and finite."""
+
+
+@dataclass(frozen=True)
+class ExpertShape:
+    """Everything about the experts of a decoder that shapes its graph."""
+
+    count: int
+    active: int
+    """Experts of each row."""
+    intermediate: int
+    scores: str
+    """One of SCORES."""
+    normalised: bool
+    """The weights of a row's experts sum to one, before `scale`."""
+    groups: int = 1
+    active_groups: int = 1
+    """Groups that a row's experts may come from: those whose two best score highest (DeepSeek-V3, 2412.19437)."""
+    scale: float = 1.0
+    bias: bool = False
+    """A bias counts in the choice of experts, and not in their weights (auxiliary-loss-free balancing, 2408.15664)."""
+    shared: int = 0
+    """Intermediate width of the expert that every row goes through; 0 is none."""
+    dense: tuple[int, ...] = ()
+    """Layers that have a plain MLP instead."""
+
+
+class Route(nn.Module):
+    """Which experts each row wants, and the rows sorted into tiles of one expert each."""
+
+    def __init__(self, shape: ExpertShape, hidden: int, eps: float) -> None:
+        super().__init__()
+        self.shape, self.eps = shape, eps
+        bias = (shape.count,) if shape.bias else None
+        parameters(self, {"mlp_norm": (hidden,), "router": (shape.count, hidden), "router_bias": bias})
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """`x [1,R,H]` to ROUTED, with k experts a row and room for L tiles:
+
+        rows     [1,R,H]   normalised
+        weights  [R,k]     float32, of each row's experts
+        tiles    [L,1]     the expert of each tile
+        members  [L,TILE]  the rows of each tile; spare ones are row 0, which is computed and not looked at
+        places   [R,k]     where among all tiles' rows each row's experts write
+        count    []        of tiles that are real
+        """
+        rows = rms_norm(x, self.mlp_norm, self.eps)
+        wanted, weights = self.choose(rows[0])
+        tiles, members, places, count = self.tiled(wanted)
+        return rows, weights, tiles, members, places, count
+
+    def choose(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """`rows [R,H]` to experts and weights `[R,k]`; in float32, because a rounded score is another expert."""
+        s = self.shape
+        # Not `linear`: that is a Gemm by a table, which calibration takes for an output projection and quantizes.
+        logits = rows.float() @ self.router.float().transpose(0, 1)
+        scores = logits.sigmoid() if s.scores == "sigmoid" else logits.softmax(-1)
+        preferred = scores if self.router_bias is None else scores + self.router_bias.float()
+        if s.groups > s.active_groups:
+            preferred = self._grouped(preferred)
+        wanted = preferred.topk(s.active, -1)[1]
+        weights = scores.gather(1, wanted)
+        if s.normalised:
+            weights = weights / (weights.sum(-1, keepdim=True) + 1e-20)
+        return wanted, weights * s.scale
+
+    def _grouped(self, preferred: Tensor) -> Tensor:
+        s = self.shape
+        members = preferred.view(-1, s.groups, s.count // s.groups)
+        best = members.topk(2, -1)[0].sum(-1).topk(s.active_groups, -1)[1]
+        chosen = torch.zeros_like(members[..., 0]).scatter(1, best, 1.0)
+        return torch.where(chosen.unsqueeze(-1) > 0, members, UNWANTED).view(-1, s.count)
+
+    def tiled(self, wanted: Tensor) -> tuple[Tensor, ...]:
+        """`wanted [R,k]` to tiles, members, places and count: see `forward`."""
+        count, active = self.shape.count, self.shape.active
+        flat = wanted.reshape(-1)
+        is_for = (flat.unsqueeze(1) == torch.arange(count).unsqueeze(0)).long()
+        rank = (is_for.cumsum(0) * is_for).sum(1) - 1  # how many before it want the same
+        ends = ((is_for.sum(0) + (TILE - 1)) // TILE).cumsum(0)
+        begins = torch.cat([torch.zeros_like(ends[:1]), ends[:-1]])
+        places = begins.index_select(0, flat) * TILE + rank
+        # At most: all full, and one more for each expert.
+        most = flat.shape[0] // TILE + count
+        tiles = (torch.arange(most).unsqueeze(1) >= ends.unsqueeze(0)).long().sum(1, keepdim=True).clamp(max=count - 1)
+        row = torch.arange(flat.shape[0]) // active
+        members = torch.zeros(most * TILE, dtype=torch.int64).scatter(0, places, row)
+        return tiles, members.view(-1, TILE), places.view(-1, active), ends[-1]
+
+
+class Expert(nn.Module):
+    """One expert on one tile."""
+
+    def __init__(self, shape: ExpertShape, hidden: int) -> None:
+        super().__init__()
+        self.shape = shape
+        wide = 2 * shape.intermediate
+        parameters(
+            self,
+            {
+                "experts_gate_up": (shape.count, hidden, wide),
+                "experts_down": (shape.count, shape.intermediate, hidden),
+            },
+        )
+
+    def forward(self, tile: Tensor, members: Tensor, rows: Tensor) -> Tensor:
+        """`tile [1]`, the expert; `members [TILE]` of `rows [1,R,H]` to `[1,TILE,H]`."""
+        taken = rows.index_select(1, members)
+        gate, up = (taken @ self.experts_gate_up.index_select(0, tile)).split(self.shape.intermediate, -1)
+        return (silu(gate) * up) @ self.experts_down.index_select(0, tile)
+
+
+class Combine(nn.Module):
+    """What each row's experts made of it, and the expert of all rows, back onto the residual stream."""
+
+    def __init__(self, shape: ExpertShape, hidden: int) -> None:
+        super().__init__()
+        self.shape = shape
+        shared = shape.shared
+        parameters(
+            self,
+            {
+                "shared_gate_up": (hidden, 2 * shared) if shared else None,
+                "shared_down": (shared, hidden) if shared else None,
+            },
+        )
+
+    def forward(self, x: Tensor, rows: Tensor, made: Tensor, weights: Tensor, places: Tensor) -> Tensor:
+        """`x, rows [1,R,H]`, `made [count,1,TILE,H]`, `weights, places [R,k]` to `x [1,R,H]`."""
+        own = made.reshape(-1, x.shape[-1]).index_select(0, places.reshape(-1)).view(-1, self.shape.active, x.shape[-1])
+        mixed = (own.float() * weights.unsqueeze(-1)).sum(1).to(x.dtype).unsqueeze(0)
+        if self.shared_gate_up is not None:
+            gate, up = (rows @ self.shared_gate_up).split(self.shape.shared, -1)
+            mixed = mixed + (silu(gate) * up) @ self.shared_down
+        return x + mixed
