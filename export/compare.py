@@ -16,6 +16,7 @@ from .cases import Array
 
 __all__ = [
     "AMBIGUOUS",
+    "ANOTHER_EXPERT",
     "FAIL",
     "PASS",
     "ROUNDING",
@@ -66,6 +67,12 @@ tolerance is right for two of them.
 
 HOPELESS = 0.25
 """No tolerance is larger: a network that amplifies rounding up to this has no use of the precision."""
+
+ANOTHER_EXPERT = Tolerance(HOPELESS, 1.0)
+"""For the decode of a mixture of experts in half precision: a near tie between two experts may fall the other way.
+
+That row then says something else, however clearly: AMBIGUOUS. The numbers of all others still count.
+"""
 
 
 def allowed(rounding: Rounding, spread: float, margin: float = 0.0, chained: float = 1.0) -> Tolerance:
