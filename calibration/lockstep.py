@@ -77,11 +77,11 @@ class _Backbones(Backbone):
         """The reference's."""
         return self.own.carry
 
-    def forward(self, rows: Rows, keep: int, draft: int = 0) -> Buffer:
+    def forward(self, rows: Rows, keep: int, draft: int = 0, tokens: Buffer | None = None) -> Buffer:
         """See `Backbone.forward`."""
         start = self.own.cache.length
-        hidden = self.own.forward(rows, keep, draft)
-        self.followed = self.other.forward(self._others(rows, start), keep, draft)
+        hidden = self.own.forward(rows, keep, draft, tokens)
+        self.followed = self.other.forward(self._others(rows, start), keep, draft, tokens)
         if keep:
             self._drift.compare_rows(self.own, self.other, keep)
         return hidden

@@ -123,10 +123,10 @@ class _ObservedBackbone(Backbone):
         super().__init__(engine, cache)
         self._place = place
 
-    def forward(self, rows: Rows, keep: int, draft: int = 0) -> Buffer:
+    def forward(self, rows: Rows, keep: int, draft: int = 0, tokens: Buffer | None = None) -> Buffer:
         """See `Backbone.forward`."""
         self._place.enter(rows, keep, self.cache.length)
-        return super().forward(rows, keep, draft)
+        return super().forward(rows, keep, draft, tokens)
 
     def refine(self, rows: Rows, at: int) -> Buffer:
         """See `Backbone.refine`."""

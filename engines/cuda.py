@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -251,6 +251,7 @@ class CudaMemory:
     """Where buffers of one device live; all engines of a process on that device share it."""
 
     device: Device
+    waits: ClassVar[bool] = True
 
     def empty(self, shape: Sequence[int], dtype: str) -> CudaBuffer:
         """A new buffer, whatever is in it."""

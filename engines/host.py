@@ -48,6 +48,8 @@ def on_host(feed: Array | Buffer) -> Array:
 class HostMemory:
     """Memory of the host."""
 
+    waits = False
+
     def zeros(self, shape: Sequence[int], dtype: str) -> HostBuffer:
         """A new array of zeros."""
         return HostBuffer(np.zeros(tuple(shape), dtype))

@@ -40,6 +40,10 @@ Feeds: TypeAlias = Mapping[str, "Array | Buffer"]
 class Memory(Protocol):
     """Where an engine's buffers live. Buffers of engines with equal memory may be fed to one another."""
 
+    @property
+    def waits(self) -> bool:
+        """Reading a buffer waits for a device; False where the device is the host."""
+
     def zeros(self, shape: Sequence[int], dtype: str) -> Buffer:
         """A new buffer of zeros; `dtype` by its numpy name."""
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..engines.errors import BundleError
-from ..engines.protocol import Buffer, Engine, Feeds
+from ..engines.protocol import Buffer, Engine
 from .cache import Cache
 from .layout import visibility
 
@@ -89,14 +89,17 @@ class Backbone:
         self.carry = engine.memory.zeros((1, 1, self._width), hidden.dtype)
         """Hidden state `[1, 1, H]` of the last cached row, for models that predict one row ahead."""
         self._engine = engine
+        self.waits = engine.memory.waits
+        """Reading what a forward gives waits for a device."""
         self._takes_features = "features" in engine.inputs
 
-    def forward(self, rows: Rows, keep: int, draft: int = 0) -> Buffer:
+    def forward(self, rows: Rows, keep: int, draft: int = 0, tokens: Buffer | None = None) -> Buffer:
         """Run `rows`, which follow the cached ones; keep the first `keep` in the cache. Returns hidden `[1, R, H]`.
 
         The `draft` rows behind those that are kept are held as well, for `refine`, until the next rows are kept.
+        `tokens [1, R]` are those of the rows, where they lie on the device.
         """
-        made = self._run(rows, None, self.cache.outputs() if keep + draft else [])
+        made = self._run(rows, None, self.cache.outputs() if keep + draft else [], tokens)
         hidden = made.pop("hidden")
         if keep + draft:
             self.cache.append(made, keep, draft)
@@ -116,13 +119,18 @@ class Backbone:
         """
         return self._run(rows, self.cache.length + at, [])["hidden"]
 
-    def _run(self, rows: Rows, first: int | None, outputs: Iterable[str]) -> dict[str, Buffer]:
+    def _run(
+        self, rows: Rows, first: int | None, outputs: Iterable[str], tokens: Buffer | None = None
+    ) -> dict[str, Buffer]:
         wanted = ["hidden", *outputs]
-        made = self._engine.run(self._feeds(rows, first), wanted, keep=wanted)
+        feeds = self._feeds(rows, first)
+        if tokens is not None:
+            feeds["tokens"] = tokens
+        made = self._engine.run(feeds, wanted, keep=wanted)
         self.forwards += 1
         return made  # type: ignore[return-value]
 
-    def _feeds(self, rows: Rows, first: int | None) -> Feeds:
+    def _feeds(self, rows: Rows, first: int | None) -> dict[str, NDArray[np.generic] | Buffer]:
         held = self.cache.length + (0 if first is None else self.cache.drafted)
         feeds: dict[str, NDArray[np.generic] | Buffer] = dict(self.cache.feeds())
         feeds["tokens"] = rows.tokens[None]

@@ -20,7 +20,7 @@ from .noise import uniform
 from .options import Plan
 from .rules import settled
 
-__all__ = ["Denoiser", "Told", "gather_rows"]
+__all__ = ["Denoiser", "Told", "check_finite", "gather_rows"]
 
 NO_THRESHOLD = 2.0
 """A confidence that no token has."""
@@ -73,14 +73,41 @@ class Denoiser:
         # Only masked rows can be accepted: where nothing is revised, the others need not be projected on a vocabulary.
         every = np.arange(len(block.tokens))
         rows = every if self.plan.options.revises else np.flatnonzero(block.masked)
-        graph = "sample" if self.plan.temperature > 0 else "denoise"
+        graph = self.graph
         gather = gather_rows(self.shift, hidden.shape[1], len(every), len(every) if end is None else end)
         feeds = self._feeds(hidden, carry, block, rows, gather[rows], count)
         if graph == "sample":
             feeds |= self._randomness(at, len(every), rows)
         made = self.load(graph).run(feeds, OUTPUTS)
-        _check_finite(rows, made["confidence"][0], graph, at)  # type: ignore[index]
+        check_finite(rows, made["confidence"][0], graph, at)  # type: ignore[index]
         return _spread(made, block, rows)
+
+    def issue(
+        self,
+        hidden: Buffer,
+        carry: Buffer,
+        block: Block,
+        count: int,
+        at: tuple[int, int],
+        tokens: Buffer | None,
+        masked: Buffer | None,
+    ) -> dict[str, Buffer]:
+        """As `propose`, for whoever does not wait: nothing is read or checked, and ISSUED stay where they are.
+
+        `tokens, masked [1, B]` are the block's where they lie on the device; None takes those of `block`.
+        """
+        every = np.arange(len(block.tokens))
+        gather = gather_rows(self.shift, hidden.shape[1], len(every), len(every))
+        feeds = self._feeds(hidden, carry, block, every, gather, count)
+        if self.graph == "sample":
+            feeds |= self._randomness(at, len(every), every)
+        feeds |= {name: kept for name, kept in (("tokens", tokens), ("masked", masked)) if kept is not None}
+        return self.load(self.graph).run(feeds, ISSUED, keep=ISSUED)  # type: ignore[return-value]
+
+    @property
+    def graph(self) -> str:
+        """The graph that proposes: the most probable token, or one that is drawn."""
+        return "sample" if self.plan.temperature > 0 else "denoise"
 
     def opened(self, block: Block, carry: Buffer, index: int) -> Block:
         """`block` with its first row as `carry [1, 1, H]`, the row before it, predicts it: always the most probable.
@@ -89,7 +116,7 @@ class Denoiser:
         """
         row = np.array([0])
         made = self.load("denoise").run(self._feeds(carry, carry, block, row, row, 1), OUTPUTS)
-        _check_finite(row, made["confidence"][0], "denoise", (index, 0))  # type: ignore[index]
+        check_finite(row, made["confidence"][0], "denoise", (index, 0))  # type: ignore[index]
         proposal = _spread(made, block, row)
         return settled(block, proposal, block.masked & ~proposal.next_masked)
 
@@ -101,14 +128,14 @@ class Denoiser:
         """
         count = len(rows)
         masked = Block(0, np.zeros(count, np.int64), np.ones(count, np.bool_), np.zeros(count, np.float32), 0)
-        graph, every = "sample" if self.plan.temperature > 0 else "denoise", np.arange(count)
+        graph, every = self.graph, np.arange(count)
         feeds = self._feeds(hidden, carry, masked, every, rows, count)
         if graph == "sample":
             seed = self.plan.options.seed
             noise = np.concatenate([uniform(seed, number, 0, 1) for number in range(first, first + count)], axis=1)
             feeds |= self._randomness((0, 0), count, every) | {"noise": noise}
         made = self.load(graph).run(feeds, OUTPUTS)
-        _check_finite(rows, made["confidence"][0], graph, (index, 0))  # type: ignore[index]
+        check_finite(rows, made["confidence"][0], graph, (index, 0))  # type: ignore[index]
         return Told(made["proposed"][0], made["confidence"][0])  # type: ignore[index]
 
     def _feeds(
@@ -143,6 +170,8 @@ class Denoiser:
         }
 
 
+ISSUED = ("next_tokens", "next_masked", "confidence")
+
 OUTPUTS = ("proposed", "confidence", "entropy", "held", "next_tokens", "next_masked")
 
 
@@ -156,7 +185,8 @@ def _spread(made: Mapping[str, Any], block: Block, rows: NDArray[np.intp]) -> Pr
     return Proposal(**full)
 
 
-def _check_finite(rows: NDArray[np.intp], confidence: NDArray[np.float32], graph: str, at: tuple[int, int]) -> None:
+def check_finite(rows: NDArray[np.intp], confidence: NDArray[np.float32], graph: str, at: tuple[int, int]) -> None:
+    """Raise NumericsError if the `confidence` of one of the block's `rows` is not finite; `at` is (block, step)."""
     bad = rows[~np.isfinite(confidence)]
     if len(bad):
         raise NumericsError(

@@ -16,13 +16,14 @@ import numpy as np
 
 from ..engines.errors import ContextFullError, NumericsError, RequestError
 from ..engines.protocol import Engine
+from .ahead import decode_ahead, is_known
 from .backbone import Backbone
 from .block import Step
 from .cache import Cache, CacheShape
 from .contract import DecodeContract
 from .denoiser import Denoiser
 from .layout import Layout
-from .loop import decode
+from .loop import decode as diffuse
 from .options import Options, Plan, plan
 from .sequence import Prompt, Sequence
 from .speculate import speculate
@@ -30,7 +31,7 @@ from .speculate import speculate
 __all__ = ["Generation", "Result", "Session", "until"]
 
 
-DECODES = {"diffusion": decode, "speculative": speculate}
+DECODES = {"diffusion": diffuse, "speculative": speculate}
 """Name in Options to what decodes."""
 
 
@@ -250,8 +251,10 @@ class Session:
 def _owning(session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
     """The decode loop, owning the session meanwhile. Free of the Generation, so that dropping that one ends it."""
     denoiser = Denoiser(session.engine, session.contract.shift, plan)
+    ahead = session.backbone.waits and is_known(session.contract, plan)
+    decode = decode_ahead if ahead else DECODES[plan.options.decode]
     with session.running(sequence):
-        yield from DECODES[plan.options.decode](sequence, session.backbone, denoiser, session.contract, plan)
+        yield from decode(sequence, session.backbone, denoiser, session.contract, plan)
 
 
 def until(tokens: list[int], stops: tuple[int, ...]) -> list[int]:

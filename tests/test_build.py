@@ -95,7 +95,7 @@ def test_the_100m_model_s_engines(large, precision, tmp_path, capsys):
     flags = ["--target", "rtx", "--sm", GPUS[precision], "--precision", precision, "-o", tmp_path]
     check_engines(built(capsys, large, *flags), precision, {"backbone", "denoise", "sample"}, 40)
     (backbone,) = tmp_path.rglob("backbone.engine")
-    assert backbone.stat().st_size < {"fp16": 230e6}.get(precision, 140e6)  # the weights are 401 MB in fp32
+    assert backbone.stat().st_size < {"fp16": 230e6}.get(precision, 150e6)  # the weights are 401 MB in fp32
 
 
 def test_auto_builds_the_best_for_each_gpu(tiny, capsys):

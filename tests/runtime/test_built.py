@@ -5,11 +5,13 @@ The library, the driver and the GPU are played (`fake_cuda`); everything of a2d'
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from pathlib import Path
 
 import fake_cuda
+import numpy as np
 import pytest
 from conftest import EXAMPLES
 
@@ -66,16 +68,50 @@ def test_engines_run_the_bundle(floats, tmp_path, monkeypatch):
     assert drawn[0] == drawn[1]
 
 
-def test_a_step_waits_for_the_device_once(bundle, monkeypatch):
-    driver = fake_cuda.install(monkeypatch, "tensorrt")
-    generation = a2d.load(bundle).stream([5, 6, 7], max_tokens=32, steps=8)
-    next(generation)
+def waits_per_step(bundle: Path, driver: fake_cuda.Driver, count: int, **options) -> list[int]:
+    generation = a2d.load(bundle).stream([5, 6, 7], **options)
     waits = []
-    for _ in range(12):
+    for _ in range(count):
         before = driver.waits
         next(generation)
         waits.append(driver.waits - before)
-    assert waits == [1] * 12
+    return waits[1:]  # the first also loads
+
+
+def test_a_step_waits_for_the_device_once(bundle, monkeypatch):
+    driver = fake_cuda.install(monkeypatch, "tensorrt")
+    assert waits_per_step(bundle, driver, 12, max_tokens=32, threshold=0.9, steps=8) == [1] * 11
+
+
+def test_fixed_steps_wait_when_the_block_is_done(bundle, monkeypatch):
+    driver = fake_cuda.install(monkeypatch, "tensorrt")
+    asked = []
+    run = fake_cuda.Context.execute_async_v3
+    monkeypatch.setattr(
+        fake_cuda.Context, "execute_async_v3", lambda self, stream: (asked.append(driver.waits), run(self, stream))[1]
+    )
+    generation = a2d.load(bundle).stream([5, 6, 7], max_tokens=32, steps=4)
+    steps = [*itertools.takewhile(lambda step: step.block < 4, generation)]
+    assert len(steps) >= 12 and len(asked) >= 2 * len(steps)  # two graphs a step
+    assert len(set(asked)) == 5  # and no wait between those of a block: four, and the one that ended it
+
+
+@pytest.mark.parametrize("name", ["a2d-qwen3", "tail-qwen3"])
+@pytest.mark.parametrize(
+    "options", [{"steps": 4}, {"steps": 3, "commit": "separate"}, {"steps": 5, "temperature": 0.9}]
+)
+def test_steps_that_are_issued_ahead_are_those_of_the_loop(golden, name, options, tmp_path, monkeypatch):
+    fake_cuda.install(monkeypatch, "tensorrt")
+    list(build(Job(golden(name), "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
+    ahead, plain = a2d.load(golden(name), engines=tmp_path), a2d.load(golden(name), device="cpu", threads=1)
+    for prompt in ([70, 75, 16, 101, 18], list(range(3, 40))):
+        found, wanted = ([*model.stream(prompt, max_tokens=40, **options)] for model in (ahead, plain))
+        assert len(found) == len(wanted)
+        for a, b in zip(found, wanted, strict=True):
+            assert (a.block, a.index, a.fixed, a.final) == (b.block, b.index, b.fixed, b.final)
+            for field in ("tokens", "masked", "accepted"):
+                assert np.array_equal(getattr(a, field), getattr(b, field)), field
+            assert np.allclose(a.confidence, b.confidence, atol=1e-5) and a.confidence.dtype == b.confidence.dtype
 
 
 def test_the_slate_reader_reads_alike_on_engines(slate, tmp_path, monkeypatch):
