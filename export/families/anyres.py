@@ -92,8 +92,8 @@ def crop_spec(
         "temporal_patch_size": 1,
         "window_size": tower.crop,
         "in_channels": tower.channels,
-        "min_pixels": 1,
-        "max_pixels": 2**30,
+        "min_pixels": tower.crop**2,  # what the graph takes at a time
+        "max_pixels": tower.crop**2,
         "image_mean": given.get("image_mean") or [0.5, 0.5, 0.5],
         "image_std": given.get("image_std") or [0.5, 0.5, 0.5],
         "rescale_factor": given.get("rescale_factor") or 1 / 255,
