@@ -1,8 +1,9 @@
 """The decode contract of a checkpoint, collected from wherever it is said: the nearest source wins, nothing is guessed.
 
 In this order: command line flags, an `a2d` object in generation_config.json or config.json, keys that releases use in
-these files, the tokenizer's special tokens, the family's table, defaults. What no source gives is listed, with the
-flag that would. Knows where values stand; what they mean is `runtime/contract.py`.
+generation_config.json, what a family's code is told at every call, the same keys in config.json, the tokenizer's
+special tokens, the family's table, defaults. What no source gives is listed, with the flag that would. Knows where
+values stand; what they mean is `runtime/contract.py`.
 """
 
 from __future__ import annotations
@@ -135,6 +136,8 @@ def _sources(
     for file, data in (("generation_config.json", checkpoint.generation), ("config.json", checkpoint.config)):
         for level in (data, data.get("text_config") or {}):
             yield from _released(file, level)
+        if file == "generation_config.json":
+            yield f"family {family.name}, its code", dict(family.told)
     yield from _special(checkpoint, vocabulary)
     yield f"family {family.name}", dict(family.contract)
 

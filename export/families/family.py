@@ -30,6 +30,8 @@ class Family:
     """Rows that positions were made for (max_position_embeddings)."""
     contract: Mapping[str, object] = field(default_factory=dict)
     """Fields of the decode contract that hold for the whole family."""
+    told: Mapping[str, object] = field(default_factory=dict)
+    """Fields that the family's own code is told at every call: before config.json, which says something else."""
     tower: VisionShape | SiglipShape | None = None
     vision: VisionSpec | None = None
     chat_template: str | None = None

@@ -24,11 +24,13 @@ __all__ = ["CONTRACT", "describe"]
 
 CONTRACT = {
     "mask_token_id": 151669,  # <|MASK|>
-    "stop_token_ids": [151643, 151645],
     "block_size": 4,
     "prompt_alignment": "tail",
 }
 """Its generate.py."""
+
+STOPS = (151645, 151643)  # <|im_end|>, <|endoftext|>
+"""What generate.py is called with. text_config names the second alone, which does not end an answer."""
 
 
 def describe(checkpoint: Checkpoint) -> Family:
@@ -63,6 +65,7 @@ def describe(checkpoint: Checkpoint) -> Family:
         config=text,
         max_context=text.max_position_embeddings,
         contract=CONTRACT,
+        told=_stops(text, shape.vocab),
         tower=tower,
         vision=crop_spec(
             tower,
@@ -75,6 +78,13 @@ def describe(checkpoint: Checkpoint) -> Family:
         chat_template=TEMPLATE,
         ignorable=ignorable.replace("lm_head", head) if outer == "" else ignorable,
     )
+
+
+def _stops(text: Any, vocab: int) -> dict[str, object]:
+    """STOPS, where the vocabulary has them, and those of the config."""
+    own = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
+    stops = [token for token in dict.fromkeys((*STOPS, *own)) if isinstance(token, int) and token < vocab]
+    return {"stop_token_ids": stops} if stops else {}
 
 
 def _token(config: Mapping[str, Any], kind: str, default: int) -> int:

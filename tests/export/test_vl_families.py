@@ -205,7 +205,8 @@ def test_sdar_vl_is_read_as_released(tmp_path: Path, old: bool) -> None:
     made = plan(Job(tmp_path, tmp_path / "bundle"))
     contract = made.resolved.contract
     assert (contract.mask_token_id, contract.block_size, contract.positions) == (151669, 4, "arange")
-    assert contract.stop_token_ids == (151643,)  # its text_config's; its generate.py is told more
+    assert contract.stop_token_ids == (151645, 151643)  # generate.py's; text_config has the second alone
+    assert made.resolved.origins["stop_token_ids"] == "family sdar_v, its code"
     (name,) = made.family.sources["vision.second.weight"].names
     assert torch.equal(made.checkpoint.read(name), model.model.multi_modal_projector.linear_2.weight)
 
