@@ -150,6 +150,36 @@ def apart(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return made
 
 
+def sdar_moe(path: Path, vocab: int = VOCAB, mask: str | None = "<|MASK|>", **changes: Any) -> Any:
+    """JetAstra/SDAR-30B-A3B-*."""
+    config = SIZES | {
+        "architectures": ["SDARMoeForCausalLM"],
+        "auto_map": auto_map("configuration_sdar_moe.SDARMoeConfig", "modeling_sdar_moe.SDARMoeForCausalLM"),
+        "model_type": "sdar_moe",
+        "vocab_size": vocab,
+        "head_dim": 16,
+        "attention_bias": False,
+        "rope_theta": 1000000.0,
+        "tie_word_embeddings": False,
+        "num_hidden_layers": 3,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": [],
+        "moe_intermediate_size": 24,
+        "norm_topk_prob": True,
+        "num_experts": 8,
+        "num_experts_per_tok": 3,
+        "output_router_logits": False,
+        "router_aux_loss_coef": 0.001,
+        "fuse_cross_entropy": True,
+        "max_window_layers": 48,
+        "sliding_window": None,
+        **changes,
+    }
+    model = made("Qwen3Moe", config)
+    written(path, config, apart(dict(model.state_dict())), mask)
+    return model
+
+
 LLADA2 = {
     "model.embed_tokens.": "model.word_embeddings.",
     ".self_attn.o_proj.": ".attention.dense.",
@@ -234,5 +264,6 @@ PUBLISHED: dict[str, Callable[..., Any]] = {
     "sdar": sdar,
     "Fast_dLLM_Qwen": fast_dllm,
     "llada2_moe": llada2_moe,
+    "sdar_moe": sdar_moe,
 }
 """model_type to what writes such a checkpoint."""

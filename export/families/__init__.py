@@ -29,6 +29,7 @@ FAMILIES = {
     "qwen3": ("qwen3", "Qwen3 (dense), given a decode contract"),
     "qwen3_moe": ("qwen3_moe", "Qwen3 (mixture of experts), given a decode contract"),
     "sdar": ("sdar", "SDAR on Qwen3 (dense)"),
+    "sdar_moe": ("sdar_moe", "SDAR on Qwen3 (mixture of experts)"),
     "sdar_v": ("sdar_vl", "SDAR-VL on SigLIP and Qwen3"),
 }
 """model_type in config.json to the module here, and what it is for people."""

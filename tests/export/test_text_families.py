@@ -85,10 +85,11 @@ RELEASED = {
         "threshold": 0.9,
     },
     "llada2_moe": {"mask_token_id": 156895, "block_size": 32, "shift": "none", "threshold": 0.95},
+    "sdar_moe": {"mask_token_id": 151669, "block_size": 4, "shift": "none", "opening": "masked", "threshold": None},
 }
 """What the contract of each release is, of which its config.json says next to nothing."""
 
-VOCABULARY = {"sdar": 151936, "Fast_dLLM_Qwen": 151936, "llada2_moe": 157184}
+VOCABULARY = {"sdar": 151936, "Fast_dLLM_Qwen": 151936, "llada2_moe": 157184, "sdar_moe": 151936}
 NARROW = {"hidden_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1, "intermediate_size": 8}
 
 
