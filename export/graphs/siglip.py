@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from ...engines.errors import CheckpointError
 from ..weights import Source
-from .vision import Projection
+from .vision import Projection, linear
 
 __all__ = ["CropBlock", "CropPatches", "CropProjector", "SiglipNames", "SiglipShape", "from_config", "sources"]
 
@@ -111,31 +111,23 @@ def sources(shape: SiglipShape, names: SiglipNames) -> dict[str, Source]:
     }
     for i in range(s.depth):
         table |= _block(s, f"blocks.{i}.", f"{names.tower}encoder.layers.{i}.")
-    table |= _linear("first", [names.first], s.hidden, s.out_hidden)
-    return table | _linear("second", [names.second], s.out_hidden, s.out_hidden)
+    table |= linear("first", [names.first], s.hidden, s.out_hidden)
+    return table | linear("second", [names.second], s.out_hidden, s.out_hidden)
 
 
 def _block(s: SiglipShape, ours: str, theirs: str) -> dict[str, Source]:
     return {
         **_norm(f"{ours}norm1", f"{theirs}layer_norm1", s.hidden),
-        **_linear(f"{ours}attention", [f"{theirs}self_attn.{x}_proj" for x in "qkv"], s.hidden, s.hidden),
-        **_linear(f"{ours}out", [f"{theirs}self_attn.out_proj"], s.hidden, s.hidden),
+        **linear(f"{ours}attention", [f"{theirs}self_attn.{x}_proj" for x in "qkv"], s.hidden, s.hidden),
+        **linear(f"{ours}out", [f"{theirs}self_attn.out_proj"], s.hidden, s.hidden),
         **_norm(f"{ours}norm2", f"{theirs}layer_norm2", s.hidden),
-        **_linear(f"{ours}fc1", [f"{theirs}mlp.fc1"], s.hidden, s.intermediate),
-        **_linear(f"{ours}fc2", [f"{theirs}mlp.fc2"], s.intermediate, s.hidden),
+        **linear(f"{ours}fc1", [f"{theirs}mlp.fc1"], s.hidden, s.intermediate),
+        **linear(f"{ours}fc2", [f"{theirs}mlp.fc2"], s.intermediate, s.hidden),
     }
 
 
 def _norm(ours: str, theirs: str, width: int) -> dict[str, Source]:
     return {f"{ours}.{kind}": Source((f"{theirs}.{kind}",), ((width,),)) for kind in ("weight", "bias")}
-
-
-def _linear(ours: str, theirs: list[str], width_in: int, width_out: int) -> dict[str, Source]:
-    weights, biases = (tuple(f"{name}.{kind}" for name in theirs) for kind in ("weight", "bias"))
-    return {
-        f"{ours}.weight": Source(weights, ((width_out, width_in),) * len(theirs), transpose=True),
-        f"{ours}.bias": Source(biases, ((width_out,),) * len(theirs)),
-    }
 
 
 class LayerNorm(nn.Module):

@@ -27,7 +27,7 @@ from torch.nn import functional
 from ...engines.errors import CheckpointError
 from ..weights import Source
 
-__all__ = ["VisionShape", "VisionTower", "dynamic_shapes", "example_inputs", "from_config", "sources"]
+__all__ = ["VisionShape", "VisionTower", "dynamic_shapes", "example_inputs", "from_config", "linear", "sources"]
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "silu": functional.silu}
 """Values of `hidden_act` that are known."""
@@ -158,19 +158,19 @@ def sources(shape: VisionShape, prefix: str = "visual.", merger: str | None = No
     for i in range(shape.depth):
         table |= _block_sources(shape, f"blocks.{i}.", f"{prefix}blocks.{i}.")
     table |= _norm("merger.norm", f"{merger}ln_q", shape.hidden)
-    table |= _linear("merger.up", [f"{merger}mlp.0"], merged, merged)
-    return table | _linear("merger.down", [f"{merger}mlp.2"], merged, shape.out_hidden)
+    table |= linear("merger.up", [f"{merger}mlp.0"], merged, merged)
+    return table | linear("merger.down", [f"{merger}mlp.2"], merged, shape.out_hidden)
 
 
 def _block_sources(shape: VisionShape, ours: str, theirs: str) -> dict[str, Source]:
     hidden, wide = shape.hidden, shape.intermediate
     return {
         **_norm(f"{ours}norm1", f"{theirs}norm1", hidden),
-        **_linear(f"{ours}qkv", [f"{theirs}attn.qkv"], hidden, 3 * hidden),
-        **_linear(f"{ours}proj", [f"{theirs}attn.proj"], hidden, hidden),
+        **linear(f"{ours}qkv", [f"{theirs}attn.qkv"], hidden, 3 * hidden),
+        **linear(f"{ours}proj", [f"{theirs}attn.proj"], hidden, hidden),
         **_norm(f"{ours}norm2", f"{theirs}norm2", hidden),
-        **_linear(f"{ours}gate_up", [f"{theirs}mlp.gate_proj", f"{theirs}mlp.up_proj"], hidden, wide),
-        **_linear(f"{ours}down", [f"{theirs}mlp.down_proj"], wide, hidden),
+        **linear(f"{ours}gate_up", [f"{theirs}mlp.gate_proj", f"{theirs}mlp.up_proj"], hidden, wide),
+        **linear(f"{ours}down", [f"{theirs}mlp.down_proj"], wide, hidden),
     }
 
 
@@ -178,7 +178,7 @@ def _norm(ours: str, theirs: str, width: int) -> dict[str, Source]:
     return {f"{ours}.weight": Source((f"{theirs}.weight",), ((width,),))}
 
 
-def _linear(ours: str, theirs: list[str], width_in: int, width_out: int) -> dict[str, Source]:
+def linear(ours: str, theirs: list[str], width_in: int, width_out: int) -> dict[str, Source]:
     """Weight and bias of one projection made of several, side by side, each `width_out` wide."""
     weights, biases = (tuple(f"{name}.{kind}" for name in theirs) for kind in ("weight", "bias"))
     return {
