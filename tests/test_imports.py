@@ -15,7 +15,7 @@ EXPORT_ONLY = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safete
 EVERY_MODULE = """
 import pkgutil
 from importlib import import_module
-BUILDING = {"builder", "copy", "halves", "lookups", "rolled"}  # of engines/tensorrt: the extra `build`
+BUILDING = {"builder", "copy", "drift", "halves", "lookups", "rolled"}  # of engines/tensorrt: the extra `build`
 for room in ("a2d.engines", "a2d.runtime"):
     for module in pkgutil.walk_packages(import_module(room).__path__, room + "."):
         if module.name.startswith("a2d.engines.tensorrt.") and module.name.split(".")[-1] in BUILDING:

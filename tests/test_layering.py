@@ -45,6 +45,7 @@ FILES = {
     "runtime/crops.py": {"PIL"},
     "engines/onnxruntime_cuda.py": {"onnxruntime"},
     "engines/tensorrt/copy.py": {"onnx_ir"},
+    "engines/tensorrt/drift.py": {"polygraphy"},
     "engines/tensorrt/halves.py": {"onnx_ir"},
     "engines/tensorrt/lookups.py": {"onnx_ir"},
     "engines/tensorrt/rolled.py": {"onnx_ir"},

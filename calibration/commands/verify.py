@@ -10,13 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.errors import RequestError
+from ...runtime.build import SOURCES
 from ...runtime.model import Model, load
 from ...runtime.shell import BAD_INPUT, Parser, add_options, guarded, options_from
 from .. import data as samples
+from ..layers import differing, worst
 from ..page import Page, sweep
 from ..verify import Report, verify
 
 __all__ = ["main"]
+
+SHOWN = 10
+"""Values of a graph that are printed."""
 
 
 def main(argv: list[str]) -> int:
@@ -31,6 +36,15 @@ def _parser() -> Parser:
     parser.add_argument("--against", default="fp32", metavar="NAME", help="precision of the bundle; default fp32")
     samples.add_data_flags(parser)
     parser.add_argument("--threads", type=int, default=1, help="of one operator; default 1")
+    parser.add_argument("--engine", metavar="NAME", help="run the variants by another engine: tensorrt_rtx, tensorrt")
+    parser.add_argument("--engines", type=Path, metavar="DIR", help="built engines; default: engines in the bundle")
+    parser.add_argument("--device", metavar="NAME", help="cuda, cuda:N")
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="also compare one step value by value (Polygraphy); --engine onnxruntime compares TensorRT's copy of a "
+        "graph, which needs no GPU",
+    )
     parser.add_argument("--report", type=Path, metavar="FILE", help="also write a page, with quality against steps")
     parser.add_argument("--force", action="store_true", help="exit with 0 although a variant is refused")
     parser.add_argument("--json", action="store_true", help="one JSON object per precision")
@@ -41,11 +55,22 @@ def _parser() -> Parser:
 def _verify(arguments: argparse.Namespace) -> int:
     options = options_from(arguments)
     options = options if arguments.max_tokens else replace(options, max_tokens=64)
-    reference = load(arguments.bundle, precision=arguments.against, threads=arguments.threads)
+    reference = load(arguments.bundle, precision=arguments.against, threads=arguments.threads, device="cpu")
     data = _data(arguments, reference, options.seed)
     reports, sweeps = [], {}
     for name in _names(arguments, reference):
-        variant = load(arguments.bundle, precision=name, threads=arguments.threads)
+        if arguments.layers:
+            _tell_layers(arguments, reference, name, data)
+            if arguments.engine == "onnxruntime":
+                continue
+        variant = load(
+            arguments.bundle,
+            precision=name,
+            threads=arguments.threads,
+            engine=arguments.engine,
+            engines=arguments.engines,
+            device=arguments.device or (None if arguments.engine else "cpu"),
+        )
         report = verify(reference, variant, data, options, arguments.json)
         reports.append(report)
         print(json.dumps(report.to_json()) if arguments.json else "\n".join(_lines(report)), flush=True)
@@ -58,7 +83,10 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _names(arguments: argparse.Namespace, reference: Model) -> list[str]:
     held = [name for name in reference.manifest.variants if name != arguments.against]
-    names = [name.strip() for name in (arguments.precision or "").split(",") if name.strip()] or held
+    names = [name.strip() for name in (arguments.precision or "").split(",") if name.strip()]
+    if arguments.engine is not None:
+        return names or ["fp16"]  # engines are built in precisions that the bundle need not hold
+    names = names or held
     if not names:
         raise RequestError(
             f"{arguments.bundle} holds {arguments.against} alone, so there is nothing to hold against it; make another "
@@ -69,6 +97,22 @@ def _names(arguments: argparse.Namespace, reference: Model) -> list[str]:
         if name == arguments.against:
             raise RequestError(f"--precision {name} --against {name}: the same; name another one with --against")
     return names
+
+
+def _tell_layers(arguments: argparse.Namespace, reference: Model, precision: str, data: samples.Data) -> None:
+    """Print where one step differs, graph by graph, or a JSON object for each."""
+    held = reference.manifest.variants
+    source = next(name for name in SOURCES.get(precision, (precision,)) if name in held)
+    half = precision != "fp32" and held[source].kv_dtype == "float32"
+    engine = arguments.engine or "onnxruntime"
+    for graph, found in differing(reference.bundle, source, engine, half, data.samples[0]):
+        rows = [(difference.name, difference.error) for difference in worst(found, SHOWN)]
+        if arguments.json:
+            print(json.dumps({"graph": graph, "engine": engine, "precision": precision, "values": rows}), flush=True)
+            continue
+        print(f"{graph} in {precision} by {engine}: {len(found)} values, the {len(rows)} that differ most, in order")
+        for name, error in rows:
+            print(f"  {name:<40}{error:10.2e}")
 
 
 def _data(arguments: argparse.Namespace, model: Model, seed: int) -> samples.Data:
