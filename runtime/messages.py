@@ -1,4 +1,4 @@
-"""What a host and its worker say to each other, a dataclass for each kind of frame. docs/embedding.md has them as tables.
+"""What a host and its worker say to each other, a dataclass for each kind of frame. docs/embedding.md has tables.
 
 CANCEL, PING, CLOSE and PONG say all by their kind and id, and have no payload. Knows forms, not what is done with them.
 """

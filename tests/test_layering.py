@@ -183,7 +183,20 @@ def test_most_functions_are_much_shorter(capsys):
     assert median <= 10 and most <= 30
 
 
-TEXTS = ("*.py", "*.md", "*.toml", "*.pyi", "Makefile", "run")
+TEXTS = (
+    "*.py",
+    "*.md",
+    "*.toml",
+    "*.pyi",
+    "*.c",
+    "*.h",
+    "*.cpp",
+    "*.hpp",
+    "*.cmake",
+    "CMakeLists.txt",
+    "Makefile",
+    "run",
+)
 HOME = re.compile(r"/(?:home|Users)/\w|[A-Z]:\\Users\\\w")
 EVERYBODYS = ("/", "/dev", "/etc", "/opt", "/tmp", "/usr", "/var")
 """Folders of which every machine has one, so that a text may speak of them."""

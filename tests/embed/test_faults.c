@@ -100,7 +100,9 @@ static void test_hanging(void) {
     options.open_timeout_ms = 200;
     CHECK_ERROR(attempt("do=hang at=0", &options, &error), A2D_ERROR_HUNG, error, "not loaded within 200 ms");
     CHECK_ERROR(attempt("do=hang in=0", &options, &error), A2D_ERROR_HUNG, error, "not loaded within 200 ms");
-    CHECK_ERROR(attempt("do=close at=3", &options, &error), A2D_ERROR_DIED, error, "killed by");
+    /* Its end is closed, unless somebody holds another handle of it: then it is as silent as any that hangs. */
+    a2d_status status = attempt("do=close at=3", &options, &error);
+    CHECK(status == A2D_ERROR_DIED || status == A2D_ERROR_HUNG);
     check_works();
 }
 
@@ -133,17 +135,25 @@ static void test_a_flood_of_words(void) {
     CHECK_STATUS(attempt("steps=2 do=flood at=2", &options, &error), A2D_OK);
 }
 
+/* A program that cannot be started. Under valgrind, which starts processes in a way of its own, only the child sees it. */
+static void check_not_started(const char *python) {
+    a2d_error error = A2D_ERROR_INIT;
+    a2d_open_options options = quick_options();
+    options.python = python;
+    a2d_status status = attempt("steps=1", &options, &error);
+    if (getenv("A2D_UNDER_VALGRIND") != NULL)
+        CHECK_STATUS(status, A2D_ERROR_DIED);
+    else
+        CHECK_ERROR(status, A2D_ERROR_INTERPRETER, error, python);
+}
+
 static void test_no_interpreter(void) {
     a2d_error error = A2D_ERROR_INIT;
     a2d_open_options options = quick_options();
-    options.python = "/no/such/python";
-    CHECK_ERROR(attempt("steps=1", &options, &error), A2D_ERROR_INTERPRETER, error, "/no/such/python");
-    options.python = "a2d-no-such-python";
-    CHECK_ERROR(attempt("steps=1", &options, &error), A2D_ERROR_INTERPRETER, error, "a2d-no-such-python");
+    check_not_started("/no/such/python");
+    check_not_started("a2d-no-such-python");
 #if !defined(_WIN32)
-    options.python = "/etc/passwd"; /* not a program; under valgrind, that is only seen by the child */
-    a2d_status status = attempt("steps=1", &options, &error);
-    CHECK(status == A2D_ERROR_INTERPRETER || status == A2D_ERROR_DIED);
+    check_not_started("/etc/passwd"); /* not a program */
     options.python = "/bin/true"; /* a program that is no Python */
     CHECK_ERROR(attempt("steps=1", &options, &error), A2D_ERROR_DIED, error, "before the bundle was loaded");
     options.python = "/bin/echo";

@@ -1,0 +1,147 @@
+"""The C library: built by CMake, tested by ctest, installed and found, cross-compiled for Windows, and in the wheel.
+
+What the C tests themselves check is in tests/embed/; here they are run. What a machine lacks is a skip that names it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import EXAMPLES
+
+import a2d
+
+ROOT = Path(__file__).parent.parent
+FRAMES = EXAMPLES / "slate" / "frames"
+FRAME = FRAMES / "easy-01.png"
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("cmake") and shutil.which("cc")),
+    reason="cmake and a C compiler are needed; apt-get install cmake g++",
+)
+
+
+def run(*command: object, **options) -> str:
+    made = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    assert made.returncode == 0, f"{command}\n{made.stdout[-6000:]}\n{made.stderr[-6000:]}"
+    return made.stdout
+
+
+def build(folder: Path, *flags: object, targets: tuple[str, ...] = ()) -> Path:
+    run("cmake", "-S", ROOT, "-B", folder, f"-DA2D_PYTHON={sys.executable}", *flags)
+    run("cmake", "--build", folder, "--parallel", "2", *(["--target", *targets] if targets else []))
+    return folder
+
+
+def ctest(folder: Path, *flags: object) -> str:
+    return run("ctest", "--test-dir", folder, "--output-on-failure", *flags)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory, slate: Path) -> Path:
+    return build(tmp_path_factory.mktemp("build"), "-DA2D_SANITIZERS=OFF", f"-DA2D_BUNDLE={slate}")
+
+
+def test_the_library_against_a_worker_that_misbehaves(built):
+    assert "100% tests passed" in ctest(built, "-L", "quick")
+
+
+def test_the_library_with_the_real_worker(built):
+    passed = ctest(built, "-L", "real")
+    assert "100% tests passed" in passed and "Skipped" not in passed
+
+
+@pytest.fixture(scope="module")
+def installed(built, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    prefix = tmp_path_factory.mktemp("prefix")
+    run("cmake", "--install", built, "--prefix", prefix)
+    return prefix
+
+
+def build_example(folder: Path, *flags: object) -> Path:
+    run("cmake", "-S", EXAMPLES / "embed", "-B", folder, *flags)
+    run("cmake", "--build", folder)
+    return folder / "host"
+
+
+def test_the_example_host_finds_the_installed_library_and_reads_frames(installed, slate, tmp_path):
+    from PIL import Image
+
+    host = build_example(tmp_path / "host", f"-DCMAKE_PREFIX_PATH={installed}")
+    ppm = tmp_path / "frame with spaces é.ppm"
+    Image.open(FRAME).convert("RGB").save(ppm)
+    said = run(host, slate, "--python", sys.executable, "--steps", 4, FRAME, ppm)
+    reading = a2d.load(slate, threads=1).generate(images=[FRAME], steps=4).text
+    assert [line.split("\t")[:2] for line in said.splitlines()] == [[str(FRAME), reading], [str(ppm), reading]]
+    made = subprocess.run(
+        [host, "no.a2d", "--python", sys.executable, FRAME], capture_output=True, text=True, check=False
+    )
+    assert made.returncode == 1 and "A2D_ERROR_BUNDLE" in made.stderr and "no.a2d" in made.stderr
+
+
+def test_nothing_but_the_api_is_exported(built):
+    """A host may have functions of any name; ours are those of the header."""
+    if not (nm := shutil.which("nm")) or sys.platform != "linux":
+        pytest.skip("nm on Linux is needed to list symbols")
+    names = {line.split()[-1] for line in run(nm, "-D", "--defined-only", built / "liba2d.so").splitlines()}
+    header = (ROOT / "runtime" / "embed" / "include" / "a2d.h").read_text(encoding="utf-8")
+    declared = {part.split("(")[0].split()[-1].lstrip("*") for part in header.split("A2D_API ")[1:] if "(" in part}
+    assert names == {name for name in declared if name.startswith("a2d_")}
+    assert (built / "liba2d.so").stat().st_size < 200_000
+
+
+@pytest.mark.slow
+def test_the_library_under_sanitizers_and_valgrind(tmp_path, slate):
+    folder = build(tmp_path / "build", f"-DA2D_BUNDLE={slate}")
+    for tool in ("-LE", "deaths|real|quick"), ("-L", "deaths"):
+        assert "100% tests passed" in ctest(folder, *tool, "--parallel", 4)
+
+
+@pytest.mark.slow
+def test_the_library_for_windows(tmp_path):
+    """Compiled by mingw-w64. Its tests run under Wine by hand: see docs/embedding.md."""
+    if not shutil.which("x86_64-w64-mingw32-gcc"):
+        pytest.skip("x86_64-w64-mingw32-gcc is missing; apt-get install mingw-w64")
+    toolchain = ROOT / "tests" / "embed" / "mingw.cmake"
+    folder = build(tmp_path, f"-DCMAKE_TOOLCHAIN_FILE={toolchain}", targets=("a2d", "fake_worker", "faults_plain"))
+    assert (folder / "liba2d.dll").is_file() and (folder / "tests" / "embed" / "faults_plain.exe").is_file()
+
+
+@pytest.mark.slow
+def test_a_wheel_holds_the_library_and_the_library_finds_its_interpreter(tmp_path, slate):
+    """As an installed program has it: the interpreter of the environment that the library lies in."""
+    made = subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", ROOT, "--no-deps", "-w", tmp_path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if made.returncode and "scikit" in made.stderr and "No matching distribution" in made.stderr:
+        pytest.skip("the build backend cannot be fetched: no package index is reachable")
+    assert made.returncode == 0, made.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"a2d/include/a2d.h", "a2d/include/a2d.hpp", "a2d/runtime/worker.py"} <= set(names)
+    assert not [name for name in names if name.endswith((".c", ".o")) or "tests" in name or "embed/" in name]
+    home = tmp_path / "environment"
+    venv.create(home, with_pip=False)
+    (site,) = home.glob("lib/python*/site-packages")
+    zipfile.ZipFile(wheel).extractall(site)
+    (site / "dependencies.pth").write_text(
+        "\n".join(p for p in sys.path if p.endswith("site-packages")), encoding="utf-8"
+    )
+    host = build_example(tmp_path / "host", f"-Da2d_DIR={site / 'a2d' / 'lib' / 'cmake' / 'a2d'}")
+    hostile = {
+        **os.environ,
+        "PYTHONHOME": "/nowhere",
+        "PYTHONPATH": "/nowhere",
+    }  # as a host with its own Python sets them
+    said = run(host, slate, "--steps", 4, FRAME, env=hostile)
+    assert said.startswith(f"{FRAME}\t{a2d.load(slate, threads=1).generate(images=[FRAME], steps=4).text}\t")
