@@ -3,27 +3,30 @@
 What exported graphs are compared with. Arithmetic is float32 whatever the precision, whose rounding of the weights is
 all that is taken over: so 16-bit graphs are held against what they should compute, not against other rounding (and
 torch's 16-bit products on a CPU were measured 20 to 40 times slower). Weights are read when a piece wants them and
-dropped after, or kept if they are resident. Knows no ONNX.
+let go of after, unless they are kept (`Weights`). Knows no ONNX.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..engines.checks import check_feeds, check_outputs
+from ..engines.errors import ParityError
 from ..engines.host import HostBuffer, HostMemory, on_host
 from ..engines.protocol import Array, Buffer, Feeds, Signature
 from .checkpoint import Checkpoint
 from .families import Family
 from .pieces import recipe
 from .programs import OWN, PROGRAMS, Network, Port
+from .store import WeightFile
 from .trace import Recipe
-from .weights import Source, assemble
+from .weights import assemble
 
 __all__ = ["TorchEngine", "Weights"]
 
@@ -32,33 +35,53 @@ RESIDUAL = ("embed", "layer", "combine", "patches", "window_block", "full_block"
 
 
 class Weights:
-    """Parameters by their names in the graphs, read from a checkpoint and rounded to a precision; given as float32.
+    """Parameters by their names in the graphs, as a checkpoint has them, rounded to a precision; given as float32.
 
-    Resident ones are kept as narrow as they are in the checkpoint or the precision, and widened at every use: so they
-    never take more memory than the checkpoint does on the disk.
+    Where they were `written`, they are read there, mapped, once they were found to be what the checkpoint says: then
+    none is kept in the process's own memory. Resident ones are kept as they were read.
     """
 
-    def __init__(self, checkpoint: Checkpoint, family: Family, rounded: torch.dtype, resident: bool = False) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        family: Family,
+        rounded: torch.dtype,
+        written: WeightFile | None = None,
+        resident: bool = False,
+    ) -> None:
         self._checkpoint, self._sources = checkpoint, family.sources
-        self._rounded, self._resident = rounded, resident
+        self._rounded, self._resident, self._written = rounded, resident, written
         self._aliases = family.aliases
         self._kept: dict[str, Tensor] = {}
         self._wide: dict[str, Tensor] = {}
 
     def get(self, name: str) -> Tensor:
         """One parameter, float32."""
-        name = self._aliases.get(name, name)
-        made = self._kept.get(name)
-        if made is None:
-            made = self._read(self._sources[name])
-        if self._resident:
-            self._kept[name] = made
-        return self._widened(name, made)
+        return self._widened(self._aliases.get(name, name), self._narrow(name))
+
+    def part(self, name: str, rows: Tensor | slice) -> Tensor:
+        """Some rows of one parameter, float32: of a table as long as the vocabulary, no more is ever widened."""
+        return self._narrow(name)[rows].float()
+
+    def rows(self, name: str) -> int:
+        """Of one parameter."""
+        return len(self._narrow(name))
 
     def clear(self) -> None:
         """Forget what is resident."""
         self._kept.clear()
         self._wide.clear()
+
+    def _narrow(self, name: str) -> Tensor:
+        name = self._aliases.get(name, name)
+        if name in self._kept:
+            return self._kept[name]
+        made = assemble(self._sources[name], self._checkpoint.read, self._rounded)
+        if self._written is not None:
+            made = _same(name, made, self._written.mapped(name))
+        if self._resident or self._written is not None:
+            self._kept[name] = made
+        return made
 
     def _widened(self, name: str, made: Tensor) -> Tensor:
         """As float32; parameters of layers each in the memory of the layer before, which is faster than new memory."""
@@ -69,10 +92,12 @@ class Weights:
             self._wide[kind] = torch.empty(made.shape)
         return self._wide[kind].copy_(made)
 
-    def _read(self, source: Source) -> Tensor:
-        stored = {self._checkpoint.entry(name).dtype for name in source.names}
-        lossless = len(stored) == 1 and max(d.itemsize for d in stored) < self._rounded.itemsize
-        return assemble(source, self._checkpoint.read, stored.pop() if lossless else self._rounded)
+
+def _same(name: str, made: Tensor, written: Tensor) -> Tensor:
+    """`written`, if it holds the very bytes of `made`. Raises ParityError."""
+    if not torch.equal(made.view(-1).view(torch.uint8), written.view(-1).view(torch.uint8)):
+        raise ParityError(f"{name} was not written as it was read: the disk or the memory is at fault. Export again.")
+    return written
 
 
 class TorchEngine:
@@ -119,9 +144,7 @@ class _Eager:
 
     def apply(self, piece: str, inputs: Mapping[str, Tensor], prefix: str = "") -> tuple[Tensor, ...]:
         """See `Machine.apply`."""
-        made = self._recipe(piece)
-        result = _called(made, self._parameters(made, prefix), inputs)
-        results = result if isinstance(result, tuple) else (result,)
+        results = TABLES.get(piece, _whole)(self._recipe(piece), inputs, self._weights, prefix)
         return self._disturbed(results) if self._jitter and piece in RESIDUAL else results
 
     def each(
@@ -129,7 +152,7 @@ class _Eager:
     ) -> Tensor:
         """See `Machine.each`."""
         made = self._recipe(piece)
-        weights = self._parameters(made, prefix)  # once: widening a weight is a copy
+        weights = _parameters(made, self._weights, prefix)  # once: widening a weight is a copy
         rows = [{name: value[i] for name, value in inputs.items()} for i in range(int(count))]
         return torch.stack([_called(made, weights, {**row, **shared}) for row in rows])
 
@@ -138,17 +161,48 @@ class _Eager:
             self._made[piece] = recipe(piece, self._network, torch.float32)
         return self._made[piece]
 
-    def _parameters(self, made: Recipe, prefix: str) -> dict[str, Tensor]:
-        return {name: self._weights.get(prefix + name) for name in made.weights}
-
     def _disturbed(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x, *rest = results
         return x * (1 + self._jitter * torch.randn(x.shape, generator=self._generator)), *rest
 
 
-def _called(made: Recipe, weights: dict[str, Tensor], inputs: Mapping[str, Tensor]) -> object:
+def _called(made: Recipe, weights: dict[str, Tensor], inputs: Mapping[str, Tensor]) -> Any:
     args = tuple(inputs[name] for name in made.inputs)
     return torch.func.functional_call(made.module, weights, args)
+
+
+def _results(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _parameters(made: Recipe, weights: Weights, prefix: str) -> dict[str, Tensor]:
+    return {name: weights.get(prefix + name) for name in made.weights}
+
+
+def _whole(made: Recipe, inputs: Mapping[str, Tensor], weights: Weights, prefix: str) -> tuple[Tensor, ...]:
+    return _results(_called(made, _parameters(made, weights, prefix), inputs))
+
+
+def _looked_up(made: Recipe, inputs: Mapping[str, Tensor], weights: Weights, prefix: str) -> tuple[Tensor, ...]:
+    """`embed` over the rows of its table that are asked for."""
+    rows, places = inputs["tokens"].unique(return_inverse=True)
+    table = {"embedding": weights.part(f"{prefix}embedding", rows)}
+    return _results(_called(made, table, {**inputs, "tokens": places}))
+
+
+def _in_slices(made: Recipe, inputs: Mapping[str, Tensor], weights: Weights, prefix: str) -> tuple[Tensor, ...]:
+    """`project`, some thousand tokens of the vocabulary at a time."""
+    name = f"{prefix}lm_head"
+    starts = range(0, weights.rows(name), SLICE)
+    parts = [_called(made, {"lm_head": weights.part(name, slice(i, i + SLICE))}, inputs) for i in starts]
+    return (torch.cat(parts, -1),)
+
+
+TABLES = {"embed": _looked_up, "project": _in_slices}
+"""Pieces with a table as long as the vocabulary, which may be a good part of a small model."""
+
+SLICE = 8192
+"""Tokens whose projection is widened at a time."""
 
 
 def _signatures(ports: Mapping[str, Port]) -> dict[str, Signature]:

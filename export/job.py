@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from .. import __version__
 from ..engines.errors import ParityError
 from ..runtime.manifest import SCHEMA, Manifest, ModelShape, ParityRow, TextFiles, Variant
+from ..runtime.memory import release, unpooled
 from ..runtime.progress import Progress
 from ..runtime.staging import Staging, check_space
 from .build import Builder
@@ -28,6 +29,7 @@ def export(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest:
     Raises A2DError: CheckpointError, ContractError, BundleError (writing), ParityError. Nothing is left behind then,
     nor on KeyboardInterrupt.
     """
+    unpooled()
     made = plan(job)
     say(decided(made))
     check_space(job.bundle, made.disk_bytes)
@@ -48,7 +50,9 @@ def _builder(made: Plan) -> Builder:
     """Traces the pieces, in the precisions asked for and those that these are checked in."""
     wanted = {p.name: p for asked in made.job.precisions for p in (asked, checked_in(asked))}
     with Progress("tracing", 1, "step", made.job.quiet):
-        return Builder(made.network, tuple(wanted.values()))
+        builder = Builder(made.network, tuple(wanted.values()))
+    release()
+    return builder
 
 
 def _variant(made: Plan, precision: Precision, builder: Builder, staging: Staging) -> Variant:

@@ -22,11 +22,8 @@ from .weights import stored_shape
 
 __all__ = ["Job", "Plan", "plan"]
 
-BASE = 500_000_000
+BASE = 600_000_000
 """Bytes of a process that has torch, onnx and onnxruntime loaded, and has traced the pieces. Measured."""
-
-WIDENED = 1.1
-"""What ONNX Runtime takes for a backbone, as a share of its layers in fp32: 1.06 measured at 1 billion parameters."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +86,15 @@ class Plan:
 
     @property
     def peak_bytes(self) -> int:
-        """Memory at the most; writing takes less, it holds one parameter and the tensors that it is made of.
+        """Memory at the most, the mapped pages of one precision's weights included; the system may drop those.
 
-        While graphs are checked, torch holds the weights as narrow as they are and widens one at a time. Then an
-        engine holds one graph, and on a CPU it widens all of it to fp32; an embedding is only mapped.
+        Nothing else holds weights: torch and the engine read the file that was written where it lies. They widen 16-bit
+        ones, torch one of each kind and the engine one at a time.
         """
         counts = {name: prod(shape) for name, shape in self.shapes.items()}
-        names = [name for source in self.family.sources.values() for name in source.names]
-        stored = max(int(self.checkpoint.entry(name).dtype.itemsize) for name in names)
-        kept = sum(counts.values()) * min(stored, max(p.bytes for p in self.job.precisions))
-        layers = sum(n for name, n in counts.items() if name.startswith("layers."))
-        return BASE + max(kept + 4 * max(counts.values()), round(4 * WIDENED * layers))
+        layer = sum(count for name, count in counts.items() if name.startswith("layers.0."))
+        widened = 4 * max(layer, *counts.values())
+        return BASE + max(planned_bytes(self.shapes, p) + (widened if p.bytes < 4 else 0) for p in self.job.precisions)
 
     def step_bytes(self, precision: Precision) -> int:
         """Bytes of weights that a denoising step reads: all but the vision tower and an embedding of its own.

@@ -1,4 +1,7 @@
-"""One variant of a bundle held against its checkpoint: loads both sides, one after the other, and gives the verdict."""
+"""One variant of a bundle held against its checkpoint: loads both sides, one after the other, and gives the verdict.
+
+Neither side copies the weights: both map the file that was just written, and torch compares it with the checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
-from ..engines import Engine, load_engine
+from ..engines import Engine
+from ..engines.onnxruntime import load
 from ..runtime.manifest import ParityRow
 from ..runtime.memory import release
 from ..runtime.progress import Progress
@@ -20,8 +24,6 @@ from .precision import PRECISIONS, Precision
 from .store import WeightFile, graph_name
 
 __all__ = ["checked_in", "prove"]
-
-ENGINE = "onnxruntime"
 
 
 def checked_in(precision: Precision) -> Precision:
@@ -37,7 +39,7 @@ def prove(plan: Plan, precision: Precision, weights: WeightFile, builder: Builde
     emulated = arithmetic is not precision
     how = f" ({precision.name} weights in {arithmetic.name})" if emulated else ""
     with Progress(f"parity {precision.name}", 2 * count(check), "checks", plan.job.quiet) as progress:
-        recorded = _recorded(plan, precision, check, rounding, progress)
+        recorded = _recorded(plan, precision, weights, check, rounding, progress)
         graphs = _Graphs(weights, precision, builder, emulated, plan)
         try:
             rows = verdicts(check, recorded, graphs, rounding, progress, how)
@@ -46,9 +48,11 @@ def prove(plan: Plan, precision: Precision, weights: WeightFile, builder: Builde
     return tuple(rows)
 
 
-def _recorded(plan: Plan, precision: Precision, check: Check, rounding: Rounding, progress: Progress) -> Recorded:
+def _recorded(
+    plan: Plan, precision: Precision, written: WeightFile, check: Check, rounding: Rounding, progress: Progress
+) -> Recorded:
     """Torch's side; its weights are gone when this returns."""
-    weights = Weights(plan.checkpoint, plan.family, precision.dtype, resident=True)
+    weights = Weights(plan.checkpoint, plan.family, precision.dtype, written)
 
     @cache
     def engine(graph: str) -> Engine:
@@ -76,8 +80,8 @@ class _Graphs:
         if graph not in self._loaded:
             self.close()
             path, precision = self._path(graph)
-            self._loaded[graph] = load_engine(ENGINE, path, precision=precision.name)
-            if self._emulated:
+            self._loaded[graph] = load(path, precision=precision.name, frugal=True, fuse=not self._emulated)
+            if self._emulated:  # its casts would all come first, were operators fused around them
                 path.unlink()
         return self._loaded[graph]
 

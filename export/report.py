@@ -27,7 +27,7 @@ def decided(plan: Plan) -> str:
         lines.append("config.json names remote code (auto_map); it is not run")
     lines += [
         f"precisions: {', '.join(p.name for p in job.precisions)}; {size(plan.disk_bytes)} on disk",
-        f"peak memory about {size(peak)}, {peak / max(weights, 1):.1f} x the checkpoint's weights",
+        f"peak memory about {size(peak)}, {peak / max(weights, 1):.1f} x the checkpoint's weights; mostly mapped",
     ]
     return "\n".join(lines)
 

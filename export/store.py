@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
 
+import numpy as np
 import onnx_ir as ir
 import torch
 
@@ -52,6 +53,12 @@ class WeightFile:
         offset = self.staging.file(self.name).tensor(memoryview(raw))
         self.located[name] = Located(offset, len(raw), tuple(tensor.shape))
 
+    def mapped(self, name: str) -> torch.Tensor:
+        """A tensor where it lies in the closed file; its pages are the system's to drop. Not to be written to."""
+        at = self.located[name]
+        raw = np.memmap(self.staging.path / self.name, np.uint8, "c", at.offset, (at.bytes,))
+        return torch.from_numpy(raw).view(self.precision.dtype).reshape(at.shape)
+
     def link(self, model: ir.Model, aliases: Mapping[str, str]) -> ir.Model:
         """Point every initializer without bytes at its tensor; `aliases` are names of tensors stored under another."""
         for name, value in model.graph.initializers.items():
@@ -89,7 +96,10 @@ def _widen(graph: ir.Graph, value: ir.Value, stored: ir.Value) -> None:
     graph.initializers.add(stored)
     uses = list(value.uses())
     if any(use.node.op_type != "Gather" for use in uses):
-        graph.insert_before(graph[0], ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, outputs=[value]))
+        # Beside its first use, not before everything: so that one weight at a time is widened.
+        wanted = {use.node for use in uses}
+        first = next(node for node in graph if node in wanted)
+        graph.insert_before(first, ir.node("Cast", [stored], {"to": ir.DataType.FLOAT}, outputs=[value]))
         return
     for use in uses:
         rows = use.node.outputs[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from .checkpoint import WEIGHTS, Checkpoint
+from .checkpoint import INDEX, WEIGHTS, Checkpoint
 from .families import describe
 from .job import Job
 from .quantized import export_all, split
@@ -76,8 +76,11 @@ class Synthetic:
         }
 
 
-def checkpoint(path: Path, model: Synthetic) -> Path:
-    """Write the directory, one tensor in memory at a time. Returns `path`. Raises CheckpointError: impossible sizes."""
+def checkpoint(path: Path, model: Synthetic, shard_bytes: int | None = None) -> Path:
+    """Write the directory, one tensor in memory at a time. Returns `path`. Raises CheckpointError: impossible sizes.
+
+    With `shard_bytes`, the tensors are spread over files of that size at most, or of one larger tensor, and an index.
+    """
     path.mkdir(parents=True, exist_ok=True)
     config = model.config()
     (path / "config.json").write_text(json.dumps(config, indent=1))
@@ -85,12 +88,37 @@ def checkpoint(path: Path, model: Synthetic) -> Path:
     family = describe(Checkpoint(path, config))
     shapes = {name: shape for source in family.sources.values() for name, shape in _tensors(source)}
     generator = torch.Generator().manual_seed(model.seed)
-    with (path / WEIGHTS).open("wb") as file:
-        file.write(header({name: (shape, model.dtype) for name, shape in shapes.items()}))
-        for name, shape in shapes.items():
-            tensor = _random(name, shape, generator).to(DTYPES[model.dtype])
-            file.write(memoryview(tensor.view(-1).view(torch.uint8).numpy()))
+    if shard_bytes is None:
+        _write(path / WEIGHTS, shapes, model.dtype, generator)
+        return path
+    table: dict[str, str] = {}
+    for i, part in enumerate(_shards(shapes, shard_bytes // DTYPES[model.dtype].itemsize)):
+        _write(path / f"model-{i + 1:05d}.safetensors", part, model.dtype, generator)
+        table |= dict.fromkeys(part, f"model-{i + 1:05d}.safetensors")
+    (path / INDEX).write_text(json.dumps({"weight_map": table}))
     return path
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+def _write(path: Path, shapes: Shapes, dtype: str, generator: torch.Generator) -> None:
+    with path.open("wb") as file:
+        file.write(header({name: (shape, dtype) for name, shape in shapes.items()}))
+        for name, shape in shapes.items():
+            tensor = _random(name, shape, generator).to(DTYPES[dtype])
+            file.write(memoryview(tensor.view(-1).view(torch.uint8).numpy()))
+
+
+def _shards(shapes: Shapes, numbers: int) -> Iterator[Shapes]:
+    """Consecutive tensors of so many numbers together."""
+    part: dict[str, tuple[int, ...]] = {}
+    for name, shape in shapes.items():
+        if part and sum(map(prod, part.values())) + prod(shape) > numbers:
+            yield part
+            part = {}
+        part[name] = shape
+    yield part
 
 
 def bundle_100m(path: Path, precisions: str = "fp32") -> Path:

@@ -108,9 +108,9 @@ def options(monkeypatch):
     seen = []
     real = ort.InferenceSession
 
-    def session(path, options, providers):
+    def session(path, options, providers, **more):
         seen.append((options, providers))
-        return real(path, options, providers=providers)
+        return real(path, options, providers=providers, **more)
 
     monkeypatch.setattr(onnxruntime.ort, "InferenceSession", session)
     return seen

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from a2d.engines import load_engine
 from a2d.export import cli, job
+from a2d.export import engine as engine_module
 from a2d.export import store as store_module
 from a2d.export.build import Builder
 from a2d.export.checkpoint import INDEX, WEIGHTS, Checkpoint
@@ -278,16 +279,30 @@ def test_full_disk_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_wrong_graph_is_found_and_not_published(
-    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A weight that is off by one part in a thousand, in one matrix."""
+def miswritten(monkeypatch: pytest.MonkeyPatch) -> None:
     write = store_module.WeightFile.write
 
     def off(self: store_module.WeightFile, name: str, tensor: torch.Tensor) -> None:
         write(self, name, tensor * 1.001 if name == "layers.1.down" else tensor)
 
     monkeypatch.setattr(store_module.WeightFile, "write", off)
+
+
+def test_weights_are_read_back_and_compared(
+    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    miswritten(monkeypatch)
+    assert run(tiny, "-o", tmp_path / "out", "--quiet") == 2
+    assert "layers.1.down was not written as it was read" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_graph_is_found_and_not_published(
+    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A weight that is off by one part in a thousand, in one matrix."""
+    miswritten(monkeypatch)
+    monkeypatch.setattr(engine_module, "_same", lambda name, made, written: made)
     assert run(tiny, "-o", tmp_path / "out", "--quiet") == 2
     said = capsys.readouterr().err
     assert "FAIL" in said
