@@ -11,7 +11,17 @@ import sys
 from pathlib import Path
 
 from ..engines.errors import BundleError
-from ..runtime.contract import ALIGNMENTS, CONTEXT_MASKS, CONTRACTS, LAST_BLOCKS, OPENINGS, POSITIONS, SCHEDULES, SHIFTS
+from ..runtime.contract import (
+    ALIGNMENTS,
+    CONTEXT_MASKS,
+    CONTRACTS,
+    DEFAULTS,
+    LAST_BLOCKS,
+    OPENINGS,
+    POSITIONS,
+    SCHEDULES,
+    SHIFTS,
+)
 from ..runtime.letterbox import Letterbox
 from ..runtime.record import check
 from ..runtime.shell import guarded, teller
@@ -26,6 +36,7 @@ _MEANINGS = {
     "--schedule": SCHEDULES,
     "--opening": OPENINGS,
     "--last-block": LAST_BLOCKS,
+    **{f"--{name}": table for name, table in DEFAULTS.items()},
 }
 
 
@@ -69,6 +80,12 @@ def _export(arguments: argparse.Namespace) -> int:
         last_block=arguments.last_block,
         sub_block_size=arguments.sub_block_size,
         replace_above=arguments.replace_above,
+        confidence=arguments.confidence,
+        comparison=arguments.comparison,
+        fallback=arguments.fallback,
+        stop=arguments.stop,
+        stop_repeats=arguments.stop_repeats,
+        drop_tokens=_listed(arguments.drop_token),
         contract=arguments.contract,
     )
     floats, quantized = split(arguments.precision)
@@ -142,6 +159,13 @@ def _parser() -> argparse.ArgumentParser:
     contract.add_argument("--temperature", type=float, metavar="T", help="default temperature")
     contract.add_argument("--sub-block-size", type=int, metavar="N", help="default rows of a block's parts")
     contract.add_argument("--replace-above", type=float, metavar="P", help="default confidence that edits a token")
+    contract.add_argument("--stop-repeats", type=int, metavar="N", help="default number of equal tokens that end it")
+    contract.add_argument(
+        "--drop-token",
+        metavar="ID_OR_TEXT",
+        action="append",
+        help="generated tokens that leave the context, as dLLM's pad",
+    )
     asked = parser.add_argument_group("how the model is asked")
     asked.add_argument("--default-prompt", metavar="TEXT", help="what `a2d run` asks where it is given no prompt")
     asked.add_argument(

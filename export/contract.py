@@ -41,6 +41,12 @@ FLAGS = {
     "last_block": "--last-block",
     "sub_block_size": "--sub-block-size",
     "replace_above": "--replace-above",
+    "confidence": "--confidence",
+    "comparison": "--comparison",
+    "fallback": "--fallback",
+    "stop": "--stop",
+    "stop_repeats": "--stop-repeats",
+    "drop_token_ids": "--drop-token",
 }
 """Field of the contract to the flag that gives it."""
 
@@ -52,6 +58,7 @@ _CHOICES = {
     "schedule": terms.SCHEDULES,
     "opening": terms.OPENINGS,
     "last_block": terms.LAST_BLOCKS,
+    **terms.DEFAULTS,
 }
 
 _BLOCK_KEYS = ("block_size", "bd3lm_block_size", "bd_size")
@@ -87,6 +94,12 @@ class Flags:
     last_block: str | None = None
     sub_block_size: int | None = None
     replace_above: float | None = None
+    confidence: str | None = None
+    comparison: str | None = None
+    fallback: str | None = None
+    stop: str | None = None
+    stop_repeats: int | None = None
+    drop_tokens: tuple[str, ...] | None = None
     contract: str | None = None
     """A whole contract by name, which the flags of single fields go before."""
 
@@ -157,6 +170,7 @@ def _from_flags(flags: Flags, vocabulary: Vocabulary) -> dict[str, Any]:
         "mask_token_id": None if flags.mask_token is None else vocabulary.id(flags.mask_token, "--mask-token"),
         "stop_token_ids": ids(flags.stop_tokens, "--stop-token"),
         "forbid_token_ids": ids(flags.forbid_tokens, "--forbid-token"),
+        "drop_token_ids": ids(flags.drop_tokens, "--drop-token"),
         "prompt_alignment": flags.alignment,
         **{name: getattr(flags, name) for name in FLAGS if hasattr(flags, name)},
     }
@@ -218,8 +232,8 @@ def _not_a_choice(name: str, got: Any, table: Mapping[str, str]) -> str:
 
 
 def _bad_ids(values: Mapping[str, Any], vocab: int) -> Iterator[str]:
-    for name in ("mask_token_id", "stop_token_ids", "forbid_token_ids"):
-        value = values[name]
+    for name in ("mask_token_id", "stop_token_ids", "forbid_token_ids", "drop_token_ids"):
+        value = values.get(name, ())
         for i in value if isinstance(value, list | tuple) else [value]:
             if isinstance(i, int) and not 0 <= i < vocab:
                 yield f"{name}: got {i}, expected an id in the vocabulary of {vocab}"

@@ -165,7 +165,12 @@ def _draw(network: Network, _: torch.dtype) -> Recipe:
     rows = _wide(network, "scaled", "weight") | _narrow("low")
     noise = {"noise": _float(1, B)}
     dynamic = _per_row(rows) | _per_row(noise, 1)
-    return Recipe(denoise.Draw(), rows | {"top_p": _float(1)} | noise, dynamic, ("proposed",))
+    return Recipe(denoise.Draw(), rows | {"top_p": _float(1)} | noise, dynamic, ("proposed", "kept"))
+
+
+def _believe(network: Network, _: torch.dtype) -> Recipe:
+    rows = _wide(network, "scaled", "kept") | {"proposed": _int(B)}
+    return Recipe(denoise.Believe(), rows, _per_row(rows), denoise.BELIEVED)
 
 
 def _settle(network: Network, _: torch.dtype) -> Recipe:
@@ -236,6 +241,7 @@ PIECES: dict[str, Callable[[Network, torch.dtype], Recipe]] = {
     "halve": _halve,
     "nucleus": _nucleus,
     "draw": _draw,
+    "believe": _believe,
     "settle": _settle,
     "patches": _patches,
     "window_block": partial(_block, False),
@@ -250,7 +256,7 @@ _SPARSE = ("attention", "route", "expert", "combine")
 
 _PIECES_OF = {
     "denoise": ("project", "greedy", "settle"),
-    "sample": ("project", "temper", "halve", "nucleus", "draw", "settle"),
+    "sample": ("project", "temper", "halve", "nucleus", "draw", "believe", "settle"),
 }
 
 

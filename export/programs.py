@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from .graphs.decoder import DecoderShape
-from .graphs.denoise import HALVINGS, SETTLED
+from .graphs.denoise import BELIEVED, HALVINGS, SETTLED
 from .graphs.experts import ROUTED
 from .graphs.siglip import SiglipShape
 from .graphs.vision import VisionShape
@@ -142,6 +142,10 @@ def _denoise_outputs(_: Network) -> dict[str, Port]:
     }
 
 
+def _sample_outputs(network: Network) -> dict[str, Port]:
+    return _denoise_outputs(network) | {name: Port("float32", (1, "block")) for name in BELIEVED}
+
+
 def _denoise(_: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
     logits = _logits(machine, feeds)
     (proposed,) = machine.apply("greedy", {"logits": logits})
@@ -156,8 +160,9 @@ def _sample(_: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str
     weight, *start = machine.apply("nucleus", {"scaled": scaled, "low": cut, "top_p": feeds["top_p"]})
     cut = _bisected(machine, scaled, weight, *start)
     last = {"scaled": scaled, "weight": weight, "low": cut, "top_p": feeds["top_p"], "noise": feeds["noise"]}
-    (proposed,) = machine.apply("draw", last)
-    return _settled(machine, feeds, logits, proposed)
+    proposed, kept = machine.apply("draw", last)
+    believed = machine.apply("believe", {"scaled": scaled, "kept": kept, "proposed": proposed})
+    return _settled(machine, feeds, logits, proposed) | dict(zip(BELIEVED, believed, strict=True))
 
 
 def _logits(machine: Machine[V], feeds: Mapping[str, V]) -> V:
@@ -239,7 +244,7 @@ def _tower(network: Network) -> Program:
 PROGRAMS = {
     "backbone": Program(_backbone_inputs, _backbone_outputs, _backbone),
     "denoise": Program(_denoise_inputs, _denoise_outputs, _denoise),
-    "sample": Program(_sample_inputs, _denoise_outputs, _sample),
+    "sample": Program(_sample_inputs, _sample_outputs, _sample),
     "vision": Program(
         lambda network: _tower(network).inputs(network),
         lambda network: _tower(network).outputs(network),

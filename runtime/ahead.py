@@ -31,8 +31,9 @@ __all__ = ["decode_ahead", "is_known"]
 def is_known(contract: DecodeContract, plan: Plan) -> bool:
     """The steps of a block are known before the first of them, whatever the model says."""
     o = plan.options
-    fixed = plan.threshold is None and o.rule == "confidence" and not o.revises and o.decode == "diffusion"
-    return fixed and contract.opening == "masked" and plan.sub_block == plan.block > 1
+    fixed = plan.threshold is None and plan.fused and not o.revises and o.decode == "diffusion"
+    plain = o.stop == "block" and o.stop_repeats is None and o.guidance == 0
+    return fixed and plain and contract.opening == "masked" and plan.sub_block == plan.block > 1
 
 
 def decode_ahead(
@@ -59,7 +60,7 @@ def decode_ahead(
             yield Step(index, step, block.tokens, block.masked, changed, confidence, block.fixed, block.done)
         if np.isin(block.generated, contract.stop_token_ids).any():
             return
-        pending, block = sequence.settle(block), sequence.following(block)
+        pending, block = sequence.settle(block), sequence.following()
 
 
 def _counts(block: Block, pace: Pace) -> Iterator[int]:

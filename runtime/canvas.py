@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..engines.protocol import Buffer
-from .backbone import Backbone, Rows
+from .backbone import Rows, Stream
 from .block import Block
 from .options import Plan
 
@@ -20,7 +20,7 @@ __all__ = ["Canvas"]
 class Canvas:
     """The forwards of one block while it is denoised."""
 
-    def __init__(self, backbone: Backbone, rows: Rows, plan: Plan, shift: str) -> None:
+    def __init__(self, backbone: Stream, rows: Rows, plan: Plan, shift: str) -> None:
         """`rows` are the block's, whatever their tokens; `shift` is the contract's."""
         self._backbone, self._rows = backbone, rows
         self._size = plan.sub_block if plan.options.block_cache else None

@@ -14,14 +14,19 @@ from .record import bounds
 __all__ = [
     "ALIGNMENTS",
     "AUTOREGRESSIVE",
+    "COMPARISONS",
+    "CONFIDENCES",
     "CONTEXT_MASKS",
     "CONTRACTS",
+    "DEFAULTS",
+    "FALLBACKS",
     "LAST_BLOCKS",
     "MAX_BLOCK",
     "OPENINGS",
     "POSITIONS",
     "SCHEDULES",
     "SHIFTS",
+    "STOPS",
     "DecodeContract",
     "autoregressive",
     "check_choice",
@@ -59,7 +64,33 @@ POSITIONS = {
 SCHEDULES = {
     "base-remainder": "S steps accept B // S tokens each, the first B % S of them one more",
     "linear-round": "step j accepts round(left / (steps left)) tokens, halves to even",
+    "cosine-round": "as linear-round, along a cosine: more tokens in the middle steps than at the ends",
+    "cosine": "after step j of S, floor(masks * cos(pi j / 2 S)) are left: few tokens first, many last",
 }
+CONFIDENCES = {
+    "raw": "the probability of the proposed token as the model gives it",
+    "tempered": "its probability at the temperature (1 where that is 0), forbidden tokens left out",
+    "filtered": "its probability among the tokens that top-k and top-p leave, at that temperature",
+    "entropy": "exp of minus the row's entropy: how sure the model is, whichever token it proposes",
+    "random": "a uniform random number: rows are settled in any order",
+}
+COMPARISONS = {
+    "above": "a confidence that equals the threshold does not pass",
+    "at-least": "a confidence that equals the threshold passes",
+}
+FALLBACKS = {
+    "count": "the most confident `count` rows are accepted in any case",
+    "top-1": "the most confident row is accepted in any case; steps set no pace",
+    "leftmost": "where fewer than `count` rows pass the threshold, the leftmost `count` are accepted instead",
+    "near-top": "rows within 1e-5 of the most confident one are accepted in any case; steps set no pace",
+}
+STOPS = {
+    "block": "when a block is finished that holds a stop token",
+    "reached": "as soon as a stop token stands with no mask before it, in the middle of a block as well",
+}
+DEFAULTS = {"confidence": CONFIDENCES, "comparison": COMPARISONS, "fallback": FALLBACKS, "stop": STOPS}
+"""Choices that a contract makes and a caller may make anew."""
+
 CONTRACTS = {
     "autoregressive": "one token per forward, as the model decoded before it was adapted; it needs no mask",
 }
@@ -112,6 +143,16 @@ class DecodeContract:
     """Default rows of the parts in which a block is denoised from left to right; None is the whole block."""
     replace_above: float | None = field(default=None, metadata=bounds(0, 1))
     """Default confidence above which an accepted token of the current block is replaced; None never does."""
+    confidence: str = "raw"
+    """Default of what a rule and a threshold take for confidence."""
+    comparison: str = "above"
+    fallback: str = "count"
+    """Default of what is accepted besides what passes the threshold."""
+    stop: str = "block"
+    stop_repeats: int | None = field(default=None, metadata=bounds(2, MAX_BLOCK))
+    """Default number of equal tokens at the end of the answer that end it; None goes on."""
+    drop_token_ids: tuple[int, ...] = field(default=(), metadata=bounds(0, 2**31))
+    """Generated tokens that leave the context, and its count of positions, once their block is finished."""
 
     def __post_init__(self) -> None:
         check_choice("prompt_alignment", self.prompt_alignment, ALIGNMENTS)
@@ -120,6 +161,13 @@ class DecodeContract:
         check_choice("positions", self.positions, POSITIONS)
         check_choice("schedule", self.schedule, SCHEDULES)
         check_choice("opening", self.opening, OPENINGS)
+        for name, table in DEFAULTS.items():
+            check_choice(name, getattr(self, name), table)
+        if self.drop_token_ids and self.context_mask != "block_causal":
+            raise ContractError(
+                f"drop_token_ids: got {list(self.drop_token_ids)} with context_mask {self.context_mask!r}, expected "
+                "'block_causal': only there is what a row sees counted in blocks"
+            )
         if self.last_block is not None:
             check_choice("last_block", self.last_block, LAST_BLOCKS)
         if self.mask_token_id is None and (self.block_size, self.shift) != (1, "right_prev_row"):

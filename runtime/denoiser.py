@@ -7,7 +7,7 @@ Temperature picks the graph: `denoise` takes the most probable token, `sample` d
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,9 +21,6 @@ from .options import Plan
 from .rules import settled
 
 __all__ = ["Denoiser", "Told", "check_finite", "gather_rows"]
-
-NO_THRESHOLD = 2.0
-"""A confidence that no token has."""
 
 
 def gather_rows(shift: str, rows: int, block: int, end: int) -> NDArray[np.int64]:
@@ -78,9 +75,25 @@ class Denoiser:
         feeds = self._feeds(hidden, carry, block, rows, gather[rows], count)
         if graph == "sample":
             feeds |= self._randomness(at, len(every), rows)
-        made = self.load(graph).run(feeds, OUTPUTS)
+        made = self.load(graph).run(feeds, (*OUTPUTS, *TEMPERED.get(self.plan.options.confidence or "raw", ())))
         check_finite(rows, made["confidence"][0], graph, at)  # type: ignore[index]
-        return _spread(made, block, rows)
+        return self._trusted(_spread(made, block, rows), made, rows, at)
+
+    def _trusted(
+        self, proposal: Proposal, made: Mapping[str, Any], rows: NDArray[np.intp], at: tuple[int, int]
+    ) -> Proposal:
+        """`proposal` with what the rules shall take for confidence, and for entropy."""
+        source = self.plan.options.confidence or "raw"
+        if source == "entropy":
+            return replace(proposal, confidence=np.exp(-proposal.entropy))
+        if source == "random":
+            drawn = uniform(self.plan.options.seed, *at, len(proposal.confidence), stream=1)[0]
+            return replace(proposal, confidence=drawn)
+        if source not in TEMPERED:
+            return proposal
+        confidence, entropy = proposal.confidence.copy(), proposal.entropy.copy()
+        confidence[rows], entropy[rows] = (made[name][0] for name in TEMPERED[source])
+        return replace(proposal, confidence=confidence, entropy=entropy)
 
     def issue(
         self,
@@ -106,8 +119,8 @@ class Denoiser:
 
     @property
     def graph(self) -> str:
-        """The graph that proposes: the most probable token, or one that is drawn."""
-        return "sample" if self.plan.temperature > 0 else "denoise"
+        """The graph that proposes: the most probable token, or one that is drawn, and how probable it was there."""
+        return "sample" if self.plan.temperature > 0 or self.plan.options.confidence in TEMPERED else "denoise"
 
     def opened(self, block: Block, carry: Buffer, index: int) -> Block:
         """`block` with its first row as `carry [1, 1, H]`, the row before it, predicts it: always the most probable.
@@ -128,7 +141,7 @@ class Denoiser:
         """
         count = len(rows)
         masked = Block(0, np.zeros(count, np.int64), np.ones(count, np.bool_), np.zeros(count, np.float32), 0)
-        graph, every = self.graph, np.arange(count)
+        graph, every = "sample" if self.plan.temperature > 0 else "denoise", np.arange(count)
         feeds = self._feeds(hidden, carry, masked, every, rows, count)
         if graph == "sample":
             seed = self.plan.options.seed
@@ -147,7 +160,6 @@ class Denoiser:
         gather: NDArray[np.int64],
         count: int,
     ) -> dict[str, NDArray[np.generic] | Buffer]:
-        threshold = NO_THRESHOLD if self.plan.threshold is None else self.plan.threshold
         return {
             "hidden": hidden,
             "carry": carry,
@@ -155,22 +167,29 @@ class Denoiser:
             "tokens": block.tokens[None, rows],
             "masked": block.masked[None, rows],
             "count": np.array([count], np.int64),
-            "threshold": np.array([threshold], np.float32),
+            "threshold": np.array([self.plan.bar], np.float32),
         }
 
     def _randomness(
         self, at: tuple[int, int], block: int, rows: NDArray[np.intp]
     ) -> dict[str, NDArray[np.generic] | Buffer]:
-        plan = self.plan
+        plan, greedy = self.plan, self.plan.temperature == 0
+        noise = uniform(plan.options.seed, *at, block)[:, rows]
         return {
-            "noise": uniform(plan.options.seed, *at, block)[:, rows],
-            "temperature": np.array([plan.temperature], np.float32),
+            "noise": np.full_like(noise, MOST_PROBABLE) if greedy else noise,
+            "temperature": np.array([1.0 if greedy else plan.temperature], np.float32),
             "top_k": np.array([plan.options.top_k], np.int64),
             "top_p": np.array([plan.options.top_p], np.float32),
         }
 
 
 ISSUED = ("next_tokens", "next_masked", "confidence")
+
+MOST_PROBABLE = -1.0
+"""The noise that draws the most probable token."""
+
+TEMPERED = {"tempered": ("tempered", "tempered_entropy"), "filtered": ("filtered", "filtered_entropy")}
+"""Confidence and entropy of the distributions that tokens are drawn from: further outputs of the sample graph."""
 
 OUTPUTS = ("proposed", "confidence", "entropy", "held", "next_tokens", "next_masked")
 

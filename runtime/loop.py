@@ -11,7 +11,7 @@ from itertools import count
 
 import numpy as np
 
-from .backbone import Backbone, Rows
+from .backbone import Rows, Stream
 from .block import Step
 from .canvas import Canvas
 from .contract import DecodeContract
@@ -21,6 +21,7 @@ from .options import Plan
 from .rules import RULES, Revision, settled
 from .schedule import Pace
 from .sequence import Sequence
+from .stops import STOPS, repeats
 
 __all__ = ["PREFILL", "advance", "decode"]
 
@@ -29,14 +30,14 @@ PREFILL = 128
 
 
 def decode(
-    sequence: Sequence, backbone: Backbone, denoiser: Denoiser, contract: DecodeContract, plan: Plan
+    sequence: Sequence, backbone: Stream, denoiser: Denoiser, contract: DecodeContract, plan: Plan
 ) -> Generator[Step, None, None]:
     """Denoise block after block, until one holds a stop token or no further block is wanted or fits.
 
     After each block the iterator may be closed: rows in the cache are always final ones. The last block is never
     committed, because nobody will look at it.
     """
-    accept = RULES[plan.options.rule]
+    accept, stops = RULES[plan.options.rule], STOPS[plan.options.stop or contract.stop]
     block, pending = sequence.first(), sequence.context(backbone.cache.length)
     for index in count():
         if block is None:
@@ -55,19 +56,22 @@ def decode(
                 hidden, end = canvas.forward(pending, block, asked)
                 pending, number = pending[:0], pace.count(asked)
                 proposal = denoiser.propose(hidden, backbone.carry, asked, number, (index, step), end)
-                accepted = accept(asked, proposal, number, plan.options)
+                accepted = accept(asked, proposal, number, plan)
                 after = revision.apply(settled(block, proposal, accepted), block, proposal)
                 confidence = proposal.confidence
             changed = np.flatnonzero((after.tokens != block.tokens) | (after.masked != block.masked))
-            block, final = after, revision.ended(after)
+            finished = revision.ended(after)
+            over = stops(after, finished, contract.stop_token_ids)
+            block, final = after, finished or over
             yield Step(index, step, block.tokens, block.masked, changed, confidence, block.fixed, final)
             step += 1
-        if np.isin(block.generated, contract.stop_token_ids).any():
+        pending = sequence.settle(block)
+        if over or repeats(sequence.answer, plan.options.stop_repeats):
             return
-        pending, block = sequence.settle(block), sequence.following(block)
+        block = sequence.following()
 
 
-def advance(backbone: Backbone, pending: Rows, merged: bool) -> Rows:
+def advance(backbone: Stream, pending: Rows, merged: bool) -> Rows:
     """Cache `pending` piece by piece; a merged commit leaves the last piece to the next forward."""
     sizes = chunks(pending.reach, backbone.cache.length, PREFILL)
     for size in sizes[:-1] if merged else sizes:

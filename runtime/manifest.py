@@ -38,6 +38,12 @@ NEWER: dict[tuple[str, str], tuple[int, object]] = {
     ("decode", "last_block"): (3, None),
     ("decode", "sub_block_size"): (3, None),
     ("decode", "replace_above"): (3, None),
+    ("decode", "confidence"): (3, "raw"),
+    ("decode", "comparison"): (3, "above"),
+    ("decode", "fallback"): (3, "count"),
+    ("decode", "stop"): (3, "block"),
+    ("decode", "stop_repeats"): (3, None),
+    ("decode", "drop_token_ids"): (3, ()),
 }
 """Keys that came after schema 1: since when, and what their absence means."""
 

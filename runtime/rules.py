@@ -13,38 +13,93 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .block import Block, Proposal
-from .options import Options
+from .options import Options, Plan
 
-__all__ = ["RULES", "Revision", "settled"]
+__all__ = ["FALLBACKS", "RULES", "Revision", "settled"]
 
-Accept = Callable[[Block, Proposal, int, Options], NDArray[np.bool_]]
-"""The rows to accept, of the masked ones, given the count that the schedule asks for."""
+Accept = Callable[[Block, Proposal, int, Plan], NDArray[np.bool_]]
+"""The rows to accept, of the masked ones, given the count that the schedule asks for; one at least if one is masked."""
 
-
-def confidence(block: Block, proposal: Proposal, count: int, options: Options) -> NDArray[np.bool_]:
-    """The `count` most confident masked rows and all above the threshold: decided by the denoise graph."""
-    return block.masked & ~proposal.next_masked
+NEAR = np.float32(1e-5)
+"""How far below the most confident row a row may be for fallback `near-top` (dInfer)."""
 
 
-def entropy(block: Block, proposal: Proposal, count: int, options: Options) -> NDArray[np.bool_]:
+def confidence(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
+    """The rows that pass the threshold, and the fallback's; of the usual ones, the denoise graph has decided."""
+    if plan.fused:
+        return block.masked & ~proposal.next_masked
+    C = np.where(block.masked, proposal.confidence, -np.inf)
+    accepted: NDArray[np.bool_] = FALLBACKS[plan.options.fallback or "count"](C, plan.bar < C, count) & block.masked
+    return accepted
+
+
+def entropy(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
     """The surest masked rows while their summed entropy is at most the bound, one at least.
 
     Entropy-bounded unmasking (Ben-Hamu et al. 2025, 2505.24857) in the form of JetEngine's sampler.
     """
-    H = np.where(block.masked, proposal.entropy, np.inf)
-    order = np.argsort(H, kind="stable")
-    within = np.cumsum(H[order]) <= options.entropy_bound
-    within[0] = True
-    return _rows(order[within], block) & block.masked
+    return _bounded(block, proposal, lambda H: np.cumsum(H) <= plan.options.entropy_bound)
 
 
-def sequential(block: Block, proposal: Proposal, count: int, options: Options) -> NDArray[np.bool_]:
+def joint_entropy(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
+    """As `entropy`, with the paper's own bound: of the sum less its largest term."""
+    return _bounded(block, proposal, lambda H: np.cumsum(H) - H <= plan.options.entropy_bound)
+
+
+def sequential(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
     """The leftmost `count` masked rows."""
-    return _rows(np.flatnonzero(block.masked)[:count], block)
+    return _leftmost(block.masked, count)
 
 
-RULES: dict[str, Accept] = {"confidence": confidence, "entropy": entropy, "sequential": sequential}
+def factor(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
+    """The n most confident masked rows, n the largest with c_n >= 1 - f / (n + 1), one at least.
+
+    Fast-dLLM's factor-based parallel decoding (2505.22618).
+    """
+    C = np.where(block.masked, proposal.confidence, -np.inf)
+    n = np.arange(1, len(C) + 1)
+    enough = np.flatnonzero(-np.sort(-C) >= 1 - plan.options.factor / (n + 1))
+    return _top(C, int(enough[-1]) + 1 if len(enough) else 1) & block.masked
+
+
+def prefix(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
+    """The leftmost masked rows up to the first that does not pass the threshold, one at least (SDLM)."""
+    rows = np.flatnonzero(block.masked)
+    passed = np.logical_and.accumulate(proposal.confidence[rows] > plan.bar)
+    return _leftmost(block.masked, max(1, int(passed.sum())))
+
+
+RULES: dict[str, Accept] = {
+    "confidence": confidence,
+    "entropy": entropy,
+    "sequential": sequential,
+    "joint-entropy": joint_entropy,
+    "factor": factor,
+    "prefix": prefix,
+}
 """Name in Options to rule."""
+
+Fallback = Callable[[NDArray[np.float32], NDArray[np.bool_], int], NDArray[np.bool_]]
+"""Rows from their confidences (-inf where not masked), those that pass the threshold, and the schedule's count."""
+
+
+def _leftmost_instead(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """As in JetEngine's vectorised sampler: all that pass if they are `count`, else the leftmost `count`."""
+    return passed if passed.sum() >= count else _leftmost(-np.inf < C, count)
+
+
+def _near_top(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    """As in dInfer's threshold decoder: the threshold is never more than the largest confidence less 1e-5."""
+    return np.asarray(passed | (C.max() - NEAR <= C), np.bool_)
+
+
+FALLBACKS: dict[str, Fallback] = {
+    "count": lambda C, passed, count: passed | _top(C, count),
+    "top-1": lambda C, passed, count: passed | _top(C, min(count, 1)),
+    "leftmost": _leftmost_instead,
+    "near-top": _near_top,
+}
+"""Name in contract and Options to what is accepted besides what passes."""
 
 
 def settled(block: Block, proposal: Proposal, accept: NDArray[np.bool_]) -> Block:
@@ -97,7 +152,27 @@ class Revision:
         return block.done and (self._quiet or self._spent >= self._options.revise_steps)
 
 
-def _rows(indices: NDArray[np.intp], block: Block) -> NDArray[np.bool_]:
-    rows = np.zeros(len(block.tokens), np.bool_)
+def _bounded(
+    block: Block, proposal: Proposal, within: Callable[[NDArray[np.float32]], NDArray[np.bool_]]
+) -> NDArray[np.bool_]:
+    """The masked rows by rising entropy `H` for which `within(H)` holds, the first in any case."""
+    rows = np.flatnonzero(block.masked)
+    rising = rows[np.argsort(proposal.entropy[rows], kind="stable")]
+    chosen = within(proposal.entropy[rising])
+    chosen[:1] = True
+    return _rows(rising[chosen], len(block.masked))
+
+
+def _top(C: NDArray[np.float32], count: int) -> NDArray[np.bool_]:
+    """The `count` largest; of equals the first."""
+    return _rows(np.argsort(-C, kind="stable")[:count], len(C))
+
+
+def _leftmost(masked: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    return _rows(np.flatnonzero(masked)[:count], len(masked))
+
+
+def _rows(indices: NDArray[np.intp], size: int) -> NDArray[np.bool_]:
+    rows = np.zeros(size, np.bool_)
     rows[indices] = True
     return rows

@@ -10,7 +10,7 @@ import numpy as np
 from .block import Block
 from .options import Plan
 
-__all__ = ["SCHEDULES", "Pace", "base_remainder", "linear_round"]
+__all__ = ["SCHEDULES", "Pace", "base_remainder", "cosine", "cosine_round", "linear_round"]
 
 
 def base_remainder(masks: int, block: int, steps: int) -> list[int]:
@@ -33,9 +33,18 @@ def linear_round(masks: int, block: int, steps: int) -> list[int]:
     The ratio is taken in float32 and the rest in float64, as there: whether a half comes out as a half decides which
     way it is rounded.
     """
+    return _rounded(masks, steps, lambda t: np.float32(1) - t)
+
+
+def cosine_round(masks: int, block: int, steps: int) -> list[int]:
+    """As `linear_round`, with alpha(t) = 1 - cos(pi (1 - t) / 2) (dLLM's CosineAlphaScheduler)."""
+    return _rounded(masks, steps, lambda t: np.float32(1) - np.cos(np.float32(np.pi / 2) * (np.float32(1) - t)))
+
+
+def _rounded(masks: int, steps: int, alpha: Callable[[np.float32], np.float32]) -> list[int]:
     counts, left = [], masks
     for step in range(steps, 0, -1):
-        alpha_s, alpha_t = (np.float32(1) - np.float32(i / steps) for i in (step - 1, step))
+        alpha_s, alpha_t = (alpha(np.float32(i / steps)) for i in (step - 1, step))
         stays = float((np.float32(1) - alpha_s) / (np.float32(1) - alpha_t))
         count = min(round(left * (1 - stays)), left)  # Python rounds halves to even
         counts.append(count)
@@ -43,9 +52,21 @@ def linear_round(masks: int, block: int, steps: int) -> list[int]:
     return [count for count in counts if count]
 
 
+def cosine(masks: int, block: int, steps: int) -> list[int]:
+    """After step j, floor(masks cos(pi j / 2 S)) masks are left (MaskGIT, 2202.04200), one fewer at least each step."""
+    counts, left = [], masks
+    for step in range(1, steps + 1):
+        stays = min(int(np.floor(masks * np.cos(np.pi / 2 * step / steps))) if step < steps else 0, max(left - 1, 0))
+        counts.append(left - stays)
+        left = stays
+    return [count for count in counts if count]
+
+
 SCHEDULES: dict[str, Callable[[int, int, int], list[int]]] = {
     "base-remainder": base_remainder,
     "linear-round": linear_round,
+    "cosine-round": cosine_round,
+    "cosine": cosine,
 }
 """Name in the decode contract to function of (masks in the block, block size, steps)."""
 

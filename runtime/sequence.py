@@ -5,7 +5,7 @@ Knows where rows stand and what they may see; not what the tokens mean, nor how 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,12 @@ class Prompt:
 class Sequence:
     """A prompt and the blocks that follow it, up to `limit` rows."""
 
-    def __init__(self, prompt: Prompt, layout: Layout, mask_token_id: int, wanted: int, limit: int) -> None:
+    def __init__(
+        self, prompt: Prompt, layout: Layout, mask_token_id: int, wanted: int, limit: int, drop: tuple[int, ...] = ()
+    ) -> None:
+        """`drop`: generated tokens that are no rows any more once their block is settled."""
         self.prompt, self.layout = prompt, layout
+        self._drop, self._dropped = drop, 0
         self.wanted, self.limit = wanted, limit
         self.keys = prompt.keys
         """Keys of all rows that are final so far."""
@@ -67,9 +71,14 @@ class Sequence:
         """The first block: the prompt's tail, if the grid leaves one, then masks. None if it does not fit."""
         return self._block(self.layout.start, self.prompt.tokens[self.layout.start :])
 
-    def following(self, block: Block) -> Block | None:
-        """The block after `block`, all masks; None if no more rows are wanted or fit."""
-        start = block.start + len(block.tokens)
+    @property
+    def answer(self) -> NDArray[np.int64]:
+        """Generated tokens of all settled blocks, dropped ones left out."""
+        return self.keys[len(self.prompt) :]
+
+    def following(self) -> Block | None:
+        """The block after the one that was settled last, all masks; None if no more rows are wanted or fit."""
+        start = len(self.keys)
         return self._block(start, np.empty(0, np.int64)) if start < self.wanted else None
 
     def noisy(self, block: Block) -> Rows:
@@ -83,11 +92,22 @@ class Sequence:
 
     def settle(self, block: Block) -> Rows:
         """The rows of the finished block, as the cache shall keep them; they are final from here on."""
+        block = self._kept(block)
         end = block.start + len(block.tokens)
-        reach = self.layout.reach(block.start, end)
+        # Rows that were dropped leave the grid behind: from there on a block is simply what was settled together.
+        reach = np.full(len(block.tokens), end) if self._dropped else self.layout.reach(block.start, end)
         self.keys = np.concatenate([self.keys[: block.start + block.fixed], block.generated])
         self.reach = np.concatenate([self.reach[: block.start], reach])
         return self._rows(block, reach)
+
+    def _kept(self, block: Block) -> Block:
+        """The block without dropped tokens, of which fewer rows are wanted then."""
+        rows = np.flatnonzero(~np.isin(block.tokens, self._drop) | (np.arange(len(block.tokens)) < block.fixed))
+        gone = len(block.tokens) - len(rows)
+        if not gone:
+            return block
+        self._dropped, self.wanted = self._dropped + gone, self.wanted - gone
+        return replace(block, tokens=block.tokens[rows], masked=block.masked[rows], confidence=block.confidence[rows])
 
     def _rows(self, block: Block, reach: NDArray[np.int64]) -> Rows:
         p, end = self.prompt, block.start + len(block.tokens)

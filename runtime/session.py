@@ -22,11 +22,13 @@ from .block import Step
 from .cache import Cache, CacheShape
 from .contract import DecodeContract
 from .denoiser import Denoiser
+from .guidance import Guided
 from .layout import Layout
 from .loop import decode as diffuse
 from .options import Options, Plan, plan
 from .sequence import Prompt, Sequence
 from .speculate import speculate
+from .stops import repeats
 
 __all__ = ["Generation", "Result", "Session", "until"]
 
@@ -44,7 +46,7 @@ class Result:
     text: str
     """Their text up to the stop token; empty where the bundle has no tokenizer."""
     stop_reason: str
-    """`stop` (a stop token), `length` (max_tokens), `context` (full) or `cancelled`."""
+    """`stop` (a stop token), `length` (max_tokens), `repeats` (stop_repeats), `context` (full) or `cancelled`."""
     forwards: int
     """Forwards of the backbone, prefill included."""
     steps: int
@@ -141,12 +143,14 @@ class Generation:
         )
 
     def _tally(self, step: Step) -> None:
+        masked = step.masked[step.fixed :]
         held = step.tokens[step.fixed :]
-        self._tail = held[~step.masked[step.fixed :]].tolist()
+        self._tail = held[~masked].tolist()
         self._count.steps += 1
         if step.final:
-            self._tokens += held.tolist()
-            self._confidence += [round(float(p), 6) for p in step.confidence[step.fixed :]]
+            written = int(np.argmax(masked)) if masked.any() else len(held)  # an early stop leaves masks behind it
+            self._tokens += held[:written].tolist()
+            self._confidence += [round(float(p), 6) for p in step.confidence[step.fixed :][:written]]
             self._tail = []
             self._count.blocks += 1
             self._count.first_block = self._count.first_block or self._count.seconds
@@ -156,6 +160,8 @@ class Generation:
             return "stop"
         if len(self._tokens) >= self._plan.options.max_tokens:
             return "length"
+        if repeats(np.array(self._tokens), self._plan.options.stop_repeats):
+            return "repeats"
         return "cancelled" if self._cancelled.is_set() else "context"
 
 
@@ -209,7 +215,7 @@ class Session:
         grid = ("left", c.context_mask, True) if plan.speculative else (c.prompt_alignment, c.context_mask, c.cuts_last)
         layout = Layout(len(prompt), plan.block, *grid)
         wanted = len(prompt) + plan.options.max_tokens
-        sequence = Sequence(prompt, layout, c.filler, wanted, self.max_context)
+        sequence = Sequence(prompt, layout, c.filler, wanted, self.max_context, c.drop_token_ids)
         if sequence.first() is None:
             raise ContextFullError(
                 f"the prompt has {len(prompt)} tokens and the context holds {self.max_context}: there is no room for "
@@ -218,13 +224,22 @@ class Session:
             )
         return sequence
 
+    def guided(self, sequence: Sequence, plan: Plan) -> Guided:
+        """The backbone with a second stream that does not see the prompt, and lives as long as the generation."""
+        blind = Backbone(self.backbone.engine, Cache(self.backbone.cache.shape, self.backbone.engine.memory))
+        o = plan.options
+        return Guided(self.backbone, blind, len(sequence.prompt), o.guidance_keep, self.contract.filler, o.guidance)
+
     @contextmanager
-    def running(self, sequence: Sequence) -> Iterator[None]:
-        """Owns the cache while a generation runs, and afterwards records what stands in it."""
+    def running(self, sequence: Sequence, fresh: bool = False) -> Iterator[None]:
+        """Owns the cache while a generation runs, and afterwards records what stands in it.
+
+        `fresh`: nothing that stands in it already is used.
+        """
         if not self._busy.acquire(blocking=False):
             raise RequestError("this session is generating already; finish or close that stream, or open another")
         try:
-            sequence.cached = self._reusable(sequence.prompt, sequence.layout)
+            sequence.cached = 0 if fresh else self._reusable(sequence.prompt, sequence.layout)
             self.backbone.cache.truncate(sequence.cached)
             sequence.reach[: sequence.cached] = self._reach[: sequence.cached]
             yield
@@ -251,10 +266,12 @@ class Session:
 def _owning(session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
     """The decode loop, owning the session meanwhile. Free of the Generation, so that dropping that one ends it."""
     denoiser = Denoiser(session.engine, session.contract.shift, plan)
+    guided = plan.options.guidance > 0
     ahead = session.backbone.waits and is_known(session.contract, plan)
-    decode = decode_ahead if ahead else DECODES[plan.options.decode]
-    with session.running(sequence):
-        yield from decode(sequence, session.backbone, denoiser, session.contract, plan)
+    decode: Callable[..., Generator[Step, None, None]] = decode_ahead if ahead else DECODES[plan.options.decode]
+    with session.running(sequence, fresh=guided):
+        backbone = session.guided(sequence, plan) if guided else session.backbone
+        yield from decode(sequence, backbone, denoiser, session.contract, plan)
 
 
 def until(tokens: list[int], stops: tuple[int, ...]) -> list[int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.errors import A2DError, RequestError
+from .contract import DEFAULTS
 from .model import Model, PlacementFields
 from .options import COMMITS, DECODES, RULES, Options
 from .placement import BUILDS, CHOICES
@@ -97,12 +98,22 @@ def token_ids(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected ids like 1,2,3") from error
 
 
+def _ids(text: str) -> tuple[int, ...]:
+    return tuple(token_ids(text))
+
+
 _FLAGS: dict[str, tuple[Callable[[str], Any], str]] = {
     "max_tokens": (int, "generated tokens at most"),
     "block_size": (int, "tokens per block"),
     "steps": (int, "forwards per block"),
     "threshold": (float, "accept every token whose confidence is above this (0..1)"),
-    "entropy_bound": (float, "summed entropy in nats that a step may accept, for --rule entropy"),
+    "entropy_bound": (float, "summed entropy in nats that a step may accept, for --rule entropy and joint-entropy"),
+    "factor": (float, "for --rule factor: the larger, the more tokens a step accepts"),
+    "stop_repeats": (int, "end when so many tokens at the end of the answer are equal"),
+    "guidance": (
+        float,
+        "classifier-free guidance: away from what the model says without the prompt",
+    ),
     "remask_below": (float, "mask an accepted token again when belief in it falls below this"),
     "replace_above": (float, "replace an accepted token when belief in another rises above this"),
     "revise_steps": (int, "forwards for replacing after a block's last mask is gone"),
@@ -111,17 +122,23 @@ _FLAGS: dict[str, tuple[Callable[[str], Any], str]] = {
     "top_p": (float, "draw among the fewest tokens with this much probability"),
     "seed": (int, "seed of the random numbers"),
     "sub_block_size": (int, "denoise a block in parts of so many rows, from left to right"),
+    "guidance_keep": (_ids, "token ids, 1,2,3, of the prompt that guidance does not take away"),
 }
+
+_CHOICES = {"rule": RULES, "commit": COMMITS, "decode": DECODES, **DEFAULTS}
+"""Options that are names of a table."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Flags for every field of Options; what is not given is left to the bundle."""
     group = parser.add_argument_group("decoding")
     for name, (kind, help_text) in _FLAGS.items():
-        group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.upper(), help=help_text)
-    group.add_argument("--rule", choices=list(RULES), help="; ".join(f"{n}: {what}" for n, what in RULES.items()))
-    group.add_argument("--commit", choices=list(COMMITS), help="; ".join(f"{n}: {what}" for n, what in COMMITS.items()))
-    group.add_argument("--decode", choices=list(DECODES), help="; ".join(f"{n}: {what}" for n, what in DECODES.items()))
+        group.add_argument(
+            f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.strip("_").upper(), help=help_text
+        )
+    for name, table in _CHOICES.items():
+        meanings = "; ".join(f"{n}: {what}" for n, what in table.items())
+        group.add_argument(f"--{name}", choices=list(table), help=meanings)
     group.add_argument(
         "--block-cache",
         action="store_true",
@@ -158,5 +175,5 @@ def _rows(table: Mapping[str, str]) -> str:
 
 def options_from(arguments: argparse.Namespace) -> Options:
     """Options from the flags of `add_options`."""
-    names = [*_FLAGS, "rule", "commit", "decode", "block_cache"]
+    names = [*_FLAGS, *_CHOICES, "block_cache"]
     return Options(**{n: value for n in names if (value := getattr(arguments, n)) is not None})

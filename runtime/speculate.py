@@ -65,7 +65,7 @@ def speculate(
         yield _step(block, index, int(B > 1), final=True)
         if block.tokens[-1] in contract.stop_token_ids:
             return
-        block = sequence.following(block)
+        block = sequence.following()
 
 
 def _agreed(drafted: NDArray[np.int64], truth: NDArray[np.int64], stops: tuple[int, ...]) -> int:

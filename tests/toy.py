@@ -106,6 +106,8 @@ class Toy:
         real, flag = Signature("float32", (1, "block")), Signature("bool", (1, "block"))
         outputs = {"proposed": row, "next_tokens": row, "confidence": real, "entropy": real, "held": real}
         outputs |= {"next_masked": flag, "left": Signature("int64", (1,))}
+        if sample:
+            outputs |= dict.fromkeys(("tempered", "tempered_entropy", "filtered", "filtered_entropy"), real)
 
         def script(feeds):
             rows = np.concatenate([feeds["carry"][0], feeds["hidden"][0]])[feeds["gather"][0]]
@@ -119,10 +121,17 @@ class Toy:
         allowed = p.copy()
         allowed[:, list(self.forbid)] = -1
         proposed = allowed.argmax(-1)
+        believed = {}
         if "noise" in feeds:
             q = np.where(allowed > 0, p, 0) ** (1 / feeds["temperature"][0])
-            q = np.cumsum(q / q.sum(-1, keepdims=True), -1)
-            proposed = (q <= feeds["noise"][0][:, None]).sum(-1).clip(max=V - 1)
+            q /= q.sum(-1, keepdims=True)
+            kept = np.array([filtered(row, feeds["top_k"][0], feeds["top_p"][0]) for row in q])
+            drawn = (np.cumsum(kept, -1) <= feeds["noise"][0][:, None]).sum(-1).clip(max=V - 1)
+            proposed = np.where(feeds["noise"][0] < 0, q.argmax(-1), drawn)
+            for name, of in (("tempered", q), ("filtered", kept)):
+                believed[name] = np.take_along_axis(of, proposed[:, None], -1)[:, 0].astype(np.float32)
+                logs = np.log(of, where=of > 0, out=np.zeros_like(of))
+                believed[f"{name}_entropy"] = -(of * logs).sum(-1).astype(np.float32)
         confidence = np.take_along_axis(p, proposed[:, None], -1)[:, 0]
         tokens, masked = feeds["tokens"][0], feeds["masked"][0]
         order = np.argsort(np.where(masked, -confidence, np.inf), kind="stable")
@@ -137,6 +146,7 @@ class Toy:
             "next_tokens": np.where(accept, proposed, tokens),
             "next_masked": masked & ~accept,
             "left": (masked & ~accept).sum(),
+            **believed,
         }
 
     def engines(self) -> Callable[[str], Engine]:
@@ -150,6 +160,16 @@ class Toy:
 
     def _split(self, x):
         return x.reshape(-1, HEADS, D).transpose(1, 0, 2)
+
+
+def filtered(q, top_k, top_p):
+    """One distribution among its k most probable tokens, then among the fewest that hold p of what is left."""
+    order = np.argsort(-q, kind="stable")
+    kept = np.zeros_like(q)
+    kept[order[: top_k or len(q)]] = q[order[: top_k or len(q)]]
+    before = np.cumsum(kept[order]) - kept[order]
+    kept[order[(before >= top_p * kept.sum()) & (top_p < 1)]] = 0
+    return kept / kept.sum()
 
 
 def norm(x):

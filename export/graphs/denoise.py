@@ -1,6 +1,7 @@
 """The diffusion maths on the rows of one block, in pieces: projection, proposal, and which masked rows to accept.
 
-A proposal is the most probable token (`Greedy`), or one drawn at a temperature (`Temper`, `Halve`, `Nucleus`, `Draw`).
+A proposal is the most probable token (`Greedy`), or one drawn at a temperature (`Temper`, `Halve`, `Nucleus`, `Draw`,
+and `Believe`, which says how probable it was there).
 Both share `Project` before and `Settle` after: accept the `count` most confident masked rows, and any above
 `threshold`. The pieces know nothing of schedules, of other blocks, or of where randomness comes from: it is data.
 
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor, nn
 
 __all__ = [
+    "BELIEVED",
     "HALVINGS",
     "SETTLED",
+    "Believe",
     "Draw",
     "Greedy",
     "Halve",
@@ -27,6 +30,9 @@ __all__ = [
 
 SETTLED = ("next_tokens", "next_masked", "left", "proposed", "confidence", "entropy", "held")
 """What `Settle` returns, in this order: the outputs of both graphs."""
+
+BELIEVED = ("tempered", "tempered_entropy", "filtered", "filtered_entropy")
+"""What `Believe` returns, in this order: further outputs of the sample graph."""
 
 FORBIDDEN_LOGIT = -3.0e38
 """Stands for the logit of a token that may not be proposed: below all others, and finite."""
@@ -115,14 +121,30 @@ class Nucleus(nn.Module):
 class Draw(nn.Module):
     """One token by inverse transform: the first whose cumulated weight exceeds the noise."""
 
-    def forward(self, scaled: Tensor, weight: Tensor, low: Tensor, top_p: Tensor, noise: Tensor) -> Tensor:
-        """`scaled, weight [B,V]`, the top-p cut `low [B,1]`, `top_p [1]` (1: all), `noise [1,B]` in [0,1) to `[B]`."""
+    def forward(
+        self, scaled: Tensor, weight: Tensor, low: Tensor, top_p: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """`scaled, weight [B,V]`, the top-p cut `low [B,1]`, `top_p [1]` (1: all), `noise [1,B]` in [0,1) to `[B]`.
+
+        Noise below 0 takes the most probable token. Also returns what the filters have left of `weight`.
+        """
         weight = weight * ((scaled >= low) | (top_p >= 1)).float()
         kept = weight > 0
         cumulated = weight.cumsum(-1)
         beyond = kept & (cumulated > noise[0].unsqueeze(-1) * cumulated[:, -1:])
         # Rounding may leave no token beyond the noise: then any that is kept, never one that is filtered.
-        return (kept.float() + beyond.float()).argmax(-1)
+        best = (noise[0].unsqueeze(-1) < 0) & (scaled >= 0)
+        return (kept.float() + (beyond & (noise[0].unsqueeze(-1) >= 0)).float() + best.float()).argmax(-1), weight
+
+
+class Believe(nn.Module):
+    """What the distributions that a token was drawn from say of it: at the temperature, and filtered as well."""
+
+    def forward(self, scaled: Tensor, kept: Tensor, proposed: Tensor) -> tuple[Tensor, ...]:
+        """`scaled, kept [B,V]`, `proposed [B]` to its probability and the entropy in nats, `[1,B]` each, of both."""
+        # A forbidden token's logit may be beyond float32 once it is divided by a temperature.
+        scaled = scaled.clamp(min=LOWEST)
+        return *_share(scaled, scaled.exp() * (scaled > LOWEST).float(), proposed), *_share(scaled, kept, proposed)
 
 
 class Settle(nn.Module):
@@ -142,6 +164,13 @@ class Settle(nn.Module):
         rows = (proposed, confidence, entropy, held)
         first = (following.unsqueeze(0), still.unsqueeze(0), still.sum(0, keepdim=True))
         return first + tuple(row.unsqueeze(0) for row in rows)
+
+
+def _share(scaled: Tensor, mass: Tensor, proposed: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the distribution with this `mass [B,V]` = exp(scaled) or 0: probability of `proposed` and entropy, `[1,B]`."""
+    total = mass.sum(-1)
+    entropy = total.log() - (mass * scaled).sum(-1) / total
+    return (mass.gather(1, proposed.unsqueeze(-1))[:, 0] / total).unsqueeze(0), entropy.unsqueeze(0)
 
 
 def _beliefs(logits: Tensor, proposed: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -146,19 +146,25 @@ def test_nothing_is_proposed_beyond_the_forbidden_even_if_certain(graphs: Graphs
     assert float(out["confidence"][0, 0]) < 1e-30  # type: ignore[index]
 
 
-def right_draws(logits: np.ndarray, u: float, temperature: float, top_k: int, top_p: float) -> list[int]:
-    """The token that the noise `u` means, and its neighbours where float32 may put the boundary on either side."""
+def distributions(logits: np.ndarray, temperature: float, top_k: int, top_p: float, slack: float = 1e-6):
+    """At the temperature, and of what the filters leave."""
     scaled = logits.astype(np.float64) / temperature
     scaled[list(FORBIDDEN)] = -np.inf
-    chances = softmax(scaled)
+    tempered = chances = softmax(scaled)
     order = np.argsort(-chances, kind="stable")
     kept = chances >= chances[order[top_k - 1]] if top_k else chances > 0
     chances = np.where(kept, chances, 0)
     if top_p < 1:
         order = np.argsort(-chances, kind="stable")
-        reached = np.cumsum(chances[order]) >= top_p * chances.sum() * (1 - 1e-6)
+        reached = np.cumsum(chances[order]) >= top_p * chances.sum() * (1 - slack)
         chances = np.where(chances >= chances[order[reached.argmax()]], chances, 0)
-    cumulated = chances.cumsum() / chances.sum()
+    return tempered, chances / chances.sum()
+
+
+def right_draws(logits: np.ndarray, u: float, temperature: float, top_k: int, top_p: float) -> list[int]:
+    """The token that the noise `u` means, and its neighbours where float32 may put the boundary on either side."""
+    _, chances = distributions(logits, temperature, top_k, top_p)
+    cumulated = chances.cumsum()
     before = np.append(0, cumulated[:-1])
     return [int(t) for t in np.flatnonzero((chances > 0) & (cumulated > u - 2e-6) & (before <= u + 2e-6))]
 
@@ -198,6 +204,28 @@ def test_sample(graphs: Graphs, drawn: tuple[Block, float, int, float, np.ndarra
     chances = softmax(block.logits.astype(np.float64))
     np.testing.assert_allclose(out["confidence"][0], chances[np.arange(len(noise)), out["proposed"][0]], rtol=1e-4)
     settles(block, out)
+    believes(block, out, t, k, p)
+    best = sampled(graphs, block, t, k, p, np.full_like(noise, -1.0))
+    allowed = block.logits.copy()
+    allowed[:, FORBIDDEN] = -np.inf
+    assert (best["proposed"][0] == allowed.argmax(-1)).all()
+    believes(block, best, t, k, p)
+
+
+def believes(block: Block, out: dict[str, np.ndarray], t: float, k: int, p: float) -> None:
+    """How probable what was drawn was there, wherever float32 decides the cut as float64 does."""
+    for row, token in enumerate(out["proposed"][0]):
+        tempered, kept = distributions(block.logits[row], t, k, p)
+        closely = {"rtol": 2e-4, "atol": 2e-5}
+        np.testing.assert_allclose(out["tempered"][0, row], tempered[token], **closely)
+        np.testing.assert_allclose(out["tempered_entropy"][0, row], entropy_of(tempered), rtol=2e-4, atol=2e-4)
+        if ((distributions(block.logits[row], t, k, p, -1e-6)[1] > 0) == (kept > 0)).all():
+            np.testing.assert_allclose(out["filtered"][0, row], kept[token], **closely)
+            np.testing.assert_allclose(out["filtered_entropy"][0, row], entropy_of(kept), rtol=2e-4, atol=2e-4)
+
+
+def entropy_of(chances: np.ndarray) -> float:
+    return float(-(chances[chances > 0] * np.log(chances[chances > 0])).sum())
 
 
 def test_sampling_follows_the_distribution(graphs: Graphs) -> None:
@@ -220,9 +248,9 @@ def test_seeded_noise_means_the_same_to_torch(graphs: Graphs) -> None:
 
     class Identity(Weights):
         def __init__(self) -> None:
-            pass
+            self._aliases = {}
 
-        def get(self, name: str) -> torch.Tensor:
+        def _narrow(self, name: str) -> torch.Tensor:
             return torch.eye(VOCAB)
 
     shape = DecoderShape(1, HIDDEN, 2, 2, 4, 8, VOCAB, 1e-6, (1.0, 0.5))

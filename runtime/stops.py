@@ -1,0 +1,38 @@
+"""When an answer is at its end: stop rules as pure functions of a block and whether it is finished.
+
+Knows token ids; not what they say, nor how many are wanted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .block import Block
+
+__all__ = ["STOPS", "repeats"]
+
+Stop = Callable[[Block, bool, Sequence[int]], bool]
+"""Whether the answer ends with this block, given whether the block is finished, and the stop tokens."""
+
+
+def block_ends(block: Block, finished: bool, stops: Sequence[int]) -> bool:
+    """The block is finished, and holds a stop token (LMDeploy, SDAR, DiffusionVL, dLLM)."""
+    return finished and bool(np.isin(block.generated, stops).any())
+
+
+def reached(block: Block, finished: bool, stops: Sequence[int]) -> bool:
+    """A stop token stands in the block, and no mask before it (LLaDA2's early stop)."""
+    settled = np.logical_and.accumulate(~block.masked[block.fixed :])
+    return bool((settled & np.isin(block.generated, stops)).any())
+
+
+STOPS: dict[str, Stop] = {"block": block_ends, "reached": reached}
+"""Name in contract and Options to rule."""
+
+
+def repeats(answer: NDArray[np.int64], count: int | None) -> bool:
+    """The last `count` tokens of the answer are equal (SDAR-VL ends at 20)."""
+    return count is not None and len(answer) >= count and bool((answer[-count:] == answer[-1]).all())
