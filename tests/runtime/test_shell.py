@@ -105,10 +105,12 @@ def test_every_option_has_a_flag():
         "max_tokens": 3, "block_size": 8, "steps": 2, "threshold": 0.5, "rule": "confidence", "entropy_bound": 0.1,
         "remask_below": 0.2, "replace_above": 0.9, "revise_steps": 4, "temperature": 0.7, "top_k": 5, "top_p": 0.8,
         "seed": 9, "commit": "separate", "sub_block_size": 4, "block_cache": True,
+        "decode": "diffusion", "factor": 1.5, "confidence": "tempered", "comparison": "at-least", "fallback": "top-1",
+        "stop": "reached", "stop_repeats": 20, "guidance": 1.5, "guidance_keep": (1, 2),
     }  # fmt: skip
     assert set(flags) == set(Options.__dataclass_fields__)
     valued = {name: value for name, value in flags.items() if value is not True}
-    given = [part for name, value in valued.items() for part in (f"--{name.replace('_', '-')}", str(value))]
+    given = [part for name, value in valued.items() for part in (f"--{name.replace('_', '-')}", str(value).strip("()"))]
     assert options_from(parser().parse_args([*given, "--block-cache"])) == Options(**flags)
 
 
