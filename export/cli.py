@@ -159,7 +159,7 @@ def _parser() -> argparse.ArgumentParser:
     contract.add_argument("--temperature", type=float, metavar="T", help="default temperature")
     contract.add_argument("--sub-block-size", type=int, metavar="N", help="default rows of a block's parts")
     contract.add_argument("--replace-above", type=float, metavar="P", help="default confidence that edits a token")
-    contract.add_argument("--stop-repeats", type=int, metavar="N", help="default number of equal tokens that end it")
+    contract.add_argument("--stop-repeats", type=int, metavar="N", help="default number of equal pieces that end it")
     contract.add_argument(
         "--drop-token",
         metavar="ID_OR_TEXT",

@@ -150,7 +150,7 @@ class DecodeContract:
     """Default of what is accepted besides what passes the threshold."""
     stop: str = "block"
     stop_repeats: int | None = field(default=None, metadata=bounds(2, MAX_BLOCK))
-    """Default number of equal tokens at the end of the answer that end it; None goes on."""
+    """Default number of times that the answer's last piece, of whatever length, may come in a row; None goes on."""
     drop_token_ids: tuple[int, ...] = field(default=(), metadata=bounds(0, 2**31))
     """Generated tokens that leave the context, and its count of positions, once their block is finished."""
 

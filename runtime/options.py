@@ -35,6 +35,9 @@ COMMITS = {
 SHARED = ("replace_above", "stop_repeats", *DEFAULTS)
 """Options that the contract has a default for, by the same name."""
 
+DRAWN = ("tempered", "filtered")
+"""Confidences of the distribution that a token was drawn from."""
+
 BARRED = ("confidence", "prefix")
 """Rules that have a threshold."""
 
@@ -176,7 +179,11 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     sub = min(options.sub_block_size or contract.sub_block_size or block, block)
     lines = [] if options.decode == "diffusion" else list(_not_speculative(contract, options))
     lines += _contradictions(options, paced)
-    options = replace(options, **{n: getattr(contract, n) for n in SHARED if getattr(options, n) is None})
+    temperature = contract.temperature if options.temperature is None else options.temperature
+    defaults = {n: getattr(contract, n) for n in SHARED}
+    if temperature == 0 and contract.confidence in DRAWN:
+        defaults["confidence"] = "raw"  # what it is where nothing is drawn, without the cost of a distribution
+    options = replace(options, **{n: value for n, value in defaults.items() if getattr(options, n) is None})
     if options.block_cache and options.revises:
         lines.append("block_cache: it runs one sub-block, and revising (replace_above, remask_below) wants all rows")
     if contract.mask_token_id is None and block > 1:
@@ -185,7 +192,6 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
         lines.append(f"steps: got {steps}, expected 1 to the block size {block}: every step settles at least one token")
     if lines:
         raise RequestError("\n".join(lines))
-    temperature = contract.temperature if options.temperature is None else options.temperature
     merged = options.commit == "merged" and contract.opening == "masked"
     threshold = threshold if options.rule in BARRED else None
     return Plan(options, block, sub, steps, threshold, temperature, merged, options.decode == "speculative")

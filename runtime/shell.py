@@ -109,7 +109,7 @@ _FLAGS: dict[str, tuple[Callable[[str], Any], str]] = {
     "threshold": (float, "accept every token whose confidence is above this (0..1)"),
     "entropy_bound": (float, "summed entropy in nats that a step may accept, for --rule entropy and joint-entropy"),
     "factor": (float, "for --rule factor: the larger, the more tokens a step accepts"),
-    "stop_repeats": (int, "end when so many tokens at the end of the answer are equal"),
+    "stop_repeats": (int, "end when the answer's last piece, of whatever length, comes so many times in a row"),
     "guidance": (
         float,
         "classifier-free guidance: away from what the model says without the prompt",

@@ -34,5 +34,8 @@ STOPS: dict[str, Stop] = {"block": block_ends, "reached": reached}
 
 
 def repeats(answer: NDArray[np.int64], count: int | None) -> bool:
-    """The last `count` tokens of the answer are equal (SDAR-VL ends at 20)."""
-    return count is not None and len(answer) >= count and bool((answer[-count:] == answer[-1]).all())
+    """The answer ends with one piece, of whatever length, `count` times in a row (SDAR-VL ends at 20)."""
+    if count is None:
+        return False
+    sizes = range(1, len(answer) // count + 1)
+    return any(bool((answer[-size * count :].reshape(count, size) == answer[-size:]).all()) for size in sizes)

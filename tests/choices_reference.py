@@ -125,8 +125,11 @@ def decode(toy: Toy, prompt: list[int], c, o: Options):
         stays = [token for token in new if token not in c.drop_token_ids]
         rows[start + fixed :] = stays
         block[start + fixed :] = [current] * len(stays)
-        tail = [token for token in answer if token not in c.drop_token_ids][-(o.stop_repeats or 1) :]
-        over = o.stop_repeats is not None and len(tail) == o.stop_repeats and len(set(tail)) == 1
+        kept = [token for token in answer if token not in c.drop_token_ids]
+        over = o.stop_repeats is not None and any(
+            len(kept) >= size * o.stop_repeats and kept[-size * o.stop_repeats :] == kept[-size:] * o.stop_repeats
+            for size in range(1, len(kept) + 1)
+        )
         if over or any(token in c.stop_token_ids for token in new) or len(answer) >= o.max_tokens:
             return answer[: o.max_tokens], steps_taken
         start = len(rows)

@@ -30,8 +30,10 @@ class How:
     sub: int | None = None
     threshold: float | None = None
     temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
     confidence: str = "raw"
-    """`raw`, or `tempered`: of what probabilities."""
+    """Of what probabilities, where tokens are drawn: `raw`, `tempered`, or `filtered` by top-k and top-p as well."""
     token_causal: bool = False
     left: bool = False
     """Blocks are counted from the prompt's end, and the last one is cut."""
@@ -94,16 +96,29 @@ def causal(rows: int) -> Tensor:
 
 
 def chosen(logits: Tensor, how: How, u: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Tokens `[R]` and their probability, of raw logits `[R, V]`; the mask is never chosen."""
+    """Tokens `[R]` and their confidence, of raw logits `[R, V]`; the mask is never chosen."""
     allowed = logits.clone()
     allowed[:, how.mask] = -torch.inf
-    token = allowed.argmax(-1)
-    if u is not None:
-        drawn = (allowed / how.temperature).softmax(-1).cumsum(-1)
-        token = (drawn > u[:, None] * drawn[:, -1:]).int().argmax(-1)
-    tempered = how.confidence == "tempered" and u is not None
-    p = (logits / how.temperature if tempered else logits).softmax(-1)
-    return token, p.gather(1, token[:, None])[:, 0]
+    if u is None:
+        token = allowed.argmax(-1)
+        return token, logits.softmax(-1).gather(1, token[:, None])[:, 0]
+    tempered = (allowed / how.temperature).softmax(-1)
+    kept = filtered(tempered, how)
+    mass = kept.cumsum(-1)
+    token = (mass > u[:, None] * mass[:, -1:]).int().argmax(-1)
+    p = {"raw": logits.softmax(-1), "tempered": tempered, "filtered": kept / kept.sum(-1, keepdim=True)}
+    return token, p[how.confidence].gather(1, token[:, None])[:, 0]
+
+
+def filtered(p: Tensor, how: How) -> Tensor:
+    """`p [R, V]` with zeros where top-k, then top-p, leave nothing."""
+    if how.top_k:
+        p = torch.where(p >= p.topk(how.top_k, -1).values[:, -1:], p, 0.0)
+    if how.top_p < 1:
+        ordered, order = (p / p.sum(-1, keepdim=True)).sort(descending=True, stable=True)
+        before = ordered.cumsum(-1) - ordered
+        p = torch.where((before < how.top_p).gather(1, order.argsort(-1)), p, 0.0)
+    return p
 
 
 def accepted(conf: Tensor, masked: list[int], count: int, threshold: float | None) -> list[int]:

@@ -17,6 +17,7 @@ CONTRACT = {
     "stop_token_ids": [151645],  # <|im_end|>
     "prompt_alignment": "tail",
     "positions": "arange_x3",
+    "confidence": "filtered",
 }
 """What `generate_with_bd3lm` has in its code; the block size is config.json's `bd3lm_block_size`."""
 

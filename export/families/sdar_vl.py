@@ -26,6 +26,8 @@ CONTRACT = {
     "mask_token_id": 151669,  # <|MASK|>
     "block_size": 4,
     "prompt_alignment": "tail",
+    "confidence": "tempered",
+    "stop_repeats": 20,
 }
 """Its generate.py."""
 

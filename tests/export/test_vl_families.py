@@ -33,6 +33,13 @@ from a2d.runtime.options import Options
 
 CASES = 32
 FLAGS = Flags(mask_token=str(published.MASK), stop_tokens=tuple(map(str, published.STOPS)))
+SAMPLERS = {
+    "diffusionvl_qwenvl": {"confidence": "filtered"},
+    "diffusionvl_qwen": {"confidence": "raw"},
+    "sdar_v": {"confidence": "tempered", "repeats": 20},
+}
+"""What a family's own sampler does besides the rest."""
+
 FRAMES = [
     np.random.default_rng(i).integers(0, 256, (h, w, 3), np.uint8) for i, (h, w) in enumerate([(16, 24), (40, 17)])
 ]
@@ -120,6 +127,8 @@ class Case:
             stops=published.STOPS,
             sub=self.chosen.get("sub_block_size"),
             temperature=self.chosen.get("temperature", 0.0),
+            top_k=self.chosen.get("top_k", 0),
+            top_p=self.chosen.get("top_p", 1.0),
             **fields,
         )
 
@@ -135,6 +144,7 @@ def drawn(name: str, case: int, subs: bool = False) -> Case:
     }
     if rng.random() < 0.3:
         chosen |= {"temperature": float(rng.uniform(0.4, 1.5)), "seed": int(rng.integers(1 << 30))}
+        chosen |= [{}, {"top_k": int(rng.integers(2, 20))}, {"top_p": float(rng.uniform(0.5, 0.95))}][rng.integers(3)]
     if subs:
         chosen["sub_block_size"] = min(int(rng.choice([1, 2, 4, 8])), block)
     text = rng.integers(4, 88, rng.integers(3, 30)).tolist()
@@ -142,11 +152,11 @@ def drawn(name: str, case: int, subs: bool = False) -> Case:
 
 
 @pytest.mark.parametrize("case", range(CASES))
-@pytest.mark.parametrize("name", ["diffusionvl_qwenvl", "diffusionvl_qwen", "sdar_v"])
+@pytest.mark.parametrize("name", SAMPLERS)
 def test_decodes_as_the_reference(family: Callable[[str], Opened], name: str, case: int) -> None:
     opened, c = family(name), drawn(name, case)
     given, shown = opened.shown(c.text, c.frames)
-    expected = decode(opened.rows(shown), c.how(), noise(c.chosen.get("seed", 0)))
+    expected = decode(opened.rows(shown), c.how(**SAMPLERS[name]), noise(c.chosen.get("seed", 0)))
     assert generated(opened, c, given, commit="merged") == expected
     assert generated(opened, c, given, commit="separate") == expected
 

@@ -137,6 +137,8 @@ def test_repeats():
     assert not repeats(np.array([1, 2, 2, 2]), 4)
     assert not repeats(np.array([2, 2]), 3)
     assert not repeats(np.array([2, 2]), None)
+    assert repeats(np.array([9, 1, 2, 1, 2, 1, 2]), 3)
+    assert not repeats(np.array([9, 1, 2, 1, 2, 1, 2]), 4)
 
 
 def test_an_answer_that_repeats_says_so():
