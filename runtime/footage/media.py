@@ -45,14 +45,24 @@ class Media:
     def __init__(self, path: Path) -> None:
         self.path, self._turns = path, 0
         _check_file(path)
-        with self._reading():
-            self._open()
+        self._container: Any = None
+        try:
+            with self._reading():
+                self._open()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Media:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._container.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._container is not None:
+            self._container.close()
 
     @property
     def timebase(self) -> Timebase:
@@ -97,8 +107,10 @@ class Media:
         scale = min(1.0, SMALL / max(width, height))
         small = {"width": max(8, round(width * scale)), "height": max(8, round(height * scale))}
         for frame in self._decoded():
-            self._turns = _turns(frame)
-            yield frame.pts, frame.reformat(**small, format="bgr24", interpolation="AREA").to_ndarray()
+            with self._reading():
+                self._turns = _turns(frame)
+                picture = frame.reformat(**small, format="bgr24", interpolation="AREA").to_ndarray()
+            yield frame.pts, picture
 
     def pictures(self, stamps: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         """The frames with these time stamps, in rising order, as RGB `[H, W, 3]`, upright.
@@ -116,7 +128,9 @@ class Media:
             if frame is None or frame.pts != stamp:
                 raise ClipError(f"{self.path} lacks a frame that it had before: it changed while it was read")
             at = stamp
-            yield self._shown(frame)
+            with self._reading():
+                picture = self._shown(frame)
+            yield picture
 
     def seconds(self, stamps: int) -> float:
         """A distance of time stamps in seconds."""
@@ -124,19 +138,19 @@ class Media:
 
     def _open(self) -> None:
         options = {"protocol_whitelist": "file", "format_whitelist": FORMATS}
-        self._container: Any = av.open(str(self.path.absolute()), "r", options=options, metadata_errors="replace")
+        self._container = av.open(str(self.path.absolute()), "r", options=options, metadata_errors="replace")
         streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
-            self._container.close()
             raise ClipError(f"{self.path} has no video, expected a clip; a recording of sound alone is not logged")
         self._stream: Any = streams[0]
+        if self._stream.codec_context is None:
+            raise ClipError(f"{self.path} holds a kind of video that FFmpeg does not know; transcode it, and log that")
         self._stream.thread_type = "AUTO"
         self._check_size()
 
     def _check_size(self) -> None:
         width, height = self._stream.width, self._stream.height
         if not 0 < width * height <= DEFAULT_PIXEL_BUDGET:
-            self._container.close()
             raise ClipError(
                 f"{self.path} has frames of {width}x{height} pixels, expected 1 to {DEFAULT_PIXEL_BUDGET} in all; "
                 "make a smaller copy and log that"
@@ -178,7 +192,7 @@ class Media:
 
     def _again(self) -> Iterator[Any]:
         """Frames from the very first one."""
-        self._container.close()
+        self.close()
         with self._reading():
             self._open()
         return self._decoded()
@@ -191,13 +205,17 @@ class Media:
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
-        """FFmpeg's errors as ours; what the operating system says stays an OSError."""
+        """FFmpeg's errors as ours; what the operating system says stays an OSError.
+
+        Every other exception is caught on purpose: on damaged files PyAV raises AttributeError, IndexError and more,
+        and which ones is not documented.
+        """
         try:
             yield
-        except OSError:
+        except (ClipError, OSError, MemoryError):
             raise
-        except av.FFmpegError as error:
-            why = (error.strerror or type(error).__name__).rstrip(".").lower()
+        except Exception as error:
+            why = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
             raise ClipError(
                 f"{self.path} is damaged, unfinished or no video ({why}), expected one of the containers that are "
                 f"read ({', '.join(FORMATS.split(',')[:9])}, ...); copy it again, or let its writer finish"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 from fractions import Fraction
 
 import numpy as np
@@ -182,6 +183,50 @@ def test_what_is_no_footage_says_why(footage, tmp_path, name):
     with pytest.raises(ClipError) as caught:
         looked_at(tmp_path / name, Sampling("whole"))
     assert reason in str(caught.value) and name in str(caught.value)
+
+
+def flip(data: bytearray, rng: random.Random) -> None:
+    for _ in range(rng.randint(1, 40)):
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def scratch(data: bytearray, rng: random.Random) -> None:
+    """The header, where all that counts is."""
+    for _ in range(rng.randint(1, 20)):
+        data[rng.randrange(min(600, len(data)))] = rng.randrange(256)
+
+
+def tear(data: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(data))
+    data[at : at + rng.randint(1, 5000)] = b""
+
+
+def blank(data: bytearray, rng: random.Random) -> None:
+    at = rng.randrange(len(data))
+    data[at : at + 2000] = bytes(len(data[at : at + 2000]))
+
+
+@pytest.mark.parametrize("damage", [flip, scratch, tear, blank])
+@pytest.mark.parametrize("name", ["b-frames.mov", "fast.mkv", "stream.ts", "operational.mxf", "old.avi"])
+def test_damage_is_read_through_or_told_and_nothing_else(footage, tmp_path, damage, name):
+    rng = random.Random(f"{name} {damage.__name__}")
+    for _ in range(6):
+        data = bytearray(footage[name].read_bytes())
+        damage(data, rng)
+        (tmp_path / name).write_bytes(data)
+        try:
+            survey, sights = looked_at(tmp_path / name, Sampling("adaptive", head=1.0))
+        except (ClipError, OSError) as error:
+            assert str(error)
+        else:
+            assert survey.sights == len(sights) and survey.facts.frames > 0
+
+
+def test_video_of_an_unknown_kind_says_so(footage, tmp_path):
+    data = footage["b-frames.mov"].read_bytes()
+    (tmp_path / "strange.mov").write_bytes(data.replace(b"avc1", b"zzzz"))
+    with pytest.raises(ClipError, match="strange.mov holds a kind of video that FFmpeg does not know"):
+        looked_at(tmp_path / "strange.mov", Sampling("whole"))
 
 
 def test_what_is_not_there_is_the_systems_word(tmp_path):
