@@ -67,6 +67,8 @@ class Look:
     """What stands on the slate by name; empty where there is none."""
     certainty: dict[str, float] = field(default_factory=dict)
     """For each field that a slate may have, the probability of what was read, its absence included."""
+    turned: bool = False
+    """It was read upside down, as an end board is held."""
 
 
 @dataclass(frozen=True)

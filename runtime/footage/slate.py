@@ -40,10 +40,11 @@ def vote(start: float, end: float, looks: Sequence[Look]) -> Shot:
     """A shot whose slate is what its frames read, field by field, by a linear opinion pool (Stone, 1961).
 
     A value's confidence is the mean, over the frames that show a slate, of the probability that each gave it; a frame
-    counts by its own confidence, so that one in which the board is still moving takes little away. A shot without a
-    slate says so as surely as its frames do.
+    counts by its own confidence, so that one in which the board is still moving takes little away. A board that was
+    read both ways round is held the way of which its frames are surer. A shot without a slate says so as surely as
+    its frames do.
     """
-    slates = [one for one in looks if one.fields]
+    slates = _one_way([one for one in looks if one.fields])
     if not slates:
         return caption(start, end, looks)
     pools = {name: _pool(name, slates) for name in FIELDS}
@@ -59,6 +60,11 @@ def caption(start: float, end: float, looks: Sequence[Look]) -> Shot:
     if best is None:
         return Shot(start, end)
     return Shot(start, end, best.text, best.confidence, looks=tuple(looks))
+
+
+def _one_way(slates: Sequence[Look]) -> list[Look]:
+    upright, turned = ([one for one in slates if one.turned is way] for way in (False, True))
+    return max((upright, turned), key=lambda some: sum(map(_weight, some)))
 
 
 def _pool(name: str, slates: Sequence[Look]) -> tuple[str, float]:

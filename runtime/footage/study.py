@@ -46,7 +46,8 @@ def study(path: Path, sampling: Sampling, fit: Fit, meter: Meter) -> Generator[S
     with Media(path) as media:
         for index, picture in zip(wanted, media.pictures([found.stamps[i] for i in wanted]), strict=True):
             shot = sum(first <= index for first in found.cuts) - 1
-            yield Sight(shot, float(seconds[index]), fit(picture), _thumbnail(picture))
+            tail = seconds[index] >= seconds[-1] - sampling.tail
+            yield Sight(shot, float(seconds[index]), fit(picture), _thumbnail(picture), bool(tail))
     if Stamp.of(path) != before:
         raise ClipError(
             f"{path} changed while it was read, expected a finished file; run this again when its writer is done"

@@ -39,6 +39,8 @@ class Sight:
     """[H, W, 3] RGB, as the model wants it."""
     thumbnail: bytes
     """A small JPEG."""
+    tail: bool
+    """It lies where an end board may stand."""
 
 
 @dataclass

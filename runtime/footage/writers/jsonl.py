@@ -36,6 +36,7 @@ def line(placed: Placed) -> dict[str, Any]:
                 "text": look.text,
                 "fields": look.fields,
                 "confidence": look.confidence,
+                "turned": look.turned,
             }
             for look in shot.looks
         ],

@@ -32,6 +32,10 @@ def lying(part: Part) -> Part:
     return Part(part.frames, lambda index: np.rot90(part.draw(index), -1), part.slate)
 
 
+def upside_down(part: Part) -> Part:
+    return Part(part.frames, lambda index: np.rot90(part.draw(index), 2), part.slate)
+
+
 def clip(name, parts, rate=24, *how, **more):
     return Recipe(name, parts, Fraction(rate), *how, **more)
 
@@ -49,7 +53,7 @@ RECIPES = [
     clip("10 lying.mov", [lying(held(E[0])), lying(moving(15))], 24, turned=90),
     clip("11.avi", [held(E[1]), moving(16)], 25, "mpeg4", None, FINE),
     clip("12 b-frames.mp4", [held(E[2]), *[moving(17 + i, 20) for i in range(6)]], options={"crf": "10", "bf": "3"}),
-    clip("13.mov", [held(M[2]), moving(24)], 30, timecode="01:00:00:00"),
+    clip("13 end board.mov", [moving(24), upside_down(held(E[2]))], 30, timecode="01:00:00:00"),
     clip("14 intra.mov", [moving(25), held(H[1])], 48, "mjpeg", None, FINE, "yuvj420p"),
     clip("15.mkv", [moving(26), moving(27)], 25),
     clip("16 60p.mov", [held(E[0], 60), moving(28, 60)], NTSC[60], timecode="23:59:58;00"),
@@ -134,6 +138,13 @@ def test_every_slate_that_is_read_on_a_still_is_found(logged, stills):
                 looked_for, found = looked_for + 1, found + (line["text"] == TRUTH[part.slate])
                 assert 0 < line["confidence"] <= 1
     assert looked_for >= 8 and found == looked_for
+
+
+def test_an_end_board_is_read_upside_down(logged):
+    scene, board = logged.lines["13 end board.mov"]
+    assert board["text"] == TRUTH[E[2]] and scene["slate"] == board["shot"] == 2
+    assert {frame["turned"] for frame in board["frames"]} == {True, False}
+    assert not any(frame["turned"] for frame in logged.lines["01.mov"][0]["frames"][1:])  # read surely as it stands
 
 
 def test_the_written_files_are_read_by_others(logged):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -63,6 +64,14 @@ def test_frames_vote_field_by_field():
     assert shot.certainty["scene"] == pytest.approx((0.9 * 0.9 + 0.4 * 1.0) / 1.9)
     assert shot.certainty["roll"] == pytest.approx((0.9 + 0.6) / 1.9, abs=1e-6)
     assert shot.confidence == min(shot.certainty.values())
+
+
+def test_a_board_is_held_one_way():
+    other = TEXT.replace("12A", "VZI")
+    upright, turned = [read(scene=0.3), read(scene=0.4)], [replace(read(other, scene=0.8), turned=True)] * 2
+    assert vote(0.0, 1.0, [*upright, *turned]).fields["scene"] == "VZI"
+    assert vote(0.0, 1.0, [*upright, *turned[:1]]).certainty["scene"] == pytest.approx(0.8)
+    assert vote(0.0, 1.0, [*upright * 3, *turned]).fields["scene"] == "12A"
 
 
 def test_a_field_may_be_voted_away():
