@@ -18,7 +18,7 @@ from .messages import CHANNELS, Generate, PathImage, Pixels
 from .options import Options, with_fields
 from .record import Violations, parse
 
-__all__ = ["options_of", "pictures_of", "prompt_of"]
+__all__ = ["SharedFile", "options_of", "pictures_of", "prompt_of"]
 
 
 def prompt_of(request: Generate) -> Any:
@@ -55,35 +55,55 @@ def _json(text: str, what: str) -> Any:
         raise RequestError(f"the {what} cannot be read:\n{error}") from error
 
 
-def pictures_of(request: Generate, shared: io.FileIO | None) -> Sequence[str | NDArray[np.uint8]]:
-    """Each image as `load_image` takes it: a path, RGB `[H, W, 3]`, RGBA `[H, W, 4]` or grey `[H, W]`, all uint8."""
-    return [image.path if isinstance(image, PathImage) else _pixels(image, shared) for image in request.images]
+class SharedFile:
+    """The file in which a host leaves pixels."""
+
+    def __init__(self, file: io.FileIO) -> None:
+        self._file = file
+        self._buffer = np.empty(0, np.uint8)  # used again for each request: fresh memory costs more than the copy
+
+    def read(self, images: Sequence[Pixels]) -> list[NDArray[np.uint8]]:
+        """RGB `[H, W, 3]`, RGBA `[H, W, 4]` or grey `[H, W]` of each, uint8, until the next call. Raises ImageError."""
+        for image in images:
+            _check_size(image)
+        sizes = [image.height * image.width * CHANNELS[image.layout] for image in images]
+        if sum(sizes) > len(self._buffer):
+            self._buffer = np.empty(sum(sizes), np.uint8)
+        ends = np.cumsum(sizes)
+        places = [self._buffer[end - size : end] for end, size in zip(ends, sizes, strict=True)]
+        return [self._read(image, place) for image, place in zip(images, places, strict=True)]
+
+    def _read(self, image: Pixels, place: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._fill(place.data, image.offset) < len(place):
+            size = f"{image.width}x{image.height} {image.layout} pixels"
+            raise ImageError(f"the shared file ends before {size} from {image.offset} on; send them again")
+        return _in_rgb_order(place.reshape(image.height, image.width, CHANNELS[image.layout]), image.layout)
+
+    def _fill(self, into: memoryview, offset: int) -> int:
+        """Read from `offset` on; how many bytes there were."""
+        try:
+            self._file.seek(offset)
+        except (OSError, ValueError, OverflowError) as error:
+            raise ImageError(f"got pixels at {offset}, which is nowhere in the shared file ({error})") from error
+        got = 0
+        while got < len(into) and (more := self._file.readinto(into[got:])):
+            got += more
+        return got
 
 
-def _pixels(image: Pixels, shared: io.FileIO | None) -> NDArray[np.uint8]:
-    size = f"{image.width}x{image.height}"
-    if shared is None:
+def pictures_of(request: Generate, shared: SharedFile | None) -> Sequence[str | NDArray[np.uint8]]:
+    """Each image as `load_image` takes it: a path, or an array that is good until the next request."""
+    there = [image for image in request.images if isinstance(image, Pixels)]
+    if there and shared is None:
         raise ImageError("got pixels, but no shared file; start the worker with --pixels, or give a path")
+    arrays = iter(shared.read(there) if shared is not None else ())
+    return [image.path if isinstance(image, PathImage) else next(arrays) for image in request.images]
+
+
+def _check_size(image: Pixels) -> None:
     if not 0 < image.width * image.height <= DEFAULT_PIXEL_BUDGET:
+        size = f"{image.width}x{image.height}"
         raise ImageError(f"got {size} pixels, expected 1x1 to {DEFAULT_PIXEL_BUDGET} in all; make the image smaller")
-    array = np.empty((image.height, image.width, CHANNELS[image.layout]), np.uint8)
-    if _fill(array.reshape(-1).data, shared, image.offset) < array.nbytes:
-        raise ImageError(
-            f"the shared file ends before {size} {image.layout} pixels from {image.offset} on; send them again"
-        )
-    return _in_rgb_order(array, image.layout)
-
-
-def _fill(into: memoryview, shared: io.FileIO, offset: int) -> int:
-    """Read the shared file; how many bytes it had."""
-    try:
-        shared.seek(offset)
-    except (OSError, ValueError, OverflowError) as error:
-        raise ImageError(f"got pixels at {offset}, which is nowhere in the shared file ({error})") from error
-    got = 0
-    while got < len(into) and (more := shared.readinto(into[got:])):
-        got += more
-    return got
 
 
 def _in_rgb_order(array: NDArray[np.uint8], layout: str) -> NDArray[np.uint8]:

@@ -37,7 +37,7 @@ from ..engines.errors import (
 from .block import Step
 from .messages import Failed, Generate, Open, Opened, StepTaken, Summary
 from .model import Model, load
-from .request import options_of, pictures_of, prompt_of
+from .request import SharedFile, options_of, pictures_of, prompt_of
 from .session import Generation, Session, until
 from .wire import Frame, Kind, Readable, WireError, pack, read_frame, unpack
 
@@ -96,7 +96,8 @@ class Worker:
         loader: Callable[..., Model] = load,
     ) -> None:
         """`pixels`: the file that host and worker share. `loader`: as `a2d.load`."""
-        self._stream, self._pixels, self._loader = stream, pixels, loader
+        self._stream, self._loader = stream, loader
+        self._pixels = None if pixels is None else SharedFile(pixels)
         self._send_bytes = send
         self._sending, self._jobs_lock = threading.Lock(), threading.Lock()
         self._jobs: dict[int, Job] = {}

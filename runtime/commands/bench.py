@@ -21,10 +21,15 @@ from typing import Any
 from ...engines.errors import EngineError, RequestError
 from ..bench import Peer, Report, Settings, VariantPeer, compare, measure
 from ..bundle import MANIFEST, Bundle
+from ..clibrary import Library, beside_the_package
+from ..embedded import EmbeddedReport, measure_embedded
 from ..model import Model, load
 from ..shell import Parser, add_options, add_placement, guarded, options_from, placement_from
 
 __all__ = ["main"]
+
+PAIRS = 20
+"""Pairs of generations that --embedded takes for each of --repeats."""
 
 PEERS, SYNTHETIC = "a2d.bench.peers", "a2d.bench.synthetic"
 
@@ -64,6 +69,9 @@ def _parser() -> Parser:
         metavar="NAME",
         help="compare: torch, transformers, or a precision of the bundle",
     )
+    parser.add_argument("--embedded", action="store_true", help="what the child process of the C library adds, instead")
+    parser.add_argument("--library", type=Path, metavar="FILE", help="liba2d for --embedded; default: the wheel's own")
+    parser.add_argument("--prompt", metavar="TEXT", help="what --embedded asks; default: the bundle's own question")
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
@@ -77,6 +85,8 @@ def _bench(arguments: argparse.Namespace) -> int:
     _check(arguments)
     arguments.max_tokens = arguments.max_tokens or 64
     settings = Settings(arguments.prompt_tokens, arguments.repeats, options_from(arguments))
+    if arguments.embedded:
+        return _embedded(arguments)
     with _bundle(arguments) as path:
         peers = {name: _peer(name, path, arguments) for name in arguments.against}
         model = load(path, threads=arguments.threads, **placement_from(arguments))
@@ -88,6 +98,26 @@ def _bench(arguments: argparse.Namespace) -> int:
             found |= _against(name, peer, model, settings)
     print(json.dumps(found) if arguments.json else "\n".join(_ratios(found, arguments.against)))
     return 0
+
+
+def _embedded(arguments: argparse.Namespace) -> int:
+    library = Library(arguments.library or beside_the_package())
+    options = options_from(arguments)
+    quiet = not sys.stderr.isatty()
+    with _bundle(arguments) as path:
+        model = load(path, threads=arguments.threads, **placement_from(arguments))
+        report = measure_embedded(model, library, PAIRS * arguments.repeats, options, arguments.prompt, quiet)
+    print(json.dumps(asdict(report)) if arguments.json else "\n".join(_embedded_lines(report)))
+    return 0
+
+
+def _embedded_lines(report: EmbeddedReport) -> Iterator[str]:
+    yield f"liba2d and its child process, {report.pairs} pairs, {report.steps} steps, frame {report.frame or 'none'}"
+    for what, base, added, median in (
+        ("step", report.step_ms, report.added_step_ms, report.added_step_median_ms),
+        ("generation", report.generation_ms, report.added_generation_ms, report.added_generation_median_ms),
+    ):
+        yield f"  added to a {what:<12}  {added:10.3f} ms, {median:.3f} between medians; it takes {base:.2f} ms"
 
 
 def _check(arguments: argparse.Namespace) -> None:
