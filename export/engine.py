@@ -76,7 +76,8 @@ class Weights:
         name = self._aliases.get(name, name)
         if name in self._kept:
             return self._kept[name]
-        made = assemble(self._sources[name], self._checkpoint.read, self._rounded)
+        source = self._sources[name]
+        made = assemble(source, self._checkpoint.read, source.dtype(self._rounded))
         if self._written is not None:
             made = _same(name, made, self._written.mapped(name))
         if self._resident or self._written is not None:

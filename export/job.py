@@ -79,7 +79,7 @@ def _weights(made: Plan, precision: Precision, staging: Staging) -> WeightFile:
     sizes = {n: sum(made.checkpoint.entry(x).bytes for x in s.names) for n, s in made.family.sources.items()}
     with Progress(f"weights {precision.name}", sum(sizes.values()), quiet=made.job.quiet) as progress:
         for name, source in made.family.sources.items():
-            weights.write(name, assemble(source, made.checkpoint.read, precision.dtype))
+            weights.write(name, assemble(source, made.checkpoint.read, source.dtype(precision.dtype)))
             progress.add(sizes[name])
     staging.file(weights.name).close()
     return weights

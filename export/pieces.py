@@ -29,6 +29,8 @@ def recipe(name: str, network: Network, dtype: torch.dtype) -> Recipe:
     with torch.device("meta"):
         made = PIECES[name](network, dtype)
     made.module.to(dtype)
+    for exact in getattr(made.module, "exact", ()):
+        exact.data = exact.data.float()
     inputs = {key: torch.zeros_like(value, device="cpu") for key, value in made.inputs.items()}
     return Recipe(made.module.eval(), inputs, made.dynamic, made.outputs)
 

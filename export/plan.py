@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -82,7 +83,11 @@ class Plan:
     @property
     def disk_bytes(self) -> int:
         """Weights of all precisions."""
-        return sum(planned_bytes(self.shapes, p) for p in self.job.precisions)
+        return sum(planned_bytes(self.shapes, p, self._exact) for p in self.job.precisions)
+
+    @property
+    def _exact(self) -> frozenset[str]:
+        return frozenset(name for name, source in self.family.sources.items() if source.exact)
 
     @property
     def peak_bytes(self) -> int:
@@ -92,9 +97,14 @@ class Plan:
         ones, torch one of each kind and the engine one at a time.
         """
         counts = {name: prod(shape) for name, shape in self.shapes.items()}
-        layer = sum(count for name, count in counts.items() if name.startswith("layers.0."))
-        widened = 4 * max(layer, *counts.values())
-        return BASE + max(planned_bytes(self.shapes, p) + (widened if p.bytes < 4 else 0) for p in self.job.precisions)
+        sizes: Counter[str] = Counter()  # of layers: a sparse one is larger than a plain one
+        for name, count in counts.items():
+            if name.startswith("layers."):
+                sizes[name.split(".")[1]] += count
+        widened = 4 * max([*sizes.values(), *counts.values()])
+        return BASE + max(
+            planned_bytes(self.shapes, p, self._exact) + (widened if p.bytes < 4 else 0) for p in self.job.precisions
+        )
 
     def step_bytes(self, precision: Precision) -> int:
         """Bytes of weights that a denoising step reads: all but the vision tower and an embedding of its own.
@@ -107,7 +117,7 @@ class Plan:
         if experts is not None:
             wanted = min(experts.count, block * experts.active)
             read |= {n: (wanted, *s[1:]) for n, s in read.items() if ".experts_" in n}
-        return planned_bytes(read, precision)
+        return planned_bytes(read, precision, self._exact)
 
 
 def plan(job: Job) -> Plan:

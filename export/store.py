@@ -6,7 +6,7 @@ bytes, offsets and names; not what a tensor is for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
@@ -31,6 +31,7 @@ class Located:
     offset: int
     bytes: int
     shape: tuple[int, ...]
+    dtype: ir.DataType
 
 
 @dataclass
@@ -47,17 +48,19 @@ class WeightFile:
         return f"weights.{self.precision.name}.data"
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
-        """Append one tensor, contiguous and of the precision's dtype."""
-        assert tensor.dtype == self.precision.dtype and tensor.is_contiguous()
+        """Append one tensor, contiguous and of the precision's dtype, or float32."""
+        assert tensor.dtype in (self.precision.dtype, torch.float32) and tensor.is_contiguous()
         raw = tensor.view(-1).view(torch.uint8).numpy()
+        dtype = ir.DataType.FLOAT if tensor.dtype == torch.float32 else self.precision.onnx
         offset = self.staging.file(self.name).tensor(memoryview(raw))
-        self.located[name] = Located(offset, len(raw), tuple(tensor.shape))
+        self.located[name] = Located(offset, len(raw), tuple(tensor.shape), dtype)
 
     def mapped(self, name: str) -> torch.Tensor:
         """A tensor where it lies in the closed file; its pages are the system's to drop. Not to be written to."""
         at = self.located[name]
         raw = np.memmap(self.staging.path / self.name, np.uint8, "c", at.offset, (at.bytes,))
-        return torch.from_numpy(raw).view(self.precision.dtype).reshape(at.shape)
+        dtype = torch.float32 if at.dtype == ir.DataType.FLOAT else self.precision.dtype
+        return torch.from_numpy(raw).view(dtype).reshape(at.shape)
 
     def link(self, model: ir.Model, aliases: Mapping[str, str]) -> ir.Model:
         """Point every initializer without bytes at its tensor; `aliases` are names of tensors stored under another."""
@@ -72,18 +75,19 @@ class WeightFile:
         So weights of a precision that an engine lacks can be checked from the very bytes that were written.
         """
         for name, value in [*model.graph.initializers.items()]:
-            if value.const_value is None:
-                stored = ir.Value(name=f"{name}.stored", type=ir.TensorType(self.precision.onnx), shape=value.shape)
-                stored.const_value = self._external(str(stored.name), self.located[aliases.get(name, name)])
+            at = self.located[aliases.get(name, name)] if value.const_value is None else None
+            if at is not None and at.dtype != ir.DataType.FLOAT:
+                stored = ir.Value(name=f"{name}.stored", type=ir.TensorType(at.dtype), shape=value.shape)
+                stored.const_value = self._external(str(stored.name), at)
                 _widen(model.graph, value, stored)
-        return model
+        return self.link(model, aliases)
 
     def _external(self, name: str, at: Located) -> ir.ExternalTensor:
         return ir.ExternalTensor(
             self.name,
             at.offset,
             at.bytes,
-            self.precision.onnx,
+            at.dtype,
             shape=ir.Shape(at.shape),
             name=name,
             base_dir=self.staging.path,
@@ -113,11 +117,11 @@ def _widen(graph: ir.Graph, value: ir.Value, stored: ir.Value) -> None:
         use.node.graph.insert_after(use.node, cast)  # which may be the body of a loop
 
 
-def planned_bytes(shapes: Mapping[str, tuple[int, ...]], precision: Precision) -> int:
-    """Size of the file that holds tensors of these shapes, in this order."""
+def planned_bytes(shapes: Mapping[str, tuple[int, ...]], precision: Precision, exact: Container[str] = ()) -> int:
+    """Size of the file that holds tensors of these shapes, in this order; those that are `exact` in float32."""
     size = 0
-    for shape in shapes.values():
-        count = prod(shape) * precision.bytes
+    for name, shape in shapes.items():
+        count = prod(shape) * (4 if name in exact else precision.bytes)
         size = aligned(size, count) + count
     return size
 

@@ -29,6 +29,12 @@ class Source:
     """Shape given to each tensor before joining, where a kernel is really a matrix."""
     stack: int | None = None
     """So many tensors at a time are joined, and the joined matrices stacked `[names / stack, ...]`."""
+    exact: bool = False
+    """Stays float32 in every precision: what decides between experts."""
+
+    def dtype(self, precision: torch.dtype) -> torch.dtype:
+        """Of the parameter in a variant of this precision."""
+        return torch.float32 if self.exact else precision
 
 
 def stored_shape(source: Source) -> tuple[int, ...]:

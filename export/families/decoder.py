@@ -6,7 +6,7 @@ Configs are normalised by transformers' own configuration classes, so that old a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +38,8 @@ _LIMITS = {
 }
 """Beyond any model; what is larger is a mistake, or malice."""
 
+MAX_EXPERTS = 4096
+
 
 @dataclass(frozen=True)
 class Traits:
@@ -64,7 +66,7 @@ def decoder_shape(
     config: Any, traits: Traits, features: bool = False, experts: ExpertShape | None = None
 ) -> DecoderShape:
     """The shape that a normalised config describes. Raises CheckpointError that lists what is not supported."""
-    lines = _unsupported(config)
+    lines = [*_unsupported(config), *(_impossible(experts) if experts is not None else ())]
     if lines:
         raise CheckpointError("config.json asks for what a2d does not export:\n" + "\n".join(f"  {x}" for x in lines))
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
@@ -114,6 +116,24 @@ def _unsupported(config: Any) -> list[str]:
     if not 0.0 < float(_rope(config).get("partial_rotary_factor", 1.0)) <= 1.0:
         lines.append(f"partial_rotary_factor = {_rope(config)['partial_rotary_factor']}, expected a share of a head")
     return lines
+
+
+def _impossible(experts: ExpertShape) -> Iterator[str]:
+    """What no mixture of experts can be."""
+    s = experts
+    if not 1 <= s.count <= MAX_EXPERTS:
+        yield f"{s.count} experts, expected 1 to {MAX_EXPERTS}"
+        return
+    if not 1 <= s.active <= s.count:
+        yield f"num_experts_per_tok = {s.active}, expected 1 to the number of experts, {s.count}"
+    if not 1 <= s.intermediate <= _LIMITS["intermediate_size"] or not 0 <= s.shared <= _LIMITS["intermediate_size"]:
+        yield f"moe_intermediate_size = {s.intermediate}, shared {s.shared}, expected whole numbers that can be"
+    if not 1 <= s.active_groups <= s.groups or s.count % s.groups:
+        yield f"n_group = {s.groups}, topk_group = {s.active_groups}, expected groups that divide {s.count} experts"
+    elif s.active_groups < s.groups and s.count // s.groups < 2:
+        yield f"n_group = {s.groups}, expected groups of two experts at least, of {s.count}"
+    elif s.active > s.count // s.groups * s.active_groups:
+        yield f"num_experts_per_tok = {s.active}, expected no more than topk_group = {s.active_groups} groups hold"
 
 
 def _rope(config: Any) -> dict[str, Any]:
@@ -197,12 +217,12 @@ def _experts(shape: ExpertShape, hidden: int, mlp: str) -> dict[str, Source]:
     halves = [f"{mlp}experts.{e}.{half}_proj" for e in range(count) for half in ("gate", "up")]
     downs = [f"{mlp}experts.{e}.down_proj" for e in range(count)]
     table = {
-        "router": Source((f"{mlp}gate.weight",), ((count, hidden),)),
+        "router": Source((f"{mlp}gate.weight",), ((count, hidden),), exact=True),
         "experts_gate_up": replace(_matrix(halves, [wide] * len(halves), hidden), stack=2),
         "experts_down": replace(_matrix(downs, [hidden] * count, wide), stack=1),
     }
     if shape.bias:
-        table["router_bias"] = _vector([f"{mlp}gate.e_score_correction_bias"], [count])
+        table["router_bias"] = Source((f"{mlp}gate.e_score_correction_bias",), ((count,),), exact=True)
     if shape.shared:
         shared = [f"{mlp}shared_experts.{half}_proj" for half in ("gate", "up")]
         table["shared_gate_up"] = _matrix(shared, [shape.shared] * 2, hidden)

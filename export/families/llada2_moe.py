@@ -84,6 +84,8 @@ def _as_glm(config: Mapping[str, Any]) -> dict[str, Any]:
     plain = {_RENAMED.get(key, key): value for key, value in config.items()}
     plain["num_key_value_heads"] = config.get("num_key_value_heads") or config.get("num_attention_heads")
     plain.setdefault("use_qk_norm", True)
+    plain["n_shared_experts"] = config.get("num_shared_experts") or 0
+    plain["num_mtp_layers"] = 0
     plain["norm_topk_prob"] = True  # as generate does, whatever the key says
     rope = dict(config.get("rope_scaling") or {"rope_type": "default"})
     rope["rope_theta"] = config.get("rope_theta", 10_000.0)

@@ -66,6 +66,11 @@ class Route(nn.Module):
         bias = (shape.count,) if shape.bias else None
         parameters(self, {"mlp_norm": (hidden,), "router": (shape.count, hidden), "router_bias": bias})
 
+    @property
+    def exact(self) -> tuple[nn.Parameter, ...]:
+        """Parameters that stay float32 in every precision."""
+        return (self.router,) if self.router_bias is None else (self.router, self.router_bias)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """`x [1,R,H]` to ROUTED, with k experts a row and room for L tiles:
 
@@ -85,9 +90,9 @@ class Route(nn.Module):
         """`rows [R,H]` to experts and weights `[R,k]`; in float32, because a rounded score is another expert."""
         s = self.shape
         # Not `linear`: that is a Gemm by a table, which calibration takes for an output projection and quantizes.
-        logits = rows.float() @ self.router.float().transpose(0, 1)
+        logits = rows.float() @ self.router.transpose(0, 1)
         scores = logits.sigmoid() if s.scores == "sigmoid" else logits.softmax(-1)
-        preferred = scores if self.router_bias is None else scores + self.router_bias.float()
+        preferred = scores if self.router_bias is None else scores + self.router_bias
         if s.groups > s.active_groups:
             preferred = self._grouped(preferred)
         wanted = preferred.topk(s.active, -1)[1]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +19,11 @@ from hypothesis import strategies as st
 from published import Opened
 
 from a2d.engines import load_engine
+from a2d.engines.errors import CheckpointError
 from a2d.export.graphs.experts import TILE, ExpertShape, Route
 from a2d.export.job import Job, export
+from a2d.export.pieces import recipe
+from a2d.export.plan import plan
 from a2d.export.precision import precisions
 from a2d.export.weights import Source, assemble, stored_shape
 
@@ -89,6 +94,7 @@ def poisoned(bundle: Path, expert: int, path: Path) -> Path:
     return path / "backbone.fp32.onnx"
 
 
+@pytest.mark.slow
 def test_only_the_experts_that_rows_want_are_touched(family: Callable[[str], Opened], tmp_path: Path) -> None:
     """Were the others multiplied too, and weighted by zero, every poisoned expert would spoil the row."""
     model, runtime = family("llada2_moe")
@@ -131,3 +137,36 @@ def test_half_precisions_are_exported_and_checked(tmp_path: Path) -> None:
     made = export(Job(tmp_path / "checkpoint", tmp_path / "bundle", precisions("fp16,bf16"), quiet=True))
     for variant in made.variants.values():
         assert {row.verdict for row in variant.parity} <= {"PASS", "AMBIGUOUS"}
+
+
+def test_what_decides_between_experts_is_never_rounded(tmp_path: Path) -> None:
+    """A bias of 4.0 and scores that differ by a thousandth: in bf16 the bias alone errs by more."""
+    published.llada2_moe(tmp_path / "checkpoint")
+    made = plan(Job(tmp_path / "checkpoint", tmp_path / "bundle", precisions("bf16"), quiet=True))
+    exact = {name for name, source in made.family.sources.items() if source.exact}
+    assert exact == {f"layers.{i}.router{kind}" for i in (1, 2) for kind in ("", "_bias")}
+    parts = recipe("route", made.network, torch.bfloat16).module.named_parameters()
+    assert {name: weight.dtype for name, weight in parts} == {
+        "mlp_norm": torch.bfloat16, "router": torch.float32, "router_bias": torch.float32
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_experts": 10**9}, "1000000000 experts, expected 1 to 4096"),
+        ({"num_experts_per_tok": 0}, "num_experts_per_tok = 0, expected 1 to"),
+        ({"num_experts_per_tok": 9}, "num_experts_per_tok = 9, expected no more than topk_group = 2 groups hold"),
+        ({"n_group": 5}, "n_group = 5, topk_group = 2, expected groups that divide 16 experts"),
+        ({"n_group": 16}, "expected groups of two experts at least, of 16"),
+        ({"moe_intermediate_size": 0}, "moe_intermediate_size = 0"),
+        ({"score_function": "softmax"}, "score_function = 'softmax', expected 'sigmoid'"),
+        ({"num_experts": 12, "n_group": 4}, "extra    model.layers.1.mlp.experts.12.down_proj.weight"),
+    ],
+)
+def test_a_mixture_that_cannot_be_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    published.llada2_moe(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | changes))
+    with pytest.raises(CheckpointError, match=re.escape(message)):
+        plan(Job(tmp_path, tmp_path / "bundle"))
