@@ -28,6 +28,8 @@ BESIDE = ("vision_tower.safetensors", "projector.safetensors")
 
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "consolidated.00.pth")
 
+_FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -54,6 +56,7 @@ class Checkpoint:
         if not path.is_dir():
             what = "a file" if path.exists() else "nothing there"
             raise CheckpointError(f"{path}: {what}, expected a checkpoint directory with config.json and {WEIGHTS}.")
+        _refuse_adapter(path)
         tokenizer_config = _json(path / "tokenizer_config.json") or {}
         return Checkpoint(
             path=path,
@@ -98,12 +101,15 @@ class Checkpoint:
             raise CheckpointError(
                 f"{self.path}: the tensors are not those of its config.json ({len(lines)} differ):\n{shown}\n"
                 "Check that config.json and the weights belong together."
+                + (_UNMERGED if any(".lora_" in name for name in extra) else "")
             )
 
     def _wrong(self, name: str, shape: tuple[int, ...]) -> list[str]:
         entry = self.entry(name)
         if entry.shape != shape:
             return [f"shape    {name} is {list(entry.shape)}, expected {list(shape)}"]
+        if entry.dtype in _FP8:
+            return [f"dtype    {name} is {entry.dtype}, which means nothing without its scales. {_DEQUANTIZE}"]
         if entry.dtype not in _FLOATS:
             return [f"dtype    {name} is {entry.dtype}, expected floating point: export an unquantized checkpoint"]
         return []
@@ -155,11 +161,39 @@ def _config(path: Path) -> dict[str, Any]:
         config.setdefault("vision_config", vision)
     quantized = [key for key in ("quantization_config", "compression_config") if config.get(key)]
     if quantized:
+        how = config[quantized[0]].get("quant_method") if isinstance(config[quantized[0]], dict) else None
         raise CheckpointError(
-            f"{path}: config.json has {quantized[0]}, expected unquantized weights. "
-            "Export the checkpoint that it was made from, then quantize the bundle."
+            f"{path}: config.json has {quantized[0]} ({how or 'no method named'}), expected unquantized weights. "
+            f"Export the checkpoint that it was made from, then quantize the bundle. {_DEQUANTIZE}"
         )
     return config
+
+
+_UNMERGED = " A LoRA adapter's tensors are among them: merge it first, model.merge_and_unload() of peft, and save that."
+
+_DEQUANTIZE = (
+    "Where there is none, transformers may widen it: "
+    "m = AutoModelForCausalLM.from_pretrained(DIR); m.dequantize(); m.save_pretrained(NEW_DIR)"
+)
+
+
+def _refuse_adapter(path: Path) -> None:
+    """Raise CheckpointError for a LoRA adapter, alone or beside the model that it would change."""
+    adapter = _json(path / "adapter_config.json")
+    if adapter is None:
+        return
+    base = str(adapter.get("base_model_name_or_path") or "BASE")
+    merge = (
+        'python -c "from peft import AutoPeftModelForCausalLM as M; '
+        f"M.from_pretrained('{path}').merge_and_unload().save_pretrained('MERGED')\""
+    )
+    beside = (path / WEIGHTS).exists() or (path / INDEX).exists()
+    what = "a model and an adapter beside it" if beside else "an adapter, not a model"
+    raise CheckpointError(
+        f"{path}: adapter_config.json makes this {what} ({adapter.get('peft_type', 'LoRA')} of {base}), expected whole "
+        f"weights. Merge it first:\n  {merge}\nthen copy the tokenizer's files, and export MERGED."
+        + ("\nIf the weights are merged already, remove adapter_config.json." if beside else "")
+    )
 
 
 def _chat_template(path: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
@@ -198,6 +232,15 @@ def _beside(path: Path) -> dict[str, TensorFile]:
     return found
 
 
+def _twice(files: Mapping[str, TensorFile]) -> list[str]:
+    """`NAME in FILE and FILE` for each tensor that several of the files have."""
+    places: dict[str, list[str]] = {}
+    for file, opened in files.items():
+        for name in opened.entries:
+            places.setdefault(name, []).append(file)
+    return [f"{name} in {' and '.join(found)}" for name, found in places.items() if len(found) > 1]
+
+
 def _sharded(path: Path) -> dict[str, TensorFile]:
     table = (_json(path / INDEX) or {}).get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
@@ -211,6 +254,12 @@ def _sharded(path: Path) -> dict[str, TensorFile]:
             "expected all shards beside it. Fetch the checkpoint again."
         )
     files = {name: TensorFile.open(path / name) for name in shards}
+    twice = _twice(files)
+    if twice:
+        raise CheckpointError(
+            f"{path}: tensors that stand in more than one shard: {twice}. Which is right cannot be told, and shards of "
+            "two versions may be mixed: fetch or save the checkpoint again, into an empty directory."
+        )
     absent = [f"{name} in {shard}" for name, shard in table.items() if name not in files[shard].entries]
     if absent:
         raise CheckpointError(f"{path / INDEX}: tensors that their shard lacks: {absent}. Fetch the checkpoint again.")

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from ..engines.errors import BundleError
+from ..engines.errors import BundleError, RequestError
 from ..runtime.contract import (
     ALIGNMENTS,
     CONTEXT_MASKS,
@@ -24,7 +24,7 @@ from ..runtime.contract import (
 )
 from ..runtime.letterbox import Letterbox
 from ..runtime.record import check
-from ..runtime.shell import guarded, teller
+from ..runtime.shell import BAD_INPUT, guarded, teller
 
 __all__ = ["main"]
 
@@ -55,12 +55,15 @@ def _interrupt(*_: object) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
+    if arguments.output is None and not arguments.dry_run:
+        raise RequestError("give -o BUNDLE, the directory to write, or --dry-run, which writes nothing")
     # Here, because torch takes seconds to import and --help should not.
     try:
         from .contract import Flags  # noqa: PLC0415
         from .job import Job  # noqa: PLC0415
         from .own import Asking  # noqa: PLC0415
         from .quantized import export_all, split  # noqa: PLC0415
+        from .survey import survey  # noqa: PLC0415
     except ImportError as error:
         raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
     flags = Flags(
@@ -91,7 +94,8 @@ def _export(arguments: argparse.Namespace) -> int:
     floats, quantized = split(arguments.precision)
     job = Job(
         checkpoint=arguments.checkpoint,
-        bundle=arguments.output,
+        bundle=arguments.output or Path(),
+        family=arguments.family,
         precisions=floats,
         flags=flags,
         asking=Asking(arguments.default_prompt, arguments.letterbox),
@@ -103,6 +107,10 @@ def _export(arguments: argparse.Namespace) -> int:
         prompt=arguments.prompt,
         samples=arguments.samples,
     )
+    if arguments.dry_run:
+        text, exportable = survey(job)
+        print(text)
+        return 0 if exportable else BAD_INPUT
     export_all(job, teller(arguments.quiet))
     return 0
 
@@ -137,7 +145,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="directory with config.json and safetensors"
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="directory to write")
+    parser.add_argument("-o", "--output", type=Path, metavar="BUNDLE", help="directory to write")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what would be written and what was not found; write nothing"
+    )
+    parser.add_argument("--family", metavar="NAME", help="what the checkpoint is, where its config.json says otherwise")
     parser.add_argument(
         "--precision", default="fp32", help="fp32, fp16, bf16, int8, fp8, ...; or several by comma (default fp32)"
     )

@@ -22,7 +22,7 @@ from .families.family import Family
 from .own import contract_fields, own_objects
 from .vocabulary import Vocabulary
 
-__all__ = ["FLAGS", "Flags", "Resolved", "resolve"]
+__all__ = ["FLAGS", "Flags", "Resolved", "collected", "draft", "mask_text", "resolve"]
 
 FLAGS = {
     "mask_token_id": "--mask-token",
@@ -119,22 +119,34 @@ class Resolved:
 
 def resolve(flags: Flags, checkpoint: Checkpoint, family: Family) -> Resolved:
     """Collect the contract. Raises ContractError that lists every missing field, or every impossible value."""
-    vocabulary = Vocabulary.of(checkpoint)
-    values: dict[str, Any] = {}
-    origins: dict[str, str] = {}
-    for origin, found in _sources(flags, checkpoint, family, vocabulary):
-        for name, value in found.items():
-            if name not in values and value is not None:
-                values[name], origins[name] = value, origin
-    if (values.get("block_size"), values.get("shift")) == (1, "right_prev_row") and "mask_token_id" not in values:
-        values["mask_token_id"], origins["mask_token_id"] = None, "none is needed"
-    _require_all(values)
+    values, origins = collected(flags, checkpoint, family)
+    _require_all(values, checkpoint)
     values.setdefault("forbid_token_ids", [values["mask_token_id"]])
     origins.setdefault("forbid_token_ids", "default: the mask")
     _check(values, origins, family)
     order = [f.name for f in fields(DecodeContract)]
     origins |= {name: "default" for name in order if name not in origins}
     return Resolved(_built(values), {name: origins[name] for name in order})
+
+
+def collected(flags: Flags, checkpoint: Checkpoint, family: Family) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is said of the contract, whether or not it is enough, and where. Raises ContractError for unknown tokens."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, found in _sources(flags, checkpoint, family, Vocabulary.of(checkpoint)):
+        for name, value in found.items():
+            if name not in values and value is not None:
+                values[name], origins[name] = value, origin
+    if (values.get("block_size"), values.get("shift")) == (1, "right_prev_row") and "mask_token_id" not in values:
+        values["mask_token_id"], origins["mask_token_id"] = None, "none is needed"
+    return values, origins
+
+
+def draft(flags: Flags, checkpoint: Checkpoint, family: Family) -> list[str]:
+    """One line a field: its value and where that stands, or that it is missing and how to give it."""
+    values, origins = collected(flags, checkpoint, family)
+    said = [f"{name:<17} {_shown(values[name]):<14} {origins[name]}" for name in FLAGS if name in values]
+    return said + [f"{name:<17} {'missing':<14} {where}" for name, where in _missing(values)]
 
 
 def _sources(
@@ -185,25 +197,39 @@ def _released(file: str, data: Mapping[str, Any]) -> Iterator[tuple[str, dict[st
 
 
 def _special(checkpoint: Checkpoint, vocabulary: Vocabulary) -> Iterator[tuple[str, dict[str, Any]]]:
-    named = checkpoint.tokenizer_config.get("mask_token")
-    text = named.get("content") if isinstance(named, dict) else named
-    if isinstance(text, str) and text in vocabulary.ids:
+    text = mask_text(checkpoint)
+    if text is not None and text in vocabulary.ids:
         yield f"tokenizer_config.json, mask_token {text}", {"mask_token_id": vocabulary.ids[text]}
     alike = [text for text in vocabulary.added if MASK_TEXT.fullmatch(text)]
     if len(alike) == 1:
         yield f"tokenizer.json, added token {alike[0]}", {"mask_token_id": vocabulary.added[alike[0]]}
 
 
-def _require_all(values: Mapping[str, Any]) -> None:
+def _missing(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(field, the flag that gives it and where it was looked for)."""
     required = [f.name for f in fields(DecodeContract) if f.default is MISSING and f.default_factory is MISSING]
-    missing = [name for name in required if name not in values]
+    return [(name, f"{FLAGS[name]:<14} looked in {_LOOKED[name]}") for name in required if name not in values]
+
+
+def _require_all(values: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    missing = _missing(values)
     if missing:
-        rows = [f"  {name:<17} {FLAGS[name]:<14} looked in {_LOOKED[name]}" for name in missing]
+        rows = [f"  {name:<17} {where}" for name, where in missing]
+        unknown = mask_text(checkpoint) if "mask_token_id" not in values else None
+        lost = f"\ntokenizer_config.json names the mask {unknown!r}, which tokenizer.json lacks: fetch its own"
         raise ContractError(
             "the checkpoint does not say how it is decoded. Missing, with the flag that gives it:\n"
             + "\n".join(rows)
+            + (lost if unknown else "")
             + "\n(or put them into generation_config.json as an object `a2d`)"
         )
+
+
+def mask_text(checkpoint: Checkpoint) -> str | None:
+    """The mask's text as tokenizer_config.json has it, where it has one."""
+    named = checkpoint.tokenizer_config.get("mask_token")
+    text = named.get("content") if isinstance(named, dict) else named
+    return text if isinstance(text, str) else None
 
 
 def _check(values: Mapping[str, Any], origins: Mapping[str, str], family: Family) -> None:

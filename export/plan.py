@@ -36,6 +36,8 @@ class Job:
     precisions: tuple[Precision, ...] = (PRECISIONS["fp32"],)
     flags: Flags = field(default_factory=Flags)
     asking: Asking = field(default_factory=Asking)
+    family: str | None = None
+    """Which family the checkpoint is of; None is what its config.json says."""
     max_context: int | None = None
     """Rows that a session may hold; None is what the checkpoint's positions were made for."""
     force: bool = False
@@ -123,7 +125,7 @@ class Plan:
 def plan(job: Job) -> Plan:
     """Read and check everything that can be checked without work. Raises A2DError."""
     checkpoint = Checkpoint.open(job.checkpoint)
-    family = describe(checkpoint)
+    family = describe(checkpoint, job.family)
     checkpoint.verify(family.sources, family.ignorable)
     resolved = resolve(job.flags, checkpoint, family)
     network = Network(family.shape, resolved.contract.forbid_token_ids, family.tower)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from ..runtime.manifest import Manifest
 from ..runtime.progress import size
 from .plan import Plan
+from .vocabulary import Vocabulary
 
-__all__ = ["decided", "done"]
+__all__ = ["REMOTE", "decided", "done"]
+
+REMOTE = "config.json names remote code (auto_map); it is not run: the family here is a2d's own"
 
 
 def decided(plan: Plan) -> str:
@@ -20,11 +23,12 @@ def decided(plan: Plan) -> str:
         f"  {'max_context':<17} {plan.max_context:<14} {_origin(plan)}",
         *_asking(plan),
         *plan.family.notes,
+        *Vocabulary.of(plan.checkpoint).notes(s.vocab, plan.resolved.contract.mask_token_id),
     ]
     if plan.checkpoint.chat_template not in (None, plan.chat_template):
         lines.append("chat template: the checkpoint's knows no pictures; the family's is used")
     if plan.checkpoint.config.get("auto_map"):
-        lines.append("config.json names remote code (auto_map); it is not run")
+        lines.append(REMOTE)
     lines += [
         f"precisions: {', '.join(p.name for p in job.precisions)}; {size(plan.disk_bytes)} on disk",
         f"peak memory about {size(peak)}, {peak / max(weights, 1):.1f} x the checkpoint's weights; mostly mapped",

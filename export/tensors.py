@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -113,7 +114,7 @@ def _require(path: Path, holds: bool, got: str) -> None:
 
 def _entries(path: Path, raw: bytes, size: int) -> dict[str, Entry]:
     try:
-        table = json.loads(raw.decode("utf-8"))
+        table = json.loads(raw.decode("utf-8"), object_pairs_hook=partial(_unique, path))
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: the header is not JSON in UTF-8: {error}. {_NEXT}") from error
     _require(path, isinstance(table, dict), "a header that is no object")
@@ -123,6 +124,14 @@ def _entries(path: Path, raw: bytes, size: int) -> dict[str, Entry]:
     end = _end(path, entries.values(), data)
     _require(path, end == size, f"{size} bytes where the header says {end}: truncated, or padded")
     return entries
+
+
+def _unique(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object; a name that comes twice would otherwise hide the first."""
+    names = [name for name, _ in pairs]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    _require(path, not twice, f"a header that names {twice} twice")
+    return dict(pairs)
 
 
 def _entry(path: Path, name: str, row: Any, data: int) -> Entry:

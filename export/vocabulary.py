@@ -26,6 +26,21 @@ class Vocabulary:
         added = {str(t["content"]): int(t["id"]) for t in data.get("added_tokens") or [] if {"content", "id"} <= set(t)}
         return Vocabulary({**_model(data.get("model")), **added}, added)
 
+    def notes(self, rows: int, mask: int | None) -> list[str]:
+        """What people should know of a model with so many rows of embedding under this tokenizer."""
+        if not self.ids:
+            return ["no tokenizer.json: the bundle is driven by token ids"]
+        known = set(self.ids.values())
+        notes, beyond = [], sorted(i for i in known if i >= rows)
+        padded = rows - len([i for i in known if i < rows])
+        if padded:
+            notes.append(f"vocabulary: {rows} rows, {padded} of them no token of tokenizer.json; those are never text")
+        if beyond:
+            notes.append(f"tokenizer.json has tokens without a row, {beyond[:5]}: prompts that hold them are refused")
+        if mask is not None and mask not in known:
+            notes.append(f"mask {mask} is no token of tokenizer.json: right where the release trained an unused row")
+        return notes
+
     def id(self, text: str, flag: str) -> int:
         """The id that `text` is, or names. Raises ContractError for a text that is no single token."""
         if text.lstrip("-").isdigit():

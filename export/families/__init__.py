@@ -6,13 +6,14 @@ A family module has one function, `describe(checkpoint) -> Family`. A new family
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 
 from ...engines.errors import CheckpointError
 from ..checkpoint import Checkpoint
 from .family import Family
 
-__all__ = ["FAMILIES", "Family", "describe"]
+__all__ = ["ARCHITECTURES", "FAMILIES", "Family", "describe"]
 
 FAMILIES = {
     "Fast_dLLM_Qwen": ("fast_dllm_qwen", "Fast-dLLM v2 on Qwen2.5"),
@@ -35,12 +36,62 @@ FAMILIES = {
 """model_type in config.json to the module here, and what it is for people."""
 
 
-def describe(checkpoint: Checkpoint) -> Family:
-    """What the checkpoint's family says of it. Raises CheckpointError that prints the table."""
-    kind = checkpoint.config.get("model_type")
+ARCHITECTURES = {
+    "A2DLlamaLMHeadModel": "a2d-llama",
+    "A2DQwen2LMHeadModel": "a2d-qwen2",
+    "A2DQwen3LMHeadModel": "a2d-qwen3",
+    "DiffusionVLQwenForCausalLM": "diffusionvl_qwen",
+    "DiffusionVLQwenVLForCausalLM": "diffusionvl_qwenvl",
+    "Fast_dLLM_QwenForCausalLM": "Fast_dLLM_Qwen",
+    "LLaDA2MoeModelLM": "llada2_moe",
+    "LlamaForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl",
+    "Qwen3ForCausalLM": "qwen3",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
+    "SDARForCausalLM": "sdar",
+    "SDARMoeForCausalLM": "sdar_moe",
+}
+"""Class in config.json's architectures to the model_type that goes with it."""
+
+
+def describe(checkpoint: Checkpoint, family: str | None = None) -> Family:
+    """What the checkpoint's family says of it; `family` goes before what config.json says.
+
+    Raises CheckpointError: the table for one that is not in it, or both where config.json names two.
+    """
+    kind = family or checkpoint.config.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
-        rows = "\n".join(f"  {name:<18} {what}" for name, (_, what) in FAMILIES.items())
-        raise CheckpointError(f"{checkpoint.path}: model_type is {kind!r} in config.json, expected one of\n{rows}")
+        raise CheckpointError(_unknown(checkpoint, kind))
+    others = [] if family else [other for other in _of_architectures(checkpoint) if other != kind]
+    if others:
+        raise CheckpointError(
+            f"{checkpoint.path}: config.json matches two families: its model_type is {kind!r}, and its architectures "
+            f"{checkpoint.config['architectures']} are {others[0]!r}. They may be decoded in other ways: say which it "
+            f"is, --family {kind} or --family {others[0]}"
+        )
     module = import_module(f"{__name__}.{FAMILIES[kind][0]}")
     find: Callable[[Checkpoint], Family] = module.describe
-    return find(checkpoint)
+    return find(replace(checkpoint, config={**checkpoint.config, "model_type": kind}) if family else checkpoint)
+
+
+def _of_architectures(checkpoint: Checkpoint) -> list[str]:
+    names = checkpoint.config.get("architectures")
+    return [ARCHITECTURES[name] for name in names if name in ARCHITECTURES] if isinstance(names, list) else []
+
+
+def _unknown(checkpoint: Checkpoint, kind: object) -> str:
+    rows = "\n".join(f"  {name:<18} {what}" for name, (_, what) in FAMILIES.items())
+    code = checkpoint.config.get("auto_map")
+    remote = f" Its config.json wants code of its own ({_files(code)}), which a2d never runs." if code else ""
+    return (
+        f"{checkpoint.path}: model_type is {kind!r} in config.json, expected one of\n{rows}\n"
+        f"{remote} If its tensors have the names and shapes of one of these, say so: --family NAME".lstrip("\n")
+    )
+
+
+def _files(code: object) -> str:
+    """The modules that an auto_map names: `modeling_x.X` is in modeling_x.py."""
+    names = code.values() if isinstance(code, dict) else [code]
+    texts = {str(part).split(".")[0] for name in names for part in (name if isinstance(name, list) else [name]) if part}
+    return ", ".join(sorted(f"{text.split('--')[-1]}.py" for text in texts))
