@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
+from .tensorrt.libraries import LIBRARIES
+
 __all__ = ["MODULES", "Package", "Packages", "installed"]
 
 MODULES = {
     "a2d": ("a2d",),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
-    "tensorrt_rtx": ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
-    "tensorrt": ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
+    **{name: library.distributions for name, library in LIBRARIES.items()},
     "cuda": ("cuda-bindings",),
 }
 """Python module to the packages that bring it, the plain one first."""

@@ -11,25 +11,18 @@ from dataclasses import dataclass
 from .machine import Facts
 from .packages import Packages
 from .targets import GPUS, TARGETS, Target
+from .tensorrt.libraries import LIBRARIES, OLDEST
 
 __all__ = ["Verdict", "notes", "verdicts"]
-
-OLDEST = {"tensorrt": (10, 3)}
-"""The first release with all that is used of it: strongly typed networks; JetPack 6.2 has it."""
 
 DRIVERS = {13: "580", 12: "525"}
 """CUDA to the first driver for it (CUDA's release notes; on Windows 528 for CUDA 12)."""
 
-INSTALL = {
-    "onnxruntime": "pip install onnxruntime",
-    "tensorrt_rtx": "pip install 'a2d[rtx]'",
-    "tensorrt": "pip install 'a2d[tensorrt]'",
-}
-
 CUDA_PRECISIONS = ("fp16", "fp32")
 """Of ONNX Runtime on a GPU: it dequantizes the rest operator by operator."""
 
-TITLES = {"onnxruntime": "ONNX Runtime", "tensorrt_rtx": "TensorRT-RTX", "tensorrt": "TensorRT"}
+TITLES = {"onnxruntime": "ONNX Runtime"} | {name: library.title for name, library in LIBRARIES.items()}
+INSTALL = {"onnxruntime": "pip install onnxruntime"} | {name: library.install for name, library in LIBRARIES.items()}
 
 
 @dataclass(frozen=True)
@@ -134,9 +127,8 @@ def _library_faults(module: str, packages: Packages) -> Iterator[str]:
             )
         else:
             yield f"{title} is not installed: {INSTALL[module]}"
-    oldest = OLDEST.get(module)
-    if oldest is not None and version is not None and _numbers(version) < oldest:
-        yield f"{title} {version} is too old, expected {'.'.join(map(str, oldest))} or newer: {INSTALL[module]}"
+    if module == "tensorrt" and version is not None and _numbers(version) < OLDEST:
+        yield f"{title} {version} is too old, expected {'.'.join(map(str, OLDEST))} or newer: {INSTALL[module]}"
 
 
 def _driver_faults(module: str, facts: Facts) -> Iterator[str]:

@@ -17,6 +17,7 @@ from ..engines.targets import GPUS, Target, legal, require
 from ..engines.tensorrt.libraries import LIBRARIES, imported, version
 from .built import RECORD, SCHEMA, Built, Machine, Record
 from .bundle import Bundle, sha256_of
+from .fit import SOURCES, Question, planned
 from .manifest import FileRecord, Variant
 from .profiles import Sizes, profiles, sizes
 from .progress import Progress, size
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from ..engines.tensorrt.card import Card
 
 __all__ = ["Job", "Set", "build", "key_of"]
-
-SOURCES = {"fp16": ("fp16", "fp32"), "int8": ("int8",), "fp8": ("fp8",), "fp32": ("fp32",)}
-"""Precision of an engine to the bundle's variants that it can be built of, best first."""
 
 NARROW = ("past_", "new_")
 """The cache's ports: float16 in an engine, whatever the graph was written in, unless it is to be exact."""
@@ -170,6 +168,7 @@ def _build_set(
     with lock:
         there = None if job.force else _there(place, wanted, bundle, held)
         if there is None:
+            say(f"{place.name}: {_memory(job, wanted, bundle)}")
             there = _build_new(job, wanted, bundle, held, place)
         else:
             say(f"{place} is there and fits; --force builds it again")
@@ -201,6 +200,15 @@ def _build_new(job: Job, wanted: Set, bundle: Bundle, held: Sizes, place: Path) 
         record = _record(wanted, bundle, variant, held, staging.path)
         staging.publish(record.dumps())
     return Built(place, record)
+
+
+def _memory(job: Job, wanted: Set, bundle: Bundle) -> str:
+    """What it will take to run, before it is built."""
+    question = Question(bundle, wanted.target, (1,), sampling=True)
+    e = planned(question, precision=wanted.precision, context=job.context, block=job.block_size).estimate
+    weights, rest = sum(e.weights.values()), sum(e.activations.values()) + e.workspace
+    parts = f"weights {size(weights)}, cache {size(e.cache)}, at most {size(rest)} for activations"
+    return f"will take about {size(e.total)} to run ({parts}); a2d plan has the parts"
 
 
 def _build_graph(job: Job, wanted: Set, bundle: Bundle, held: Sizes, graph: str, staging: Staging) -> None:

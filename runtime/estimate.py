@@ -21,12 +21,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .bundle import Bundle
-from .cache import CHUNK, CacheShape
+from .cache import CacheShape
 from .manifest import Manifest, ModelShape, Variant
+from .profiles import Sizes
 from .tensors import Tensor, tensors_of
 from .vision import VisionSpec
 
-__all__ = ["Estimate", "Shapes", "Sizes", "Widths", "estimate", "shapes_of"]
+__all__ = ["CPU", "Estimate", "Shapes", "Widths", "estimate", "shapes_of"]
 
 PROCESS = 65 << 20
 """Bytes of Python, numpy and ONNX Runtime 1.32 themselves, measured on x86-64 Linux. CUDA's context is not in it."""
@@ -36,17 +37,6 @@ VISION_HEAD = 64
 
 QUANTIZED_LOAD = 13
 """Bytes that ONNX Runtime 1.32 takes for a moment for each code of a table that it packs: measured, floats thrice."""
-
-
-@dataclass(frozen=True)
-class Sizes:
-    """What a session may ask of the graphs."""
-
-    context: int
-    """Rows of cache."""
-    block: int
-    widest: int
-    """Rows of the widest forward: the last piece of a prompt with the first block."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +137,7 @@ def estimate(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -
     cache = CacheShape(m.layers, m.kv_heads, m.head_dim, widths.cache)
     return Estimate(
         weights=weights,
-        cache=cache.bytes(-(-sizes.context // CHUNK) * CHUNK),
+        cache=cache.bytes(sizes.context),
         cache_per_1k=cache.bytes(1000),
         activations=activations,
         workspace=sum(activations.values()) // 2,

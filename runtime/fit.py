@@ -8,26 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from ..engines.errors import BundleError, RequestError
+from ..engines.errors import BundleError
 from ..engines.targets import GPUS, Target, require
 from .bundle import Bundle
 from .cache import CHUNK
-from .estimate import CPU, Estimate, Sizes, Widths, estimate, shapes_of
-from .loop import PREFILL
+from .estimate import CPU, Estimate, Widths, estimate, shapes_of
+from .placement import PREFERENCE
+from .profiles import Sizes, sizes
 
-__all__ = ["Memory", "Plan", "Question", "planned"]
-
-CONTEXT = 8192
-"""Rows of context that are planned for where nothing is said, and the model has more."""
+__all__ = ["GIB", "SOURCES", "Memory", "Plan", "Question", "planned"]
 
 SOURCES = {"fp16": ("fp16", "fp32"), "int8": ("int8",), "fp8": ("fp8",), "fp32": ("fp32",)}
 """Precision of a GPU's engine to the variants that it is built of, best first."""
 
 FLOATS = ("fp16", "fp32")
 """Variants that tell the size of a quantized one that is yet to be made."""
-
-PREFERENCE = ("fp32", "fp16", "int8", "int8-weight", "int4-weight")
-"""What a CPU loads by itself, best first."""
 
 SHARE, SHARE_UNIFIED = 0.9, 0.75
 """Parts of a card's memory, and of one that the system shares, that are planned with. Margins, not measurements."""
@@ -95,7 +90,7 @@ def planned(
     """
     chosen = precision or _best(question, sms)
     require(question.target.name, chosen, sms)
-    made = _plan(question, chosen, _sizes(question.bundle, context, block))
+    made = _plan(question, chosen, sizes(question.bundle.manifest, context, block))
     short = [memory.bytes for memory in made.memories if not memory.fits]
     if not short:
         return made
@@ -103,32 +98,21 @@ def planned(
     return replace(made, lower=tuple(lower) or ("neither a shorter context nor a lighter precision: a smaller model",))
 
 
-def _plan(question: Question, precision: str, sizes: Sizes) -> Plan:
+def _plan(question: Question, precision: str, held: Sizes) -> Plan:
     bundle, target = question.bundle, question.target
     variant, widths = _source(bundle, target, precision)
-    held = bundle.variant(variant)
-    graphs = [name for name in held.graphs if name != "sample" or question.sampling]
-    taken = estimate(bundle.manifest, shapes_of(bundle, held, graphs), sizes, widths)
+    graphs = [name for name in bundle.variant(variant).graphs if name != "sample" or question.sampling]
+    taken = estimate(bundle.manifest, shapes_of(bundle, bundle.variant(variant), graphs), held, widths)
     share = SHARE if widths.apart else SHARE_UNIFIED
     fits = tuple(Memory(size, int(size * share), taken.peak <= size * share) for size in sorted(question.memories))
-    return Plan(target.name, precision, variant, widths.codes is not None, sizes, taken, fits, ())
-
-
-def _sizes(bundle: Bundle, context: int | None, block: int | None) -> Sizes:
-    longest = bundle.manifest.model.max_context
-    wanted = min(longest, CONTEXT) if context is None else context
-    rows = bundle.manifest.decode.block_size if block is None else block
-    for flag, value in (("--context", wanted), ("--block-size", rows)):
-        if not 1 <= value <= longest:
-            raise RequestError(f"{flag}: got {value}, this model was exported for 1 to {longest} rows")
-    return Sizes(-(-wanted // CHUNK) * CHUNK, rows, max(PREFILL, rows) + rows)
+    return Plan(target.name, precision, variant, widths.codes is not None, held, taken, fits, ())
 
 
 def _best(question: Question, sms: tuple[int, ...]) -> str:
     """The best precision that can be had for every GPU that is meant, or for a CPU."""
     held, target = question.bundle.manifest.variants, question.target
     if not target.sms:
-        return next((p for p in PREFERENCE if p in held), next(iter(held)))
+        return next((p for p in PREFERENCE["cpu"] if p in held), next(iter(held)))
     meant = [GPUS[sm].precisions for sm in sms or target.default_sms or target.sms]
     able = [p for p in target.precisions if all(p in precisions for precisions in meant)]
     return next((p for p in able if any(name in held for name in SOURCES.get(p, ()))), able[0])
@@ -168,9 +152,9 @@ def _lower(question: Question, plan: Plan) -> Iterator[str]:
             yield f"--precision {precision}{calibrate if lighter.to_be_made else ''}"
 
 
-def _other(question: Question, precision: str, sizes: Sizes) -> Plan | None:
+def _other(question: Question, precision: str, held: Sizes) -> Plan | None:
     """The plan in another precision, if the bundle can tell."""
     try:
-        return _plan(question, precision, sizes)
+        return _plan(question, precision, held)
     except BundleError:
         return None

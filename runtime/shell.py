@@ -25,6 +25,7 @@ __all__ = [
     "Parser",
     "add_options",
     "add_placement",
+    "compute_capabilities",
     "guarded",
     "options_from",
     "placement_from",
@@ -100,6 +101,14 @@ def token_ids(text: str) -> list[int]:
 
 def _ids(text: str) -> tuple[int, ...]:
     return tuple(token_ids(text))
+
+
+def compute_capabilities(text: str) -> tuple[int, ...]:
+    """GPUs from `86,89,120`, or `sm86,8.9`: each once."""
+    try:
+        return tuple(dict.fromkeys(int(part) for part in text.replace("sm", "").replace(".", "").split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected compute capabilities like 86,89,120") from error
 
 
 _FLAGS: dict[str, tuple[Callable[[str], Any], str]] = {

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import EngineError
 
-__all__ = ["LIBRARIES", "Library", "imported", "version"]
+__all__ = ["LIBRARIES", "OLDEST", "Library", "imported", "version"]
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,17 @@ class Library:
 LIBRARIES = {
     library.name: library
     for library in (
-        Library("tensorrt_rtx", "TensorRT-RTX", ("tensorrt-rtx", "tensorrt_rtx"), True, "pip install 'a2d[rtx]'"),
+        Library(
+            "tensorrt_rtx",
+            "TensorRT-RTX",
+            ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
+            True,
+            "pip install 'a2d[rtx]'",
+        ),
         Library(
             "tensorrt",
             "TensorRT",
-            ("tensorrt", "tensorrt-cu13", "tensorrt-cu12", "tensorrt_cu13", "tensorrt_cu12"),
+            ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
             False,
             "pip install 'a2d[tensorrt]'; on a Jetson it is part of JetPack (docs/jetson.md)",
         ),

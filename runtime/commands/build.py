@@ -11,7 +11,7 @@ from ...engines.targets import TARGETS
 from ...engines.tensorrt.card import Card
 from ..build import Job, build, summary
 from ..built import Built
-from ..shell import Parser, guarded, teller
+from ..shell import Parser, compute_capabilities, guarded, teller
 
 __all__ = ["main"]
 
@@ -31,7 +31,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--target", required=True, metavar="NAME", help="the kind of machine, from the table below")
-    parser.add_argument("--sm", type=_gpus, default=(), metavar="LIST", help="compute capabilities, as 86,89,120")
+    parser.add_argument(
+        "--sm", type=compute_capabilities, default=(), metavar="LIST", help="compute capabilities, as 86,89,120"
+    )
     parser.add_argument(
         "--precision", default="auto", metavar="NAME", help="fp16, int8, fp8 or fp32; auto: the best for each GPU"
     )
@@ -42,13 +44,6 @@ def _parser() -> Parser:
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="one JSON object per engine")
     return parser
-
-
-def _gpus(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(dict.fromkeys(int(part) for part in text.replace("sm", "").replace(".", "").split(",")))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected compute capabilities like 86,89,120") from error
 
 
 def _build(arguments: argparse.Namespace) -> int:

@@ -15,7 +15,7 @@ from ..bundle import Bundle
 from ..fit import GIB, Plan, Question, planned
 from ..progress import size
 from ..record import to_json
-from ..shell import Parser, guarded
+from ..shell import Parser, compute_capabilities, guarded
 
 __all__ = ["main"]
 
@@ -35,7 +35,9 @@ def _parser() -> Parser:
     )
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--target", required=True, metavar="NAME", help="the kind of machine, from the table below")
-    parser.add_argument("--sm", type=_gpus, default=(), metavar="LIST", help="compute capabilities, as 86,89,120")
+    parser.add_argument(
+        "--sm", type=compute_capabilities, default=(), metavar="LIST", help="compute capabilities, as 86,89,120"
+    )
     parser.add_argument("--precision", metavar="NAME", help="default: the best that can be had of the bundle")
     parser.add_argument("--context", type=int, metavar="ROWS", help="longest conversation; default: up to 8192")
     parser.add_argument("--block-size", type=int, metavar="ROWS", help="largest block; default: the bundle's")
@@ -48,13 +50,6 @@ def _parser() -> Parser:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
-
-
-def _gpus(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected compute capabilities like 86,89") from error
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -97,7 +92,7 @@ def found(bundle: Bundle, plan: Plan) -> dict[str, Any]:
         "precision": plan.precision,
         "variant": plan.variant,
         "to_be_made": plan.to_be_made,
-        "sizes": to_json(plan.sizes),
+        "sizes": to_json(plan.sizes) | {"widest": plan.sizes.widest},
         "weights_bytes": sum(e.weights.values()),
         "weights_bytes_by_graph": e.weights,
         "cache_bytes": e.cache,
