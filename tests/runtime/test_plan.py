@@ -113,9 +113,12 @@ def test_a_large_bundle_takes_about_what_is_planned(tmp_path):
     from a2d.export.synthetic import bundle_100m
 
     bundle_100m(tmp_path / "100m.a2d", "fp32")
+    bundle = Bundle.open(tmp_path / "100m.a2d")
+    table = 4 * bundle.manifest.model.vocab * bundle.manifest.model.hidden  # mapped: as much of it as the system likes
     for tokens in (128, 2048):
-        plan = planned(question(Bundle.open(tmp_path / "100m.a2d"), "cpu", 1), context=tokens + 40)
-        assert plan.estimate.peak / measured(tmp_path / "100m.a2d", "fp32", tokens) == pytest.approx(1, abs=0.12)
+        plan = planned(question(bundle, "cpu", 1), context=tokens + 40)
+        taken = measured(bundle.path, "fp32", tokens)
+        assert 0.88 * plan.estimate.peak <= taken <= 1.12 * (plan.estimate.peak + table)
 
 
 # -- whether it fits
