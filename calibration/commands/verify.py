@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.errors import RequestError
-from ...runtime.build import SOURCES
+from ...runtime.fit import SOURCES
 from ...runtime.model import Model, load
 from ...runtime.shell import BAD_INPUT, Parser, add_options, guarded, options_from
 from .. import data as samples
