@@ -194,13 +194,15 @@ def _interruptible(work: Callable[[], T], stop: threading.Event) -> T:
         finally:
             ended.set()
 
-    threading.Thread(target=worker, name="a2d build", daemon=True).start()
+    thread = threading.Thread(target=worker, name="a2d build", daemon=True)
     try:
+        thread.start()
         while not ended.wait(POLL):
             pass
     except BaseException:
         stop.set()
-        ended.wait()
+        if thread.ident is not None:
+            ended.wait()
         results.clear()
         errors.clear()
         raise
