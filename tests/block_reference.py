@@ -30,6 +30,10 @@ class How:
     rule: str = "confidence"
     bound: float = 0.0
     temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    filtered: bool = False
+    """Confidence is the probability that a token was drawn with, after temperature, top-k and top-p."""
     edit: float | None = None
     post_steps: int = 16
     sub: int | None = None
@@ -82,11 +86,25 @@ def chosen(logits: Tensor, how: How, u: Tensor | None) -> tuple[Tensor, Tensor, 
     p = logits.softmax(-1)
     allowed = logits.clone()
     allowed[:, how.mask] = -torch.inf
-    token = allowed.argmax(-1)
+    token, believed = allowed.argmax(-1), p
     if u is not None:
-        drawn = (allowed / how.temperature).softmax(-1).cumsum(-1)
+        q = kept(allowed / how.temperature, how).softmax(-1)
+        drawn = q.cumsum(-1)
         token = (drawn > u[:, None] * drawn[:, -1:]).int().argmax(-1)
-    return token, p.gather(1, token[:, None])[:, 0], torch.special.entr(p).sum(-1)
+        believed = q if how.filtered else p
+    return token, believed.gather(1, token[:, None])[:, 0], torch.special.entr(believed).sum(-1)
+
+
+def kept(scaled: Tensor, how: How) -> Tensor:
+    """`scaled` logits with all but the `top_k` best, and of these the fewest that hold `top_p`, at minus infinity."""
+    if how.top_k:
+        scaled = scaled.masked_fill(scaled < scaled.topk(how.top_k)[0][:, -1:], -torch.inf)
+    if how.top_p < 1:
+        order = scaled.argsort(-1, descending=True)
+        p = scaled.softmax(-1).gather(1, order)
+        spare = torch.zeros_like(scaled, dtype=torch.bool).scatter(1, order, p.cumsum(-1) - p >= how.top_p)
+        scaled = scaled.masked_fill(spare, -torch.inf)
+    return scaled
 
 
 def accepted(conf: Tensor, entropy: Tensor, masked: list[int], count: int, how: How) -> list[int]:

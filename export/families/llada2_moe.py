@@ -29,6 +29,7 @@ CONTRACT = {
     "block_size": 32,
     "prompt_alignment": "tail",
     "threshold": 0.95,
+    "confidence": "filtered",
 }
 """LLaDA2.0's generate with its published settings."""
 

@@ -18,6 +18,7 @@ CONTRACT = {
     "stop_token_ids": [151643, 151645],
     "block_size": 4,
     "prompt_alignment": "tail",
+    "confidence": "filtered",
 }
 """SDAR's generate.py with its published settings."""
 

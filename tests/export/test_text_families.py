@@ -46,6 +46,7 @@ def drawn(name: str, case: int) -> tuple[list[int], How, dict[str, Any]]:
         chosen |= {"rule": rule, "threshold": None, "entropy_bound": float(rng.uniform(0.1, 3))}
     if rng.random() < 0.3:
         chosen |= {"temperature": float(rng.uniform(0.4, 1.5)), "seed": int(rng.integers(1 << 30))}
+        chosen |= {"top_k": int(rng.choice([0, 5, 20])), "top_p": float(rng.choice([1.0, 0.9, 0.7]))}
     if name == "llada2_moe" and case % 2 and rule == "confidence":
         chosen |= {"replace_above": float(rng.choice([0.3, 0.6, 0.9])), "revise_steps": int(rng.integers(0, 8))}
     if fast:
@@ -65,6 +66,9 @@ def _how(block: int, chosen: dict[str, Any], fast: bool) -> How:
         rule=chosen.get("rule", "confidence"),
         bound=chosen.get("entropy_bound", 0.0),
         temperature=chosen.get("temperature", 0.0),
+        top_k=chosen.get("top_k", 0),
+        top_p=chosen.get("top_p", 1.0),
+        filtered=not fast,
         edit=chosen.get("replace_above"),
         post_steps=chosen.get("revise_steps", 16),
         sub=min(chosen.get("sub_block_size", block), block),
