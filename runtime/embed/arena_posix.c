@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 enum { ABOVE = 10 }; /* as in child_posix.c */
@@ -48,8 +49,18 @@ bool a2d_arena_open(a2d_arena *arena, char *why, size_t why_size) {
     return arena->file >= 0;
 }
 
+/* A write beyond the limit for files would be answered by a signal that ends the host. */
+static bool within_limit(uint64_t end) {
+    struct rlimit limit;
+    return getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY || end <= limit.rlim_cur;
+}
+
 bool a2d_arena_write(a2d_arena *arena, uint64_t offset, const void *from, size_t length, char *why, size_t why_size) {
     const char *at = from;
+    if (!within_limit(offset + length)) {
+        snprintf(why, why_size, "%s", strerror(EFBIG));
+        return false;
+    }
     while (length > 0) {
         ssize_t written = pwrite(arena->file, at, length, (off_t)offset);
         if (written < 0 && errno == EINTR)

@@ -74,10 +74,21 @@ static const ending ended = {A2D_ERROR_DIED, NULL};
 
 static ending nonsense(const char *what) { return (ending){A2D_ERROR_PROTOCOL, what}; }
 
-/* No sign of life for half the time: ask for one. For all of it: hung. A worker that is still loading is not asked, since
- * loading may hold its interpreter; a2d_open has a deadline of its own. So a host that was stopped for a while (a debugger, a
- * laptop asleep) asks before it judges. */
-static ending fill(a2d_model *model, uint8_t *to, size_t length) {
+/* Ask for a sign of life. A worker that is still loading is not asked, since loading may hold its interpreter; a2d_open has
+ * a deadline of its own. Whether the worker has to answer. */
+static bool ask(a2d_model *model, bool within_frame) {
+    a2d_lock(&model->lock);
+    bool open = model->state == A2D_IS_OPEN;
+    if (open && !within_frame && a2d_frame_empty(&model->outbox, A2D_PING, 0))
+        a2d_cond_broadcast(&model->changed);
+    a2d_unlock(&model->lock);
+    return open;
+}
+
+/* No sign of life for half the time: ask for one. For all of it: hung. So a host that was stopped for a while (a debugger, a
+ * laptop asleep) asks before it judges. Within a frame there is nothing to ask: the rest has to come, and answers would be
+ * taken for it for ever. */
+static ending fill(a2d_model *model, uint8_t *to, size_t length, bool within_frame) {
     bool asked = false;
     while (length > 0) {
         long got = a2d_child_read(&model->child, to, length, model->silence_ms / 2 + 1);
@@ -87,13 +98,10 @@ static ending fill(a2d_model *model, uint8_t *to, size_t length) {
             to += got;
             length -= (size_t)got;
             asked = false;
+            within_frame = true;
             continue;
         }
-        a2d_lock(&model->lock);
-        bool open = model->state == A2D_IS_OPEN;
-        if (open && !asked && a2d_frame_empty(&model->outbox, A2D_PING, 0))
-            a2d_cond_broadcast(&model->changed);
-        a2d_unlock(&model->lock);
+        bool open = ask(model, within_frame);
         if (open && asked)
             return (ending){A2D_ERROR_HUNG, NULL};
         asked = open;
@@ -185,7 +193,7 @@ static ending dispatch(a2d_model *model, a2d_header header, const uint8_t *data)
 static ending receive(a2d_model *model) {
     uint8_t head[A2D_FRAME_HEADER];
     a2d_header header;
-    ending came = fill(model, head, sizeof head);
+    ending came = fill(model, head, sizeof head, false);
     if (came.status != A2D_OK)
         return came;
     const char *wrong = a2d_header_read(head, &header);
@@ -194,7 +202,7 @@ static ending receive(a2d_model *model) {
     uint8_t *data = malloc((size_t)header.length + 1);
     if (data == NULL)
         return (ending){A2D_ERROR_MEMORY, NULL};
-    came = fill(model, data, header.length);
+    came = fill(model, data, header.length, true);
     if (came.status == A2D_OK) {
         a2d_lock(&model->lock);
         came = dispatch(model, header, data);

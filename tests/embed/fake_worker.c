@@ -3,7 +3,7 @@
  *     "steps=3 blocks=2 pause=5 do=hang at=4"
  *
  * at=N is before its Nth frame, in=N after the Nth that it received, both from 0; `do` is what happens there, see `misdeeds`.
- * With random=SEED, at is drawn anew for each process and do is `kill`. Its text says what it was asked for, pixels as a
+ * With random=SEED, `at` is drawn at random. With damage=SEED, some frames have some wrong bytes. Its text says what it was asked for, pixels as a
  * checksum, so that a test can see what arrived. */
 #include <signal.h>
 #include <stdio.h>
@@ -143,6 +143,13 @@ static void misbehave(uint32_t id) {
     }
 }
 
+static void damage(a2d_bytes *bytes) {
+    if (!wants("damage=") || rand() % 4 != 0)
+        return;
+    for (int flips = rand() % 3 + 1; flips; flips--)
+        bytes->data[(size_t)rand() % bytes->length] ^= (uint8_t)(1 << rand() % 8);
+}
+
 /* With the lock held. */
 static void send_frame(a2d_bytes *bytes, size_t begin, uint32_t id) {
     if (all.hung)
@@ -150,6 +157,7 @@ static void send_frame(a2d_bytes *bytes, size_t begin, uint32_t id) {
     if (all.sent++ == all.at)
         misbehave(id);
     a2d_frame_end(bytes, begin);
+    damage(bytes);
     put_out(bytes->data, bytes->length);
     a2d_bytes_free(bytes);
 }
@@ -294,6 +302,8 @@ static void open_with(a2d_cursor payload) {
         srand((unsigned)setting("random=", 0));
         all.at = rand() % 12;
     }
+    if (wants("damage="))
+        srand((unsigned)setting("damage=", 0));
     if (wants("slow="))
         a2d_sleep((uint32_t)setting("slow=", 0));
     all.open = true;

@@ -1,6 +1,6 @@
 /* Everything that can go wrong with a worker: each time the right error, in bounded time, and the next open works.
  *
- * Arguments: the fake worker, and how many random deaths to try. */
+ * Arguments: the fake worker, and how many random deaths and damages to try. */
 #include "check.h"
 
 #include "threads.h"
@@ -227,6 +227,24 @@ static void test_random_deaths(int runs) {
     CHECK(runs < 20 || (lost > runs / 4 && lost < runs));
 }
 
+/* Frames with wrong bytes in them: whatever comes of it, it comes in time, and with a message if it is an error. */
+static void test_random_damage(int runs) {
+    char script[64];
+    int noticed = 0;
+    a2d_open_options options = impatient_options();
+    options.silence_timeout_ms = 100;
+    options.open_timeout_ms = 200;
+    for (int i = 0; i < runs; i++) {
+        a2d_error error = A2D_ERROR_INIT;
+        snprintf(script, sizeof script, "damage=%d", i);
+        a2d_status status = attempt(script, &options, &error);
+        CHECK(status == A2D_OK || (status < 0 && error.message[0] != '\0'));
+        noticed += status != A2D_OK;
+    }
+    printf("%d of %d damaged conversations were noticed\n", noticed, runs);
+    check_works();
+}
+
 int main(int argc, char **argv) {
     CHECK(argc > 1);
     worker = argv[1];
@@ -240,5 +258,6 @@ int main(int argc, char **argv) {
     test_all_that_wait_are_told();
     test_callbacks_of_a_lost_worker();
     test_random_deaths(argc > 2 ? atoi(argv[2]) : 30);
+    test_random_damage(argc > 2 ? atoi(argv[2]) : 30);
     return 0;
 }

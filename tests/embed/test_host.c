@@ -1,6 +1,10 @@
 /* What a host does with a model: open, start, be called back, poll, wait, cancel, release, close. Against the fake worker. */
 #include "check.h"
 
+#if !defined(_WIN32)
+#include <sys/resource.h>
+#endif
+
 static a2d_status wait_for(a2d_generation *generation, a2d_result *result) {
     a2d_error error = A2D_ERROR_INIT;
     a2d_status status = a2d_wait(generation, 20000, result, &error);
@@ -355,6 +359,33 @@ static void test_meddling_in_a_callback(void) {
     CHECK(all.calls == 1); /* a released generation calls no more */
 }
 
+/* No room for pixels: an error of that start, and the next one that fits goes through. */
+static void test_no_room(void) {
+#if !defined(_WIN32)
+    struct rlimit usual, small;
+    CHECK(getrlimit(RLIMIT_FSIZE, &usual) == 0);
+    small = usual;
+    small.rlim_cur = 10000;
+    a2d_model *model = open_fake("steps=1");
+    static const uint8_t pixels[100 * 100 * 3];
+    a2d_image image = {.pixels = pixels, .width = 100, .height = 100};
+    a2d_request request = A2D_REQUEST_INIT;
+    a2d_error error = A2D_ERROR_INIT;
+    a2d_generation *generation = NULL;
+    request.images = &image;
+    request.image_count = 1;
+    CHECK(setrlimit(RLIMIT_FSIZE, &small) == 0);
+    CHECK_ERROR(a2d_start(model, &request, &generation, &error), A2D_ERROR_SYSTEM, error, "no room for 30000 bytes");
+    CHECK(setrlimit(RLIMIT_FSIZE, &usual) == 0);
+    for (int i = 0; i < 3; i++) {
+        generation = start(model, &request);
+        CHECK_STATUS(wait_for(generation, NULL), A2D_OK);
+        a2d_release(generation);
+    }
+    a2d_close(model);
+#endif
+}
+
 static void test_environment(void) {
     static const char *const changes[] = {"PATH", "A2D_TEST=1", NULL};
     a2d_open_options options = quick_options();
@@ -379,6 +410,7 @@ int main(int argc, char **argv) {
     test_errors_of_one_generation();
     test_generations_outlive_their_model();
     test_meddling_in_a_callback();
+    test_no_room();
     test_environment();
     return 0;
 }
