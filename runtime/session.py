@@ -58,7 +58,9 @@ class Result:
     """Time spent generating; a slow consumer of a stream does not count."""
     first_block_seconds: float
     confidence: tuple[float, ...] = ()
-    """For each of `tokens`, the probability with which it was settled."""
+    """For each of `tokens`, how sure the model was when it was settled: its probability, unless `Options.confidence`
+    measures something else.
+    """
 
 
 @dataclass

@@ -25,9 +25,9 @@ from .timecode import Timebase, drops, nearest_rate
 
 __all__ = ["FORMATS", "Media"]
 
-FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mxf,mpegts,mpeg,mpegvideo,dv,asf,flv,gxf,lxf,ogg,nut,yuv4mpegpipe"
-FORMATS += ",h264,hevc,ivf,vob"
-"""FFmpeg's names of the containers that are read."""
+FORMATS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mxf,mpegts,mpeg,mpegvideo,dv,asf,flv,gxf,lxf,ogg,nut,ivf,vob"
+FORMATS += ",yuv4mpegpipe"
+"""FFmpeg's names of the containers that are read. Bare streams of H.264 and the like are none: they hold no times."""
 
 SMALL = 256
 """Pixels of the longer side of a frame that shots are found on."""
@@ -94,10 +94,17 @@ class Media:
 
     @property
     def promised(self) -> float:
-        """Seconds of video by the header; 0 where it does not say."""
+        """Seconds of video by the header; 0 where it does not say. Raises ClipError where that is no number."""
+        with self._reading():
+            return self._promised()
+
+    def _promised(self) -> float:
         stream = self._stream
         if stream.duration and stream.time_base:
             return float(stream.duration * stream.time_base)
+        if "DURATION" in stream.metadata:  # Matroska's
+            hours, minutes, seconds = stream.metadata["DURATION"].split(":")
+            return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
         duration = self._container.duration  # of all streams, in microseconds
         return duration / 1e6 if duration and len(self._container.streams) == 1 else 0.0
 
@@ -212,9 +219,11 @@ class Media:
         """
         try:
             yield
-        except (ClipError, OSError, MemoryError):
+        except (ClipError, OSError):
             raise
         except Exception as error:
+            if isinstance(error, MemoryError) and not isinstance(error, av.FFmpegError):
+                raise  # FFmpeg's own means that a damaged header asks for absurdly much
             why = (getattr(error, "strerror", None) or str(error)).rstrip(".").lower()
             raise ClipError(
                 f"{self.path} is damaged, unfinished or no video ({why}), expected one of the containers that are "

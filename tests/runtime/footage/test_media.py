@@ -7,6 +7,7 @@ import os
 import random
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from clips import CLOCK, NTSC, Part, Recipe, make, scene, sound
@@ -153,6 +154,24 @@ def cut_short(path, good):
     path.write_bytes(data[: len(data) // 2])
 
 
+def crashed(path, good):
+    """A recording with sound that ended in the middle of itself; its header was written for the whole of it."""
+    whole = path.with_name("whole.mkv")
+    with av.open(str(whole), "w") as out, av.open(str(good["fast.mkv"])) as source:
+        video = out.add_stream_from_template(source.streams.video[0])
+        noise = out.add_stream("pcm_s16le", rate=8000, layout="mono")
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = video
+                out.mux(packet)
+        for index in range(40):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), format="s16", layout="mono")
+            frame.sample_rate, frame.pts = 8000, 800 * index
+            out.mux(noise.encode(frame))
+    data = whole.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+
+
 def headless(path, good):
     """A QuickTime file whose index, which is written last, is missing: one that is being copied."""
     data = good["b-frames.mov"].read_bytes()
@@ -167,6 +186,7 @@ BAD = {
     "empty.mov": (lambda path, _: path.touch(), "is empty, expected footage"),
     "junk.mov": (junk, "is damaged, unfinished or no video"),
     "short.mkv": (cut_short, "cut short or damaged"),
+    "crashed.mkv": (crashed, "cut short or damaged"),
     "headless.mov": (headless, "is damaged, unfinished or no video"),
     "text.mp4": (lambda path, _: path.write_text("scene 12A take 3"), "is damaged, unfinished or no video"),
     "sound.mp4": (lambda path, _: sound(path), "has no video, expected a clip"),
