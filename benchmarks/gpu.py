@@ -50,11 +50,12 @@ class Runner:
 
     engine: str
     device: str
+    precisions: tuple[str, ...] = ()
+    """That the machine can run on it; empty where nobody looked."""
 
     def load(self, bundle: Path, precision: str | None) -> a2d.Model:
         """The bundle on it; engines are built where they have to be."""
-        builds = {} if self.engine == "onnxruntime" else {"build": "auto"}
-        return a2d.load(bundle, engine=self.engine, device=self.device, precision=precision, threads=1, **builds)
+        return a2d.load(bundle, engine=self.engine, device=self.device, precision=precision, build="auto", threads=1)
 
 
 CPU = Runner("onnxruntime", "cpu")
@@ -90,7 +91,7 @@ class Row:
 def runners(here: Facts) -> tuple[list[Runner], list[Verdict]]:
     """What runs on the GPU here, and the verdicts on what does not."""
     on_gpu = [verdict for verdict in verdicts(here) if verdict.device == "cuda"]
-    made = [Runner(verdict.engine, verdict.device) for verdict in on_gpu if verdict.runs]
+    made = [Runner(verdict.engine, verdict.device, verdict.precisions) for verdict in on_gpu if verdict.runs]
     return made, [verdict for verdict in on_gpu if not verdict.runs]
 
 
@@ -257,6 +258,7 @@ def main(argv: list[str]) -> int:
         row
         for runner in chosen
         for precision in arguments.precisions.split(",")
+        if not runner.precisions or precision in runner.precisions
         for row in rows(runner, precision, arguments.folder, arguments.quick)
     ]
     print("\n".join(json.dumps(asdict(row)) for row in made) if arguments.json else table(made))
