@@ -1,0 +1,56 @@
+"""The built-in slate reader: exported when it is first asked for, or when its checkpoint is newer than its bundle."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import entry_points
+
+import pytest
+
+from a2d.export import builtin
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A source tree with a checkpoint, and an exporter that writes a manifest alone."""
+    weights = tmp_path / "examples" / "slate" / "model" / "model.safetensors"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    made: list[list[str]] = []
+
+    def export(arguments):
+        made.append(arguments)
+        manifest = tmp_path / "build" / "slate.a2d" / "manifest.json"
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        manifest.touch()
+        return 0
+
+    monkeypatch.setattr(builtin, "ROOT", tmp_path)
+    monkeypatch.setattr(builtin, "export", export)
+    return weights, made
+
+
+def test_it_is_exported_once_and_again_when_its_checkpoint_is_newer(tree, tmp_path):
+    weights, made = tree
+    bundle = tmp_path / "build" / "slate.a2d"
+    assert builtin.slate() == builtin.slate(quiet=True) == bundle
+    assert made == [[str(weights.parent), "-o", str(bundle), "--force"]]
+    later = (bundle / "manifest.json").stat().st_mtime + 10
+    os.utime(weights, (later, later))
+    assert builtin.slate(quiet=True) == bundle and made[1][-1] == "--quiet"
+
+
+def test_an_export_that_fails_gives_no_bundle(tree, monkeypatch):
+    monkeypatch.setattr(builtin, "export", lambda _: 2)
+    assert builtin.slate() is None
+
+
+def test_without_the_source_there_is_none_to_export(tree):
+    weights, made = tree
+    weights.unlink()
+    assert builtin.slate() is None and made == []
+
+
+def test_a2d_log_finds_it_by_its_entry_point():
+    (entry,) = entry_points(group="a2d.bundles", name="slate")
+    assert entry.load() is builtin.slate
