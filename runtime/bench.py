@@ -232,6 +232,8 @@ def _report(model: Model, settings: Settings, prompt: Prompt, runs: Sequence[_Ru
     # With one step per block every step commits, and there is no plain one.
     step = float(np.median(plain or commit))
     first = float(np.median([run.seconds[0] for run in runs]))
+    # A block that the prefill opens begins with a step that runs no rows of its own.
+    opened = model.manifest.decode.opening == "predicted" and not runs[0].steps[0].fixed
     variant, result, peak = model.variant, runs[-1].result, peak_rss()
     bandwidth = bandwidth_of(model.engine("backbone").memory)  # takes memory of its own
     floor = variant.step_bytes / bandwidth
@@ -242,7 +244,7 @@ def _report(model: Model, settings: Settings, prompt: Prompt, runs: Sequence[_Ru
         steps=chosen.steps,
         first_block_ms=1e3 * float(np.median([run.result.first_block_seconds for run in runs])),
         first_step_ms=1e3 * first,
-        prefill_tokens_per_second=len(prompt) / max(first - step, 1e-9),
+        prefill_tokens_per_second=len(prompt) / max(first - (0.0 if opened else step), 1e-9),
         step_ms=1e3 * step,
         step_p95_ms=1e3 * float(np.quantile(plain or commit, 0.95)),
         commit_step_ms=1e3 * float(np.median(commit or plain)),
