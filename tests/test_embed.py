@@ -24,8 +24,8 @@ FRAMES = EXAMPLES / "slate" / "frames"
 FRAME = FRAMES / "easy-01.png"
 
 pytestmark = pytest.mark.skipif(
-    not (shutil.which("cmake") and shutil.which("cc")),
-    reason="cmake and a C compiler are needed; apt-get install cmake g++",
+    not all(map(shutil.which, ("cmake", "cc", "c++"))),
+    reason="cmake and a C++ compiler are needed; apt-get install cmake g++",
 )
 
 
