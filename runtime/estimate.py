@@ -180,9 +180,10 @@ def _backbone(m: ModelShape, shapes: Shapes, sizes: Sizes, w: int) -> int:
 
 
 def _vision(spec: VisionSpec, shapes: Shapes) -> int:
-    """The largest picture, in fp32 as its pixels are."""
-    box = spec.letterbox
+    """The largest picture, or one crop, in fp32 as its pixels are."""
+    box, crops = spec.letterbox, spec.crops
     pixels = spec.max_pixels if box is None else box.height * box.width
+    pixels = pixels if crops is None else crops.size**2
     M, H = -(-pixels // spec.patch_size**2), shapes.vision_hidden
     patch = spec.in_channels * spec.temporal_patch_size * spec.patch_size**2
     scores = 2 * max(1, H // VISION_HEAD) * M * M * 4

@@ -14,6 +14,7 @@ from a2d.__main__ import main
 from a2d.engines.errors import BundleError, RequestError
 from a2d.engines.targets import TARGETS
 from a2d.runtime.bundle import Bundle
+from a2d.runtime.crops import Crops
 from a2d.runtime.estimate import CPU, estimate, shapes_of
 from a2d.runtime.fit import GIB, Question, planned
 from a2d.runtime.profiles import Sizes
@@ -87,6 +88,19 @@ def test_a_card_has_its_memory_to_itself(tiny, shapes):
     apart, together = (estimate(tiny.manifest, shapes, SIZES, replace(HALF, apart=a)) for a in (True, False))
     assert together.total - apart.total == together.process
     assert (apart.peak, together.peak) == (apart.total, together.total + together.load)
+
+
+def test_a_picture_takes_what_its_size_says(slate):
+    bundle = Bundle.open(slate)
+    manifest, held = bundle.manifest, shapes_of(bundle, bundle.variant("fp32"), (*ALL, "vision"))
+    spec = manifest.vision
+
+    def taken(**changes) -> int:
+        return estimate(replace(manifest, vision=replace(spec, **changes)), held, SIZES, CPU).activations["vision"]
+
+    boxed = taken()
+    assert taken(letterbox=None, max_pixels=1_000_000) > 100 * boxed  # every patch sees every patch
+    assert taken(letterbox=None, crops=Crops(112, ((112, 224),), 4), max_pixels=1_000_000) < boxed  # one at a time
 
 
 # -- the formula against ONNX Runtime
