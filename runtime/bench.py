@@ -19,6 +19,7 @@ from ..engines.errors import RequestError
 from ..engines.host import HostMemory
 from ..engines.protocol import Memory
 from .block import Step
+from .contract import DecodeContract
 from .model import Model
 from .options import Options, plan
 from .sequence import Prompt
@@ -33,9 +34,13 @@ __all__ = [
     "VariantPeer",
     "bandwidth_of",
     "compare",
+    "endless",
     "measure",
     "peak_rss",
+    "random_prompt",
     "read_bandwidth",
+    "timed",
+    "tokens_per_second",
 ]
 
 WIDTH = 1024
@@ -148,7 +153,7 @@ def compare(model: Model, settings: Settings, peer: Peer) -> Comparison:
         own = _decode(model, prompt, settings.options)
         run = peer.decode(prompt.tokens, chosen.block, chosen.steps, chosen.threshold, chosen.options.max_tokens)
         speeds.append(later / run.seconds)
-        ratios.append(_tokens_per_second(own) / speeds[-1])
+        ratios.append(tokens_per_second(own) / speeds[-1])
         own_steps.append(_step_seconds(own))
     same = np.mean([a == b for a, b in zip(run.tokens, own.result.tokens, strict=True)])
     theirs = peer.step_seconds if isinstance(peer, VariantPeer) else []
@@ -195,10 +200,20 @@ class _Run:
     busy: float
     cache_bytes: int
 
+    @property
+    def tokens_per_forward(self) -> float:
+        """Over the whole decode, forwards that only prefill left out."""
+        return len(self.result.tokens) / self.forwards
+
 
 def _decode(model: Model, prompt: Prompt, options: Options) -> _Run:
-    session = _endless(model)
     before = _busy(model)
+    run = timed(endless(model), prompt, options)
+    return replace(run, busy=_busy(model) - before)
+
+
+def timed(session: Session, prompt: Prompt, options: Options) -> _Run:
+    """One decode, step by step."""
     generation = session.stream(prompt, options)
     steps: list[Step] = []
     seconds: list[float] = []
@@ -210,14 +225,13 @@ def _decode(model: Model, prompt: Prompt, options: Options) -> _Run:
         seconds.append(now - started)
         started = now
     cache, result = session.backbone.cache, generation.result
-    busy = _busy(model) - before
-    return _Run(result, steps, seconds, result.forwards - prefill, busy, cache.shape.bytes(cache.capacity))
+    return _Run(result, steps, seconds, result.forwards - prefill, 0.0, cache.shape.bytes(cache.capacity))
 
 
-def _endless(model: Model) -> Session:
-    """A session that no stop token ends: a benchmark decodes what it was asked for."""
+def endless(model: Model, contract: DecodeContract | None = None) -> Session:
+    """A session that no stop token ends: a benchmark decodes what it was asked for, by `contract` or its own."""
     session = model.session()
-    session.contract = replace(session.contract, stop_token_ids=())
+    session.contract = replace(contract or session.contract, stop_token_ids=())
     return session
 
 
@@ -249,8 +263,8 @@ def _report(model: Model, settings: Settings, prompt: Prompt, runs: Sequence[_Ru
         step_p95_ms=1e3 * float(np.quantile(plain or commit, 0.95)),
         commit_step_ms=1e3 * float(np.median(commit or plain)),
         forwards_per_block=runs[-1].forwards / result.blocks,
-        tokens_per_forward=len(result.tokens) / runs[-1].forwards,
-        tokens_per_second=float(np.median([_tokens_per_second(run) for run in runs])),
+        tokens_per_forward=runs[-1].tokens_per_forward,
+        tokens_per_second=float(np.median([tokens_per_second(run) for run in runs])),
         python_share=1 - sum(run.busy for run in runs) / sum(sum(run.seconds) for run in runs),
         weights_bytes=variant.weights_bytes,
         step_bytes=variant.step_bytes,
@@ -273,7 +287,7 @@ def _step_seconds(run: _Run) -> float:
     return float(np.median(plain or run.seconds[_first_block(run) :]))
 
 
-def _tokens_per_second(run: _Run) -> float:
+def tokens_per_second(run: _Run) -> float:
     """Tokens after the first block over the time after it, so that prefill does not count."""
     first = _first_block(run)
     later = sum(len(s.tokens) for s in run.steps[first:] if s.final)

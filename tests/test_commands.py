@@ -208,6 +208,21 @@ def test_bench_measures_and_compares(golden):
     assert found["torch_forwards"] == 4 * 4 + 3 + 1  # separate: a prefill, and a commit per block but the last
 
 
+def test_bench_against_one_token_per_forward(golden):
+    flags = ["--prompt-tokens", "40", "--max-tokens", "32", "--repeats", "1", "--against", "autoregressive"]
+    done = a2d("bench", golden("tail-qwen3"), *flags, "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["autoregressive"]
+    assert [(row["steps"], row["threshold"]) for row in found["pairs"]] == [
+        *((s, None) for s in range(1, 9)),
+        (None, 0.9),
+    ]
+    assert [round(row["tokens_per_forward"], 3) for row in found["pairs"]][:8:7] == [8.0, 1.0]
+    assert all(row["lowest"] == row["ratio"] == row["highest"] > 0 for row in found["pairs"])
+    shown = a2d("bench", golden("tail-qwen3"), *flags, "--steps", "2").stdout
+    assert "one token per forward" in shown and len(shown.split("against it")[1].strip().splitlines()) == 2
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

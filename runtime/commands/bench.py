@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.errors import EngineError, RequestError
+from ..baseline import against_autoregressive
 from ..bench import Peer, Report, Settings, VariantPeer, compare, measure
 from ..bundle import MANIFEST, Bundle
 from ..clibrary import Library, beside_the_package
@@ -32,6 +33,9 @@ PAIRS = 20
 """Pairs of generations that --embedded takes for each of --repeats."""
 
 PEERS, SYNTHETIC = "a2d.bench.peers", "a2d.bench.synthetic"
+
+ITSELF = "autoregressive"
+"""The peer that every bundle has: itself, one token per forward."""
 
 SHOWN = {
     "first_block_ms": "time to first block      {:10.1f} ms",
@@ -67,11 +71,17 @@ def _parser() -> Parser:
         action="append",
         default=[],
         metavar="NAME",
-        help="compare: torch, transformers, or a precision of the bundle",
+        help="compare: autoregressive (the same graphs, one token per forward: 1 to 8 steps and threshold 0.9, or what "
+        "is asked for), torch, transformers, or a precision of the bundle",
     )
     parser.add_argument("--embedded", action="store_true", help="what the child process of the C library adds, instead")
     parser.add_argument("--library", type=Path, metavar="FILE", help="liba2d for --embedded; default: the wheel's own")
-    parser.add_argument("--prompt", metavar="TEXT", help="what --embedded asks; default: the bundle's own question")
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help="what is asked; default: random tokens, or with --image and --embedded the bundle's own question",
+    )
+    parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help="what is asked of")
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
@@ -88,15 +98,18 @@ def _bench(arguments: argparse.Namespace) -> int:
     if arguments.embedded:
         return _embedded(arguments)
     with _bundle(arguments) as path:
-        peers = {name: _peer(name, path, arguments) for name in arguments.against}
+        peers = {name: _peer(name, path, arguments) for name in arguments.against if name != ITSELF}
         model = load(path, threads=arguments.threads, **placement_from(arguments))
-        report = measure(model, settings)
+        prompt = model.prompt(arguments.prompt, arguments.image) if arguments.prompt or arguments.image else None
+        report = measure(model, settings, prompt)
         found = _report(model, report, arguments)
         if not arguments.json:
             print("\n".join(_lines(found)))
         for name, peer in peers.items():
             found |= _against(name, peer, model, settings)
-    print(json.dumps(found) if arguments.json else "\n".join(_ratios(found, arguments.against)))
+        if ITSELF in arguments.against:
+            found[ITSELF] = asdict(against_autoregressive(model, settings, prompt, not sys.stderr.isatty()))
+    print(json.dumps(found) if arguments.json else "\n".join([*_ratios(found, list(peers)), *_table(found)]))
     return 0
 
 
@@ -165,7 +178,7 @@ def _bundle(arguments: argparse.Namespace) -> Iterator[Path]:
 
 
 def _is_peer(name: str) -> bool:
-    return any(entry.name == name for entry in entry_points(group=PEERS))
+    return name == ITSELF or any(entry.name == name for entry in entry_points(group=PEERS))
 
 
 def _make(entry: EntryPoint, path: Path, precisions: str) -> None:
@@ -206,6 +219,18 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     for name, form in SHOWN.items():
         if found[name] is not None:
             yield "  " + form.format(found[name])
+
+
+def _table(found: dict[str, Any]) -> Iterator[str]:
+    if ITSELF not in found:
+        return
+    base = found[ITSELF]
+    yield f"  one token per forward    {base['tokens_per_second']:10.1f} tokens/s, after {base['prompt_tokens']} tokens"
+    yield "  steps  threshold  tokens/forward  tokens/s  against it   lowest..highest"
+    for row in base["pairs"]:
+        pace = f"{row['steps'] or '':>7}  {'' if row['threshold'] is None else row['threshold']:>9}"
+        speeds = f"{row['tokens_per_forward']:14.2f}  {row['tokens_per_second']:8.1f}"
+        yield f"{pace}  {speeds}  {row['ratio']:10.2f}   {row['lowest']:.2f}..{row['highest']:.2f}"
 
 
 def _ratios(found: dict[str, Any], names: list[str]) -> Iterator[str]:
