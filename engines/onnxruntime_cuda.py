@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 
 from .cuda import CudaBuffer, Device
 from .cuda_engine import CudaEngine
 from .errors import EngineError
+from .ort import ort
 from .protocol import Signature
 
 __all__ = ["CudaOnnxRuntimeEngine", "provider_options"]

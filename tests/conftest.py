@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from a2d.export.synthetic import Synthetic, checkpoint
 
 settings.register_profile("a2d", deadline=None)  # no test asserts a time, and a busy machine is no error
 settings.load_profile("a2d")
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that use ONNX Runtime themselves
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"

@@ -41,9 +41,8 @@ THIRD_PARTIES = {
 
 FILES = {
     "engines/cuda.py": {"cuda"},
-    "engines/onnxruntime.py": {"onnxruntime"},
     "runtime/crops.py": {"PIL"},
-    "engines/onnxruntime_cuda.py": {"onnxruntime"},
+    "engines/ort.py": {"onnxruntime"},
     "engines/tensorrt/copy.py": {"onnx_ir"},
     "engines/tensorrt/drift.py": {"polygraphy"},
     "engines/tensorrt/halves.py": {"onnx_ir"},
@@ -131,7 +130,7 @@ def test_no_entry_of_the_table_is_stale():
     [
         ("engines/x.py", "from ..runtime.loop import decode", ["a2d.runtime.loop.decode"]),
         ("engines/x.py", "import onnxruntime", ["onnxruntime"]),
-        ("engines/onnxruntime.py", "import onnxruntime as ort", []),
+        ("engines/ort.py", "import onnxruntime as ort", []),
         ("runtime/x.py", "from ..engines import load_engine", []),
         ("runtime/x.py", "def f():\n  from torch import nn", ["torch"]),
         ("runtime/x.py", "def f():\n  import onnx.helper", ["onnx.helper"]),

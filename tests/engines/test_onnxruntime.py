@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,3 +146,15 @@ def test_types_without_a_name_in_numpy_are_refused(tmp_path):
 
 def test_the_description_names_version_and_provider(engine):
     assert ort.__version__ in engine.describe and "CPUExecutionProvider" in engine.describe
+
+
+@pytest.mark.parametrize(("chosen", "sends"), [({}, False), ({"ORT_DISABLE_TELEMETRY": "0"}, True)])
+def test_nothing_is_sent_to_the_maker_of_onnx_runtime_unless_it_is_asked_for(tmp_path, chosen, sends):
+    """What it would send is kept in the user's cache first: no such file, no telemetry."""
+    path, home = save(tmp_path / "g.onnx", TensorProto.FLOAT), tmp_path / "home"
+    home.mkdir()
+    code = f"from a2d.engines import load_engine\nfrom pathlib import Path\nload_engine('onnxruntime', Path({str(path)!r}))"
+    kept = {k: v for k, v in os.environ.items() if k not in ("CI", "XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")}
+    subprocess.run([sys.executable, "-c", code], env={**kept, "HOME": str(home), **chosen}, check=True)
+    found = [file.name for file in home.rglob("*") if file.is_file() and "onnxruntime" in str(file)]
+    assert not found or sends, found
