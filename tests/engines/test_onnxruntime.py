@@ -153,8 +153,9 @@ def test_nothing_is_sent_to_the_maker_of_onnx_runtime_unless_it_is_asked_for(tmp
     """What it would send is kept in the user's cache first: no such file, no telemetry."""
     path, home = save(tmp_path / "g.onnx", TensorProto.FLOAT), tmp_path / "home"
     home.mkdir()
-    code = f"from a2d.engines import load_engine\nfrom pathlib import Path\nload_engine('onnxruntime', Path({str(path)!r}))"
+    code = "from a2d.engines import load_engine\nfrom pathlib import Path\nimport sys"
+    code += "\nload_engine('onnxruntime', Path(sys.argv[1]))"
     kept = {k: v for k, v in os.environ.items() if k not in ("CI", "XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")}
-    subprocess.run([sys.executable, "-c", code], env={**kept, "HOME": str(home), **chosen}, check=True)
+    subprocess.run([sys.executable, "-c", code, path], env={**kept, "HOME": str(home), **chosen}, check=True)
     found = [file.name for file in home.rglob("*") if file.is_file() and "onnxruntime" in str(file)]
     assert not found or sends, found
