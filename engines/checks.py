@@ -10,7 +10,7 @@ import numpy as np
 from .errors import EngineError
 from .protocol import Array, Buffer, Feeds, Signature
 
-__all__ = ["check_feeds", "check_outputs"]
+__all__ = ["check_feeds", "check_outputs", "check_rows"]
 
 
 def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
@@ -32,6 +32,18 @@ def check_outputs(graph: str, wanted: Sequence[str], keep: Sequence[str], output
     lines += [] if wanted else ["no output is asked for"]
     if lines:
         raise EngineError(f"{graph}: {'; '.join(lines)}. Its outputs are {', '.join(outputs)}.")
+
+
+def check_rows(source: Buffer, start: int, count: int, target: Buffer, at: int) -> None:
+    """Raise EngineError unless both buffers are alike but for their rows, and have the rows that are to be copied."""
+    old, new = source.shape, target.shape
+    alike = source.dtype == target.dtype and old[:-2] == new[:-2] and old[-1] == new[-1]
+    # Slices beyond the end would copy fewer rows without a word.
+    if not (alike and 0 <= start <= start + count <= old[-2] and 0 <= at <= at + count <= new[-2]):
+        raise EngineError(
+            f"cannot copy {count} rows from {start} of {source.dtype}{list(old)} to {at} of "
+            f"{target.dtype}{list(new)}; expected buffers alike but for their rows, and rows within both"
+        )
 
 
 def _faults(name: str, feed: Array | Buffer, expected: Signature) -> list[str]:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .checks import check_rows
 from .errors import EngineError
 from .protocol import Array, Buffer
 
@@ -276,12 +277,7 @@ class CudaMemory:
     def copy_rows(self, source: Buffer, start: int, count: int, target: Buffer, at: int) -> None:
         """Copy rows along the axis before the last. Raises EngineError if they are not there, or not alike."""
         old, new = self._own(source), self._own(target)
-        alike = old.dtype == new.dtype and old.shape[:-2] == new.shape[:-2] and old.shape[-1] == new.shape[-1]
-        if not (alike and 0 <= start <= start + count <= old.shape[-2] and 0 <= at <= at + count <= new.shape[-2]):
-            raise EngineError(
-                f"cannot copy {count} rows from {start} of {old.dtype}{list(old.shape)} to {at} of "
-                f"{new.dtype}{list(new.shape)}; expected buffers alike but for their rows, and rows within both"
-            )
+        check_rows(old, start, count, new, at)
         row = old.shape[-1] * np.dtype(old.dtype).itemsize
         with self.device.lock:
             self.device.enter()

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from .errors import EngineError
+from .checks import check_rows
 from .protocol import Array, Buffer
 
 __all__ = ["HostBuffer", "HostMemory", "on_host"]
@@ -56,12 +56,5 @@ class HostMemory:
 
     def copy_rows(self, source: Buffer, start: int, count: int, target: Buffer, at: int) -> None:
         """Copy rows along the axis before the last. Raises EngineError if they are not there, or not alike."""
-        old, new = source.numpy(), target.numpy()
-        alike = old.dtype == new.dtype and old.shape[:-2] == new.shape[:-2] and old.shape[-1] == new.shape[-1]
-        # Slices beyond the end would copy fewer rows without a word.
-        if not (alike and 0 <= start <= start + count <= old.shape[-2] and 0 <= at <= at + count <= new.shape[-2]):
-            raise EngineError(
-                f"cannot copy {count} rows from {start} of {old.dtype}{list(old.shape)} to {at} of "
-                f"{new.dtype}{list(new.shape)}; expected buffers alike but for their rows, and rows within both"
-            )
-        new[..., at : at + count, :] = old[..., start : start + count, :]
+        check_rows(source, start, count, target, at)
+        target.numpy()[..., at : at + count, :] = source.numpy()[..., start : start + count, :]
