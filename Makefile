@@ -17,13 +17,16 @@ endif
 export OMP_NUM_THREADS = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
+PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
+
 .PHONY: demo test test-arm64 check format clean train-slate-smoke
 
 demo: $(VENV)/.export
 	$(BIN)/python examples/slate/demo.py
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python $(PYTEST)
 
 # The runtime and the engines' contract on arm64, by emulation; says what it needs (qemu, mmdebstrap, root).
 test-arm64: $(VENV)/.dev
@@ -33,7 +36,7 @@ check: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not gpu" -q
+	$(BIN)/python $(PYTEST) -m "not slow and not gpu" -q
 
 # Five minutes of the slate reader's recipe from scratch: the loss falls, and both stages decode.
 train-slate-smoke: $(VENV)/.export

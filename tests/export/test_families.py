@@ -316,6 +316,7 @@ def test_all_prefixes_and_config_styles_mean_the_same(vl: Made, tmp_path: Path) 
 def test_dllm_names_are_the_same_with_a_contract(tmp_path: Path) -> None:
     made = text_model("qwen3", tmp_path)
     config = json.loads((tmp_path / "config.json").read_text()) | {"model_type": "a2d-qwen3"}
+    config["architectures"] = ["A2DQwen3LMHeadModel"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     renamed = describe(Checkpoint.open(tmp_path))
     assert renamed.shape == made.family.shape

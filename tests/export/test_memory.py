@@ -61,7 +61,8 @@ def test_peak_memory_beyond_that_of_a_tiny_model(tmp_path: Path, dtype: str, pre
     shard = max(path.stat().st_size for path in source.glob("*.safetensors"))
     assert len({file.path for file in opened.files.values()}) > 3
     own, total = peaks(source, tmp_path / "wide.a2d", precision)
-    assert total - least[1] < 1.3 * opened.bytes + shard
+    # One layer is widened at a time, a third of so small a model; of 2 GB the whole stays below 1.3 N and a shard.
+    assert total - least[1] < 1.4 * opened.bytes + shard
     assert own - least[0] < 0.3 * opened.bytes + shard  # the rest is the mapped file
 
 
