@@ -51,7 +51,7 @@ def test_a_contract_error_is_one_of_ours_and_one_that_records_collect():
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("mask_token_id", -1), ("mask_token_id", 2**40), ("mask_token_id", None), ("stop_token_ids", [-1]),
+        ("mask_token_id", -1), ("mask_token_id", 2**40), ("stop_token_ids", [-1]),
         ("stop_token_ids", 2), ("block_size", 0), ("block_size", 10**6), ("block_size", 2.0), ("steps", 0),
         ("threshold", -0.1), ("threshold", 1.1), ("threshold", "high"), ("temperature", -1), ("temperature", True),
         ("forbid_token_ids", None),
@@ -60,3 +60,10 @@ def test_a_contract_error_is_one_of_ours_and_one_that_records_collect():
 def test_values_out_of_bounds_are_refused(field, value):
     with pytest.raises(Violations, match=f"^  {field}"):
         from_json(type(contract()), to_json(contract()) | {field: value})
+
+
+def test_only_blocks_of_one_row_that_the_row_before_predicts_need_no_mask():
+    assert replace(contract(), mask_token_id=None, block_size=1, steps=1, shift="right_prev_row").mask_token_id is None
+    for other in ({"block_size": 4, "steps": 4}, {"block_size": 1, "steps": 1, "shift": "none"}):
+        with pytest.raises(ContractError, match="mask_token_id: got none, expected a token id: blocks of"):
+            replace(contract(), mask_token_id=None, **other)
