@@ -19,8 +19,10 @@ from a2d.export.checkpoint import Checkpoint
 from a2d.export.synthetic import Synthetic, checkpoint
 
 WIDE = Synthetic(
-    layers=4, hidden=1024, heads=8, kv_heads=4, head_dim=128, intermediate=4096, vocab=32000, max_context=128
+    layers=24, hidden=512, heads=4, kv_heads=2, head_dim=128, intermediate=2048, vocab=4000, max_context=128
 )
+"""Many layers, as large models have: the widened one is a small part of all."""
+
 SHARD = 40_000_000
 
 EXPORT = """
@@ -54,15 +56,14 @@ def peaks(source: Path, bundle: Path, precision: str) -> tuple[int, int]:
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is counted by Linux' /proc")
 @pytest.mark.parametrize(("dtype", "precision"), [("F32", "fp32"), ("F16", "fp16"), ("BF16", "bf16")])
 def test_peak_memory_beyond_that_of_a_tiny_model(tmp_path: Path, dtype: str, precision: str) -> None:
-    small = replace(WIDE, hidden=64, heads=1, kv_heads=1, intermediate=128, vocab=64, dtype=dtype)
+    small = replace(WIDE, layers=1, hidden=64, heads=1, kv_heads=1, intermediate=128, vocab=64, dtype=dtype)
     least = peaks(checkpoint(tmp_path / "small", small), tmp_path / "small.a2d", precision)
     source = checkpoint(tmp_path / "wide", replace(WIDE, dtype=dtype), SHARD * (2 if dtype == "F32" else 1))
     opened = Checkpoint.open(source)
     shard = max(path.stat().st_size for path in source.glob("*.safetensors"))
     assert len({file.path for file in opened.files.values()}) > 3
     own, total = peaks(source, tmp_path / "wide.a2d", precision)
-    # One layer is widened at a time, a third of so small a model; of 2 GB the whole stays below 1.3 N and a shard.
-    assert total - least[1] < 1.4 * opened.bytes + shard
+    assert total - least[1] < 1.3 * opened.bytes + shard
     assert own - least[0] < 0.3 * opened.bytes + shard  # the rest is the mapped file
 
 
