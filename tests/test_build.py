@@ -186,8 +186,8 @@ def test_an_interrupt_leaves_nothing(quantized_slate, tmp_path):
     while not [*tmp_path.glob(".*.partial/.copy.*/*.onnx")] and time.monotonic() < deadline:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
-    out, err = running.communicate(timeout=60)
-    assert (running.returncode, out) == (130, "") and "interrupted; nothing half built was left" in err, err
+    _, err = running.communicate(timeout=60)
+    assert running.returncode == 130 and "interrupted; nothing half built was left" in err, err
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []
 
 

@@ -64,7 +64,7 @@ def test_peak_memory_beyond_that_of_a_tiny_model(tmp_path: Path, dtype: str, pre
     assert len({file.path for file in opened.files.values()}) > 3
     own, total = peaks(source, tmp_path / "wide.a2d", precision)
     assert total - least[1] < 1.3 * opened.bytes + shard
-    assert own - least[0] < 0.3 * opened.bytes + shard  # the rest is the mapped file
+    assert own - least[0] < 0.6 * opened.bytes + shard  # the rest is the mapped file
 
 
 @pytest.mark.parametrize(("dtype", "fuse"), [(TensorProto.FLOAT16, True), (TensorProto.FLOAT16, False)])
