@@ -42,8 +42,8 @@ def chosen(draw):
         threshold=draw(st.none() | st.floats(0.05, 0.95)) if rule in BARRED else None,
         comparison=draw(st.none() | st.sampled_from(list(COMPARISONS))),
         confidence=draw(st.none() | st.sampled_from(list(CONFIDENCES))),
-        entropy_bound=draw(st.floats(0, 3)),
-        factor=draw(st.floats(0, 4)),
+        entropy_bound=draw(st.floats(0.01, 3)),  # at 0 a rounding decides
+        factor=draw(st.floats(0.05, 4)),
         stop=draw(st.none() | st.sampled_from(list(STOPS))),
         stop_repeats=draw(st.none() | st.integers(2, 4)),
         guidance=draw(st.sampled_from([0.0, 0.0, 0.5, 2.0])),
