@@ -26,7 +26,7 @@ from .staging import Staging, check_space
 if TYPE_CHECKING:
     from ..engines.tensorrt.card import Card
 
-__all__ = ["Job", "Set", "build", "key_of"]
+__all__ = ["Job", "Set", "build", "key_of", "source_of"]
 
 NARROW = ("past_", "new_")
 """The cache's ports: float16 in an engine, whatever the graph was written in, unless it is to be exact."""
@@ -120,13 +120,20 @@ def _sets(job: Job, bundle: Bundle) -> Iterator[Set]:
 
 
 def _set(target: Target, precision: str, sms: tuple[int, ...], bundle: Bundle) -> Set:
+    return Set(target, precision, sms, *source_of(bundle, precision))
+
+
+def source_of(bundle: Bundle, precision: str) -> tuple[str, bool]:
+    """The variant that engines of `precision` are built of, and whether its products become float16 on the way.
+
+    Raises RequestError for a precision that engines are not built in, BundleError if the bundle lacks its variants.
+    """
     if precision not in SOURCES:
         raise RequestError(f"--precision: got {precision!r}, engines are built in auto, {', '.join(SOURCES)}")
     name = next((name for name in SOURCES[precision] if name in bundle.manifest.variants), None)
     if name is None:
         raise BundleError(_lacking(bundle, precision))
-    half = precision != "fp32" and bundle.variant(name).kv_dtype == "float32"
-    return Set(target, precision, sms, name, half)
+    return name, precision != "fp32" and bundle.variant(name).kv_dtype == "float32"
 
 
 def _lacking(bundle: Bundle, precision: str) -> str:

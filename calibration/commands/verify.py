@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.errors import RequestError
-from ...runtime.fit import SOURCES
+from ...runtime.build import source_of
 from ...runtime.model import Model, load
 from ...runtime.shell import BAD_INPUT, Parser, add_options, guarded, options_from
 from .. import data as samples
@@ -101,9 +101,7 @@ def _names(arguments: argparse.Namespace, reference: Model) -> list[str]:
 
 def _tell_layers(arguments: argparse.Namespace, reference: Model, precision: str, data: samples.Data) -> None:
     """Print where one step differs, graph by graph, or a JSON object for each."""
-    held = reference.manifest.variants
-    source = next(name for name in SOURCES.get(precision, (precision,)) if name in held)
-    half = precision != "fp32" and held[source].kv_dtype == "float32"
+    source, half = source_of(reference.bundle, precision)
     engine = arguments.engine or "onnxruntime"
     for graph, found in differing(reference.bundle, source, engine, half, data.samples[0]):
         rows = [(difference.name, difference.error) for difference in worst(found, SHOWN)]
