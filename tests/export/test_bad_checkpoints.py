@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 import torch
+from altered import change, shards
 from safetensors.torch import load_file, save_file
 
 from a2d.engines.errors import A2DError
 from a2d.export import cli
-from a2d.export.checkpoint import INDEX, WEIGHTS
+from a2d.export.checkpoint import WEIGHTS
 from a2d.export.contract import Flags
 from a2d.export.plan import Job, plan
 from a2d.export.report import decided
@@ -24,22 +25,6 @@ VOCAB = 160
 @pytest.fixture
 def copy(tiny: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny, tmp_path / "copy"))
-
-
-def change(path: Path, name: str, **fields: object) -> None:
-    file = path / name
-    data = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps(data | fields))
-
-
-def shards(path: Path, parts: int = 2) -> dict[str, str]:
-    tensors = load_file(path / WEIGHTS)
-    (path / WEIGHTS).unlink()
-    table = {name: f"model-{i % parts}.safetensors" for i, name in enumerate(sorted(tensors))}
-    for file in set(table.values()):
-        save_file({n: t for n, t in tensors.items() if table[n] == file}, path / file)
-    (path / INDEX).write_text(json.dumps({"weight_map": table}))
-    return table
 
 
 def tokenizer(path: Path, tokens: int, **added: int) -> None:

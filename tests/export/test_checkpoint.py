@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from altered import change, shards
 from safetensors.torch import load_file, save_file
 
 from a2d.engines.errors import CheckpointError
@@ -30,22 +31,6 @@ def refuses(path: Path, *words: str) -> None:
         assert word in str(caught.value)
 
 
-def change(path: Path, name: str, **fields: object) -> None:
-    file = path / name
-    data = json.loads(file.read_text()) if file.exists() else {}
-    file.write_text(json.dumps(data | fields))
-
-
-def shard(path: Path, parts: int = 2) -> dict[str, str]:
-    tensors = load_file(path / WEIGHTS)
-    (path / WEIGHTS).unlink()
-    table = {name: f"model-{i % parts}.safetensors" for i, name in enumerate(sorted(tensors))}
-    for file in set(table.values()):
-        save_file({n: t for n, t in tensors.items() if table[n] == file}, path / file)
-    (path / INDEX).write_text(json.dumps({"weight_map": table}))
-    return table
-
-
 def test_reads_what_safetensors_reads(tiny: Path) -> None:
     theirs, ours = load_file(tiny / WEIGHTS), Checkpoint.open(tiny)
     assert set(theirs) == set(ours.files)
@@ -61,7 +46,7 @@ def test_dtypes(tmp_path: Path, dtype: torch.dtype) -> None:
 
 
 def test_sharded_equals_single(copy: Path, tiny: Path) -> None:
-    shard(copy)
+    shards(copy)
     single, sharded = Checkpoint.open(tiny), Checkpoint.open(copy)
     assert sharded.bytes == single.bytes
     assert all(torch.equal(single.read(name), sharded.read(name)) for name in single.files)
@@ -152,19 +137,19 @@ def test_header_that_is_no_object(tmp_path: Path, raw: bytes) -> None:
 
 
 def test_shard_missing(copy: Path) -> None:
-    shard(copy)
+    shards(copy)
     (copy / "model-1.safetensors").unlink()
     refuses(copy, "model-1.safetensors", "not there")
 
 
 def test_shard_outside(copy: Path) -> None:
-    table = shard(copy)
+    table = shards(copy)
     (copy / INDEX).write_text(json.dumps({"weight_map": {name: f"../{file}" for name, file in table.items()}}))
     refuses(copy, "../model-0.safetensors")
 
 
 def test_shard_lacks_a_tensor(copy: Path) -> None:
-    table = shard(copy)
+    table = shards(copy)
     (copy / INDEX).write_text(json.dumps({"weight_map": table | {"model.more.weight": "model-0.safetensors"}}))
     refuses(copy, "model.more.weight in model-0.safetensors")
 
