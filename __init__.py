@@ -17,20 +17,20 @@ __all__ = ["A2DError", "Model", "Options", "Reading", "Result", "Session", "Step
 
 if TYPE_CHECKING:
     from .engines.errors import A2DError
-    from .runtime.block import Step
+    from .runtime.decode.block import Step
+    from .runtime.decode.options import Options
+    from .runtime.decode.session import Result, Session
     from .runtime.each import Reading
     from .runtime.model import Model, load
-    from .runtime.options import Options
-    from .runtime.session import Result, Session
 
 _HOMES = {
     "A2DError": "a2d.engines.errors",
     "Model": "a2d.runtime.model",
-    "Options": "a2d.runtime.options",
+    "Options": "a2d.runtime.decode.options",
     "Reading": "a2d.runtime.each",
-    "Result": "a2d.runtime.session",
-    "Session": "a2d.runtime.session",
-    "Step": "a2d.runtime.block",
+    "Result": "a2d.runtime.decode.session",
+    "Session": "a2d.runtime.decode.session",
+    "Step": "a2d.runtime.decode.block",
     "load": "a2d.runtime.model",
 }
 

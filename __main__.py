@@ -6,15 +6,15 @@ import sys
 from importlib import import_module
 
 COMMANDS = {
-    "run": ("a2d.runtime.commands.run", "decode a prompt with a bundle"),
-    "inspect": ("a2d.runtime.commands.inspect", "print what a bundle holds, and check it"),
-    "log": ("a2d.runtime.commands.log", "find and read the shots of footage"),
-    "bench": ("a2d.runtime.commands.bench", "measure decoding on this machine"),
-    "doctor": ("a2d.runtime.commands.doctor", "say what this machine is and what it can run"),
-    "plan": ("a2d.runtime.commands.plan", "how much memory a bundle takes on a target, and whether it fits"),
-    "build": ("a2d.runtime.commands.build", "engines for TensorRT and TensorRT-RTX"),
-    "calibrate": ("a2d.calibration.commands.calibrate", "bundle to one with int8, fp8 or int4 as well"),
-    "verify": ("a2d.calibration.commands.verify", "hold one precision of a bundle against another"),
+    "run": ("a2d.runtime.cli.run", "decode a prompt with a bundle"),
+    "inspect": ("a2d.runtime.cli.inspect", "print what a bundle holds, and check it"),
+    "log": ("a2d.runtime.cli.log", "find and read the shots of footage"),
+    "bench": ("a2d.runtime.cli.bench", "measure decoding on this machine"),
+    "doctor": ("a2d.runtime.cli.doctor", "say what this machine is and what it can run"),
+    "plan": ("a2d.runtime.cli.plan", "how much memory a bundle takes on a target, and whether it fits"),
+    "build": ("a2d.runtime.cli.build", "engines for TensorRT and TensorRT-RTX"),
+    "calibrate": ("a2d.calibration.cli.calibrate", "bundle to one with int8, fp8 or int4 as well"),
+    "verify": ("a2d.calibration.cli.verify", "hold one precision of a bundle against another"),
     "export": ("a2d.export.cli", "checkpoint to bundle (the same as a2d-export)"),
 }
 

@@ -24,11 +24,11 @@ from typing import Any
 
 import a2d
 from a2d.engines.errors import A2DError
-from a2d.engines.machine import Facts, facts
+from a2d.engines.probe.machine import Facts, facts
+from a2d.engines.probe.usable import Verdict, verdicts
 from a2d.engines.targets import TARGETS
-from a2d.engines.usable import Verdict, verdicts
-from a2d.runtime.bench import Settings, measure
-from a2d.runtime.options import Options
+from a2d.runtime.decode.options import Options
+from a2d.runtime.measure.bench import Settings, measure
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from .recipes import RECIPES
+from .quantize.recipes import RECIPES
 
 __all__ = ["Exported"]
 

@@ -15,21 +15,21 @@ from ..engines import load_engine
 from ..engines.errors import BundleError, RequestError
 from ..engines.protocol import Signature
 from ..engines.targets import require
-from ..runtime.bundle import Bundle
-from ..runtime.manifest import FileRecord, Manifest, Variant
-from ..runtime.memory import release
+from ..runtime.bundle.files import Bundle
+from ..runtime.bundle.manifest import FileRecord, Manifest, Variant
+from ..runtime.bundle.staging import Staging, check_space
+from ..runtime.console.progress import Progress, size
+from ..runtime.decode.options import Options
+from ..runtime.heap import release
 from ..runtime.model import Model, Target
-from ..runtime.options import Options
-from ..runtime.progress import Progress, size
-from ..runtime.staging import Staging, check_space
-from . import data as samples
-from .decide import Decision, decide
-from .merge import MERGES
-from .observe import ObservedModel, tap
-from .recipes import Recipe
-from .record import Kept, Recording, key_of, record
-from .smooth import Smoothed
-from .source import Source
+from .collect import samples
+from .collect.observer import ObservedModel, tap
+from .collect.recording import Kept, Recording, key_of, record
+from .quantize.assign import Decision, decide
+from .quantize.merge import MERGES
+from .quantize.recipes import Recipe
+from .quantize.smoothquant import Smoothed
+from .quantize.source import Source
 from .summary import CALIBRATION, summary
 
 __all__ = ["Job", "calibrate"]
@@ -197,8 +197,8 @@ def _variant(
     weights = Smoothed(source, recording.factors.get(recipe.smooth, {}))
     seen = recording.seen.get(recipe.smooth, {})
     # Here, because it weighs as much as a small model, and is not to while one is being recorded.
-    from .rewrite import rewritten  # noqa: PLC0415
-    from .store import CodeFile  # noqa: PLC0415
+    from .quantize.rewrite import rewritten  # noqa: PLC0415
+    from .quantize.weight_file import CodeFile  # noqa: PLC0415
 
     with Progress(f"quantizing {recipe.name}", len(old.graphs) + 1, "steps", job.quiet) as progress:
         decision = decide(recipe, weights, seen, job.merge or recipe.merge, job.strata)

@@ -9,8 +9,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from .decide import Decision
-from .record import Recording
+from .collect.recording import Recording
+from .quantize.assign import Decision
 
 __all__ = ["CALIBRATION", "summary"]
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ._import_onnxruntime import ort
 from .checks import check_feeds, check_outputs
 from .errors import EngineError
 from .host import HostBuffer, HostMemory, on_host
-from .ort import ort
 from .protocol import Array, Buffer, Engine, Feeds, Signature
 
 __all__ = ["PROVIDERS", "OnnxRuntimeEngine", "load"]

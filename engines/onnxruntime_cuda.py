@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from ._import_onnxruntime import ort
 from .cuda import CudaBuffer, Device
 from .cuda_engine import CudaEngine
 from .errors import EngineError
-from .ort import ort
 from .protocol import Signature
 
 __all__ = ["CudaOnnxRuntimeEngine", "provider_options"]

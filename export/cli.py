@@ -1,6 +1,7 @@
 """a2d-export: a checkpoint directory to a bundle.
 
-Exit status as for every command (`runtime/shell.py`); a failed check is 2. Nothing is left behind unless it is 0.
+Exit status as for every command (`runtime/cli/arguments.py`); a failed check is 2. Nothing is left behind unless it
+is 0.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import sys
 from pathlib import Path
 
 from ..engines.errors import BundleError, RequestError
-from ..runtime.contract import (
+from ..runtime.cli.arguments import BAD_INPUT, guarded, teller
+from ..runtime.decode.contract import (
     ALIGNMENTS,
     CONTEXT_MASKS,
     CONTRACTS,
@@ -22,9 +24,8 @@ from ..runtime.contract import (
     SCHEDULES,
     SHIFTS,
 )
-from ..runtime.letterbox import Letterbox
-from ..runtime.record import check
-from ..runtime.shell import BAD_INPUT, guarded, teller
+from ..runtime.inputs.letterbox import Letterbox
+from ..runtime.schema import check
 
 __all__ = ["main"]
 
@@ -59,11 +60,11 @@ def _export(arguments: argparse.Namespace) -> int:
         raise RequestError("give -o BUNDLE, the directory to write, or --dry-run, which writes nothing")
     # Here, because torch takes seconds to import and --help should not.
     try:
-        from .contract import Flags  # noqa: PLC0415
+        from .checkpoint.author_config import Asking  # noqa: PLC0415
+        from .decode_contract import Flags  # noqa: PLC0415
+        from .dry_run import survey  # noqa: PLC0415
         from .job import Job  # noqa: PLC0415
-        from .own import Asking  # noqa: PLC0415
-        from .quantized import export_all, split  # noqa: PLC0415
-        from .survey import survey  # noqa: PLC0415
+        from .write.quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
         raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
     flags = Flags(

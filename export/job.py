@@ -7,18 +7,18 @@ from collections.abc import Callable, Mapping
 
 from .. import __version__
 from ..engines.errors import ParityError
-from ..runtime.manifest import SCHEMA, Manifest, ModelShape, ParityRow, TextFiles, Variant
-from ..runtime.memory import release, unpooled
-from ..runtime.progress import Progress
-from ..runtime.staging import Staging, check_space
-from .build import Builder
-from .compare import FAIL, table, worst
-from .plan import Job, Plan, plan
+from ..runtime.bundle.manifest import SCHEMA, Manifest, ModelShape, ParityRow, TextFiles, Variant
+from ..runtime.bundle.staging import Staging, check_space
+from ..runtime.console.progress import Progress
+from ..runtime.heap import release, unpooled
+from .checkpoint.sources import assemble
+from .export_plan import Job, Plan, plan
+from .parity.tolerances import FAIL, table, worst
+from .parity.variant import checked_in, prove
 from .precision import Precision
-from .proof import checked_in, prove
 from .report import decided, done
-from .store import CONFIG_KEY, WeightFile, graph_name, save_graph
-from .weights import assemble
+from .write.graph_models import Builder
+from .write.weight_file import CONFIG_KEY, WeightFile, graph_name, save_graph
 
 __all__ = ["Job", "export"]
 

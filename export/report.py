@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ..runtime.manifest import Manifest
-from ..runtime.progress import size
-from .plan import Plan
-from .vocabulary import Vocabulary
+from ..runtime.bundle.manifest import Manifest
+from ..runtime.console.progress import size
+from .checkpoint.vocabulary import Vocabulary
+from .export_plan import Plan
 
 __all__ = ["REMOTE", "decided", "done"]
 

@@ -16,12 +16,12 @@ from typing import Any
 
 import torch
 
-from .checkpoint import INDEX, WEIGHTS, Checkpoint
+from .checkpoint.directory import INDEX, WEIGHTS, Checkpoint
+from .checkpoint.safetensors_file import DTYPES, header
+from .checkpoint.sources import Source
 from .families import describe
 from .job import Job
-from .quantized import export_all, split
-from .tensors import DTYPES, header
-from .weights import Source
+from .write.quantized import export_all, split
 
 __all__ = ["Synthetic", "bundle_100m", "checkpoint"]
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from ..engines.errors import A2DError, NumericsError, RequestError
-from .options import Options
-from .progress import Progress
-from .prompt import Picture
-from .sequence import Prompt
-from .session import Result, Session
+from .console.progress import Progress
+from .decode.options import Options
+from .decode.sequence import Prompt
+from .decode.session import Result, Session
+from .inputs.prompt import Picture
 
 __all__ = ["Reading", "readings"]
 

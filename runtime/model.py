@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 
 from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
-from .built import Built
-from .bundle import Bundle
-from .cache import CacheShape
+from .bundle.files import Bundle
+from .bundle.manifest import Manifest
+from .console.progress import Progress
+from .decode.cache import CacheShape
+from .decode.options import OptionFields, Options, plan, with_fields
+from .decode.sequence import Prompt
+from .decode.session import Generation, Result, Session, until
+from .deploy.engine_set import Built
+from .deploy.placement import Choice, Placement, is_news, placed, rows
 from .each import Reading, readings
-from .frames import Frames, counted
-from .manifest import Manifest
-from .options import OptionFields, Options, plan, with_fields
-from .placement import Choice, Placement, is_news, placed, rows
-from .progress import Progress
-from .prompt import Messages, Picture, Prepared, PromptBuilder
-from .sequence import Prompt
-from .session import Generation, Result, Session, until
+from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder
+from .inputs.sources import Frames, counted
 
 if TYPE_CHECKING:
-    from .text import ChatTemplate, Text
+    from .inputs.tokenizer import ChatTemplate, Text
 
 __all__ = ["Asked", "Model", "PlacementFields", "load"]
 
@@ -289,7 +289,7 @@ def _text(bundle: Bundle) -> Text | None:
     name = bundle.manifest.text.tokenizer
     if name is None:
         return None
-    from .text import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja
+    from .inputs.tokenizer import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja
 
     return Text(bundle.file(name))
 
@@ -302,6 +302,6 @@ def _template(bundle: Bundle) -> ChatTemplate | None:
         source = bundle.file(text.chat_template).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BundleError(f"{text.chat_template} is not UTF-8: {error}. Export the checkpoint again.") from error
-    from .text import ChatTemplate  # noqa: PLC0415 - as above
+    from .inputs.tokenizer import ChatTemplate  # noqa: PLC0415 - as above
 
     return ChatTemplate(source, text.special_tokens)

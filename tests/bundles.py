@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from a2d.runtime.contract import DecodeContract
-from a2d.runtime.letterbox import Letterbox
-from a2d.runtime.manifest import SCHEMA, FileRecord, Manifest, ModelShape, ParityRow, TextFiles, Variant
-from a2d.runtime.vision import VisionSpec
+from a2d.runtime.bundle.manifest import SCHEMA, FileRecord, Manifest, ModelShape, ParityRow, TextFiles, Variant
+from a2d.runtime.decode.contract import DecodeContract
+from a2d.runtime.inputs.letterbox import Letterbox
+from a2d.runtime.inputs.patches import VisionSpec
 
 CONTENT = {
     "backbone-fp32.onnx": b"rows to hidden states",

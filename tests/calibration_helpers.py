@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from a2d.runtime.options import Options
+from a2d.runtime.decode.options import Options
 
 OPTIONS = Options(max_tokens=24, steps=4)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 from toy import Toy, filtered
 
-from a2d.runtime.noise import uniform
-from a2d.runtime.options import Options
-from a2d.runtime.schedule import SCHEDULES
+from a2d.runtime.decode.noise import uniform
+from a2d.runtime.decode.options import Options
+from a2d.runtime.decode.schedule import SCHEDULES
 
 
 def logits_of(toy: Toy, rows: list[int], block: list[int], prompt: int, mask: int, o: Options):

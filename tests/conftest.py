@@ -12,7 +12,7 @@ from calibration_helpers import OPTIONS
 from hypothesis import settings
 
 from a2d.calibration.job import Job, calibrate
-from a2d.calibration.recipes import recipes
+from a2d.calibration.quantize.recipes import recipes
 from a2d.export.cli import main as export
 from a2d.export.job import Job as Export
 from a2d.export.job import export as export_job

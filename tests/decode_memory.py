@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 import a2d
-from a2d.runtime.bench import random_prompt
+from a2d.runtime.measure.bench import random_prompt
 
 bundle, precision, tokens, *images = sys.argv[1:]
 model = a2d.load(bundle, precision=precision, threads=1)

@@ -22,11 +22,11 @@ import onnxruntime as ort
 from a2d.engines import Signature
 from a2d.engines.cuda import Device
 from a2d.engines.onnxruntime_cuda import CudaOnnxRuntimeEngine
-from a2d.engines.profile import Profile, Range
-from a2d.engines.tensorrt.builder import Build
-from a2d.engines.tensorrt.card import Card
-from a2d.engines.tensorrt.copy import copy_graph
+from a2d.engines.size_profile import Profile, Range
+from a2d.engines.tensorrt.builder.build_engine import Build
+from a2d.engines.tensorrt.builder.copy import copy_graph
 from a2d.engines.tensorrt.engine import TensorRTEngine
+from a2d.engines.tensorrt.sidecar import Card
 
 DTYPES = {
     "tensor(float)": np.float32,
@@ -281,8 +281,9 @@ def library(driver: Driver, flavour: str, version: str = "11.4.0") -> SimpleName
 def install(monkeypatch: Any, flavour: str, driver: Driver | None = None, version: str = "11.4.0") -> Driver:
     """Let a2d find the imaginary driver and library instead of real ones, to build with and to run."""
     from a2d.engines import cuda
-    from a2d.engines.tensorrt import builder, engine
-    from a2d.runtime import build, placement
+    from a2d.engines.tensorrt import engine
+    from a2d.engines.tensorrt.builder import build_engine as builder
+    from a2d.runtime.deploy import build, placement
 
     driver = driver or Driver()
     module, device = library(driver, flavour, version), Device(driver, 0)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
-from a2d.engines.driver import Adapter, Driver
-from a2d.engines.machine import Facts, facts
-from a2d.engines.packages import installed
+from a2d.engines.probe.driver import Adapter, Driver
+from a2d.engines.probe.machine import Facts, facts
+from a2d.engines.probe.packages import installed
 
 DESKTOP = {
     "proc/cpuinfo": "processor\t: 0\nmodel name\t: AMD Ryzen 9 7950X\nflags\t\t: fpu avx2 avx512f avx512_vnni\n",

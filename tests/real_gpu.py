@@ -10,8 +10,8 @@ import pytest
 from a2d.engines import Engine, load_engine
 from a2d.engines.cuda import device
 from a2d.engines.errors import EngineError
-from a2d.engines.profile import Profile, Range
-from a2d.engines.tensorrt.builder import Build, build
+from a2d.engines.size_profile import Profile, Range
+from a2d.engines.tensorrt.builder.build_engine import Build, build
 from a2d.engines.tensorrt.libraries import LIBRARIES, imported
 
 KINDS = ("tensorrt_rtx", "tensorrt", "onnxruntime-cuda")

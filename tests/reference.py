@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from toy import Toy
 
-from a2d.runtime.contract import DecodeContract
+from a2d.runtime.decode.contract import DecodeContract
 
 
 def block_of(i: int, P: int, B: int, alignment: str) -> int:

@@ -18,7 +18,7 @@ from PIL import Image
 
 import a2d
 from a2d.engines.errors import ImageError
-from a2d.runtime.images import load_image
+from a2d.runtime.inputs.images import load_image
 
 WIDTH, HEIGHT = 224, 112
 UPRIGHT, TURNED_LEFT, UPSIDE_DOWN = 1, 6, 3

@@ -16,15 +16,15 @@ import a2d
 from a2d.__main__ import main
 from a2d.calibration.job import Job as Calibration
 from a2d.calibration.job import calibrate
-from a2d.calibration.recipes import recipes
+from a2d.calibration.quantize.recipes import recipes
 from a2d.engines.errors import EngineError, RequestError
 from a2d.engines.targets import TARGETS
 from a2d.export.synthetic import bundle_100m
-from a2d.runtime import build as build_module
-from a2d.runtime import staging
-from a2d.runtime.build import Job, build
-from a2d.runtime.built import RECORD, Built
-from a2d.runtime.options import Options
+from a2d.runtime.bundle import staging
+from a2d.runtime.decode.options import Options
+from a2d.runtime.deploy import build as build_module
+from a2d.runtime.deploy.build import Job, build
+from a2d.runtime.deploy.engine_set import RECORD, Built
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: engines are not built here")
 

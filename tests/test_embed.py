@@ -152,7 +152,7 @@ def test_a_wheel_holds_the_library_and_the_library_finds_its_interpreter(tmp_pat
     assert made.returncode == 0, made.stderr
     (wheel,) = tmp_path.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"a2d/include/a2d.h", "a2d/include/a2d.hpp", "a2d/runtime/worker.py"} <= set(names)
+    assert {"a2d/include/a2d.h", "a2d/include/a2d.hpp", "a2d/runtime/host/worker.py"} <= set(names)
     assert not [name for name in names if name.endswith((".c", ".o")) or "tests" in name or "embed/" in name]
     home = tmp_path / "environment"
     venv.create(home, with_pip=False)

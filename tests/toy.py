@@ -12,10 +12,10 @@ import numpy as np
 
 from a2d.engines import Engine, Signature
 from a2d.engines.fake import FakeEngine
-from a2d.runtime.cache import CacheShape
-from a2d.runtime.contract import DecodeContract
-from a2d.runtime.sequence import Prompt
-from a2d.runtime.session import Session
+from a2d.runtime.decode.cache import CacheShape
+from a2d.runtime.decode.contract import DecodeContract
+from a2d.runtime.decode.sequence import Prompt
+from a2d.runtime.decode.session import Session
 
 V, H, HEADS, D, LAYERS = 29, 24, 2, 12, 2
 MASK, STOP = 28, 3

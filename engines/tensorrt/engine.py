@@ -16,10 +16,10 @@ from ..cuda import CudaBuffer, Device
 from ..cuda import device as gpu_of
 from ..cuda_engine import CudaEngine
 from ..errors import EngineError
-from ..profile import fitting
-from .card import Card
+from ..size_profile import fitting
 from .libraries import LIBRARIES, imported
 from .log import Log
+from .sidecar import Card
 
 __all__ = ["TensorRTEngine", "load_rtx", "load_tensorrt"]
 

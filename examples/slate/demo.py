@@ -23,8 +23,8 @@ from safetensors import safe_open
 
 import a2d
 from a2d.export.cli import main as export
-from a2d.runtime.progress import Progress
-from a2d.runtime.terminal import BlockView
+from a2d.runtime.cli.live_block import BlockView
+from a2d.runtime.console.progress import Progress
 
 HERE = Path(__file__).parent
 THRESHOLD = 0.9

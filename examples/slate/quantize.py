@@ -21,10 +21,10 @@ from recipe.sets import SETS, frames
 from recipe.words import LONGEST, QUESTION
 
 import a2d
-from a2d.calibration import data as samples
+from a2d.calibration.collect import samples
 from a2d.calibration.job import Job, calibrate
-from a2d.calibration.recipes import RECIPES, Recipe
-from a2d.calibration.verify import Report, verify
+from a2d.calibration.quantize.recipes import RECIPES, Recipe
+from a2d.calibration.verify.compare import Report, verify
 from a2d.export.job import Job as Export
 from a2d.export.job import export
 

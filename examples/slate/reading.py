@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import a2d
-from a2d.runtime.sequence import Prompt
+from a2d.runtime.decode.sequence import Prompt
 
 __all__ = ["Block", "Token", "Trace", "trace"]
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from importlib import import_module
 
 from ...engines.errors import CheckpointError
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from .family import Family
 
 __all__ = ["ARCHITECTURES", "FAMILIES", "Family", "describe"]

@@ -9,9 +9,9 @@ from typing import Any
 from transformers.models.siglip.configuration_siglip import SiglipVisionConfig
 
 from ...engines.errors import CheckpointError
-from ...runtime.record import Violations, from_json
-from ...runtime.vision import VisionSpec
-from ..checkpoint import Checkpoint
+from ...runtime.inputs.patches import VisionSpec
+from ...runtime.schema import Violations, from_json
+from ..checkpoint.directory import Checkpoint
 from ..graphs.siglip import SiglipShape
 from .decoder import normalised
 

@@ -14,9 +14,9 @@ import torch
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from ...engines.errors import CheckpointError
+from ..checkpoint.sources import Source
 from ..graphs.decoder import DecoderShape
 from ..graphs.experts import ExpertShape
-from ..weights import Source
 
 __all__ = ["A2D_CONTRACT", "Traits", "decoder_shape", "decoder_sources", "normalised", "rotary"]
 

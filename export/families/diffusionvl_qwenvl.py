@@ -6,7 +6,7 @@ script writes holds them in files of their own beside model.safetensors, with a 
 
 from __future__ import annotations
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from .family import Family
 from .qwen2_5_vl import Names, described
 

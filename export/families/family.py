@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...runtime.vision import VisionSpec
+from ...runtime.inputs.patches import VisionSpec
+from ..checkpoint.sources import Source
 from ..graphs.decoder import DecoderShape
 from ..graphs.siglip import SiglipShape
 from ..graphs.vision import VisionShape
-from ..weights import Source
 
 __all__ = ["Family"]
 

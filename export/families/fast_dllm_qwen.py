@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from . import qwen2
 from .family import Family
 

@@ -1,12 +1,12 @@
 """Fast-dVLM (2604.06832): Qwen2.5-VL's weights and mathematics, its context token-causal, its logits shifted by one.
 
 The settled rows see what they would see in the autoregressive model, so the same weights decode that way as well, and
-can verify what they draft (`runtime/speculate.py`).
+can verify what they draft (`runtime/decode/speculative.py`).
 """
 
 from __future__ import annotations
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from . import qwen2_5_vl
 from .family import Family
 

@@ -14,9 +14,9 @@ from typing import Any
 from transformers.models.glm4_moe.configuration_glm4_moe import Glm4MoeConfig
 
 from ...engines.errors import CheckpointError
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
+from ..checkpoint.sources import Source
 from ..graphs.experts import ExpertShape
-from ..weights import Source
 from .decoder import Traits
 from .family import Family
 from .text import text_family

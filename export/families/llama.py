@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers.models.llama.configuration_llama import LlamaConfig
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from .decoder import Traits
 from .family import Family
 from .text import text_family

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers.models.qwen2.configuration_qwen2 import Qwen2Config
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from .decoder import Traits
 from .family import Family
 from .text import text_family

@@ -13,9 +13,9 @@ from typing import Any
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
 
 from ...engines.errors import CheckpointError
-from ...runtime.record import Violations, from_json
-from ...runtime.vision import VisionSpec
-from ..checkpoint import Checkpoint
+from ...runtime.inputs.patches import VisionSpec
+from ...runtime.schema import Violations, from_json
+from ..checkpoint.directory import Checkpoint
 from ..graphs import vision
 from .decoder import Traits, decoder_shape, decoder_sources, normalised
 from .family import Family

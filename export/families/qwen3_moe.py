@@ -6,7 +6,7 @@ from typing import Any
 
 from transformers.models.qwen3_moe.configuration_qwen3_moe import Qwen3MoeConfig
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from ..graphs.experts import ExpertShape
 from .decoder import Traits
 from .family import Family

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from . import qwen3
 from .family import Family
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from . import qwen3_moe
 from .family import Family
 from .sdar import CONTRACT, NOTE

@@ -13,7 +13,7 @@ from typing import Any
 from transformers.models.qwen3.configuration_qwen3 import Qwen3Config
 
 from ...engines.errors import CheckpointError
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from ..graphs import siglip
 from .anyres import TEMPLATE, crop_spec, layers, siglip_config, unused
 from .decoder import Traits, decoder_shape, decoder_sources, normalised

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..checkpoint import Checkpoint
+from ..checkpoint.directory import Checkpoint
 from ..graphs.experts import ExpertShape
 from .decoder import A2D_CONTRACT, Traits, decoder_shape, decoder_sources, normalised
 from .family import Family

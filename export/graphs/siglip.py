@@ -2,7 +2,8 @@
 
 A plain transformer over the M patches of a square crop: learned positions, layer norms, no windows, no class token. The
 features are what the last layer that is run leaves: neither SigLIP's last norm nor its pooling is LLaVA's. One more row
-comes out behind them, that which ends a line of a picture (`runtime/crops.py`): a weight, and the runtime has none.
+comes out behind them, that which ends a line of a picture (`runtime/inputs/crops.py`): a weight, and the runtime has
+none.
 
 Weights are stored `[in, out]`, query, key and value as one matrix. Matrices work in the dtype of the weights; norms and
 softmax in float32. Knows nothing of files, or of how pictures are cut.
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...engines.errors import CheckpointError
-from ..weights import Source
+from ..checkpoint.sources import Source
 from .vision import Projection, linear
 
 __all__ = ["CropBlock", "CropPatches", "CropProjector", "SiglipNames", "SiglipShape", "from_config", "sources"]

@@ -11,7 +11,7 @@ is the matrix that it really is: every projection is one MatMul with a constant 
 like them. Matrices work in the dtype of the weights; norms, rotary embedding and softmax in float32, as in
 transformers.
 
-Knows nothing of files and ONNX, nor of how pictures are cut up: that is `runtime/vision.py`.
+Knows nothing of files and ONNX, nor of how pictures are cut up: that is `runtime/inputs/patches.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ...engines.errors import CheckpointError
-from ..weights import Source
+from ..checkpoint.sources import Source
 
 __all__ = ["VisionShape", "VisionTower", "dynamic_shapes", "example_inputs", "from_config", "linear", "sources"]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ...runtime.bundle import Bundle
+from ...runtime.bundle.files import Bundle
 from ..graphs.decoder import DecoderShape, Embed, Final, Layer
 from .loop import PlainLoop, check_plain
 from .weights import family_of, weights_of

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...engines.errors import RequestError
-from ...runtime.bench import PeerRun
-from ...runtime.bundle import Bundle
-from ...runtime.contract import DecodeContract
-from ...runtime.schedule import SCHEDULES
+from ...runtime.bundle.files import Bundle
+from ...runtime.decode.contract import DecodeContract
+from ...runtime.decode.schedule import SCHEDULES
+from ...runtime.measure.bench import PeerRun
 
 __all__ = ["Forward", "PlainLoop", "check_plain"]
 

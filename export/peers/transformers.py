@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...runtime.bundle import Bundle
+from ...runtime.bundle.files import Bundle
 from ..families import Family
 from .loop import PlainLoop, check_plain
 from .weights import family_of, weights_of

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ...engines.errors import RequestError
-from ...runtime.bundle import Bundle
-from ..checkpoint import Checkpoint
+from ...runtime.bundle.files import Bundle
+from ..checkpoint.directory import Checkpoint
 from ..families import Family, describe
-from ..store import CONFIG_KEY
+from ..write.weight_file import CONFIG_KEY
 
 __all__ = ["family_of", "weights_of"]
 

@@ -1,5 +1,5 @@
 /* The frames that host and worker exchange: a header of 16 bytes, then a payload. docs/embedding.md is the standard; this
- * file and runtime/wire.py are its two implementations. Knows bytes, not processes.
+ * file and runtime/host/wire.py are its two implementations. Knows bytes, not processes.
  *
  *     offset  0  "a2d"      3 bytes
  *             3  version    u8, A2D_FRAME_VERSION

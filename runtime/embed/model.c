@@ -64,7 +64,7 @@ static a2d_status launch(a2d_model *model, const a2d_open_options *options, a2d_
     if (!a2d_arena_open(&model->arena, why, sizeof why))
         return a2d_fail(error, A2D_ERROR_SYSTEM, "no file in memory for pixels: %s", why);
     /* -E: the host's PYTHONHOME and PYTHONPATH are for its own interpreter. -P: no module out of the current folder. */
-    const char *const arguments[] = {python, "-E", "-P", "-m", "a2d.runtime.worker", "--pixels", NULL};
+    const char *const arguments[] = {python, "-E", "-P", "-m", "a2d.runtime.host.worker", "--pixels", NULL};
     if (a2d_child_start(&model->child, python, arguments, options->environment, &model->arena, why, sizeof why))
         return A2D_OK;
     a2d_arena_close(&model->arena);

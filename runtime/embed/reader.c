@@ -226,7 +226,7 @@ static void explain(a2d_model *model, ending why) {
                  (unsigned)model->silence_ms, last_words(model));
     else if (why.status == A2D_ERROR_PROTOCOL)
         a2d_fail(&model->failure, why.status,
-                 "the a2d worker sent %s and was killed; check that the interpreter runs a2d.runtime.worker, and that it "
+                 "the a2d worker sent %s and was killed; check that the interpreter runs a2d.runtime.host.worker, and that it "
                  "is of the same release (%s). It had said on stderr: %s",
                  why.what, A2D_VERSION, last_words(model));
     else if (why.status == A2D_ERROR_MEMORY)

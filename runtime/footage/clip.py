@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from ..record import bounds
+from ..schema import bounds
 from .timecode import Timebase
 
 __all__ = ["Clip", "Facts", "Look", "Shot"]

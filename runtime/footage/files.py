@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ...engines.errors import RequestError
-from ..frames import natural
+from ..inputs.sources import natural
 
 __all__ = ["SUFFIXES", "check_apart", "clips"]
 

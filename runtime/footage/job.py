@@ -16,11 +16,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...engines.errors import RequestError
-from ..bundle import MANIFEST, Bundle, sha256_of
+from ..bundle.files import MANIFEST, Bundle, sha256_of
+from ..console.one_line import one_line
+from ..decode.options import Options, plan
 from ..model import load
-from ..options import Options, plan
-from ..record import to_json
-from ..terminal import one_line
+from ..schema import to_json
 from .clip import Clip
 from .files import absolute, check_apart, clips
 from .journal import SCHEMA, Journal, publish

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..record import from_json, parse, to_json
-from ..staging import uninterrupted
+from ..bundle.staging import uninterrupted
+from ..schema import from_json, parse, to_json
 from .clip import Clip
 
 __all__ = ["Entry", "Journal", "Stamp", "publish"]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import ClipError
-from ..images import DEFAULT_PIXEL_BUDGET
+from ..inputs.images import DEFAULT_PIXEL_BUDGET
 from .timecode import Timebase, drops, nearest_rate
 
 __all__ = ["FORMATS", "Media"]

@@ -14,15 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import ClipError, ImageError, NumericsError
-from ..progress import Progress
-from ..terminal import one_line
-from ..vision import fitted
-from .ahead import Ahead
+from ..console.one_line import one_line
+from ..console.progress import Progress
+from ..inputs.patches import fitted
 from .clip import Clip, Look, Shot
 from .journal import Stamp
+from .prefetch import Ahead
 from .reader import Reader
 from .sampling import Sampling
-from .survey import Fit, Meter, Sight, Survey
+from .scan import Fit, Meter, Sight, Survey
 
 __all__ = ["Pipeline"]
 
@@ -45,7 +45,7 @@ class _Study:
     """A clip that is being decoded in a thread of its own."""
 
     def __init__(self, file: Path, stamp: Stamp | None, sampling: Sampling, fit: Fit) -> None:
-        from .study import study  # noqa: PLC0415 - a log in which nothing is new decodes nothing
+        from .sights import study  # noqa: PLC0415 - a log in which nothing is new decodes nothing
 
         self.file, self.stamp = file, stamp
         self.read = 0.0

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..decode.options import Options
+from ..decode.session import Result, until
 from ..model import Model
-from ..options import Options
-from ..session import Result, until
 from .clip import Look, Shot
 from .slate import Token, caption, look, vote
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..record import bounds
+from ..schema import bounds
 
 __all__ = ["CAPTIONS", "DETECTORS", "SLATES", "Sampling", "moments"]
 

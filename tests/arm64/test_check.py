@@ -45,7 +45,7 @@ def test_another_token_or_another_number_of_forwards_is_a_difference(name, value
 
 def test_the_package_is_laid_out_as_the_wheel_is(tmp_path):
     check.sources(tmp_path)
-    for name in ("__init__.py", "__main__.py", "engines/onnxruntime.py", "runtime/loop.py"):
+    for name in ("__init__.py", "__main__.py", "engines/onnxruntime.py", "runtime/decode/loop.py"):
         assert (tmp_path / "a2d" / name).is_file()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from a2d.calibration.data import load
+from a2d.calibration.collect.samples import load
 from a2d.engines.errors import RequestError
 
 

@@ -12,17 +12,17 @@ import pytest
 import torch
 
 import a2d
-from a2d.calibration.observe import tap
-from a2d.calibration.points import points
-from a2d.calibration.smooth import Smoothed, factors
-from a2d.calibration.source import Source
+from a2d.calibration.collect.observer import tap
+from a2d.calibration.quantize.products import points
+from a2d.calibration.quantize.smoothquant import Smoothed, factors
+from a2d.calibration.quantize.source import Source
 from a2d.engines import load_engine
-from a2d.export.checkpoint import Checkpoint
-from a2d.export.engine import TorchEngine, Weights
+from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe
 from a2d.export.graphs import decoder
-from a2d.export.programs import Network
-from a2d.runtime.bundle import Bundle
+from a2d.export.graphs.programs import Network
+from a2d.export.parity.torch_engine import TorchEngine, Weights
+from a2d.runtime.bundle.files import Bundle
 
 GRAPHS = ("backbone", "denoise", "sample")
 PRECISIONS = ("int8", "fp8", "int8-weight", "int4-weight", "int4-int8", "int4")

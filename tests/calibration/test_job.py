@@ -12,13 +12,13 @@ from calibration_helpers import OPTIONS
 
 import a2d
 from a2d.calibration import job as job_module
-from a2d.calibration import record as record_module
+from a2d.calibration.collect import recording as record_module
+from a2d.calibration.collect.recording import Recording
 from a2d.calibration.job import Job, calibrate
-from a2d.calibration.recipes import RECIPES, recipes
-from a2d.calibration.record import Recording
+from a2d.calibration.quantize.recipes import RECIPES, recipes
 from a2d.engines.errors import BundleError, NumericsError, RequestError
 from a2d.engines.targets import TARGETS, require
-from a2d.runtime.bundle import Bundle
+from a2d.runtime.bundle.files import Bundle
 
 INT8 = recipes("int8")
 
@@ -147,9 +147,9 @@ def test_no_data_is_told_with_its_flag(job):
 
 def with_weight(floats, folder, name: str, value: float):
     """A copy of the bundle with one tensor filled, its manifest in order."""
-    from a2d.calibration.source import Source
-    from a2d.runtime.bundle import sha256_of
-    from a2d.runtime.manifest import FileRecord
+    from a2d.calibration.quantize.source import Source
+    from a2d.runtime.bundle.files import sha256_of
+    from a2d.runtime.bundle.manifest import FileRecord
 
     copy = folder / "changed.a2d"
     shutil.copytree(floats, copy)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from a2d.calibration.formats import FORMATS
-from a2d.calibration.histogram import Histogram
-from a2d.calibration.matrices import code, loss
-from a2d.calibration.merge import MERGES, error, limit
-from a2d.calibration.rates import Rate, ratio, wilson
+from a2d.calibration.collect.histogram import Histogram
+from a2d.calibration.quantize.merge import MERGES, error, limit
+from a2d.calibration.quantize.number_formats import FORMATS
+from a2d.calibration.quantize.weight_quant import code, loss
+from a2d.calibration.verify.intervals import Rate, ratio, wilson
 
 CHANCE = np.random.default_rng(0)
 

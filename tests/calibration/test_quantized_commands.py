@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from a2d.runtime.bundle import Bundle
+from a2d.runtime.bundle.files import Bundle
 
 WITHOUT = """
 import sys

@@ -10,12 +10,12 @@ import pytest
 from calibration_helpers import OPTIONS
 
 import a2d
-from a2d.calibration import data as samples
-from a2d.calibration.lockstep import Drift, follow
-from a2d.calibration.page import Page, sweep
-from a2d.calibration.rates import Rate
-from a2d.calibration.recipes import RECIPES
-from a2d.calibration.verify import _faults, verify
+from a2d.calibration.collect import samples
+from a2d.calibration.quantize.recipes import RECIPES
+from a2d.calibration.verify.compare import _faults, verify
+from a2d.calibration.verify.follow import Drift, follow
+from a2d.calibration.verify.intervals import Rate
+from a2d.calibration.verify.page import Page, sweep
 from a2d.engines.errors import RequestError
 
 

@@ -6,7 +6,7 @@ import pytest
 from evaluate import field_table, table
 from recipe.score import Tally
 
-from a2d.calibration.rates import wilson
+from a2d.calibration.verify.intervals import wilson
 
 TRUTH = "scene 12A take 3 roll A004 date 2025-03-14 fps 24"
 

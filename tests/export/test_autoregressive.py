@@ -15,18 +15,18 @@ import transformers
 import a2d
 from a2d.engines.errors import ContractError, RequestError
 from a2d.engines.protocol import Engine
-from a2d.export.checkpoint import Checkpoint
-from a2d.export.contract import Flags, resolve
-from a2d.export.engine import TorchEngine, Weights
+from a2d.export.checkpoint.directory import Checkpoint
+from a2d.export.decode_contract import Flags, resolve
 from a2d.export.families import describe
+from a2d.export.graphs.programs import Network
 from a2d.export.job import Job, export
-from a2d.export.programs import Network
-from a2d.runtime.cache import CacheShape
-from a2d.runtime.mrope import mrope_positions
-from a2d.runtime.options import Options
-from a2d.runtime.sequence import Prompt
-from a2d.runtime.session import Session
-from a2d.runtime.vision import prepare
+from a2d.export.parity.torch_engine import TorchEngine, Weights
+from a2d.runtime.decode.cache import CacheShape
+from a2d.runtime.decode.options import Options
+from a2d.runtime.decode.sequence import Prompt
+from a2d.runtime.decode.session import Session
+from a2d.runtime.inputs.mrope import mrope_positions
+from a2d.runtime.inputs.patches import prepare
 
 VOCAB, IMAGE = 96, 90
 STOPS = [7, 23, 41, 66, 80]

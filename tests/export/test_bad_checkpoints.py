@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 
 from a2d.engines.errors import A2DError
 from a2d.export import cli
-from a2d.export.checkpoint import WEIGHTS
-from a2d.export.contract import Flags
-from a2d.export.plan import Job, plan
+from a2d.export.checkpoint.directory import WEIGHTS
+from a2d.export.decode_contract import Flags
+from a2d.export.export_plan import Job, plan
 from a2d.export.report import decided
 
 VOCAB = 160

@@ -12,9 +12,9 @@ from altered import change, shards
 from safetensors.torch import load_file, save_file
 
 from a2d.engines.errors import CheckpointError
-from a2d.export.checkpoint import INDEX, WEIGHTS, Checkpoint
+from a2d.export.checkpoint.directory import INDEX, WEIGHTS, Checkpoint
+from a2d.export.checkpoint.safetensors_file import TensorFile
 from a2d.export.families import FAMILIES, describe
-from a2d.export.tensors import TensorFile
 
 
 @pytest.fixture

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from a2d.engines.errors import ContractError
-from a2d.export.checkpoint import Checkpoint
-from a2d.export.contract import FLAGS, Flags, Resolved, resolve
+from a2d.export.checkpoint.author_config import Asking, asking
+from a2d.export.checkpoint.directory import Checkpoint
+from a2d.export.decode_contract import FLAGS, Flags, Resolved, resolve
 from a2d.export.families.decoder import A2D_CONTRACT
 from a2d.export.families.family import Family
 from a2d.export.graphs.decoder import DecoderShape
-from a2d.export.own import Asking, asking
-from a2d.runtime.letterbox import Letterbox
+from a2d.runtime.inputs.letterbox import Letterbox
 
 SHAPE = DecoderShape(1, 16, 2, 2, 8, 16, 300, 1e-6, (1.0,) * 4)
 FULL = Flags(mask_token="7", stop_tokens=("2",), block_size=8, alignment="tail")

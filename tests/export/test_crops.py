@@ -13,10 +13,10 @@ from PIL import Image
 from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
 from transformers.models.llava_onevision.modeling_llava_onevision import LlavaOnevisionModel
 
-from a2d.runtime.cropped import Cropped, prepare_crops
-from a2d.runtime.crops import Crops
-from a2d.runtime.record import Violations, from_json, to_json
-from a2d.runtime.vision import VisionSpec, fitted
+from a2d.runtime.inputs.crop_patches import Cropped, prepare_crops
+from a2d.runtime.inputs.crops import Crops
+from a2d.runtime.inputs.patches import VisionSpec, fitted
+from a2d.runtime.schema import Violations, from_json, to_json
 
 SIZE, PATCH = 20, 3
 GRIDS = tuple((SIZE * rows, SIZE * columns) for rows in range(1, 5) for columns in range(1, 5))

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from a2d.engines import load_engine
 from a2d.engines.protocol import Engine
-from a2d.export.build import Builder
 from a2d.export.graphs.decoder import DecoderShape
+from a2d.export.graphs.programs import Network
 from a2d.export.precision import PRECISIONS
-from a2d.export.programs import Network
+from a2d.export.write.graph_models import Builder
 
 VOCAB = HIDDEN = 24
 FORBIDDEN = (3, 11)
@@ -244,7 +244,7 @@ def test_sampling_follows_the_distribution(graphs: Graphs) -> None:
 
 def test_seeded_noise_means_the_same_to_torch(graphs: Graphs) -> None:
     """The same noise gives the same tokens on another engine: torch, on the modules that were traced."""
-    from a2d.export.engine import TorchEngine, Weights
+    from a2d.export.parity.torch_engine import TorchEngine, Weights
 
     class Identity(Weights):
         def __init__(self) -> None:

@@ -20,17 +20,17 @@ from published import Opened
 
 from a2d.engines import load_engine
 from a2d.engines.errors import CheckpointError
-from a2d.export.build import Builder
-from a2d.export.cases import backbone_cases
-from a2d.export.engine import TorchEngine, Weights
+from a2d.export.checkpoint.sources import Source, assemble, stored_shape
+from a2d.export.export_plan import plan
 from a2d.export.graphs.experts import TILE, ExpertShape, Route
 from a2d.export.job import Job, export
-from a2d.export.pieces import recipe
-from a2d.export.plan import plan
+from a2d.export.parity.cases import backbone_cases
+from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.export.precision import precisions
-from a2d.export.store import WeightFile, save_graph
-from a2d.export.weights import Source, assemble, stored_shape
-from a2d.runtime.staging import Staging
+from a2d.export.write.graph_models import Builder
+from a2d.export.write.pieces import recipe
+from a2d.export.write.weight_file import WeightFile, save_graph
+from a2d.runtime.bundle.staging import Staging
 
 LAYER = 1
 """A sparse one."""

@@ -19,16 +19,16 @@ from safetensors.torch import load_file, save_file
 
 from a2d.engines import load_engine
 from a2d.export import cli, job
-from a2d.export import engine as engine_module
-from a2d.export import store as store_module
-from a2d.export.build import Builder
-from a2d.export.checkpoint import INDEX, WEIGHTS, Checkpoint
+from a2d.export.checkpoint.directory import INDEX, WEIGHTS, Checkpoint
+from a2d.export.export_plan import plan
 from a2d.export.job import Job, export
-from a2d.export.plan import plan
+from a2d.export.parity import torch_engine as engine_module
 from a2d.export.precision import PRECISIONS
 from a2d.export.synthetic import Synthetic, checkpoint
-from a2d.runtime.bundle import Bundle
-from a2d.runtime.staging import HashedFile, Staging
+from a2d.export.write import weight_file as store_module
+from a2d.export.write.graph_models import Builder
+from a2d.runtime.bundle.files import Bundle
+from a2d.runtime.bundle.staging import HashedFile, Staging
 
 SMALL = Synthetic(layers=1, hidden=16, heads=2, kv_heads=1, head_dim=8, intermediate=16, vocab=64, max_context=64)
 

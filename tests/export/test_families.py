@@ -16,16 +16,16 @@ from safetensors.torch import load_file, save_file
 
 from a2d.engines import load_engine
 from a2d.engines.protocol import Engine
-from a2d.export.build import Builder
-from a2d.export.checkpoint import Checkpoint
-from a2d.export.engine import TorchEngine, Weights
+from a2d.export.checkpoint.directory import Checkpoint
+from a2d.export.checkpoint.sources import assemble
 from a2d.export.families import Family, describe
 from a2d.export.graphs.decoder import DecoderShape
+from a2d.export.graphs.programs import Network
+from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.export.precision import PRECISIONS
-from a2d.export.programs import Network
-from a2d.export.store import WeightFile, save_graph
-from a2d.export.weights import assemble
-from a2d.runtime.staging import Staging
+from a2d.export.write.graph_models import Builder
+from a2d.export.write.weight_file import WeightFile, save_graph
+from a2d.runtime.bundle.staging import Staging
 
 VOCAB, ROWS = 96, 11
 SIZES = {
@@ -262,7 +262,7 @@ def features_take_the_place_of_tokens(vl: Made, engine: Engine) -> None:
 
 
 def test_vision_tower_equals_transformers(vl: Made) -> None:
-    from a2d.runtime.vision import prepare
+    from a2d.runtime.inputs.patches import prepare
 
     assert vl.family.vision is not None
     frame = np.random.default_rng(0).integers(0, 256, (40, 72, 3), dtype=np.uint8)

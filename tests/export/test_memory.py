@@ -15,7 +15,7 @@ import pytest
 from onnx import TensorProto
 
 from a2d.engines.onnxruntime import load
-from a2d.export.checkpoint import Checkpoint
+from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.synthetic import Synthetic, checkpoint
 
 WIDE = Synthetic(

@@ -7,9 +7,20 @@ import pytest
 
 from a2d.engines.fake import FakeEngine
 from a2d.engines.protocol import Signature
-from a2d.export.compare import AMBIGUOUS, FAIL, PASS, ROUNDING, Tolerance, allowed, compared, distance, table, worst
-from a2d.export.parity import _margins
-from a2d.runtime.manifest import ParityRow
+from a2d.export.parity.check import _margins
+from a2d.export.parity.tolerances import (
+    AMBIGUOUS,
+    FAIL,
+    PASS,
+    ROUNDING,
+    Tolerance,
+    allowed,
+    compared,
+    distance,
+    table,
+    worst,
+)
+from a2d.runtime.bundle.manifest import ParityRow
 
 LOOSE = Tolerance(1e-3, 1e-3)
 A = np.linspace(-4, 4, 50, dtype=np.float32)

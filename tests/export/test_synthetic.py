@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from a2d.export.checkpoint import Checkpoint
+from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe
 from a2d.export.synthetic import Synthetic, checkpoint
+from a2d.runtime.decode.options import Options
+from a2d.runtime.decode.sequence import Prompt
 from a2d.runtime.model import load
-from a2d.runtime.options import Options
-from a2d.runtime.sequence import Prompt
 
 SMALL = Synthetic(layers=2, hidden=16, heads=2, kv_heads=1, head_dim=8, intermediate=24, vocab=40)
 

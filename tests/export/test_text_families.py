@@ -19,12 +19,12 @@ import torch
 from block_reference import How
 from published import Opened
 
+from a2d.export.export_plan import plan
 from a2d.export.job import Job
-from a2d.export.plan import plan
 from a2d.export.report import decided
-from a2d.runtime.noise import uniform
-from a2d.runtime.options import Options
-from a2d.runtime.record import to_json
+from a2d.runtime.decode.noise import uniform
+from a2d.runtime.decode.options import Options
+from a2d.runtime.schema import to_json
 
 CASES = 32
 

@@ -10,16 +10,9 @@ from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVi
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
 from a2d.engines.errors import CheckpointError
-from a2d.export.graphs.vision import (
-    VisionShape,
-    VisionTower,
-    dynamic_shapes,
-    example_inputs,
-    from_config,
-    sources,
-)
-from a2d.export.weights import assemble, stored_shape
-from a2d.runtime.vision import Patches, VisionSpec, prepare
+from a2d.export.checkpoint.sources import assemble, stored_shape
+from a2d.export.graphs.vision import VisionShape, VisionTower, dynamic_shapes, example_inputs, from_config, sources
+from a2d.runtime.inputs.patches import Patches, VisionSpec, prepare
 
 CONFIG: dict[str, Any] = {
     "depth": 3,

@@ -24,13 +24,13 @@ from vl_reference import How, Noise, Rows, Shown, autoregressive, decode
 
 import a2d
 from a2d.engines.errors import CheckpointError, RequestError
-from a2d.export.contract import Flags
+from a2d.export.decode_contract import Flags
+from a2d.export.export_plan import plan
 from a2d.export.job import Job, export
-from a2d.export.plan import plan
 from a2d.export.report import decided
-from a2d.runtime.noise import uniform
-from a2d.runtime.options import Options
-from a2d.runtime.vision import prepare
+from a2d.runtime.decode.noise import uniform
+from a2d.runtime.decode.options import Options
+from a2d.runtime.inputs.patches import prepare
 
 CASES = 32
 FLAGS = Flags(mask_token=str(published.MASK), stop_tokens=tuple(map(str, published.STOPS)))

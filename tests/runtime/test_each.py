@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2d.engines.errors import EngineError, ImageError, NumericsError
-from a2d.runtime.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
+from a2d.runtime.console.progress import Progress
+from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
+from a2d.runtime.decode.options import Options
 from a2d.runtime.each import readings
-from a2d.runtime.options import Options
-from a2d.runtime.progress import Progress
 
 OPTIONS = Options(max_tokens=12)
 

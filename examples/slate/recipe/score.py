@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from a2d.calibration.rates import wilson
+from a2d.calibration.verify.intervals import wilson
 
 from .fields import FIELDS, NO_SLATE, parse
 

@@ -1,6 +1,6 @@
 /* a2d.h: run an A2D model from C, in a process of its own.
  *
- * liba2d starts the Python runtime as a child process (`python -m a2d.runtime.worker`) and speaks framed messages with
+ * liba2d starts the Python runtime as a child process (`python -m a2d.runtime.host.worker`) and speaks framed messages with
  * it. The host links a few kilobytes of C and no Python, no engine, no GPU library: nothing of the runtime's can clash
  * with the host's, hold its interface, or take it down. If the child dies, hangs or talks nonsense, a call returns an
  * error within a bounded time, and the next a2d_open works. docs/embedding.md has the frame format and the reasons.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...terminal import one_line
+from ...console.one_line import one_line
 from .log import Log, Placed, label
 
 __all__ = ["colour", "pieces"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 
-from ...terminal import one_line
+from ...console.one_line import one_line
 from ..clip import Clip, Facts
 from ..slate import FIELDS
 from .log import Log, Placed, label, named_by

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ...terminal import one_line
+from ...console.one_line import one_line
 from ..clip import Clip, Facts, Shot
 from ..timecode import Timebase
 

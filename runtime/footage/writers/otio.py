@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import opentimelineio as otio
 
-from ...terminal import one_line
+from ...console.one_line import one_line
 from ..clip import Facts
 from .edl import colour
 from .jsonl import line

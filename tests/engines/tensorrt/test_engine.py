@@ -14,9 +14,9 @@ from onnx import TensorProto, helper
 from a2d.engines import Signature, load_engine
 from a2d.engines.cuda import Device
 from a2d.engines.errors import EngineError
-from a2d.engines.profile import Profile, Range
-from a2d.engines.tensorrt.card import Card, card_of
+from a2d.engines.size_profile import Profile, Range
 from a2d.engines.tensorrt.engine import TensorRTEngine
+from a2d.engines.tensorrt.sidecar import Card, card_of
 
 PORT = Signature("float32", ("rows", 4))
 

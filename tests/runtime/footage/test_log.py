@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from clips import Part, Recipe, make, moving, sound, still
 
-from a2d.runtime.commands.log import main
+from a2d.runtime.cli.log import main
 from a2d.runtime.footage import job, pipeline
 from a2d.runtime.footage.slate import caption, look, vote
 from a2d.runtime.footage.writers import WRITERS
@@ -309,7 +309,7 @@ def test_somebody_elses_files_are_not_written_over(log, card, tmp_path, reader):
 
 
 def test_without_a_bundle_the_built_in_one_is_asked_for(card, bundle, tmp_path, capsys, reader, monkeypatch):
-    from a2d.runtime.commands import log as command
+    from a2d.runtime.cli import log as command
 
     entry = SimpleNamespace(name="slate", load=lambda: lambda quiet: bundle)
     monkeypatch.setattr(command, "entry_points", lambda group: [entry])
@@ -323,7 +323,7 @@ def test_without_a_bundle_the_built_in_one_is_asked_for(card, bundle, tmp_path, 
 SLOW = textwrap.dedent("""
     import sys, time
     sys.path[:0] = {path!r}
-    from a2d.runtime.commands.log import main
+    from a2d.runtime.cli.log import main
     from a2d.runtime.footage import job
     from test_log import Reader
 

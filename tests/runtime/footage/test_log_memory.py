@@ -14,7 +14,7 @@ from clips import Recipe, held, make, moving
 
 WATCHED = textwrap.dedent("""
     import os, sys
-    from a2d.runtime.commands.log import main
+    from a2d.runtime.cli.log import main
     from a2d.runtime.footage.journal import Journal
 
     put, page = Journal.put, os.sysconf("SC_PAGE_SIZE")

@@ -14,7 +14,7 @@ import pytest
 from clips import FRAMES, NTSC, SLATES, TRUTH, Part, Recipe, held, make, moving, sound
 
 import a2d
-from a2d.runtime.commands.log import main
+from a2d.runtime.cli.log import main
 from a2d.runtime.footage.timecode import Timebase
 
 pytestmark = pytest.mark.slow

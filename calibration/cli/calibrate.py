@@ -1,0 +1,67 @@
+"""`a2d calibrate`: a bundle to one with quantized precisions. Needs no torch."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+from ...engines.errors import BundleError
+from ...runtime.cli.arguments import Parser, add_options, guarded, options_from, teller
+from ...runtime.decode.options import Options
+from ..collect.samples import add_data_flags
+from ..quantize.recipes import known, recipes
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    interrupted = "interrupted; the same command goes on from what was recorded"
+    return guarded("a2d calibrate", lambda: _calibrate(_parser().parse_args(argv)), interrupted)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="a2d calibrate",
+        description="Quantize a bundle, with scales from its own decode loop on your data.",
+        epilog=f"precisions:\n{known()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
+    parser.add_argument("--precision", required=True, metavar="NAMES", help="one or more, by comma")
+    add_data_flags(parser)
+    parser.add_argument("--merge", metavar="NAME", help="how strata become one scale; default: the recipe's")
+    parser.add_argument("--strata", metavar="NAME", default="all", help="all, or prefill: the prompt's rows alone")
+    parser.add_argument("--target", metavar="NAME", default="cpu", help="device that must be able to run it")
+    parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    add_options(parser)
+    return parser
+
+
+def _calibrate(arguments: argparse.Namespace) -> int:
+    chosen = recipes(arguments.precision)
+    try:
+        from ..job import Job, calibrate  # noqa: PLC0415 - a device verifies without onnx
+    except ImportError as error:
+        raise BundleError(f"calibrating needs more than running: {error}. pip install 'a2d[calibrate]'") from error
+    options = options_from(arguments)
+    job = Job(
+        bundle=arguments.bundle,
+        output=arguments.output,
+        recipes=chosen,
+        data=arguments.data,
+        prompt=arguments.prompt,
+        samples=arguments.samples,
+        seed=options.seed,
+        options=options if arguments.max_tokens else replace(options, max_tokens=Options().max_tokens // 4),
+        merge=arguments.merge,
+        strata=arguments.strata,
+        target=arguments.target,
+        force=arguments.force,
+        quiet=arguments.quiet,
+    )
+    calibrate(job, teller(arguments.quiet))
+    return 0

@@ -1,0 +1,1 @@
+"""Statistics of a real decode: samples, kinds of rows, observed magnitudes."""

@@ -1,0 +1,165 @@
+"""A model whose activations are looked at while it decodes.
+
+Its graphs have the inputs of every product with weights as further outputs; an observer takes them in forward by
+forward, told by `strata.Place` which rows are what, and nothing is kept but statistics. Knows engines and statistics;
+not what is done with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from ...engines import Array, Buffer, Engine, Feeds, Memory, Signature
+from ...engines.errors import NumericsError
+from ...runtime.bundle.files import Bundle
+from ...runtime.decode.backbone import Backbone, Rows
+from ...runtime.decode.cache import Cache
+from ...runtime.decode.session import Session
+from ...runtime.model import Model, Target
+from ..quantize.source import Source, products
+from .histogram import Histogram
+from .row_kinds import VISION, Place
+
+__all__ = ["ObservedModel", "Observer", "tap"]
+
+Channels = Mapping[str, NDArray[np.float32]]
+
+
+def tap(source: Source, graph: str, target: Path) -> dict[str, str]:
+    """Write a copy of a graph that also puts out what goes into its products: output name to weight name."""
+    model = onnx.load(source.path(graph), load_external_data=False)
+    inputs, taps = {value.name for value in model.graph.input}, {}
+    for node in products(model.graph, source.tensors):
+        name = node.input[0]
+        if name in inputs:  # what comes in cannot go out as it is
+            name = f"tap.{node.input[1]}"
+            model.graph.node.append(onnx.helper.make_node("Identity", [node.input[0]], [name]))
+        if name not in taps and name not in {value.name for value in model.graph.output}:
+            model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+        taps[name] = node.input[1]
+    target.write_bytes(model.SerializeToString())
+    return taps
+
+
+@dataclass
+class Observer:
+    """Statistics of the activations, growing with layers and strata, never with samples."""
+
+    place: Place
+    views: Mapping[float, Channels]
+    """Strength of smoothing to what each channel is divided by; 0 is the activation as it is."""
+    sample: str = ""
+    """What is decoded now, for messages."""
+    channels: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    """Weight name to the largest magnitude of each input channel."""
+    seen: dict[float, dict[str, dict[str, Histogram]]] = field(default_factory=dict)
+    """Strength, weight name, stratum."""
+
+    def take(self, graph: str, name: str, values: NDArray[np.float32]) -> None:
+        """One product's input `[..., K]` of one forward. Raises NumericsError: not finite, with layer and sample."""
+        rows = np.abs(values.reshape(-1, values.shape[-1]))
+        most = rows.max(0, initial=0.0)
+        if not np.isfinite(most).all():
+            raise NumericsError(
+                f"{graph}, input of {name}: an activation is not finite, in sample {self.sample!r}. Calibration needs "
+                "finite activations: leave that sample out, or check the checkpoint for NaN"
+            )
+        old = self.channels.get(name)
+        self.channels[name] = most if old is None else np.maximum(old, most)
+        for strength, factors in self.views.items():
+            self._file(strength, name, graph, rows / factors[name] if name in factors else rows)
+
+    def _file(self, strength: float, name: str, graph: str, rows: NDArray[Any]) -> None:
+        strata = self.seen.setdefault(strength, {}).setdefault(name, {})
+        for stratum, index in self.place.parts.get(graph, [(VISION, slice(None))]):
+            strata.setdefault(stratum, Histogram()).add(rows[index])
+
+
+class _Observed:
+    """An engine that tells an observer what it computed on the way."""
+
+    def __init__(self, graph: str, engine: Engine, taps: Mapping[str, str], observer: Observer) -> None:
+        self._graph, self._engine, self._taps, self._observer = graph, engine, taps, observer
+        self.outputs: Mapping[str, Signature] = {n: s for n, s in engine.outputs.items() if n not in taps}
+
+    @property
+    def inputs(self) -> Mapping[str, Signature]:
+        return self._engine.inputs
+
+    @property
+    def memory(self) -> Memory:
+        return self._engine.memory
+
+    @property
+    def describe(self) -> str:
+        return self._engine.describe
+
+    @property
+    def busy_seconds(self) -> float:
+        return self._engine.busy_seconds
+
+    def run(
+        self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
+    ) -> dict[str, Array | Buffer]:
+        """See `Engine.run`."""
+        wanted = [*(self.outputs if outputs is None else outputs)]
+        made = self._engine.run(feeds, [*wanted, *self._taps], keep)
+        for output, name in self._taps.items():
+            self._observer.take(self._graph, name, np.asarray(made[output], np.float32))
+        return {name: made[name] for name in wanted}
+
+
+class _ObservedBackbone(Backbone):
+    """Says which rows are about to be run."""
+
+    def __init__(self, engine: Engine, cache: Cache, place: Place) -> None:
+        super().__init__(engine, cache)
+        self._place = place
+
+    def forward(self, rows: Rows, keep: int, draft: int = 0, tokens: Buffer | None = None) -> Buffer:
+        """See `Backbone.forward`."""
+        self._place.enter(rows, keep, self.cache.length)
+        return super().forward(rows, keep, draft, tokens)
+
+    def refine(self, rows: Rows, at: int) -> Buffer:
+        """See `Backbone.refine`."""
+        self._place.enter(rows, 0, self.cache.length + at)
+        return super().refine(rows, at)
+
+
+class ObservedModel(Model):
+    """A bundle whose graphs are taps: `session()` decodes as any, and the observer is told."""
+
+    def __init__(self, bundle: Bundle, target: Target, taps: Mapping[str, Mapping[str, str]]) -> None:
+        super().__init__(bundle, target)
+        self._taps = taps
+        self._observed: dict[str, Any] = {}
+        self.observer = Observer(Place(bundle.manifest.decode.mask_token_id), {})
+
+    def watch(self, views: Mapping[float, Channels]) -> Observer:
+        """A new observer, told of everything from here on."""
+        self.observer = Observer(Place(self.manifest.decode.mask_token_id), views)
+        self._observed.clear()
+        self._features.clear()  # an image that was seen before is to be seen again
+        return self.observer
+
+    def engine(self, graph: str) -> Engine:
+        """See `Model.engine`."""
+        plain = super().engine(graph)
+        if graph not in self._observed:
+            self._observed[graph] = _Observed(graph, plain, self._taps.get(graph, {}), self.observer)
+        made: Engine = self._observed[graph]
+        return made
+
+    def session(self, exact: bool = False) -> Session:
+        """See `Model.session`."""
+        session = super().session(exact)
+        session.backbone = _ObservedBackbone(self.engine("backbone"), session.backbone.cache, self.observer.place)
+        return session

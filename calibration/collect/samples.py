@@ -1,0 +1,226 @@
+"""What calibration and verification decode: prompts with images, from a file, a folder, or a small set of our own.
+
+    data.jsonl      one object a line: {"prompt": "...", "images": ["a.png"], "truth": "..."} or {"messages": [...]}
+                    or {"tokens": [5, 6, 7]}; paths are relative to the file, `truth` is what should be read
+    a folder        its data.jsonl, or else its images with one prompt
+
+Where no prompt is given with an image, the bundle asks its own question, if it has one.
+
+Knows files and their form; not models. Everything wrong with the data is listed at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engines.errors import RequestError
+from ...runtime.decode.sequence import Prompt
+from ...runtime.inputs.sources import each_frame
+from ...runtime.model import Model
+from ...runtime.schema import Violations, parse
+
+__all__ = ["DATA_FLAG", "Data", "Sample", "add_data_flags", "built_in", "load"]
+
+DATA_FLAG = "--data FILE.jsonl, or --data FOLDER --prompt TEXT"
+INDEX = "data.jsonl"
+SHOWN = 8
+"""Faults that a message lists."""
+
+KEYS = {"prompt", "messages", "tokens", "images", "truth"}
+
+SENTENCES = (
+    "Describe what can be seen here.",
+    "Read all text, line by line.",
+    "Write a short summary of the meeting: budget agreed, two hires postponed, next date in May.",
+    "Translate into German: the train leaves at seven from platform two.",
+    "List five fruits and a colour for each.",
+    "What is 17 times 23? Explain every step.",
+    "def median(values):\n    return",
+    "Once upon a time, on an island without a harbour,",
+)
+"""Prompts for those who have no data at hand."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One thing to decode. One of `prompt`, `messages`, `tokens` is there, or images alone."""
+
+    name: str
+    """Where it came from, for messages."""
+    prompt: str | None = None
+    messages: tuple[dict[str, Any], ...] | None = None
+    tokens: tuple[int, ...] | None = None
+    images: tuple[Path | NDArray[np.uint8], ...] = ()
+    truth: str | None = None
+
+    def rows(self, model: Model) -> Prompt:
+        """The rows of its prompt. Raises RequestError, ImageError."""
+        if self.messages is not None:
+            return model.prompt(self.messages, self.images)
+        return model.prompt(self.prompt if self.tokens is None else list(self.tokens), self.images)
+
+
+@dataclass(frozen=True)
+class Data:
+    """Samples, and the hash of everything that they are made of."""
+
+    samples: tuple[Sample, ...]
+    digest: str
+    notes: tuple[str, ...] = ()
+    """What the user should know of them."""
+
+
+def add_data_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags that name samples."""
+    parser.add_argument("--data", type=Path, metavar="PATH", help="a JSONL of prompts, or a folder of images")
+    parser.add_argument("--prompt", metavar="TEXT", help="asked of each image of a folder")
+    parser.add_argument("--samples", type=int, default=64, metavar="N", help="at most; default 64")
+
+
+def load(path: Path, prompt: str | None, count: int, seed: int) -> Data:
+    """`count` samples of `path`, drawn without repetition; all of them, in order, where there are no more.
+
+    Raises RequestError that lists what is wrong: no such path, nothing in it, lines that are no samples, images that
+    are missing.
+    """
+    if count < 1:
+        raise RequestError(f"--samples: got {count}, expected at least 1")
+    if path.is_dir() and not (path / INDEX).is_file():
+        found = [Sample(str(p), prompt=prompt, images=(Path(str(p)),)) for p in each_frame(path) if p != path]
+    else:
+        found = _lines(path / INDEX if path.is_dir() else path)
+    if not found:
+        raise RequestError(f"{path}: no samples in it, expected lines of JSON or images: {DATA_FLAG}")
+    chosen = found
+    if len(found) > count:
+        order = np.random.default_rng(seed).permutation(len(found))[:count]
+        chosen = [found[i] for i in sorted(order.tolist())]
+    _require_images(chosen)
+    notes = []
+    hashes = [_digest(sample) for sample in chosen]
+    if len(set(hashes)) == 1 and len(chosen) > 1:
+        notes.append(f"warning: all {len(chosen)} samples are the same; what differs from them was not seen")
+    return Data(tuple(chosen), hashlib.sha256("".join(hashes).encode()).hexdigest(), tuple(notes))
+
+
+def built_in(model: Model, count: int, seed: int) -> Data:
+    """Samples for any model: sentences if it has words, drawn pictures if it sees, token ids otherwise."""
+    chance, manifest = np.random.default_rng(seed), model.manifest
+    question, samples = manifest.text.default_prompt, []
+    for i in range(count):
+        if manifest.text.tokenizer is None:
+            ids = chance.zipf(1.2, int(chance.integers(8, 64))) % manifest.model.vocab
+            samples.append(Sample(f"built-in {i}", tokens=tuple(ids.tolist())))
+        elif manifest.vision is not None and question is not None:
+            samples.append(Sample(f"built-in {i}", images=(_picture(chance),)))
+        else:
+            seen = manifest.vision is not None
+            images = (_picture(chance),) if seen and i % 4 else ()
+            samples.append(Sample(f"built-in {i}", prompt=SENTENCES[i % len(SENTENCES)], images=images))
+    note = f"warning: no --data given; {count} built-in samples stand in for yours. Better: {DATA_FLAG}"
+    return Data(tuple(samples), f"built-in {count} {seed}", (note,))
+
+
+def _lines(path: Path) -> list[Sample]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RequestError(f"--data {path}: cannot be read: {error}; expected {DATA_FLAG}") from error
+    samples, faults = [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        try:
+            if line.strip():
+                samples.append(_sample(f"{path.name}:{number}", parse(line), path.parent))
+        except (Violations, ValueError) as error:
+            faults.append(f"line {number}: {str(error).strip()}")
+    _raise(path, faults)
+    return samples
+
+
+def _sample(name: str, row: Any, folder: Path) -> Sample:
+    """One line. Raises ValueError that says what is wrong."""
+    fields = set(row) if isinstance(row, dict) else {"?"}
+    asked = {"prompt", "messages", "tokens"} & fields
+    if not fields <= KEYS or len(asked) > 1 or not (asked or row.get("images")):
+        raise ValueError(
+            f'expected an object with one of "prompt", "messages", "tokens", or "images" alone, and a "truth" at most; '
+            f"got {str(row)[:80]}"
+        )
+    kinds = {"prompt": str, "messages": list, "tokens": list, "images": list, "truth": str}
+    wrong = [key for key, value in row.items() if not isinstance(value, kinds[key])]
+    wrong += [key for key in ("images",) if not all(isinstance(p, str) for p in row.get(key, []))]
+    wrong += [key for key in ("tokens",) if not all(type(t) is int for t in row.get(key, []))]
+    wrong += [key for key in ("messages",) if not all(isinstance(m, dict) for m in row.get(key, []))]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: not of the expected type")
+    messages, pictures = _messages(row.get("messages", []), folder)
+    return Sample(
+        name,
+        prompt=row.get("prompt"),
+        messages=messages if "messages" in row else None,
+        tokens=tuple(row["tokens"]) if "tokens" in row else None,
+        images=(*(folder / p for p in row.get("images", [])), *pictures),
+        truth=row.get("truth"),
+    )
+
+
+def _messages(messages: list[dict[str, Any]], folder: Path) -> tuple[tuple[dict[str, Any], ...], list[Path]]:
+    """The messages with their images taken out, in order."""
+    pictures = []
+    for message in messages:
+        parts = message.get("content")
+        for part in parts if isinstance(parts, list) else ():
+            if isinstance(part, dict) and isinstance(part.get("image"), str):
+                pictures.append(folder / part["image"])
+            elif isinstance(part, dict) and part.get("type") == "video":
+                raise ValueError("videos are not taken here; give their frames as images")
+    return tuple(messages), pictures
+
+
+def _require_images(samples: list[Sample]) -> None:
+    missing = [f"{s.name}: {p}: no such image" for s in samples for p in s.images if not _is_file(p)]
+    _raise(Path(samples[0].name.split(":")[0]), missing)
+
+
+def _is_file(image: Path | NDArray[np.uint8]) -> bool:
+    return not isinstance(image, Path) or image.is_file()
+
+
+def _raise(path: Path, faults: list[str]) -> None:
+    if faults:
+        more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
+        listed = "\n".join(f"  {fault}" for fault in [*faults[:SHOWN], *more])
+        raise RequestError(f"--data {path}: {len(faults)} faults:\n{listed}")
+
+
+def _digest(sample: Sample) -> str:
+    parts: Mapping[str, Any] = {"p": sample.prompt, "m": sample.messages, "t": sample.tokens}
+    made = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    for image in sample.images:
+        made.update(image.read_bytes() if isinstance(image, Path) else image.tobytes())
+    return made.hexdigest()
+
+
+def _picture(chance: np.random.Generator) -> NDArray[np.uint8]:
+    """A picture with edges, flats and a slope: what a vision tower is sensitive to."""
+    height, width = 224, 224
+    across = np.linspace(0, 1, width)[None, :, None] * chance.uniform(40, 200, 3)
+    picture = np.broadcast_to(across, (height, width, 3)).copy()
+    for top, left, bottom, right in _boxes(chance, height, width):
+        picture[top:bottom, left:right] = chance.uniform(0, 255, 3)
+    return np.clip(picture + chance.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
+
+
+def _boxes(chance: np.random.Generator, height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
+    for _ in range(12):
+        (top, bottom), (left, right) = (np.sort(chance.integers(0, size, 2)).tolist() for size in (height, width))
+        yield top, left, bottom + 1, right + 1

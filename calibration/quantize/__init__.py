@@ -1,0 +1,1 @@
+"""Float graphs and weights to quantized ones."""

@@ -1,0 +1,1 @@
+"""The losses of a quantized variant against its reference, with intervals."""

@@ -1,0 +1,1 @@
+"""A Hugging Face checkpoint directory, read safely, a tensor at a time."""

@@ -1,0 +1,286 @@
+"""The decode contract of a checkpoint, collected from wherever it is said: the nearest source wins, nothing is guessed.
+
+In this order: command line flags, an `a2d` object in generation_config.json or config.json, keys that releases use in
+generation_config.json, what a family's code is told at every call, the same keys in config.json, the tokenizer's
+special tokens, the family's table, defaults. What no source gives is listed, with the flag that would. Knows where
+values stand; what they mean is `runtime/decode/contract.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any
+
+from ..engines.errors import ContractError
+from ..runtime.decode import contract as terms
+from ..runtime.decode.contract import DecodeContract
+from ..runtime.schema import Violations, from_json, to_json
+from .checkpoint.author_config import contract_fields, own_objects
+from .checkpoint.directory import Checkpoint
+from .checkpoint.vocabulary import Vocabulary
+from .families.family import Family
+
+__all__ = ["FLAGS", "Flags", "Resolved", "collected", "draft", "mask_text", "resolve"]
+
+FLAGS = {
+    "mask_token_id": "--mask-token",
+    "stop_token_ids": "--stop-token",
+    "block_size": "--block-size",
+    "prompt_alignment": "--alignment",
+    "forbid_token_ids": "--forbid-token",
+    "context_mask": "--context-mask",
+    "shift": "--shift",
+    "positions": "--positions",
+    "schedule": "--schedule",
+    "steps": "--steps",
+    "threshold": "--threshold",
+    "temperature": "--temperature",
+    "opening": "--opening",
+    "last_block": "--last-block",
+    "sub_block_size": "--sub-block-size",
+    "replace_above": "--replace-above",
+    "confidence": "--confidence",
+    "comparison": "--comparison",
+    "fallback": "--fallback",
+    "stop": "--stop",
+    "stop_repeats": "--stop-repeats",
+    "drop_token_ids": "--drop-token",
+}
+"""Field of the contract to the flag that gives it."""
+
+_CHOICES = {
+    "prompt_alignment": terms.ALIGNMENTS,
+    "context_mask": terms.CONTEXT_MASKS,
+    "shift": terms.SHIFTS,
+    "positions": terms.POSITIONS,
+    "schedule": terms.SCHEDULES,
+    "opening": terms.OPENINGS,
+    "last_block": terms.LAST_BLOCKS,
+    **terms.DEFAULTS,
+}
+
+_BLOCK_KEYS = ("block_size", "bd3lm_block_size", "bd_size")
+
+_LOOKED = {
+    "mask_token_id": "config.json and generation_config.json (mask_token_id), the tokenizer's special tokens",
+    "stop_token_ids": "generation_config.json and config.json (eos_token_id)",
+    "block_size": f"config.json and generation_config.json ({', '.join(_BLOCK_KEYS)})",
+    "prompt_alignment": "the family's table",
+}
+
+MASK_TEXT = re.compile(r"[<|\[]{1,2}mask[>|\]]{1,2}", re.IGNORECASE)
+"""Special tokens that can only be the mask: <|mask|>, <|MASK|>, |<MASK>|, [MASK], <mask>."""
+
+
+@dataclass(frozen=True)
+class Flags:
+    """What the command line says of the contract; None where it says nothing. Tokens as ids or as text."""
+
+    mask_token: str | None = None
+    stop_tokens: tuple[str, ...] | None = None
+    forbid_tokens: tuple[str, ...] | None = None
+    block_size: int | None = None
+    alignment: str | None = None
+    context_mask: str | None = None
+    shift: str | None = None
+    positions: str | None = None
+    schedule: str | None = None
+    steps: int | None = None
+    threshold: float | None = None
+    temperature: float | None = None
+    opening: str | None = None
+    last_block: str | None = None
+    sub_block_size: int | None = None
+    replace_above: float | None = None
+    confidence: str | None = None
+    comparison: str | None = None
+    fallback: str | None = None
+    stop: str | None = None
+    stop_repeats: int | None = None
+    drop_tokens: tuple[str, ...] | None = None
+    contract: str | None = None
+    """A whole contract by name, which the flags of single fields go before."""
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The contract, and for each field where its value stood."""
+
+    contract: DecodeContract
+    origins: Mapping[str, str]
+
+    def lines(self) -> list[str]:
+        """One line a field, for people."""
+        values = to_json(self.contract)
+        return [f"{name:<17} {_shown(values[name]):<14} {origin}" for name, origin in self.origins.items()]
+
+
+def resolve(flags: Flags, checkpoint: Checkpoint, family: Family) -> Resolved:
+    """Collect the contract. Raises ContractError that lists every missing field, or every impossible value."""
+    values, origins = collected(flags, checkpoint, family)
+    _require_all(values, checkpoint)
+    values.setdefault("forbid_token_ids", [values["mask_token_id"]])
+    origins.setdefault("forbid_token_ids", "default: the mask")
+    _check(values, origins, family)
+    order = [f.name for f in fields(DecodeContract)]
+    origins |= {name: "default" for name in order if name not in origins}
+    return Resolved(_built(values), {name: origins[name] for name in order})
+
+
+def collected(flags: Flags, checkpoint: Checkpoint, family: Family) -> tuple[dict[str, Any], dict[str, str]]:
+    """What is said of the contract, whether or not it is enough, and where. Raises ContractError for unknown tokens."""
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for origin, found in _sources(flags, checkpoint, family, Vocabulary.of(checkpoint)):
+        for name, value in found.items():
+            if name not in values and value is not None:
+                values[name], origins[name] = value, origin
+    if (values.get("block_size"), values.get("shift")) == (1, "right_prev_row") and "mask_token_id" not in values:
+        values["mask_token_id"], origins["mask_token_id"] = None, "none is needed"
+    return values, origins
+
+
+def draft(flags: Flags, checkpoint: Checkpoint, family: Family) -> list[str]:
+    """One line a field: its value and where that stands, or that it is missing and how to give it."""
+    values, origins = collected(flags, checkpoint, family)
+    said = [f"{name:<17} {_shown(values[name]):<14} {origins[name]}" for name in FLAGS if name in values]
+    return said + [f"{name:<17} {'missing':<14} {where}" for name, where in _missing(values)]
+
+
+def _sources(
+    flags: Flags, checkpoint: Checkpoint, family: Family, vocabulary: Vocabulary
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(where, {field: value}), nearest first."""
+    yield "command line", _from_flags(flags, vocabulary)
+    if flags.contract is not None:
+        yield f"--contract {flags.contract}", _by_name(flags.contract, family)
+    for file, own in own_objects(checkpoint):
+        yield f"{file}, a2d", contract_fields(own)
+    for file, data in (("generation_config.json", checkpoint.generation), ("config.json", checkpoint.config)):
+        for level in (data, data.get("text_config") or {}):
+            yield from _released(file, level)
+        if file == "generation_config.json":
+            yield f"family {family.name}, its code", dict(family.told)
+    yield from _special(checkpoint, vocabulary)
+    yield f"family {family.name}", dict(family.contract)
+
+
+def _by_name(name: str, family: Family) -> dict[str, Any]:
+    """The fields of a whole contract. Raises ContractError: the table."""
+    terms.check_choice("--contract", name, terms.CONTRACTS)
+    made = {key: list(value) if isinstance(value, tuple) else value for key, value in terms.AUTOREGRESSIVE.items()}
+    return made | {"positions": "mrope" if family.shape.rope_axes else "arange"}
+
+
+def _from_flags(flags: Flags, vocabulary: Vocabulary) -> dict[str, Any]:
+    def ids(texts: tuple[str, ...] | None, flag: str) -> list[int] | None:
+        return None if texts is None else [vocabulary.id(text, flag) for text in texts if text != "none"]
+
+    return {
+        "mask_token_id": None if flags.mask_token is None else vocabulary.id(flags.mask_token, "--mask-token"),
+        "stop_token_ids": ids(flags.stop_tokens, "--stop-token"),
+        "forbid_token_ids": ids(flags.forbid_tokens, "--forbid-token"),
+        "drop_token_ids": ids(flags.drop_tokens, "--drop-token"),
+        "prompt_alignment": flags.alignment,
+        **{name: getattr(flags, name) for name in FLAGS if hasattr(flags, name)},
+    }
+
+
+def _released(file: str, data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    yield f"{file}, mask_token_id", {"mask_token_id": data.get("mask_token_id")}
+    for key in _BLOCK_KEYS:
+        yield f"{file}, {key}", {"block_size": data.get(key)}
+    eos = data.get("eos_token_id")
+    yield f"{file}, eos_token_id", {"stop_token_ids": [eos] if isinstance(eos, int) else eos}
+
+
+def _special(checkpoint: Checkpoint, vocabulary: Vocabulary) -> Iterator[tuple[str, dict[str, Any]]]:
+    text = mask_text(checkpoint)
+    if text is not None and text in vocabulary.ids:
+        yield f"tokenizer_config.json, mask_token {text}", {"mask_token_id": vocabulary.ids[text]}
+    alike = [text for text in vocabulary.added if MASK_TEXT.fullmatch(text)]
+    if len(alike) == 1:
+        yield f"tokenizer.json, added token {alike[0]}", {"mask_token_id": vocabulary.added[alike[0]]}
+
+
+def _missing(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(field, the flag that gives it and where it was looked for)."""
+    required = [f.name for f in fields(DecodeContract) if f.default is MISSING and f.default_factory is MISSING]
+    return [(name, f"{FLAGS[name]:<14} looked in {_LOOKED[name]}") for name in required if name not in values]
+
+
+def _require_all(values: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    missing = _missing(values)
+    if missing:
+        rows = [f"  {name:<17} {where}" for name, where in missing]
+        unknown = mask_text(checkpoint) if "mask_token_id" not in values else None
+        lost = f"\ntokenizer_config.json names the mask {unknown!r}, which tokenizer.json lacks: fetch its own"
+        raise ContractError(
+            "the checkpoint does not say how it is decoded. Missing, with the flag that gives it:\n"
+            + "\n".join(rows)
+            + (lost if unknown else "")
+            + "\n(or put them into generation_config.json as an object `a2d`)"
+        )
+
+
+def mask_text(checkpoint: Checkpoint) -> str | None:
+    """The mask's text as tokenizer_config.json has it, where it has one."""
+    named = checkpoint.tokenizer_config.get("mask_token")
+    text = named.get("content") if isinstance(named, dict) else named
+    return text if isinstance(text, str) else None
+
+
+def _check(values: Mapping[str, Any], origins: Mapping[str, str], family: Family) -> None:
+    """Everything that can be said against the values, at once."""
+    lines = [
+        _not_a_choice(name, values[name], t) for name, t in _CHOICES.items() if values.get(name, "") not in (*t, "")
+    ]
+    lines += list(_bad_ids(values, family.shape.vocab))
+    rows = values.get("positions", "arange")
+    if rows in terms.POSITIONS and (rows == "arange") == bool(family.shape.rope_axes):
+        fitting = "arange_x3 or mrope" if family.shape.rope_axes else "arange"
+        lines.append(f"positions: got {rows!r}, expected {fitting}, as the rotary embedding of this checkpoint wants")
+    if not lines:
+        try:
+            _built(values)
+        except ContractError as error:
+            lines = [line.strip() for line in str(error).splitlines()]
+    if lines:
+        shown = [f"  {line}{_said(line, origins)}" for line in lines]
+        raise ContractError("the decode contract is impossible:\n" + "\n".join(shown))
+
+
+def _not_a_choice(name: str, got: Any, table: Mapping[str, str]) -> str:
+    rows = "".join(f"\n      {choice:<16} {meaning}" for choice, meaning in table.items())
+    return f"{name}: got {got!r}, expected one of{rows}"
+
+
+def _bad_ids(values: Mapping[str, Any], vocab: int) -> Iterator[str]:
+    for name in ("mask_token_id", "stop_token_ids", "forbid_token_ids", "drop_token_ids"):
+        value = values.get(name, ())
+        for i in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(i, int) and not 0 <= i < vocab:
+                yield f"{name}: got {i}, expected an id in the vocabulary of {vocab}"
+    stops = values["stop_token_ids"]
+    if values["mask_token_id"] is None:
+        return
+    if isinstance(stops, list | tuple) and values["mask_token_id"] in stops:
+        yield f"stop_token_ids: got {list(stops)}, expected tokens other than the mask {values['mask_token_id']}"
+
+
+def _said(line: str, origins: Mapping[str, str]) -> str:
+    name = line.split(":", maxsplit=1)[0].split("[", maxsplit=1)[0]
+    return f" ({origins[name]}; flag {FLAGS[name]})" if name in origins else ""
+
+
+def _built(values: Mapping[str, Any]) -> DecodeContract:
+    try:
+        return from_json(DecodeContract, {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()})
+    except Violations as error:
+        raise ContractError("\n".join(error.lines)) from error
+
+
+def _shown(value: Any) -> str:
+    return ",".join(map(str, value)) or "none" if isinstance(value, list) else "none" if value is None else str(value)

@@ -1,0 +1,1 @@
+"""The checkpoint in torch against the exported graphs."""

@@ -1,0 +1,280 @@
+"""The checkpoint in torch against the exported graphs, before a bundle is published.
+
+Torch comes first and its outputs are kept; then its weights are dropped and the graphs are loaded, so that the two
+never share the memory. Knows cases, comparisons and the runtime's own decode loop, which both sides run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from ...engines.fake import FakeEngine
+from ...engines.protocol import Engine, Signature
+from ...runtime.bundle.manifest import ParityRow
+from ...runtime.console.progress import Progress
+from ...runtime.decode.cache import CacheShape
+from ...runtime.decode.contract import DecodeContract
+from ...runtime.decode.options import Options
+from ...runtime.decode.sequence import Prompt
+from ...runtime.decode.session import Session
+from ..graphs.programs import Network
+from ..graphs.vision import VisionShape
+from .cases import Array, Case, backbone_cases, crop_cases, denoise_cases, sample_cases, vision_cases
+from .tolerances import ANOTHER_EXPERT, ROUNDING, Rounding, allowed, compared, distance
+
+__all__ = ["Check", "Recorded", "count", "record", "verdicts"]
+
+BLOCKS = 2
+"""Of the decode that is compared."""
+
+STEPS = 4
+"""Per block of that decode at most."""
+
+
+DISTURBED = 6
+"""Times that a mixture of experts is disturbed: a rounding seldom chooses another expert, but that moves a row far."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """What both sides are to compute."""
+
+    network: Network
+    contract: DecodeContract
+    max_context: int
+    decode: bool = True
+
+
+Made = Mapping[str, Array]
+"""Outputs by name."""
+
+
+@dataclass
+class Recorded:
+    """What the reference computed, and how far a rounding after every layer moves it."""
+
+    cases: dict[str, list[tuple[Case, Made]]] = field(default_factory=dict)
+    """By graph: its cases with their outputs."""
+    steps: list[tuple[Made, Made]] = field(default_factory=list)
+    """Inputs and outputs of the denoise graph in a decode."""
+    ports: tuple[Mapping[str, Signature], Mapping[str, Signature]] = ({}, {})
+    """Of that graph."""
+    spread: dict[str, float] = field(default_factory=dict)
+    """By kind of output, as a share of its largest number."""
+
+
+def record(
+    check: Check, engine: Callable[[str], Engine], disturbed: Callable[[str], Engine], progress: Progress
+) -> Recorded:
+    """Run every case, and the decode, on the reference; and the backbone's and the tower's cases `disturbed`."""
+    recorded = Recorded()
+    for graph in check.network.graphs:
+        reference = engine(graph)
+        hidden = recorded.cases["backbone"][-1][1]["hidden"] if graph != "backbone" else None
+        recorded.cases[graph] = []
+        for case in _cases(check, graph, reference, hidden):
+            recorded.cases[graph].append((case, _run(reference, case.feeds)))
+            progress.add()
+    times = 1 if check.network.decoder.experts is None else DISTURBED
+    _spread(recorded, engine, disturbed, times)
+    if check.decode:
+        recorded.ports = (engine("denoise").inputs, engine("denoise").outputs)
+        recorded.steps = _recorded_decode(check, engine)
+        progress.add()
+    return recorded
+
+
+def _moved(a: Made, b: Made) -> float:
+    """The largest difference of confidences in the same token."""
+    same = a["proposed"] == b["proposed"]
+    return float(np.abs(a["confidence"] - b["confidence"])[same].max(initial=0.0))
+
+
+def _spread(
+    recorded: Recorded, engine: Callable[[str], Engine], disturbed: Callable[[str], Engine], times: int
+) -> None:
+    for graph in set(recorded.cases) & {"backbone", "vision"}:
+        pairs = [(made, _run(disturbed(graph), case.feeds)) for case, made in recorded.cases[graph] * times]
+        recorded.spread |= {kind: distance(some) for kind, some in _kinds(pairs).items()}
+        if graph == "backbone":
+            moved = pairs[len(recorded.cases[graph]) - 1][1]["hidden"]
+    case, made = recorded.cases["denoise"][0]
+    other = _run(engine("denoise"), {**case.feeds, "hidden": moved})
+    recorded.spread["beliefs"] = distance(_agreeing(made, other))
+    recorded.spread["probability"] = _moved(made, other)
+
+
+def verdicts(
+    check: Check,
+    recorded: Recorded,
+    engine: Callable[[str], Engine],
+    rounding: Rounding,
+    progress: Progress,
+    how: str = "",
+) -> list[ParityRow]:
+    """Compare `engine` with what was recorded; `how` is appended to the checks' names."""
+    # A float32 sum over the vocabulary, as sampling wants it, errs by this at most.
+    near = max(rounding.least.margin, check.network.decoder.vocab * 2.0**-25)
+    rows: list[ParityRow] = []
+    for graph in reversed(check.network.graphs):  # the backbone last: the decode begins with it
+        exported = engine(graph)
+        pairs: list[tuple[Made, Made]] = []
+        margins: list[float] = []
+        for case, reference in recorded.cases[graph]:
+            made = _run(exported, case.feeds)
+            pairs.append((reference, made))
+            margins += _margins(exported, case.feeds, reference, made, near)
+            progress.add()
+        rows = [
+            compared(graph, kind + how, some, allowed(rounding, recorded.spread.get(kind, 0.0)), margins)
+            for kind, some in _kinds(pairs).items()
+        ] + rows
+        del exported
+    if check.decode:
+        rows.append(_decoded(check, recorded, engine, rounding, how))
+        progress.add()
+    return rows
+
+
+def count(check: Check) -> int:
+    """Checks of one side."""
+    return 4 * 3 + 2 * (check.network.tower is not None) + check.decode
+
+
+def _cases(check: Check, graph: str, engine: Engine, hidden: Array | None) -> list[Case]:
+    vocab, block = check.network.decoder.vocab, check.contract.block_size
+    if graph == "backbone":
+        return list(backbone_cases(engine.inputs, vocab))
+    if graph == "vision":
+        tower = check.network.tower
+        if isinstance(tower, VisionShape):
+            return list(vision_cases(engine.inputs, tower.slots, tower.merge))
+        return list(crop_cases(engine.inputs))
+    assert hidden is not None
+    return list((denoise_cases if graph == "denoise" else sample_cases)(hidden, block, vocab))
+
+
+def _run(engine: Engine, feeds: Made) -> dict[str, Array]:
+    """All outputs, as float32 where they are of another width; inputs are fitted to the engine's dtypes."""
+    fitted = {name: np.asarray(feed, engine.inputs[name].dtype) for name, feed in feeds.items()}
+    made = {name: value for name, value in engine.run(fitted).items() if isinstance(value, np.ndarray)}
+    return {n: v.astype(np.float32) if np.issubdtype(v.dtype, np.floating) else v for n, v in made.items()}
+
+
+def _kinds(pairs: Sequence[tuple[Made, Made]]) -> dict[str, list[tuple[Array, Array]]]:
+    """Outputs of both sides by kind: the rows of the table."""
+    outputs = list(pairs[0][0])
+    if "proposed" in outputs:
+        return {"tokens, confidence, entropy, held": [pair for a, b in pairs for pair in _agreeing(a, b)]}
+    starts = {"hidden": "hidden", "keys": "new_key", "values": "new_value", "features": "features"}
+    names = {kind: [name for name in outputs if name.startswith(start)] for kind, start in starts.items()}
+    return {kind: [(a[name], b[name]) for a, b in pairs for name in some] for kind, some in names.items() if some}
+
+
+def _agreeing(a: Made, b: Made) -> list[tuple[Array, Array]]:
+    """Beliefs of both sides, but no confidence where another token is proposed: there a margin speaks.
+
+    All in one, beside a 1: errors of probabilities and nats count as they are, not as shares of a largest one, which
+    in a model that is sure of itself may be tiny.
+    """
+    rows = a["proposed"] == b["proposed"]
+    sides = ((m["confidence"][rows], m["entropy"].ravel(), m["held"].ravel(), np.ones(1, np.float32)) for m in (a, b))
+    reference, exported = (np.concatenate(side) for side in sides)
+    return [(reference, exported)]
+
+
+def _margins(engine: Engine, feeds: Made, a: Made, b: Made, near: float) -> list[float]:
+    """For each choice in which `b`, computed by `engine`, differs from `a`: by how much it was preferred."""
+    if "proposed" not in a:
+        return []
+    proposed = a["proposed"] != b["proposed"]
+    margins = _drawn(engine, feeds, a, proposed, near) if "noise" in feeds else _chosen(engine, feeds, a, b, proposed)
+    settled = (a["next_masked"] != b["next_masked"]) & ~proposed
+    return margins + [_accept_margin(a["confidence"][0], feeds, int(row)) for row in np.flatnonzero(settled[0])]
+
+
+def _chosen(engine: Engine, feeds: Made, a: Made, b: Made, differ: Array) -> list[float]:
+    """Greedy: how much more probable than `a`'s token the engine finds its own. `held` tells, given `a`'s as tokens."""
+    if not differ.any():
+        return []
+    believed = _run(engine, {**feeds, "tokens": a["proposed"]})["held"]
+    return [float(x) for x in (b["confidence"] - believed)[differ]]
+
+
+def _drawn(engine: Engine, feeds: Made, a: Made, differ: Array, near: float) -> list[float]:
+    """Sampling: tokens grow with the noise, so `a`'s is a near miss if a little less and a little more enclose it."""
+    if not differ.any():
+        return []
+    low, high = (
+        _run(engine, {**feeds, "noise": np.clip(feeds["noise"] + d, 0, 1 - 2**-24)})["proposed"] for d in (-near, near)
+    )
+    enclosed = (low <= a["proposed"]) & (a["proposed"] <= high)
+    return [0.0 if x else float("inf") for x in enclosed[differ]]
+
+
+def _accept_margin(confidence: Array, feeds: Made, row: int) -> float:
+    """How far the row's confidence is from what decides: the threshold, or another masked row's."""
+    rivals = confidence[feeds["masked"][0] & (np.arange(len(confidence)) != row)]
+    against = np.append(rivals, feeds["threshold"][0])
+    return float(np.abs(against - confidence[row]).min())
+
+
+def _decode(check: Check, backbone: Engine, denoise: FakeEngine) -> list[dict[str, Array]]:
+    """Two blocks after a random prompt, greedily, through the runtime's loop; what its denoise graph was fed."""
+    s, contract = check.network.decoder, check.contract
+    block = min(contract.block_size, 32)
+    cache = CacheShape(s.layers, s.kv_heads, s.head_dim, backbone.inputs["past_key_0"].dtype)
+    engines: dict[str, Engine] = {"denoise": denoise, "backbone": backbone}
+    session = Session(engines.__getitem__, contract, cache, max(check.max_context, 4 * block))
+    prompt = np.random.default_rng(4).integers(0, s.vocab, block + block // 2 + 1)
+    line = np.arange(len(prompt))
+    positions = np.broadcast_to(line, (3, len(line))) if s.rope_axes else line
+    options = Options(max_tokens=BLOCKS * block, block_size=block, steps=min(block, STEPS), temperature=0.0)
+    session.generate(Prompt(prompt, positions, len(prompt), prompt), options)
+    return denoise.calls
+
+
+def _recorded_decode(check: Check, engine: Callable[[str], Engine]) -> list[tuple[Made, Made]]:
+    denoise = engine("denoise")
+    made: list[Made] = []
+
+    def compute(feeds: dict[str, Array]) -> Made:
+        made.append(_run(denoise, feeds))
+        return made[-1]
+
+    listener = FakeEngine(denoise.inputs, denoise.outputs, compute)
+    return list(zip(_decode(check, engine("backbone"), listener), made, strict=True))
+
+
+def _followed(check: Check, recorded: Recorded, backbone: Engine) -> list[dict[str, Array]]:
+    """The inputs of the denoise graph when the exported backbone decodes along the reference's choices.
+
+    Up to a first difference that is the decode itself, and it goes on after one; and the two graphs need not be in
+    memory together.
+    """
+    answers = iter([made for _, made in recorded.steps])
+    inputs, outputs = recorded.ports
+    own = {name: replace(inputs[name], dtype=backbone.outputs["hidden"].dtype) for name in ("hidden", "carry")}
+    return _decode(check, backbone, FakeEngine({**inputs, **own}, outputs, lambda _: next(answers)))
+
+
+def _decoded(
+    check: Check, recorded: Recorded, engine: Callable[[str], Engine], rounding: Rounding, how: str
+) -> ParityRow:
+    """The decode, step by step."""
+    spread = recorded.spread
+    tolerance = allowed(rounding, spread["beliefs"], spread["probability"], chained=2.0)
+    if check.network.decoder.experts is not None and rounding.step > ROUNDING["fp32"].step:
+        tolerance = ANOTHER_EXPERT
+    inputs = _followed(check, recorded, engine("backbone"))
+    denoise = engine("denoise")
+    pairs: list[tuple[Array, Array]] = []
+    margins: list[float] = []
+    for feeds, (_, a) in zip(inputs, recorded.steps, strict=True):
+        b = _run(denoise, feeds)
+        pairs += _agreeing(a, b)
+        margins += _margins(denoise, feeds, a, b, tolerance.margin)
+    return compared("decode", f"greedy, {BLOCKS} blocks, {len(recorded.steps)} steps{how}", pairs, tolerance, margins)

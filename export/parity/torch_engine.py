@@ -1,0 +1,210 @@
+"""The checkpoint itself behind the engine protocol: the programs computed by torch, piece by piece.
+
+What exported graphs are compared with. Arithmetic is float32 whatever the precision, whose rounding of the weights is
+all that is taken over: so 16-bit graphs are held against what they should compute, not against other rounding (and
+torch's 16-bit products on a CPU were measured 20 to 40 times slower). Weights are read when a piece wants them and
+let go of after, unless they are kept (`Weights`). Knows no ONNX.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...engines.checks import check_feeds, check_outputs
+from ...engines.errors import ParityError
+from ...engines.host import HostBuffer, HostMemory, on_host
+from ...engines.protocol import Array, Buffer, Feeds, Signature
+from ..checkpoint.directory import Checkpoint
+from ..checkpoint.sources import assemble
+from ..families import Family
+from ..graphs.programs import OWN, PROGRAMS, Network, Port
+from ..write.pieces import recipe
+from ..write.trace import Recipe
+from ..write.weight_file import WeightFile
+
+__all__ = ["TorchEngine", "Weights"]
+
+RESIDUAL = ("embed", "layer", "combine", "patches", "window_block", "full_block", "crop_patches", "crop_block")
+"""Pieces whose first result is the residual stream."""
+
+
+class Weights:
+    """Parameters by their names in the graphs, as a checkpoint has them, rounded to a precision; given as float32.
+
+    Where they were `written`, they are read there, mapped, once they were found to be what the checkpoint says: then
+    none is kept in the process's own memory. Resident ones are kept as they were read.
+    """
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        family: Family,
+        rounded: torch.dtype,
+        written: WeightFile | None = None,
+        resident: bool = False,
+    ) -> None:
+        self._checkpoint, self._sources = checkpoint, family.sources
+        self._rounded, self._resident, self._written = rounded, resident, written
+        self._aliases = family.aliases
+        self._kept: dict[str, Tensor] = {}
+        self._wide: dict[str, Tensor] = {}
+
+    def get(self, name: str) -> Tensor:
+        """One parameter, float32."""
+        return self._widened(self._aliases.get(name, name), self._narrow(name))
+
+    def part(self, name: str, rows: Tensor | slice) -> Tensor:
+        """Some rows of one parameter, float32: of a table as long as the vocabulary, no more is ever widened."""
+        return self._narrow(name)[rows].float()
+
+    def rows(self, name: str) -> int:
+        """Of one parameter."""
+        return len(self._narrow(name))
+
+    def clear(self) -> None:
+        """Forget what is resident."""
+        self._kept.clear()
+        self._wide.clear()
+
+    def _narrow(self, name: str) -> Tensor:
+        name = self._aliases.get(name, name)
+        if name in self._kept:
+            return self._kept[name]
+        source = self._sources[name]
+        made = assemble(source, self._checkpoint.read, source.dtype(self._rounded))
+        if self._written is not None:
+            made = _same(name, made, self._written.mapped(name))
+        if self._resident or self._written is not None:
+            self._kept[name] = made
+        return made
+
+    def _widened(self, name: str, made: Tensor) -> Tensor:
+        """As float32; parameters of layers each in the memory of the layer before, which is faster than new memory."""
+        if made.dtype == torch.float32 or not name.startswith("layers."):
+            return made.float()
+        kind = name.split(".", 2)[2]
+        if kind not in self._wide:
+            self._wide[kind] = torch.empty(made.shape)
+        return self._wide[kind].copy_(made)
+
+
+def _same(name: str, made: Tensor, written: Tensor) -> Tensor:
+    """`written`, if it holds the very bytes of `made`. Raises ParityError."""
+    if not torch.equal(made.view(-1).view(torch.uint8), written.view(-1).view(torch.uint8)):
+        raise ParityError(f"{name} was not written as it was read: the disk or the memory is at fault. Export again.")
+    return written
+
+
+class TorchEngine:
+    """One program over a checkpoint's weights.
+
+    `jitter` disturbs the residual stream after every layer, by normal noise of that relative size: what comes out
+    then shows how much of a rounding error the network makes.
+    """
+
+    def __init__(self, graph: str, network: Network, weights: Weights, jitter: float = 0.0) -> None:
+        self.graph = graph
+        self.memory = HostMemory()
+        self.describe = f"torch {torch.__version__}, CPU, eager"
+        self.busy_seconds = 0.0
+        self._network, self._program = network, PROGRAMS[graph]
+        self.inputs = _signatures(self._program.inputs(network))
+        self.outputs = _signatures(self._program.outputs(network))
+        self._machine = _Eager(network, weights, jitter)
+
+    def run(
+        self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
+    ) -> dict[str, Array | Buffer]:
+        """See `Engine.run`."""
+        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
+        check_feeds(self.graph, feeds, self.inputs)
+        check_outputs(self.graph, wanted, keep, self.outputs)
+        arrays = {name: on_host(feed) for name, feed in feeds.items()}
+        tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        started = time.perf_counter()
+        with torch.inference_mode():
+            made = self._program.run(self._network, self._machine, tensors)
+        self.busy_seconds += time.perf_counter() - started
+        results = {name: made[name].contiguous().numpy() for name in wanted}
+        return {name: HostBuffer(array) if name in keep else array for name, array in results.items()}
+
+
+class _Eager:
+    """The machine that computes at once."""
+
+    def __init__(self, network: Network, weights: Weights, jitter: float) -> None:
+        self._network, self._weights, self._jitter = network, weights, jitter
+        self._generator = torch.Generator().manual_seed(0)
+        self._made: dict[str, Recipe] = {}
+
+    def apply(self, piece: str, inputs: Mapping[str, Tensor], prefix: str = "") -> tuple[Tensor, ...]:
+        """See `Machine.apply`."""
+        results = TABLES.get(piece, _whole)(self._recipe(piece), inputs, self._weights, prefix)
+        return self._disturbed(results) if self._jitter and piece in RESIDUAL else results
+
+    def each(
+        self, piece: str, count: Tensor, inputs: Mapping[str, Tensor], shared: Mapping[str, Tensor], prefix: str = ""
+    ) -> Tensor:
+        """See `Machine.each`."""
+        made = self._recipe(piece)
+        weights = _parameters(made, self._weights, prefix)  # once: widening a weight is a copy
+        rows = [{name: value[i] for name, value in inputs.items()} for i in range(int(count))]
+        return torch.stack([_called(made, weights, {**row, **shared}) for row in rows])
+
+    def _recipe(self, piece: str) -> Recipe:
+        if piece not in self._made:
+            self._made[piece] = recipe(piece, self._network, torch.float32)
+        return self._made[piece]
+
+    def _disturbed(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        x, *rest = results
+        return x * (1 + self._jitter * torch.randn(x.shape, generator=self._generator)), *rest
+
+
+def _called(made: Recipe, weights: dict[str, Tensor], inputs: Mapping[str, Tensor]) -> Any:
+    args = tuple(inputs[name] for name in made.inputs)
+    return torch.func.functional_call(made.module, weights, args)
+
+
+def _results(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+def _parameters(made: Recipe, weights: Weights, prefix: str) -> dict[str, Tensor]:
+    return {name: weights.get(prefix + name) for name in made.weights}
+
+
+def _whole(made: Recipe, inputs: Mapping[str, Tensor], weights: Weights, prefix: str) -> tuple[Tensor, ...]:
+    return _results(_called(made, _parameters(made, weights, prefix), inputs))
+
+
+def _looked_up(made: Recipe, inputs: Mapping[str, Tensor], weights: Weights, prefix: str) -> tuple[Tensor, ...]:
+    """`embed` over the rows of its table that are asked for."""
+    rows, places = inputs["tokens"].unique(return_inverse=True)
+    table = {"embedding": weights.part(f"{prefix}embedding", rows)}
+    return _results(_called(made, table, {**inputs, "tokens": places}))
+
+
+def _in_slices(made: Recipe, inputs: Mapping[str, Tensor], weights: Weights, prefix: str) -> tuple[Tensor, ...]:
+    """`project`, some thousand tokens of the vocabulary at a time."""
+    name = f"{prefix}lm_head"
+    starts = range(0, weights.rows(name), SLICE)
+    parts = [_called(made, {"lm_head": weights.part(name, slice(i, i + SLICE))}, inputs) for i in starts]
+    return (torch.cat(parts, -1),)
+
+
+TABLES = {"embed": _looked_up, "project": _in_slices}
+"""Pieces with a table as long as the vocabulary, which may be a good part of a small model."""
+
+SLICE = 8192
+"""Tokens whose projection is widened at a time."""
+
+
+def _signatures(ports: Mapping[str, Port]) -> dict[str, Signature]:
+    return {name: Signature("float32" if port.dtype == OWN else port.dtype, port.axes) for name, port in ports.items()}

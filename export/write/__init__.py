@@ -1,0 +1,1 @@
+"""Traced modules to ONNX graphs and one weight file."""

@@ -1,0 +1,92 @@
+"""A bundle on disk: a folder whose manifest says what every file is. Reads and checks; writes nothing.
+
+Trusts nothing: names are plain, files are regular (no links), sizes and SHA-256 sums are compared before an engine
+sees a byte. docs/bundle.md describes the format for other languages.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...engines.errors import BundleError
+from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant
+
+__all__ = ["MANIFEST", "Bundle", "sha256_of"]
+
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A folder with a valid manifest. Its files are not checked yet: see `check`."""
+
+    path: Path
+    manifest: Manifest
+
+    @staticmethod
+    def open(path: str | Path) -> Bundle:
+        """Read the manifest. Raises BundleError if there is none, or if it is not valid."""
+        path = Path(path)
+        file = path / MANIFEST
+        if file.is_symlink() or not file.is_file():
+            has = f"has a link as {MANIFEST}" if file.is_symlink() else f"has no {MANIFEST}"
+            what = has if path.is_dir() else "is not a folder"
+            raise BundleError(f"{path}: {what}; a bundle is made by a2d-export CHECKPOINT -o {path}")
+        with file.open("rb") as stream:
+            return Bundle(path, Manifest.loads(stream.read(MAX_MANIFEST_BYTES + 1)))
+
+    def variant(self, precision: str) -> Variant:
+        """The variant of that precision. Raises BundleError that lists the precisions there are."""
+        variants = self.manifest.variants
+        if precision not in variants:
+            raise BundleError(
+                f"{self.path}: got precision {precision!r}, this bundle holds {', '.join(variants)}; "
+                f"export it with --precision {','.join([*variants, precision])}"
+            )
+        return variants[precision]
+
+    def file(self, name: str) -> Path:
+        """Where a file of the manifest lies."""
+        return self.path / name
+
+    def needed(self, precision: str) -> list[str]:
+        """Names of the files that decoding at this precision reads."""
+        variant = self.variant(precision)
+        return [*variant.graphs.values(), variant.weights, *self.texts()]
+
+    def texts(self) -> list[str]:
+        """Names of the files that turn text into tokens and back."""
+        text = self.manifest.text
+        return [name for name in (text.tokenizer, text.chat_template) if name is not None]
+
+    def check(self, names: Iterable[str] | None = None, content: bool = True) -> None:
+        """Compare files (default: all) with the manifest; `content=False` looks at sizes alone.
+
+        Raises BundleError that lists every file that is missing, of another size, or changed.
+        """
+        names = self.manifest.files if names is None else names
+        lines = [fault for name in names if (fault := self._fault(name, content)) is not None]
+        if lines:
+            raise BundleError(
+                f"{self.path} is damaged:\n" + "\n".join(f"  {line}" for line in lines) + "\nFetch or export it again."
+            )
+
+    def _fault(self, name: str, content: bool) -> str | None:
+        file, record = self.file(name), self.manifest.files[name]
+        if file.is_symlink() or not file.is_file():
+            return f"{name}: {'is a link' if file.is_symlink() else 'missing'}, expected a file of {record.bytes} bytes"
+        size = file.stat().st_size
+        if size != record.bytes:
+            return f"{name}: holds {size} bytes, expected {record.bytes}"
+        if content and (got := sha256_of(file)) != record.sha256:
+            return f"{name}: SHA-256 is {got[:16]}..., expected {record.sha256[:16]}..."
+        return None
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 sum of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,233 @@
+"""manifest.json: what a bundle holds, as frozen data. docs/bundle.md is its description in words.
+
+Knows the form, not the files: `runtime/bundle/files.py` compares the two.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...engines.errors import BundleError
+from ..decode.contract import DecodeContract
+from ..inputs.patches import VisionSpec
+from ..schema import Violations, bounds, from_json, parse, to_json
+
+__all__ = ["GRAPHS", "SCHEMA", "FileRecord", "Manifest", "ModelShape", "ParityRow", "TextFiles", "Variant"]
+
+SCHEMA = 3
+"""Version of the manifest's form. A reader refuses a newer one, and reads all older ones."""
+
+MAX_MANIFEST_BYTES = 4 << 20
+
+GRAPHS = {
+    "backbone": "rows to hidden states and the rows' keys and values",
+    "denoise": "hidden states to proposals and the accepted tokens, greedily",
+    "sample": "the same with temperature",
+    "vision": "pixels to features",
+}
+"""Names that a variant may give to its graphs; `vision` is for vision-language families only."""
+
+NEWER: dict[tuple[str, str], tuple[int, object]] = {
+    ("text", "default_prompt"): (2, None),
+    ("vision", "letterbox"): (2, None),
+    ("vision", "crops"): (3, None),
+    ("decode", "opening"): (3, "masked"),
+    ("decode", "last_block"): (3, None),
+    ("decode", "sub_block_size"): (3, None),
+    ("decode", "replace_above"): (3, None),
+    ("decode", "confidence"): (3, "raw"),
+    ("decode", "comparison"): (3, "above"),
+    ("decode", "fallback"): (3, "count"),
+    ("decode", "stop"): (3, "block"),
+    ("decode", "stop_repeats"): (3, None),
+    ("decode", "drop_token_ids"): (3, ()),
+}
+"""Keys that came after schema 1: since when, and what their absence means."""
+
+KV_DTYPES = ("float32", "float16", "bfloat16")
+"""What a cache may be made of, by numpy's names."""
+
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One file of the bundle."""
+
+    bytes: int = field(metadata=bounds(0, 2**44))
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"sha256: got {self.sha256[:70]!r}, expected 64 hexadecimal digits")
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """What the runtime must know of the network to own its cache."""
+
+    layers: int = field(metadata=bounds(1, 4096))
+    hidden: int = field(metadata=bounds(1, 1 << 20))
+    kv_heads: int = field(metadata=bounds(1, 4096))
+    head_dim: int = field(metadata=bounds(1, 8192))
+    vocab: int = field(metadata=bounds(1, 1 << 26))
+    max_context: int = field(metadata=bounds(1, 1 << 26))
+
+
+@dataclass(frozen=True)
+class ParityRow:
+    """One line of the parity table: torch against an exported graph."""
+
+    graph: str
+    check: str
+    max_error: float = field(metadata=bounds(0, float("inf")))
+    mean_error: float = field(metadata=bounds(0, float("inf")))
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The graphs and the weights of one precision."""
+
+    graphs: dict[str, str]
+    weights: str
+    weights_bytes: int = field(metadata=bounds(1, 2**44))
+    """Size of the weights file: what a device downloads."""
+    step_bytes: int = field(metadata=bounds(1, 2**44))
+    """Bytes of weights that one denoising step reads: layers and output projection."""
+    kv_dtype: str
+    parity: tuple[ParityRow, ...] = ()
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.graphs) - set(GRAPHS))
+        missing = sorted({"backbone", "denoise", "sample"} - set(self.graphs))
+        if unknown or missing:
+            raise ValueError(f"graphs: unknown {unknown}, missing {missing}; known are {', '.join(GRAPHS)}")
+        if self.kv_dtype not in KV_DTYPES:
+            raise ValueError(f"kv_dtype: got {self.kv_dtype!r}, expected one of {', '.join(KV_DTYPES)}")
+
+
+@dataclass(frozen=True)
+class TextFiles:
+    """How text becomes tokens; absent for checkpoints that are driven by token ids."""
+
+    tokenizer: str | None = None
+    chat_template: str | None = None
+    special_tokens: dict[str, str] = field(default_factory=dict)
+    """Names that a chat template may use: `bos_token`, `eos_token`, ..."""
+    default_prompt: str | None = None
+    """What is asked where the caller gives no prompt; None where the caller must. Since schema 2."""
+
+    def __post_init__(self) -> None:
+        if self.default_prompt is None:
+            return
+        if not self.default_prompt or self.tokenizer is None:
+            but = (
+                "there is no tokenizer to read it" if self.tokenizer is None else "a prompt has at least one character"
+            )
+            raise ValueError(f"default_prompt: got {self.default_prompt[:60]!r}, but {but}; expected null")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The whole manifest."""
+
+    schema: int = field(metadata=bounds(1, SCHEMA))
+    producer: str
+    name: str
+    family: str
+    model: ModelShape
+    decode: DecodeContract
+    text: TextFiles
+    variants: dict[str, Variant]
+    files: dict[str, FileRecord]
+    vision: VisionSpec | None = None
+
+    def __post_init__(self) -> None:
+        lines = [*self._too_new(), *self._bad_texts(), *self._bad_names(), *self._bad_references()]
+        lines += [*self._bad_vision(), *self._bad_ids()]
+        if lines:
+            raise Violations(lines)
+
+    def _too_new(self) -> list[str]:
+        """What a reader of the schema that is named would refuse as unknown."""
+        return [
+            f"{place}.{name}: came with schema {since}, but the manifest says schema {self.schema}"
+            for (place, name), (since, absent) in NEWER.items()
+            if self.schema < since and getattr(getattr(self, place), name, absent) != absent
+        ]
+
+    def _bad_texts(self) -> list[str]:
+        """Texts that `a2d inspect` prints must not be able to steer a terminal."""
+        texts = [("name", self.name), ("producer", self.producer), ("family", self.family)]
+        texts += [("variants", precision) for precision in self.variants]
+        rows = [row for v in self.variants.values() for row in v.parity]
+        texts += [("parity", text) for row in rows for text in (row.graph, row.check, row.verdict)]
+        return [
+            f"{where}: got {text!r}, expected printable characters" for where, text in texts if not text.isprintable()
+        ]
+
+    def _bad_names(self) -> list[str]:
+        expected = "expected a plain name of letters, digits, '.', '_' and '-': a bundle has no folders"
+        return [
+            f"files[{name!r}]: {expected}"
+            for name in self.files
+            if not _FILE_NAME.fullmatch(name) or name == "manifest.json"
+        ]
+
+    def _bad_references(self) -> list[str]:
+        wanted = [name for v in self.variants.values() for name in (*v.graphs.values(), v.weights)]
+        wanted += [name for name in (self.text.tokenizer, self.text.chat_template) if name is not None]
+        missing = [f"{name!r} is used, but not listed in files" for name in wanted if name not in self.files]
+        return missing if self.variants else ["variants: empty, expected at least one precision"]
+
+    def _bad_vision(self) -> list[str]:
+        has, wanted = ("a", "none") if self.vision is None else ("no", "one")
+        return [
+            f"variants[{precision!r}]: has {has} vision graph, but the manifest's vision asks for {wanted}"
+            for precision, v in self.variants.items()
+            if ("vision" in v.graphs) == (self.vision is None)
+        ]
+
+    def _bad_ids(self) -> list[str]:
+        d = self.decode
+        ids = {d.filler, *d.stop_token_ids, *d.forbid_token_ids}
+        return [
+            f"decode: token id {i} is outside the vocabulary of {self.model.vocab}"
+            for i in ids
+            if i >= self.model.vocab
+        ]
+
+    def dumps(self) -> str:
+        """The manifest as JSON text."""
+        return json.dumps(to_json(self), indent=1, ensure_ascii=False, sort_keys=False) + "\n"
+
+    @staticmethod
+    def loads(raw: bytes) -> Manifest:
+        """Read a manifest from untrusted bytes. Raises BundleError that lists everything wrong with it."""
+        try:
+            data = parse(_text(raw))
+            _check_schema(data)
+            return from_json(Manifest, data)
+        except Violations as error:
+            hint = "Export the checkpoint again, or fetch the bundle again."
+            raise BundleError(f"manifest.json is not a valid manifest:\n{error}\n{hint}") from error
+
+
+def _text(raw: bytes) -> str:
+    if len(raw) > MAX_MANIFEST_BYTES:
+        raise Violations([f"it holds {len(raw)} bytes, expected at most {MAX_MANIFEST_BYTES}"])
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Violations([f"it is not UTF-8: {error}"]) from error
+
+
+def _check_schema(data: Any) -> None:
+    """A newer manifest first says that it is newer, not which of its keys we do not know."""
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if isinstance(schema, int) and schema > SCHEMA:
+        raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d (pip install -U a2d)"])

@@ -1,0 +1,241 @@
+"""`a2d bench`: measure decoding on this machine, and against other ways of decoding the same weights.
+
+What it compares with, and the models that it can make up, are found by name among the installed packages' entry
+points: a device has neither torch nor an exporter, and `a2d bench BUNDLE` needs none.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+from ...engines.errors import EngineError, RequestError
+from ..bundle.files import MANIFEST, Bundle
+from ..measure.baseline import against_autoregressive
+from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
+from ..measure.clibrary import Library, beside_the_package
+from ..measure.embedded import EmbeddedReport, measure_embedded
+from ..model import Model, load
+from .arguments import Parser, add_options, add_placement, guarded, options_from, placement_from
+
+__all__ = ["main"]
+
+PAIRS = 20
+"""Pairs of generations that --embedded takes for each of --repeats."""
+
+PEERS, SYNTHETIC = "a2d.bench.peers", "a2d.bench.synthetic"
+
+ITSELF = "autoregressive"
+"""The peer that every bundle has: itself, one token per forward."""
+
+SHOWN = {
+    "first_block_ms": "time to first block      {:10.1f} ms",
+    "prefill_tokens_per_second": "prefill                  {:10.0f} tokens/s",
+    "step_ms": "denoising step           {:10.2f} ms median",
+    "step_p95_ms": "                         {:10.2f} ms 95th percentile",
+    "commit_step_ms": "step that also commits   {:10.2f} ms median",
+    "forwards_per_block": "forwards per block       {:10.2f}",
+    "tokens_per_forward": "tokens per forward       {:10.2f}",
+    "tokens_per_second": "tokens per second        {:10.1f}",
+    "python_share": "Python's share           {:10.1%}",
+    "read_bandwidth": "read bandwidth           {:10.3g} bytes/s",
+    "floor_ms": "floor of a step          {:10.2f} ms to read its weights once",
+    "floor_share": "share of the floor       {:10.1%}",
+    "weights_bytes": "weights                  {:10,} bytes",
+    "cache_bytes": "cache                    {:10,} bytes",
+    "peak_rss_bytes": "peak resident memory     {:10,} bytes",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    return guarded("a2d bench", lambda: _bench(_parser().parse_args(argv)))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="a2d bench", description="Measure decoding on this machine.")
+    parser.add_argument("bundle", type=Path, nargs="?")
+    parser.add_argument("--synthetic", metavar="NAME", help="make a bundle of random weights instead: 100m")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the synthetic bundle there, and use it again")
+    parser.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="compare: autoregressive (the same graphs, one token per forward: 1 to 8 steps and threshold 0.9, or what "
+        "is asked for), torch, transformers, or a precision of the bundle",
+    )
+    parser.add_argument("--embedded", action="store_true", help="what the child process of the C library adds, instead")
+    parser.add_argument("--library", type=Path, metavar="FILE", help="liba2d for --embedded; default: the wheel's own")
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help="what is asked; default: random tokens, or with --image and --embedded the bundle's own question",
+    )
+    parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help="what is asked of")
+    parser.add_argument("--prompt-tokens", type=int, default=512)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_placement(parser)
+    add_options(parser)
+    return parser
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    _check(arguments)
+    arguments.max_tokens = arguments.max_tokens or 64
+    settings = Settings(arguments.prompt_tokens, arguments.repeats, options_from(arguments))
+    if arguments.embedded:
+        return _embedded(arguments)
+    with _bundle(arguments) as path:
+        peers = {name: _peer(name, path, arguments) for name in arguments.against if name != ITSELF}
+        model = load(path, threads=arguments.threads, **placement_from(arguments))
+        prompt = model.prompt(arguments.prompt, arguments.image) if arguments.prompt or arguments.image else None
+        report = measure(model, settings, prompt)
+        found = _report(model, report, arguments)
+        if not arguments.json:
+            print("\n".join(_lines(found)))
+        for name, peer in peers.items():
+            found |= _against(name, peer, model, settings)
+        if ITSELF in arguments.against:
+            found[ITSELF] = asdict(against_autoregressive(model, settings, prompt, not sys.stderr.isatty()))
+    print(json.dumps(found) if arguments.json else "\n".join([*_ratios(found, list(peers)), *_table(found)]))
+    return 0
+
+
+def _embedded(arguments: argparse.Namespace) -> int:
+    library = Library(arguments.library or beside_the_package())
+    options = options_from(arguments)
+    quiet = not sys.stderr.isatty()
+    with _bundle(arguments) as path:
+        model = load(path, threads=arguments.threads, **placement_from(arguments))
+        report = measure_embedded(model, library, PAIRS * arguments.repeats, options, arguments.prompt, quiet)
+    print(json.dumps(asdict(report)) if arguments.json else "\n".join(_embedded_lines(report)))
+    return 0
+
+
+def _embedded_lines(report: EmbeddedReport) -> Iterator[str]:
+    yield f"liba2d and its child process, {report.pairs} pairs, {report.steps} steps, frame {report.frame or 'none'}"
+    for what, base, added, median in (
+        ("step", report.step_ms, report.added_step_ms, report.added_step_median_ms),
+        ("generation", report.generation_ms, report.added_generation_ms, report.added_generation_median_ms),
+    ):
+        yield f"  added to a {what:<12}  {added:10.3f} ms, {median:.3f} between medians; it takes {base:.2f} ms"
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if (arguments.bundle is None) == (arguments.synthetic is None):
+        raise RequestError("give a BUNDLE or --synthetic NAME, one of them")
+    for name in ("prompt_tokens", "repeats", "threads"):
+        if getattr(arguments, name) < 1:
+            raise RequestError(f"--{name.replace('_', '-')}: got {getattr(arguments, name)}, expected at least 1")
+
+
+MakePeer = Callable[[Model], Peer]
+
+
+def _peer(name: str, path: Path, arguments: argparse.Namespace) -> MakePeer:
+    """How to make a peer, once a2d was measured alone: another precision of the bundle, or an installed one."""
+    held = Bundle.open(path).manifest.variants if (path / MANIFEST).is_file() else {}
+    if name in held:
+        return lambda _: VariantPeer(load(path, precision=name, threads=arguments.threads))
+    entry = _entry(PEERS, name, held)
+    return lambda model: entry.load()(model.bundle, model.target.precision, model.target.threads)
+
+
+def _entry(group: str, name: str, others: Iterable[str] = ()) -> EntryPoint:
+    found = {entry.name: entry for entry in entry_points(group=group)}
+    if name not in found:
+        known = ", ".join([*sorted(found), *others]) or "none (pip install a2d[export])"
+        raise RequestError(f"got {name!r}, expected one of: {known}")
+    return found[name]
+
+
+@contextmanager
+def _bundle(arguments: argparse.Namespace) -> Iterator[Path]:
+    """The bundle to measure. A synthetic one is made by a process of its own: its memory is not ours."""
+    if arguments.bundle is not None:
+        yield arguments.bundle
+        return
+    entry = _entry(SYNTHETIC, arguments.synthetic)
+    with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
+        path = (arguments.keep or Path(scratch)) / f"{arguments.synthetic}.a2d"
+        wanted = [name for name in (arguments.precision, *arguments.against) if name] or ["fp32"]
+        if not (path / MANIFEST).is_file() or arguments.precision not in (None, *Bundle.open(path).manifest.variants):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _make(entry, path, ",".join(dict.fromkeys(["fp32", *(n for n in wanted if not _is_peer(n))])))
+        yield path
+
+
+def _is_peer(name: str) -> bool:
+    return name == ITSELF or any(entry.name == name for entry in entry_points(group=PEERS))
+
+
+def _make(entry: EntryPoint, path: Path, precisions: str) -> None:
+    module, function = entry.value.split(":")
+    code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]), sys.argv[2])"
+    print(f"making the synthetic model {entry.name}, {precisions} ...", file=sys.stderr)
+    made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
+    if made.returncode:
+        raise EngineError(f"making {entry.name!r} failed; it needs the exporter: pip install a2d[export]")
+
+
+def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "bundle": model.manifest.name,
+        "precision": model.target.precision,
+        "engine": model.engine("backbone").describe,
+        "threads": arguments.threads,
+        **asdict(report),
+    }
+
+
+def _against(name: str, make: MakePeer, model: Model, settings: Settings) -> dict[str, Any]:
+    """Compare with a peer, after a2d was measured alone: the peer's memory is not ours."""
+    found = compare(model, settings, make(model))
+    steps = {} if found.step_ratio is None else {f"step_ratio_to_{name}": found.step_ratio}
+    return steps | {
+        f"{name}_tokens_per_second": found.tokens_per_second,
+        f"{name}_forwards": found.forwards,
+        f"{name}_same_tokens": found.same_tokens,
+        f"ratio_to_{name}": found.ratio,
+    }
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    yield f"{found['bundle']} {found['precision']}, {found['engine']}, {found['threads']} thread(s)"
+    sizes = f"{found['prompt_tokens']} + {found['tokens']} tokens"
+    yield f"{sizes}, blocks of {found['block_size']}, {found['steps']} steps"
+    for name, form in SHOWN.items():
+        if found[name] is not None:
+            yield "  " + form.format(found[name])
+
+
+def _table(found: dict[str, Any]) -> Iterator[str]:
+    if ITSELF not in found:
+        return
+    base = found[ITSELF]
+    yield f"  one token per forward    {base['tokens_per_second']:10.1f} tokens/s, after {base['prompt_tokens']} tokens"
+    yield "  steps  threshold  tokens/forward  tokens/s  against it   lowest..highest"
+    for row in base["pairs"]:
+        pace = f"{row['steps'] or '':>7}  {'' if row['threshold'] is None else row['threshold']:>9}"
+        speeds = f"{row['tokens_per_forward']:14.2f}  {row['tokens_per_second']:8.1f}"
+        yield f"{pace}  {speeds}  {row['ratio']:10.2f}   {row['lowest']:.2f}..{row['highest']:.2f}"
+
+
+def _ratios(found: dict[str, Any], names: list[str]) -> Iterator[str]:
+    for name in names:
+        yield f"  against {name:<17}{found[f'ratio_to_{name}']:10.2f} times its tokens/s"
+        if (steps := found.get(f"step_ratio_to_{name}")) is not None:
+            yield f"  of a plain step          {steps:10.2f} times as fast"
+        yield f"  the same tokens          {found[f'{name}_same_tokens']:10.1%}"

@@ -1,0 +1,118 @@
+"""`a2d log`: footage to a log of its shots, with what a bundle reads on each: slates, or captions."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import fields, replace
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from ...engines.errors import RequestError
+from ..console.one_line import one_line
+from ..footage.job import Job, Outcome, log
+from ..footage.sampling import CAPTIONS, DETECTORS, SLATES, Sampling
+from ..footage.writers import WRITERS
+from ..schema import Violations, check
+from .arguments import BAD_INPUT, Parser, add_options, guarded, options_from, teller
+
+__all__ = ["main"]
+
+BUNDLES, BUILT_IN = "a2d.bundles", "slate"
+"""Entry points of bundles that are built in, and the one that is asked where none is named."""
+
+INTERRUPTED = "interrupted. What has been read is kept: the same command goes on from there"
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    return guarded("a2d log", lambda: _run(_parser().parse_args(argv)), INTERRUPTED)
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="a2d log",
+        usage="a2d log FOOTAGE... -o OUT [--bundle BUNDLE] [--prompt TEXT] [...]",
+        description="Find the shots of clips, read frames of each with a bundle, and write the log as "
+        + ", ".join(f"OUT{suffix}" for suffix in WRITERS)
+        + ". Without --prompt, slates are looked for. The footage is opened for reading only. A second run "
+        "reads what is new; OUT.state remembers the rest.",
+        epilog="Exit status: 0 done; 1 the machine failed; 2 bad input, or a clip could not be read (the others were); "
+        "130 interrupted.",
+    )
+    parser.add_argument("footage", nargs="+", type=Path, metavar="FOOTAGE", help="clips, and folders with clips")
+    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="what the files are called")
+    parser.add_argument("--bundle", type=Path, help="who reads; default: the built-in slate reader")
+    parser.add_argument("--prompt", help="ask this of every frame, for a caption of each shot")
+    parser.add_argument("--precision", help="one that the bundle holds; default: the best for this machine")
+    parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
+    parser.add_argument("--decoders", type=int, default=2, help="clips that are decoded at the same time (2)")
+    parser.add_argument("--again", action="store_true", help="read what is known already as well")
+    parser.add_argument("--force", action="store_true", help="write over files that no log has written")
+    parser.add_argument("--quiet", action="store_true", help="no line for each clip, no progress")
+    looking = parser.add_argument_group("shots and frames", "in brackets for slates, and with --prompt")
+    ways = "; ".join(f"{name}: {what}" for name, what in DETECTORS.items())
+    looking.add_argument("--detector", choices=list(DETECTORS), help=f"how shots are found. {ways} (adaptive)")
+    looking.add_argument("--shortest", type=float, metavar="SECONDS", help="a shot lasts at least so long (0.3)")
+    looking.add_argument("--frames", dest="per_shot", type=int, metavar="N", help="frames read of each shot (3, 1)")
+    looking.add_argument("--head", type=float, metavar="SECONDS", help="read a clip's beginning closely (12, 0)")
+    looking.add_argument("--tail", type=float, metavar="SECONDS", help="and its end (12, 0)")
+    looking.add_argument("--every", type=float, metavar="SECONDS", help="from one such frame to the next (0.5)")
+    add_options(parser)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    if arguments.decoders < 1:
+        raise RequestError(f"--decoders: got {arguments.decoders}, expected at least 1")
+    job = Job(
+        sources=arguments.footage,
+        target=arguments.out,
+        bundle=arguments.bundle or _built_in(arguments.quiet),
+        sampling=_sampling(arguments),
+        prompt=arguments.prompt,
+        options=options_from(arguments),
+        precision=arguments.precision,
+        threads=arguments.threads,
+        decoders=arguments.decoders,
+        force=arguments.force,
+        again=arguments.again,
+        quiet=arguments.quiet,
+    )
+    return _tell(job, log(job, teller(arguments.quiet)), arguments.quiet)
+
+
+def _sampling(arguments: argparse.Namespace) -> Sampling:
+    start = SLATES if arguments.prompt is None else CAPTIONS
+    chosen = {f.name: v for f in fields(Sampling) if (v := getattr(arguments, f.name)) is not None}
+    try:
+        check(sampling := replace(start, **chosen))
+    except Violations as error:
+        raise RequestError(f"how footage is looked at:\n{error}") from error
+    return sampling
+
+
+def _built_in(quiet: bool) -> Path:
+    """The bundle of the built-in slate reader: somebody who can make it says where it is."""
+    found = {entry.name: entry for entry in entry_points(group=BUNDLES)}
+    path: Path | None = found[BUILT_IN].load()(quiet) if BUILT_IN in found else None
+    if path is None:
+        raise RequestError(
+            "no --bundle, and the built-in slate reader is not on this machine; export it where a2d's source and torch "
+            "are (a2d-export examples/slate/model -o slate.a2d) and name it: --bundle slate.a2d"
+        )
+    return path
+
+
+def _tell(job: Job, outcome: Outcome, quiet: bool) -> int:
+    say, totals = teller(quiet), outcome.totals
+    say(f"{totals.clips} clips, {outcome.read} of them new: {totals.shots} shots, {totals.slates} slates")
+    say(
+        "\n".join(map(one_line, map(str, outcome.changed))) or f"nothing has changed in {one_line(str(job.file('.*')))}"
+    )
+    for clip in totals.faults:
+        print(f"a2d log: {clip.fault}", file=sys.stderr)
+    if not totals.faults:
+        return 0
+    print(f"a2d log: {len(totals.faults)} of {totals.clips} clips could not be read", file=sys.stderr)
+    return BAD_INPUT

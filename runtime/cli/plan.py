@@ -1,0 +1,142 @@
+"""`a2d plan`: how much memory a bundle will take on a target, whether it fits, and what to lower if not."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ...engines.errors import RequestError
+from ...engines.probe.machine import facts
+from ...engines.targets import TARGETS, Target, require
+from ..bundle.files import Bundle
+from ..console.progress import size
+from ..deploy.memory_fit import GIB, Plan, Question, planned
+from ..schema import to_json
+from .arguments import Parser, compute_capabilities, guarded
+
+__all__ = ["main"]
+
+DOES_NOT_FIT = 1
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status: 0 it fits, 1 it does not, 2 bad input."""
+    return guarded("a2d plan", lambda: _plan(_parser().parse_args(argv)))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="a2d plan",
+        description="Memory of a bundle on a target, before anything is built. Status 1 where it does not fit.",
+        epilog="targets: " + "; ".join(f"{target.name}: {target.what}" for target in TARGETS.values()),
+    )
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--target", required=True, metavar="NAME", help="the kind of machine, from the table below")
+    parser.add_argument(
+        "--sm", type=compute_capabilities, default=(), metavar="LIST", help="compute capabilities, as 86,89,120"
+    )
+    parser.add_argument("--precision", metavar="NAME", help="default: the best that can be had of the bundle")
+    parser.add_argument("--context", type=int, metavar="ROWS", help="longest conversation; default: up to 8192")
+    parser.add_argument("--block-size", type=int, metavar="ROWS", help="largest block; default: the bundle's")
+    parser.add_argument("--sampling", action="store_true", help="count the graph that temperatures need as well")
+    parser.add_argument(
+        "--memory",
+        type=float,
+        metavar="GB",
+        help="of the device, in GiB; default: this machine's where it is the target, or all that are sold",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    bundle = Bundle.open(arguments.bundle)
+    target = require(arguments.target, TARGETS[arguments.target].precisions[0] if arguments.target in TARGETS else "")
+    made = planned(
+        Question(bundle, target, _memories(arguments.memory, target), arguments.sampling),
+        precision=arguments.precision,
+        sms=arguments.sm,
+        context=arguments.context,
+        block=arguments.block_size,
+    )
+    print(json.dumps(found(bundle, made), indent=1) if arguments.json else "\n".join(lines(bundle, made)))
+    return 0 if made.fits else DOES_NOT_FIT
+
+
+def _memories(asked: float | None, target: Target) -> tuple[int, ...]:
+    """Bytes of the memories to look at."""
+    if asked is not None:
+        if not 0 < asked < 1 << 20:
+            raise RequestError(f"--memory: got {asked}, expected GB above 0")
+        return (int(asked * GIB),)
+    here = facts()
+    if not target.sms:
+        if here.memory_bytes is None:
+            raise RequestError("this system does not tell how much memory it has: give --memory GB")
+        return (here.memory_bytes,)
+    jetson = here.jetson is not None
+    if here.gpu is not None and here.sm in target.sms and jetson == target.unified:
+        return ((here.memory_bytes if here.unified else None) or here.gpu.memory_bytes,)
+    return tuple(size * GIB for size in target.memories)
+
+
+def found(bundle: Bundle, plan: Plan) -> dict[str, Any]:
+    """The plan as one JSON object."""
+    e = plan.estimate
+    return {
+        "bundle": bundle.manifest.name,
+        "target": plan.target,
+        "precision": plan.precision,
+        "variant": plan.variant,
+        "to_be_made": plan.to_be_made,
+        "sizes": to_json(plan.sizes) | {"widest": plan.sizes.widest},
+        "weights_bytes": sum(e.weights.values()),
+        "weights_bytes_by_graph": e.weights,
+        "cache_bytes": e.cache,
+        "cache_bytes_per_1k_tokens": e.cache_per_1k,
+        "activations_bytes": sum(e.activations.values()),
+        "activations_bytes_by_graph": e.activations,
+        "workspace_bytes": e.workspace,
+        "process_bytes": e.process,
+        "load_bytes": e.load,
+        "total_bytes": e.total,
+        "peak_bytes": e.peak,
+        "memories": to_json(plan.memories),
+        "fits": plan.fits,
+        "lower": list(plan.lower),
+    }
+
+
+def lines(bundle: Bundle, plan: Plan) -> Iterator[str]:
+    """The plan for people."""
+    e, s = plan.estimate, plan.sizes
+    made = f", estimated from {plan.variant}: the bundle has no {plan.precision} yet" if plan.to_be_made else ""
+    yield f"{bundle.manifest.name}, {plan.precision} on {plan.target}{made}"
+    yield f"{s.context} rows of context, blocks of {s.block}, {s.widest} rows in the widest forward"
+    rows = [
+        ("weights", sum(e.weights.values()), _shares(e.weights)),
+        ("cache", e.cache, f"{size(e.cache_per_1k)} for 1000 tokens"),
+        ("activations", sum(e.activations.values()), _shares(e.activations)),
+        ("workspace", e.workspace, ""),
+        ("process", e.process, "in the host's memory, not in the sums" if e.apart else ""),
+        ("loading", e.load, "for a moment, in the host's memory" if e.apart else "for a moment, beside the weights"),
+        ("in all", e.total, "while decoding, at the end of the context"),
+        ("at most", e.peak, ""),
+    ]
+    yield from (f"  {name:<12}{size(count):>10}  {note}".rstrip() for name, count, note in rows)
+    yield from (_verdict(plan, fits) for fits in (True, False) if any(m.fits == fits for m in plan.memories))
+    yield from (f"to make it fit: {change}" for change in plan.lower)
+
+
+def _verdict(plan: Plan, fits: bool) -> str:
+    those = [memory for memory in plan.memories if memory.fits == fits]
+    sizes = ", ".join(f"{memory.bytes / GIB:.4g}" for memory in those)
+    share = those[0].usable_bytes / those[0].bytes
+    return f"{'fits' if fits else 'does not fit'} in {sizes} GiB, planning with {share:.0%} of it"
+
+
+def _shares(parts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {size(count)}" for name, count in parts.items())

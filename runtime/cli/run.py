@@ -1,0 +1,216 @@
+"""`a2d run`: decode one prompt, streamed to a terminal or as JSON lines; or ask the same of many frames (`--each`)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...engines.errors import RequestError
+from ..console.one_line import one_line
+from ..decode.block import Step
+from ..decode.options import Options
+from ..decode.sequence import Prompt
+from ..decode.session import Generation, Result
+from ..each import Reading
+from ..inputs.prompt import Messages
+from ..model import Model, load
+from ..schema import Violations, parse
+from .arguments import (
+    BAD_INPUT,
+    Parser,
+    add_options,
+    add_placement,
+    guarded,
+    options_from,
+    placement_from,
+    tell_passed_over,
+    token_ids,
+)
+from .live_block import BlockView
+
+__all__ = ["main"]
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    return guarded("a2d run", lambda: _run(_parser().parse_args(argv)))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="a2d run",
+        usage="a2d run BUNDLE [--prompt TEXT | --messages FILE | --token-ids IDS] [--image FILE ...] [--each] [...]",
+        description="Decode a prompt with a bundle, block by block. Without one, a bundle asks its own question, if it "
+        "has one.",
+        epilog="Exit status: 0 done; 1 the machine failed; 2 bad input, with --each also if a frame could not be read "
+        "(the others were); 130 interrupted.",
+    )
+    parser.add_argument("bundle", type=Path)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--prompt", help="a user's message, through the chat template if the bundle has one")
+    source.add_argument("--messages", type=Path, metavar="FILE", help='a JSON list of {"role": ..., "content": ...}')
+    source.add_argument("--token-ids", type=token_ids, metavar="IDS", help="a prompt as ids: 5,6,7")
+    parser.add_argument(
+        "--image", action="extend", nargs="+", default=[], metavar="FILE", help="images of the prompt; may be repeated"
+    )
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="ask of each image by itself, a line for each; a folder stands for the images in it",
+    )
+    parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")
+    parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object per step, per block, and at the end; with --each one per image",
+    )
+    add_placement(parser)
+    add_options(parser)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    options = options_from(arguments)
+    if arguments.each:
+        _check_each(arguments)
+    model = load(arguments.bundle, threads=arguments.threads, **placement_from(arguments))
+    tell_passed_over("a2d run", model)
+    if arguments.each:
+        return _each(model, arguments, options)
+    generation = model.session().stream(_prompt(model, arguments), options)
+    if arguments.json:
+        for event in _events(generation, model):
+            print(json.dumps(event, ensure_ascii=False), flush=True)
+    elif sys.stdout.isatty():
+        _show(generation, model)
+    else:
+        print(_shown(generation.run()))
+    return 0
+
+
+def _check_each(arguments: argparse.Namespace) -> None:
+    if arguments.messages is not None:
+        raise RequestError(
+            "--each and --messages: messages name their own images; ask with --prompt, or leave --each out"
+        )
+    if not arguments.image:
+        raise RequestError("--each: no image came; give files or folders with --image")
+
+
+def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
+    """A line for each frame; the status is that of bad input if one of them could not be read."""
+    asked = arguments.token_ids if arguments.prompt is None else arguments.prompt
+    watched = sys.stderr.isatty()
+    readings = model.each(arguments.image, asked, raw=arguments.raw, progress=watched, options=options)
+    read = [_tell(reading, model, arguments.json) for reading in readings]
+    if all(read):
+        return 0
+    print(f"a2d run: {read.count(False)} of {len(read)} frames could not be read", file=sys.stderr)
+    return BAD_INPUT
+
+
+def _tell(reading: Reading, model: Model, as_json: bool) -> bool:
+    """Print a reading; false for one with an error."""
+    image, fault = one_line(str(reading.image)), one_line(str(reading.error))
+    if as_json:
+        event: dict[str, Any] = {"event": "error", "image": image, "message": fault}
+        if reading.result is not None:
+            event = {"event": "done", "image": image, **_facts(reading.result, model)}
+        print(json.dumps(event, ensure_ascii=False), flush=True)
+    elif reading.result is None:
+        print(f"a2d run: {fault if image in fault else f'{image}: {fault}'}", file=sys.stderr)
+    else:
+        print(f"{image}\t{one_line(_shown(reading.result))}", flush=True)
+    return reading.result is not None
+
+
+def _shown(result: Result) -> str:
+    return result.text or " ".join(map(str, result.tokens))
+
+
+def _prompt(model: Model, arguments: argparse.Namespace) -> Prompt:
+    if arguments.messages is not None:
+        if arguments.image:
+            raise RequestError("--image and --messages: the messages name their images; leave --image out")
+        return model.prompt(_messages(arguments.messages))
+    prompt = arguments.token_ids if arguments.prompt is None else arguments.prompt
+    return model.prompt(prompt, arguments.image, arguments.raw)
+
+
+def _messages(path: Path) -> Messages:
+    """Messages from a file; the images' paths are relative to it."""
+    try:
+        messages = parse(path.read_text(encoding="utf-8"))
+    except (Violations, UnicodeDecodeError) as error:
+        raise RequestError(f"{path} is not a JSON file in UTF-8:\n{error}") from error
+    except FileNotFoundError as error:
+        raise RequestError(f"{path}: no such file") from error
+    if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
+        raise RequestError(f'{path}: expected a list of {{"role": "user", "content": ...}}, got {str(messages)[:60]}')
+    return [_resolved(message, path.parent) for message in messages]
+
+
+def _resolved(message: dict[str, Any], folder: Path) -> dict[str, Any]:
+    if not isinstance(message.get("content"), list):
+        return message
+    return {**message, "content": [_in_folder(part, folder) for part in message["content"]]}
+
+
+def _in_folder(part: Any, folder: Path) -> Any:
+    if not isinstance(part, dict):
+        return part
+    return part | {
+        kind: str(folder / source) if isinstance(source, str) else [str(folder / frame) for frame in source]
+        for kind in ("image", "video")
+        if isinstance(source := part.get(kind), str)
+        or (isinstance(source, list) and all(isinstance(frame, str) for frame in source))
+    }
+
+
+def _show(generation: Generation, model: Model) -> None:
+    view = BlockView(sys.stdout, model.text)
+    try:
+        for step in generation:
+            view.show(step)
+    finally:
+        view.close()
+    result = generation.result
+    pace = f"{len(result.tokens)} tokens in {result.forwards} forwards, {result.seconds:.2f} s"
+    where = f"{model.target.precision}, {model.engine('backbone').describe}"
+    print(f"\x1b[2m{pace} ({result.stop_reason}); {where}\x1b[0m", file=sys.stderr)
+
+
+def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:
+    for step in generation:
+        yield {"event": "step", **_step(step)}
+        if step.final:
+            tokens = step.tokens[step.fixed :].tolist()
+            yield {"event": "commit", "block": step.block, "tokens": tokens, "text": model.detokenize(tokens)}
+    yield {"event": "done", **_facts(generation.result, model)}
+
+
+def _facts(result: Result, model: Model) -> dict[str, Any]:
+    return {
+        **asdict(result),
+        "tokens_per_forward": len(result.tokens) / result.forwards if result.forwards else 0.0,
+        "precision": model.target.precision,
+        "engine": model.engine("backbone").describe,
+    }
+
+
+def _step(step: Step) -> dict[str, Any]:
+    """A step as JSON; masked rows are null, so that nobody needs to know the mask id."""
+    return {
+        "block": step.block,
+        "step": step.index,
+        "fixed": step.fixed,
+        "tokens": [None if hidden else int(t) for t, hidden in zip(step.tokens, step.masked, strict=True)],
+        "accepted": step.accepted.tolist(),
+        "confidence": [round(float(c), 6) for c in step.confidence],
+    }

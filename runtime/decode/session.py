@@ -1,0 +1,282 @@
+"""A conversation with its cache, and one generation in it.
+
+Sessions of one model share its engines and weights; each owns its cache. A session is given the whole conversation
+every time and computes only what it does not hold. Does not know how prompts are written or shown.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...engines.errors import ContextFullError, NumericsError, RequestError
+from ...engines.protocol import Engine
+from .backbone import Backbone
+from .block import Step
+from .cache import Cache, CacheShape
+from .contract import DecodeContract
+from .denoiser import Denoiser
+from .guidance import Guided
+from .layout import Layout
+from .loop import decode as diffuse
+from .options import Options, Plan, plan
+from .pipelined import decode_ahead, is_known
+from .sequence import Prompt, Sequence
+from .speculative import speculate
+from .stops import repeats
+
+__all__ = ["Generation", "Result", "Session", "until"]
+
+
+DECODES = {"diffusion": diffuse, "speculative": speculate}
+"""Name in Options to what decodes."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a generation gave."""
+
+    tokens: tuple[int, ...]
+    """Generated token ids, up to and including the block that holds a stop token."""
+    text: str
+    """Their text up to the stop token; empty where the bundle has no tokenizer."""
+    stop_reason: str
+    """`stop` (a stop token), `length` (max_tokens), `repeats` (stop_repeats), `context` (full) or `cancelled`."""
+    forwards: int
+    """Forwards of the backbone, prefill included."""
+    steps: int
+    blocks: int
+    prompt_tokens: int
+    cached_tokens: int
+    """Prompt rows that were in the cache already."""
+    seconds: float
+    """Time spent generating; a slow consumer of a stream does not count."""
+    first_block_seconds: float
+    confidence: tuple[float, ...] = ()
+    """For each of `tokens`, how sure the model was when it was settled: its probability, unless `Options.confidence`
+    measures something else.
+    """
+
+
+@dataclass
+class _Count:
+    """Tally of a running generation."""
+
+    steps: int = 0
+    blocks: int = 0
+    seconds: float = 0.0
+    first_block: float = 0.0
+
+
+class Generation:
+    """An iterator of Steps; when it ends, or is cancelled, `result` is there."""
+
+    def __init__(self, session: Session, prompt: Prompt, plan: Plan, detokenize: Callable[[list[int]], str]) -> None:
+        self._session, self._contract, self._plan = session, session.contract, plan
+        self._detokenize = detokenize
+        self._count = _Count()
+        self._cancelled = threading.Event()
+        self._tokens: list[int] = []
+        self._confidence: list[float] = []
+        self._tail: list[int] = []
+        self._prompt = prompt
+        self._sequence = session.enter(prompt, plan)
+        self._before = session.backbone.forwards
+        self._steps = _owning(session, self._sequence, plan)
+
+    def __iter__(self) -> Iterator[Step]:
+        return self
+
+    def __next__(self) -> Step:
+        started = time.perf_counter()
+        try:
+            if self._cancelled.is_set():
+                self._steps.close()
+            step = next(self._steps)
+        finally:
+            self._count.seconds += time.perf_counter() - started
+        self._tally(step)
+        return step
+
+    def cancel(self) -> None:
+        """End before the next step. May be called from any thread."""
+        self._cancelled.set()
+
+    @property
+    def tokens(self) -> list[int]:
+        """Tokens of all finished blocks so far, then those of the current one, masks left out."""
+        return [*self._tokens, *self._tail][: self._plan.options.max_tokens]
+
+    @property
+    def text(self) -> str:
+        """Text of `tokens`, up to a stop token."""
+        return self._detokenize(until(self.tokens, self._contract.stop_token_ids))
+
+    def close(self) -> None:
+        """End now, and free the session. Dropping the last reference does the same."""
+        self._steps.close()
+
+    def run(self) -> Result:
+        """Take all steps that are left."""
+        for _ in self:
+            pass
+        return self.result
+
+    @property
+    def result(self) -> Result:
+        """What has been generated, as of now."""
+        return Result(
+            tokens=tuple(self._tokens[: self._plan.options.max_tokens]),
+            text=self.text,
+            stop_reason=self._reason(),
+            forwards=self._session.backbone.forwards - self._before,
+            steps=self._count.steps,
+            blocks=self._count.blocks,
+            prompt_tokens=len(self._prompt),
+            cached_tokens=self._sequence.cached,
+            seconds=self._count.seconds,
+            first_block_seconds=self._count.first_block,
+            confidence=tuple(self._confidence[: self._plan.options.max_tokens]),
+        )
+
+    def _tally(self, step: Step) -> None:
+        masked = step.masked[step.fixed :]
+        held = step.tokens[step.fixed :]
+        self._tail = held[~masked].tolist()
+        self._count.steps += 1
+        if step.final:
+            written = int(np.argmax(masked)) if masked.any() else len(held)  # an early stop leaves masks behind it
+            self._tokens += held[:written].tolist()
+            self._confidence += [round(float(p), 6) for p in step.confidence[step.fixed :][:written]]
+            self._tail = []
+            self._count.blocks += 1
+            self._count.first_block = self._count.first_block or self._count.seconds
+
+    def _reason(self) -> str:
+        if any(token in self._contract.stop_token_ids for token in self._tokens):
+            return "stop"
+        if len(self._tokens) >= self._plan.options.max_tokens:
+            return "length"
+        if repeats(np.array(self._tokens), self._plan.options.stop_repeats):
+            return "repeats"
+        return "cancelled" if self._cancelled.is_set() else "context"
+
+
+class Session:
+    """One conversation: a cache, and what stands in it."""
+
+    def __init__(
+        self,
+        engine: Callable[[str], Engine],
+        contract: DecodeContract,
+        shape: CacheShape,
+        max_context: int,
+        detokenize: Callable[[list[int]], str] = lambda _: "",
+        exact: bool = False,
+    ) -> None:
+        """`exact`: use again only rows that a fresh decode would lay the same way (see `stream`)."""
+        self.engine, self.contract, self.max_context = engine, contract, max_context
+        backbone = engine("backbone")
+        shape.check(backbone.inputs)
+        self.backbone = Backbone(backbone, Cache(shape, backbone.memory))
+        self._detokenize = detokenize
+        self._exact = exact
+        self._keys = np.empty(0, np.int64)
+        self._reach = np.empty(0, np.int64)
+        self._busy = threading.Lock()
+
+    def stream(self, prompt: Prompt, options: Options | None = None) -> Generation:
+        """Generate after `prompt`, which is the whole conversation; rows that stand in the cache are not run again.
+
+        A cached row keeps the block in which it was settled: where blocks are counted from position 0, or settled
+        rows are token-causal, that is what a fresh decode of the conversation would do as well. An `exact` session runs
+        rows again that a fresh decode would put into other blocks.
+        Raises RequestError for options that do not fit, ContextFullError if the first block does not; the cache is as
+        it was then.
+        """
+        return Generation(self, prompt, plan(self.contract, options or Options()), self._detokenize)
+
+    def generate(self, prompt: Prompt, options: Options | None = None) -> Result:
+        """As `stream`, to the end."""
+        return self.stream(prompt, options).run()
+
+    @property
+    def cached_tokens(self) -> int:
+        """Rows in the cache."""
+        return self.backbone.cache.length
+
+    def enter(self, prompt: Prompt, plan: Plan) -> Sequence:
+        """The rows of a new generation. Raises ContextFullError if it does not fit; nothing has changed then."""
+        c = self.contract
+        # What is verified has no grid: the prompt is settled, and every block begins where the last one ended.
+        grid = ("left", c.context_mask, True) if plan.speculative else (c.prompt_alignment, c.context_mask, c.cuts_last)
+        layout = Layout(len(prompt), plan.block, *grid)
+        wanted = len(prompt) + plan.options.max_tokens
+        sequence = Sequence(prompt, layout, c.filler, wanted, self.max_context, c.drop_token_ids)
+        if sequence.first() is None:
+            raise ContextFullError(
+                f"the prompt has {len(prompt)} tokens and the context holds {self.max_context}: there is no room for "
+                f"a block of {plan.block}. Shorten the prompt, start a new session, or export with a larger "
+                "--max-context"
+            )
+        return sequence
+
+    def guided(self, sequence: Sequence, plan: Plan) -> Guided:
+        """The backbone with a second stream that does not see the prompt, and lives as long as the generation."""
+        blind = Backbone(self.backbone.engine, Cache(self.backbone.cache.shape, self.backbone.engine.memory))
+        o = plan.options
+        return Guided(self.backbone, blind, len(sequence.prompt), o.guidance_keep, self.contract.filler, o.guidance)
+
+    @contextmanager
+    def running(self, sequence: Sequence, fresh: bool = False) -> Iterator[None]:
+        """Owns the cache while a generation runs, and afterwards records what stands in it.
+
+        `fresh`: nothing that stands in it already is used.
+        """
+        if not self._busy.acquire(blocking=False):
+            raise RequestError("this session is generating already; finish or close that stream, or open another")
+        try:
+            sequence.cached = 0 if fresh else self._reusable(sequence.prompt, sequence.layout)
+            self.backbone.cache.truncate(sequence.cached)
+            sequence.reach[: sequence.cached] = self._reach[: sequence.cached]
+            yield
+        except NumericsError:
+            self.backbone.cache.clear()  # a mask hides old rows, but zero times NaN is NaN
+            raise
+        finally:
+            cached = self.backbone.cache.length
+            self._keys, self._reach = sequence.keys[:cached], sequence.reach[:cached]
+            self._busy.release()
+
+    def _reusable(self, prompt: Prompt, layout: Layout) -> int:
+        """Leading rows of the prompt that stand in the cache and see nothing that does not."""
+        # A model that predicts one row ahead needs the last context row's hidden state, so that row runs again.
+        limit = min(len(self._keys), layout.start - (self.contract.shift != "none"))
+        same = self._keys[: max(limit, 0)] == prompt.keys[: max(limit, 0)]
+        common = len(same) if same.all() else int(np.argmin(same))
+        closed = np.maximum.accumulate(self._reach[:common]) <= np.arange(1, common + 1)
+        if self._exact:
+            closed &= np.logical_and.accumulate(self._reach[:common] == layout.reach(0, common))
+        return int(np.flatnonzero(closed)[-1]) + 1 if closed.any() else 0
+
+
+def _owning(session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
+    """The decode loop, owning the session meanwhile. Free of the Generation, so that dropping that one ends it."""
+    denoiser = Denoiser(session.engine, session.contract.shift, plan)
+    guided = plan.options.guidance > 0
+    ahead = session.backbone.waits and is_known(session.contract, plan)
+    decode: Callable[..., Generator[Step, None, None]] = decode_ahead if ahead else DECODES[plan.options.decode]
+    with session.running(sequence, fresh=guided):
+        backbone = session.guided(sequence, plan) if guided else session.backbone
+        yield from decode(sequence, backbone, denoiser, session.contract, plan)
+
+
+def until(tokens: list[int], stops: tuple[int, ...]) -> list[int]:
+    """The tokens before the first stop token."""
+    ends = [i for i, token in enumerate(tokens) if token in stops]
+    return tokens[: ends[0]] if ends else tokens

@@ -1,0 +1,1 @@
+"""Which engine runs a bundle where: placement, engine sets, builds, memory on a target."""

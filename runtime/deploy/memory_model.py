@@ -1,0 +1,198 @@
+"""How much memory a bundle takes on a target, before anything is built or loaded.
+
+    weights      what each graph's file holds, at the target's width; one copy for each graph, as libraries keep them
+    cache        2 · L · Hkv · D · w bytes for each row of context (Pope et al. 2022, section 3.3), in chunks
+    activations  of the backbone, the larger stage of a layer for R rows against K = C + R keys, and what is kept:
+                   attention  2·Hq·R·K·w (scores, probabilities) + R·K·(w + 1) (mask) + 2·Hkv·K·D·w + R·(Wq + 2H)·w
+                   MLP        R·(2·Wm + 2H)·w                      (Wm: width of the widest product, gate and up as one)
+                   kept       2·L·Hkv·R·D·w + R·H·w                (new keys, values and hidden states)
+                 of the output graphs n·B·V·4 (n times the logits: 3 on a CPU, 12 by TensorRT-RTX's own figures);
+                 of a vision tower the same attention, every patch against every patch, and MLP
+    workspace    half of the activations: what libraries round up, and need beside tensors
+    load         what loading takes for a moment, beside the weights
+
+Fused attention needs no scores, so for TensorRT the activations are an upper bound. docs/design.md has what was
+measured against it. Knows sizes; neither builds nor runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ..bundle.files import Bundle
+from ..bundle.manifest import Manifest, ModelShape, Variant
+from ..decode.cache import CacheShape
+from ..inputs.patches import VisionSpec
+from .graph_tensors import Tensor, tensors_of
+from .profiles import Sizes
+
+__all__ = ["CPU", "Estimate", "Shapes", "Widths", "estimate", "shapes_of"]
+
+PROCESS = 65 << 20
+"""Bytes of Python, numpy and ONNX Runtime 1.32 themselves, measured on x86-64 Linux. CUDA's context is not in it."""
+
+VISION_HEAD = 64
+"""Width of a vision tower's heads, which its tensors do not tell: narrower ones are more, and take more for scores."""
+
+QUANTIZED_LOAD = 13
+"""Bytes that ONNX Runtime 1.32 takes for a moment for each code of a table that it packs: measured, floats thrice."""
+
+
+@dataclass(frozen=True)
+class Widths:
+    """How wide numbers are in memory."""
+
+    floats: int | None
+    """Bytes of a float weight; None as the file has it."""
+    codes: int | None
+    """Bytes of a matrix's element where it is yet to be quantized; None where the variant is what it will be."""
+    computed: int
+    """Bytes of an activation."""
+    cache: str
+    """The cache's dtype."""
+    mapped: bool
+    """Tables to look up stay in the mapped file, whose pages are dropped where memory is short: they do not count."""
+    apart: bool
+    """The device has a memory of its own: the process, and what is read before it is there, are not in it."""
+    logits: int
+    """Tensors of the logits' size that an output graph holds at once."""
+
+
+CPU = Widths(floats=4, codes=None, computed=4, cache="float32", mapped=True, apart=False, logits=3)
+"""fp16 is widened to compute."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """What the graphs' tensors tell beyond the manifest."""
+
+    query_heads: int
+    projected: int
+    """Width of queries, keys and values as one product."""
+    widest: int
+    """Width of a layer's widest product."""
+    vision_hidden: int
+    vision_widest: int
+    tensors: dict[str, tuple[Tensor, ...]]
+    """By graph."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes."""
+
+    weights: dict[str, int]
+    """By graph."""
+    cache: int
+    cache_per_1k: int
+    """For 1000 rows of context."""
+    activations: dict[str, int]
+    """By graph; each keeps what it once took."""
+    workspace: int
+    process: int
+    load: int
+    apart: bool
+    """Process and load are in another memory than the rest."""
+
+    @property
+    def total(self) -> int:
+        """While decoding, at the end of the context, in the memory that the device computes in."""
+        taken = sum(self.weights.values()) + self.cache + sum(self.activations.values()) + self.workspace
+        return taken if self.apart else taken + self.process
+
+    @property
+    def peak(self) -> int:
+        """The most at any time. The output graph is loaded last, when the cache already holds a prompt."""
+        return self.total if self.apart else self.total + self.load
+
+
+def shapes_of(bundle: Bundle, variant: Variant, graphs: Iterable[str]) -> Shapes:
+    """Read the shapes of `graphs`. Raises BundleError if a file is not what it should be."""
+    held = {name: tensors_of(bundle.file(variant.graphs[name])) for name in graphs}
+    m = bundle.manifest.model
+    layers, tower = _widths(held["backbone"], "layers."), _widths(held.get("vision", ()), "vision.")
+    split = m.hidden + 2 * m.kv_heads * m.head_dim
+    projected = next((width for name, width in layers.items() if ".qkv" in name), split)
+    return Shapes(
+        query_heads=max(1, projected // m.head_dim - 2 * m.kv_heads),
+        projected=projected,
+        widest=max(layers.values(), default=4 * m.hidden),
+        vision_hidden=next((width for name, width in tower.items() if "embed" in name), m.hidden),
+        vision_widest=max(tower.values(), default=0),
+        tensors=held,
+    )
+
+
+def _widths(tensors: tuple[Tensor, ...], prefix: str) -> dict[str, int]:
+    """Output widths of the matrices `[in, out]`, or `[experts, in, out]`, whose names begin so."""
+    return {t.name: t.shape[-1] for t in tensors if t.name.startswith(prefix) and len(t.shape) > 1}
+
+
+def estimate(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -> Estimate:
+    """What the graphs in `shapes` take."""
+    m = manifest.model
+    weights = {name: _weights(name, tensors, widths) for name, tensors in shapes.tensors.items()}
+    activations = _activations(manifest, shapes, sizes, widths)
+    cache = CacheShape(m.layers, m.kv_heads, m.head_dim, widths.cache)
+    return Estimate(
+        weights=weights,
+        cache=cache.bytes(sizes.context),
+        cache_per_1k=cache.bytes(1000),
+        activations=activations,
+        workspace=sum(activations.values()) // 2,
+        process=PROCESS,
+        load=_load(shapes, sum(weights.values()), widths.mapped),
+        apart=widths.apart,
+    )
+
+
+def _weights(graph: str, tensors: tuple[Tensor, ...], widths: Widths) -> int:
+    left_out = widths.mapped and graph == "backbone"
+    return sum(_bytes(t, widths) for t in tensors if not (left_out and t.name.startswith("embedding")))
+
+
+def _bytes(tensor: Tensor, widths: Widths) -> int:
+    if not tensor.is_float:
+        return tensor.bytes
+    if widths.codes is not None and len(tensor.shape) > 1:
+        return tensor.elements * widths.codes
+    return tensor.bytes if widths.floats is None else tensor.elements * widths.floats
+
+
+def _activations(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -> dict[str, int]:
+    made = {"backbone": _backbone(manifest.model, shapes, sizes, widths.computed)}
+    outputs = widths.logits * sizes.block * manifest.model.vocab * 4
+    made |= {name: outputs for name in ("denoise", "sample") if name in shapes.tensors}
+    if manifest.vision is not None and "vision" in shapes.tensors:
+        made["vision"] = _vision(manifest.vision, shapes)
+    return made
+
+
+def _backbone(m: ModelShape, shapes: Shapes, sizes: Sizes, w: int) -> int:
+    """The widest forward there is, against the whole context."""
+    R, K, H, D = sizes.widest, sizes.context + sizes.widest, m.hidden, m.head_dim
+    scores = 2 * shapes.query_heads * R * K * w + R * K * (w + 1)
+    attention = scores + 2 * m.kv_heads * K * D * w + R * (shapes.projected + 2 * H) * w
+    mlp = R * (2 * shapes.widest + 2 * H) * w
+    kept = 2 * m.layers * m.kv_heads * R * D * w + R * H * w
+    return max(attention, mlp) + kept
+
+
+def _vision(spec: VisionSpec, shapes: Shapes) -> int:
+    """The largest picture, or one crop, in fp32 as its pixels are."""
+    box, crops = spec.letterbox, spec.crops
+    pixels = spec.max_pixels if box is None else box.height * box.width
+    pixels = pixels if crops is None else crops.size**2
+    M, H = -(-pixels // spec.patch_size**2), shapes.vision_hidden
+    patch = spec.in_channels * spec.temporal_patch_size * spec.patch_size**2
+    scores = 2 * max(1, H // VISION_HEAD) * M * M * 4
+    return scores + M * (2 * shapes.vision_widest + 3 * H + patch) * 4
+
+
+def _load(shapes: Shapes, weights: int, on_cpu: bool) -> int:
+    """ONNX Runtime packs one matrix after the other; a GPU's library reads an engine whole, and then has it twice."""
+    if not on_cpu:
+        return weights
+    every = (tensor for tensors in shapes.tensors.values() for tensor in tensors)
+    return max(t.bytes if t.is_float else QUANTIZED_LOAD * t.bytes for t in every)

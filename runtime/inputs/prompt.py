@@ -1,0 +1,180 @@
+"""From what a caller has (text, messages, images, token ids) to the rows of a prompt.
+
+The one place where text and images meet. Each picture stands in the token sequence as a run of placeholder tokens
+whose rows take the picture's features; what those are is up to the vision graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engines.errors import RequestError
+from ..decode.sequence import Prompt
+from .crop_patches import Cropped, prepare_crops
+from .images import ImageSource, load_image
+from .mrope import mrope_positions
+from .patches import Grid, Patches, VisionSpec, prepare
+
+if TYPE_CHECKING:
+    from .tokenizer import ChatTemplate, Text
+
+__all__ = ["Messages", "Picture", "Prepared", "PromptBuilder"]
+
+Messages: TypeAlias = Sequence[Mapping[str, Any]]
+Picture: TypeAlias = "ImageSource | Sequence[ImageSource]"
+"""An image, or a list of images: the frames of a video."""
+Prepared: TypeAlias = Patches | Cropped
+"""A picture, ready for the vision graph."""
+Encode = Callable[[Prepared], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class PromptBuilder:
+    """Builds prompts for one model."""
+
+    positions: str
+    """The decode contract's way of counting positions."""
+    vocab: int
+    text: Text | None
+    template: ChatTemplate | None
+    vision: VisionSpec | None
+    encode: Encode
+    """Pixels to features `[tokens, H]`."""
+
+    def from_text(self, text: str, pictures: Sequence[Picture] = (), raw: bool = False) -> Prompt:
+        """A user's message, through the chat template if there is one and `raw` does not forbid it."""
+        if self.template is None or raw:
+            return self.from_tokens(self._text().encode(text, special=True), pictures)
+        content: Any = text
+        if pictures:
+            content = [*({"type": _kind(p)} for p in pictures), {"type": "text", "text": text}]
+        return self.from_messages([{"role": "user", "content": content}], pictures)
+
+    def from_messages(self, messages: Messages, pictures: Sequence[Picture] | None = None) -> Prompt:
+        """A conversation. Pictures stand in the content as `{"type": "image", "image": PATH}`, unless given apart."""
+        if self.template is None:
+            raise RequestError("this bundle has no chat template; pass a plain prompt, or token ids")
+        _check_messages(messages)
+        found = _pictures(messages) if pictures is None else pictures
+        return self.from_tokens(self._text().encode(self.template.render(messages)), found)
+
+    def from_tokens(self, tokens: NDArray[np.int64] | Sequence[int], pictures: Sequence[Picture] = ()) -> Prompt:
+        """Token ids, with one placeholder per picture (or one per feature row already)."""
+        ids = _ids(tokens)
+        self._check(ids, pictures)
+        if self.vision is None:
+            return _plain(ids, self.positions)
+        patches = [_patches(picture, self.vision, alone=len(pictures) == 1) for picture in pictures]
+        ids = _expanded(ids, [p.grid for p in patches], self.vision)
+        return self._with_features(ids, patches, self.vision)
+
+    def _with_features(self, ids: NDArray[np.int64], patches: Sequence[Prepared], spec: VisionSpec) -> Prompt:
+        grids = [p.grid for p in patches]
+        positions, following = mrope_positions(ids, grids, spec)
+        if self.positions != "mrope":
+            plain = _plain(ids, self.positions)
+            positions, following = plain.positions, plain.next_position
+        if not patches:
+            return Prompt(ids, positions, following, ids)
+        is_feature = (ids == spec.image_token_id) | (ids == spec.video_token_id)
+        made = np.concatenate([self.encode(p) for p in patches])
+        features = np.zeros((len(ids), made.shape[1]), np.float32)
+        features[is_feature] = made
+        keys = ids.copy()
+        keys[is_feature] = np.concatenate([_keys(p) for p in patches])
+        return Prompt(ids, positions, following, keys, features, is_feature)
+
+    def _check(self, ids: NDArray[np.int64], pictures: Sequence[Picture]) -> None:
+        if not len(ids):
+            raise RequestError("the prompt is empty: it has no token; give at least one")
+        outside = ids[(ids < 0) | (ids >= self.vocab)]
+        if len(outside):
+            raise RequestError(f"token id {int(outside[0])} is outside the vocabulary, expected 0 to {self.vocab - 1}")
+        if pictures and self.vision is None:
+            raise RequestError(f"got {len(pictures)} images, but this bundle reads text only; leave --image out")
+
+    def _text(self) -> Text:
+        if self.text is None:
+            raise RequestError("this bundle has no tokenizer; pass token ids (--token-ids 1,2,3)")
+        return self.text
+
+
+def _ids(tokens: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
+    try:
+        ids = np.asarray(tokens)
+    except (ValueError, OverflowError) as error:
+        raise RequestError(f"got token ids that form no list: {error}; expected whole numbers, [1, 2, 3]") from error
+    if ids.ndim != 1 or (len(ids) and ids.dtype.kind not in "iu"):
+        raise RequestError(f"got token ids {ids.dtype}{list(ids.shape)}, expected one list of whole numbers, [1, 2, 3]")
+    return ids.astype(np.int64)
+
+
+def _kind(picture: Picture) -> str:
+    return "video" if isinstance(picture, list | tuple) else "image"
+
+
+def _check_messages(messages: Messages) -> None:
+    for message in messages:
+        if not isinstance(message, Mapping) or not isinstance(message.get("content"), str | list | None):
+            raise RequestError(
+                f'got a message {str(message)[:80]!r}, expected {{"role": "user", "content": ...}} with a text or a '
+                "list of parts"
+            )
+
+
+def _pictures(messages: Messages) -> list[Picture]:
+    """The pictures of a conversation, in order."""
+    parts = [p for m in messages if isinstance(m.get("content"), list) for p in m["content"] if isinstance(p, Mapping)]
+    found: list[Picture] = []
+    for part in parts:
+        kind = part.get("type")
+        if kind in ("image", "video"):
+            if kind not in part:
+                raise RequestError(f'a message part of type "{kind}" has no "{kind}"; give it a path')
+            if kind != _kind(part[kind]):
+                raise RequestError(f'got a {type(part[kind]).__name__} as "{kind}"; a video is a list of its frames')
+            found.append(part[kind])
+    return found
+
+
+def _patches(picture: Picture, spec: VisionSpec, alone: bool) -> Prepared:
+    """`alone`: the prompt has no other picture."""
+    if spec.crops is not None:
+        if isinstance(picture, list | tuple):
+            raise RequestError("this bundle sees images, and got a video; give some of its frames as images")
+        return prepare_crops(load_image(picture), spec, alone)  # type: ignore[arg-type]
+    if isinstance(picture, list | tuple):
+        return prepare([load_image(frame) for frame in picture], spec, is_video=True)
+    return prepare([load_image(picture)], spec)  # type: ignore[arg-type]
+
+
+def _expanded(ids: NDArray[np.int64], grids: Sequence[Grid], spec: VisionSpec) -> NDArray[np.int64]:
+    """Each picture's one placeholder repeated once per feature row; a sequence already expanded is left alone."""
+    places = np.flatnonzero((ids == spec.image_token_id) | (ids == spec.video_token_id))
+    sizes = [grid.tokens(spec) for grid in grids]
+    if len(places) == sum(sizes):
+        return ids
+    if len(places) != len(grids):
+        raise RequestError(
+            f"the prompt has {len(places)} places for pictures and {len(grids)} pictures came; expected as many. "
+            "Give one --image per placeholder, or let the chat template place them"
+        )
+    repeats = np.ones(len(ids), np.int64)
+    repeats[places] = sizes
+    return np.repeat(ids, repeats)
+
+
+def _plain(ids: NDArray[np.int64], kind: str) -> Prompt:
+    count = np.arange(len(ids))
+    return Prompt(ids, count if kind == "arange" else np.tile(count, (3, 1)), len(ids), ids)
+
+
+def _keys(patches: Prepared) -> NDArray[np.int64]:
+    """One negative number per feature row, the same only for the same picture."""
+    seed = int.from_bytes(patches.digest[:8], "little") >> 2
+    return -1 - ((seed + np.arange(patches.tokens, dtype=np.int64)) & (2**62 - 1))

@@ -1,0 +1,1 @@
+"""Measuring a decode on the machine at hand."""
