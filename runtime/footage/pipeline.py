@@ -22,7 +22,7 @@ from .journal import Stamp
 from .prefetch import Ahead
 from .reader import Reader
 from .sampling import Sampling
-from .scan import Fit, Meter, Sight, Survey
+from .sights import Fit, Meter, Sight, Survey
 
 __all__ = ["Pipeline"]
 
@@ -45,7 +45,7 @@ class _Study:
     """A clip that is being decoded in a thread of its own."""
 
     def __init__(self, file: Path, stamp: Stamp | None, sampling: Sampling, fit: Fit) -> None:
-        from .sights import study  # noqa: PLC0415 - a log in which nothing is new decodes nothing
+        from .scan import study  # noqa: PLC0415 - a log in which nothing is new decodes nothing
 
         self.file, self.stamp = file, stamp
         self.read = 0.0

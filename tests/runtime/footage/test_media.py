@@ -15,8 +15,8 @@ from clips import CLOCK, NTSC, Part, Recipe, make, scene, sound
 from a2d.engines.errors import ClipError
 from a2d.runtime.footage.media import Media
 from a2d.runtime.footage.sampling import Sampling
-from a2d.runtime.footage.scan import Meter, Sight, Survey
-from a2d.runtime.footage.sights import study
+from a2d.runtime.footage.scan import study
+from a2d.runtime.footage.sights import Meter, Sight, Survey
 
 BITS = 8
 
