@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.errors import ClipError, ImageError, NumericsError
+from ...engines.errors import ClipError, ImageError, NumericsError, SoundOnlyError
 from ..console.one_line import one_line
 from ..console.progress import Progress
 from ..inputs.patches import fitted
@@ -121,6 +121,8 @@ class Pipeline:
     def _clip(self, study: _Study) -> tuple[Clip, Stamp | None]:
         try:
             return self._read(study), study.stamp
+        except SoundOnlyError as error:
+            return Clip(str(study.file), fault=one_line(str(error)), passed_over=True), study.stamp
         except FAULTS as error:
             return Clip(str(study.file), fault=one_line(str(error))), study.stamp
         except OSError as error:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Generator, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,13 @@ from PIL import Image
 
 from ...engines.errors import ClipError
 from .clip import DIGITS, Facts
+from .colour import HDR
 from .journal import Stamp
 from .media import Media
 from .sampling import Sampling, moments
 from .shots import Scan, scan
 from .sights import Fit, Meter, Sight, Survey
+from .timecode import EDITING, FASTEST, editing_rate
 
 __all__ = ["study"]
 
@@ -39,12 +42,12 @@ def study(path: Path, sampling: Sampling, fit: Fit, meter: Meter) -> Generator[S
     with Media(path) as media:
         found = _scanned(media, sampling, meter)
         _check_whole(media, found)
-        seconds = _seconds(media, found)
+        seconds, restarts = _seconds(media, found), media.restarts
         shots = tuple((float(seconds[first]), float(seconds[end])) for first, end in found.shots)
         wanted = moments(found.shots, seconds, sampling)
         yield Survey(_facts(media, seconds), shots, len(wanted))
     with Media(path) as media:
-        for index, picture in zip(wanted, media.pictures([found.stamps[i] for i in wanted]), strict=True):
+        for index, picture in zip(wanted, media.pictures([found.stamps[i] for i in wanted], not restarts), strict=True):
             shot = sum(first <= index for first in found.cuts) - 1
             tail = seconds[index] >= seconds[-1] - sampling.tail
             yield Sight(shot, float(seconds[index]), fit(picture), _thumbnail(picture), bool(tail))
@@ -74,8 +77,8 @@ def _scanned(media: Media, sampling: Sampling, meter: Meter) -> Scan:
 def _check_whole(media: Media, found: Scan) -> None:
     if not found.stamps:
         raise ClipError(f"{media.path} has a video in which no frame can be decoded, expected footage; copy it again")
-    held = media.seconds(found.stamps[-1] - found.stamps[0]) + float(1 / media.timebase.rate)
-    if held < SHORT * media.promised - 0.5:
+    held = media.seconds(found.stamps[-1] - found.stamps[0]) + _held(media)
+    if not media.restarts and held < SHORT * media.promised - 0.5:
         raise ClipError(
             f"{media.path} ends after {held:.1f} s, expected the {media.promised:.1f} s that its header promises: "
             "it is cut short or damaged; copy it again"
@@ -86,24 +89,41 @@ def _seconds(media: Media, found: Scan) -> NDArray[np.float64]:
     """`[frames + 1]`: when each frame is shown first, in seconds from the first one, and when the last one ends."""
     stamps = np.asarray(found.stamps, np.int64)
     seconds = (stamps - stamps[0]) * media.seconds(1)
-    return np.round(np.append(seconds, seconds[-1] + float(1 / media.timebase.rate)), DIGITS)
+    return np.round(np.append(seconds, seconds[-1] + _held(media)), DIGITS)
+
+
+def _held(media: Media) -> float:
+    """Seconds for which the last frame is shown: as the file says, or else one frame of its rate."""
+    return media.seconds(media.last_length) or float(1 / media.timebase.rate)
 
 
 def _facts(media: Media, seconds: NDArray[np.float64]) -> Facts:
-    base, start = media.timebase, media.start
+    base = media.timebase
+    off = np.abs(seconds[:-1] * float(base.rate) - np.arange(len(seconds) - 1))
+    variable = bool(off.max() > 0.6)  # rounding of time stamps stays below half a frame
+    if variable and base.rate not in EDITING:
+        base = media.counted_at(editing_rate(_usual_rate(seconds)))
+    start = media.start(base)
     width, height = media.size
-    off = np.abs(seconds * float(base.rate) - np.arange(len(seconds)))
     return Facts(
         width=width,
         height=height,
         rate=str(base.rate),
-        variable=bool(off.max() > 0.6),  # rounding of time stamps stays below half a frame
+        variable=variable,
         start=start or 0,
         drop=base.drop and start is not None,
         timecode=start is not None,
         frames=len(seconds) - 1,
         seconds=float(seconds[-1]),
+        restarts=media.restarts,
+        hdr=HDR[media.transfer][0] if media.transfer in HDR else None,
     )
+
+
+def _usual_rate(seconds: NDArray[np.float64]) -> Fraction:
+    """Frames a second by the usual distance between two: a telephone's late frames do not count."""
+    usual = float(np.median(np.diff(seconds)))
+    return Fraction(1 / usual).limit_denominator(10_000) if 0 < 1 / usual <= FASTEST else Fraction(FASTEST)
 
 
 def _thumbnail(picture: NDArray[np.uint8]) -> bytes:
