@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-arm64 check format clean train-slate-smoke
+.PHONY: demo test test-arm64 lint check format clean train-slate-smoke
 
 demo: $(VENV)/.export
 	$(BIN)/python examples/slate/demo.py
@@ -32,10 +32,12 @@ test: $(VENV)/.dev
 test-arm64: $(VENV)/.dev
 	$(BIN)/python tests/arm64/check.py
 
-check: $(VENV)/.dev
+lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint
 	$(BIN)/python $(PYTEST) -m "not slow and not gpu" -q
 
 # Five minutes of the slate reader's recipe from scratch: the loss falls, and both stages decode.

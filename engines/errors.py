@@ -8,6 +8,7 @@
     │   ├── ContextFullError   the conversation does not fit the context
     │   ├── ImageError         a file is not a readable image within the budget
     │   └── ClipError          a file is not readable footage
+    │       └── SoundOnlyError it is sound alone
     ├── NumericsError          a graph produced NaN or infinity
     ├── CheckpointError        a checkpoint is not what its config says      (export)
     └── ParityError            an exported graph does not equal its source
@@ -29,6 +30,7 @@ __all__ = [
     "NumericsError",
     "ParityError",
     "RequestError",
+    "SoundOnlyError",
 ]
 
 
@@ -62,6 +64,10 @@ class ImageError(RequestError):
 
 class ClipError(RequestError):
     """A file is no footage, is damaged, or changed while it was read."""
+
+
+class SoundOnlyError(ClipError):
+    """A file is a recording of sound without pictures."""
 
 
 class NumericsError(A2DError):

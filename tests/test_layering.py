@@ -151,7 +151,7 @@ FILES = {
     "runtime/deploy/build.py": {"filelock"},
     "runtime/footage/media.py": {"av"},
     "runtime/footage/shots.py": {"scenedetect"},
-    "runtime/footage/sights.py": {"PIL"},
+    "runtime/footage/scan.py": {"PIL"},
     "runtime/footage/writers/otio.py": {"opentimelineio"},
     "runtime/inputs/images.py": {"PIL"},
     "runtime/inputs/letterbox.py": {"PIL"},

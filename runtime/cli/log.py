@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import fields, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 
 from ...engines.errors import RequestError
 from ..console.one_line import one_line
+from ..footage.clip import Clip
+from ..footage.files import RAW
 from ..footage.job import Job, Outcome, log
 from ..footage.sampling import CAPTIONS, DETECTORS, SLATES, Sampling
 from ..footage.writers import WRITERS
@@ -20,6 +23,9 @@ __all__ = ["main"]
 
 BUNDLES, BUILT_IN = "a2d.bundles", "slate"
 """Entry points of bundles that are built in, and the one that is asked where none is named."""
+
+NAMED = 12
+"""Names that a line lists at most."""
 
 INTERRUPTED = "interrupted. What has been read is kept: the same command goes on from there"
 
@@ -104,15 +110,28 @@ def _built_in(quiet: bool) -> Path:
     return path
 
 
+def _passed_over(clips: Sequence[Clip]) -> Iterator[str]:
+    """A line for each kind of files that are no clips, with their names."""
+    raw = [clip for clip in clips if Path(clip.file).suffix.lower() in RAW]
+    sound = [clip for clip in clips if clip not in raw]
+    for found, what in ((sound, "hold sound alone"), (raw, "are camera raw, which is not read: make proxies")):
+        if found:
+            names = ", ".join(one_line(Path(clip.file).name) for clip in found[:NAMED])
+            more = f" and {len(found) - NAMED} more" if len(found) > NAMED else ""
+            yield f"{len(found)} files {what}: {names}{more}"
+
+
 def _tell(job: Job, outcome: Outcome, quiet: bool) -> int:
     say, totals = teller(quiet), outcome.totals
     say(f"{totals.clips} clips, {outcome.read} of them new: {totals.shots} shots, {totals.slates} slates")
     say(
         "\n".join(map(one_line, map(str, outcome.changed))) or f"nothing has changed in {one_line(str(job.file('.*')))}"
     )
+    for line in _passed_over(totals.passed_over):
+        print(f"a2d log: {line}", file=sys.stderr)
     for clip in totals.faults:
         print(f"a2d log: {clip.fault}", file=sys.stderr)
     if not totals.faults:
-        return 0
+        return 0 if totals.clips else BAD_INPUT
     print(f"a2d log: {len(totals.faults)} of {totals.clips} clips could not be read", file=sys.stderr)
     return BAD_INPUT

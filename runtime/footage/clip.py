@@ -11,7 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from ..schema import bounds
-from .timecode import Timebase
+from .timecode import EDITING, Timebase
 
 __all__ = ["Clip", "Facts", "Look", "Shot"]
 
@@ -39,11 +39,27 @@ class Facts:
     frames: int
     seconds: float
     """From the first frame's beginning to the last one's end."""
+    restarts: int = 0
+    """Places where time stamps begin again, as where recordings were joined; they are counted on there."""
+    hdr: str | None = None
+    """The HDR curve, `PQ` or `HLG`, that pictures were brought down to SDR from."""
 
     @property
     def timebase(self) -> Timebase:
         """How its time code counts."""
         return Timebase(Fraction(self.rate), self.drop)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Peculiarities that whoever counts on the log should know."""
+        strange = self.timebase.rate not in EDITING
+        many = f"{self.restarts} times" if self.restarts > 1 else "once"
+        found = {
+            f"{float(self.timebase.rate):.6g} frames a second, which no editing system counts at": strange,
+            f"time stamps begin again {many}, and are counted on": self.restarts > 0,
+            f"{self.hdr}, brought down to SDR": self.hdr is not None,
+        }
+        return tuple(remark for remark, holds in found.items() if holds)
 
     def frame(self, seconds: float) -> int:
         """The time code's frame so many seconds after the clip's beginning, counted from 00:00:00:00."""
@@ -97,6 +113,8 @@ class Clip:
     facts: Facts | None = None
     shots: tuple[Shot, ...] = ()
     fault: str | None = None
+    passed_over: bool = False
+    """It is no clip at all, as sound alone or camera raw is not; `fault` says what it is."""
 
     def named(self) -> Iterator[tuple[int, Shot, int | None]]:
         """Each shot by number from 1, with the number of the shot whose slate names it, None where none does.

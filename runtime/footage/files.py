@@ -7,17 +7,38 @@ out: macOS leaves `._A001.mov` beside `A001.mov`, which is no clip.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from ...engines.errors import RequestError
 from ..inputs.sources import natural
 
-__all__ = ["SUFFIXES", "check_apart", "clips"]
+__all__ = ["RAW", "SUFFIXES", "check_apart", "clips", "raw_files"]
 
 _CAMERAS = (".mov", ".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mxf", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".vob")
 SUFFIXES = (*_CAMERAS, ".3gp", ".dv", ".wmv", ".flv", ".ogv", ".gxf", ".y4m", ".nut")
 """Endings by which a folder's clips are known, whatever their case. A file that is named itself may have any."""
+
+RAW = {
+    ".ari": "ARRIRAW",
+    ".arx": "ARRIRAW",
+    ".braw": "Blackmagic RAW",
+    ".cine": "Phantom Cine",
+    ".crm": "Cinema RAW Light",
+    ".dng": "CinemaDNG",
+    ".mlv": "Magic Lantern",
+    ".nev": "N-RAW",
+    ".r3d": "REDCODE",
+    ".rmf": "Canon RAW",
+    ".vrw": "Vision Research",
+}
+"""Camera raw, which needs its maker's library to be decoded, by its ending."""
+
+
+def raw_files(sources: Sequence[Path]) -> list[Path]:
+    """Absolute paths of camera raw below the folders among `sources`, in the order of `clips`."""
+    folders = [absolute(source) for source in sources if source.is_dir()]
+    return list(dict.fromkeys(file for folder in folders for file in _below(folder, RAW)))
 
 
 def clips(sources: Sequence[Path]) -> list[Path]:
@@ -29,11 +50,17 @@ def clips(sources: Sequence[Path]) -> list[Path]:
             missing.append(f"{source}: no such file or folder")
             continue
         inside = list(_below(source)) if source.is_dir() else [source]
-        empty += [] if inside else [f"{source}: no footage in it ({', '.join(SUFFIXES)})"]
+        empty += [] if inside else [_empty(source)]
         found |= dict.fromkeys(inside)
     if missing or not found:
         raise RequestError("\n".join([*missing, *empty]) or "no footage came; give files or folders")
     return list(found)
+
+
+def _empty(folder: Path) -> str:
+    raw = raw_files([folder])
+    held = f"{len(raw)} files of camera raw, which are not read; make proxies, and log those" if raw else "no footage"
+    return f"{folder}: {held} in it ({', '.join(SUFFIXES)})"
 
 
 def check_apart(sources: Sequence[Path], target: Path) -> None:
@@ -54,10 +81,10 @@ def absolute(path: Path) -> Path:
     return Path(os.path.abspath(path))  # noqa: PTH100 - Path.absolute keeps `..`, resolve follows links
 
 
-def _below(folder: Path) -> Iterator[Path]:
+def _below(folder: Path, suffixes: Container[str] = SUFFIXES) -> Iterator[Path]:
     entries = sorted(os.scandir(folder), key=lambda entry: natural(entry.name))
     shown = [entry for entry in entries if not entry.name.startswith(".")]
-    yield from (Path(e.path) for e in shown if Path(e.name).suffix.lower() in SUFFIXES and e.is_file())
+    yield from (Path(e.path) for e in shown if Path(e.name).suffix.lower() in suffixes and e.is_file())
     for entry in shown:
         if entry.is_dir(follow_symlinks=False):
-            yield from _below(Path(entry.path))
+            yield from _below(Path(entry.path), suffixes)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,7 +22,7 @@ from ..decode.options import Options, plan
 from ..model import load
 from ..schema import to_json
 from .clip import Clip
-from .files import absolute, check_apart, clips
+from .files import RAW, absolute, check_apart, clips, raw_files
 from .journal import SCHEMA, Journal, publish
 from .pipeline import Pipeline
 from .reader import Reader
@@ -85,6 +85,8 @@ def log(job: Job, say: Callable[[str], None] = lambda _: None) -> Outcome:
     journal = Journal(job.file(".state"), _question(job))
     journal.folder.mkdir(parents=True, exist_ok=True)
     new = [file for file in files if job.again or not journal.fresh(file)]
+    named = {absolute(source) for source in job.sources}
+    raw = [_raw(file) for file in raw_files(job.sources)]
     passing: dict[Path, Clip] = {}  # something other than themselves kept them from being read: not remembered
     with closing(Pipeline(new, job.sampling, cache(lambda: _reader(job)), job.decoders, job.quiet)) as pipeline:
         for file, clip, stamp in pipeline:
@@ -98,12 +100,24 @@ def log(job: Job, say: Callable[[str], None] = lambda _: None) -> Outcome:
 
     def known() -> Iterator[Clip]:
         found = (passing.get(file) or journal.get(file) for file in files)
-        return (clip for clip in found if clip is not None)
+        yield from (_counted(clip, named) for clip in found if clip is not None)
+        yield from raw
 
     made = Log(job.target.name, known, Totals.of(known()))
     changed = publish({job.file(suffix): writer(suffix)(made) for suffix in WRITERS})
     journal.keep(files)
     return Outcome(len(new), made.totals, tuple(changed))
+
+
+def _counted(clip: Clip, named: Container[Path]) -> Clip:
+    """`clip` as it counts: a file that was `named` was meant, and is at fault if it is none."""
+    return replace(clip, passed_over=False) if clip.passed_over and Path(clip.file) in named else clip
+
+
+def _raw(file: Path) -> Clip:
+    kind = RAW[file.suffix.lower()]
+    fault = f"{file} is camera raw ({kind}), which is not read; make a proxy, and log that"
+    return Clip(str(file), fault=one_line(fault), passed_over=True)
 
 
 def _checked(job: Job) -> list[Path]:
@@ -154,4 +168,6 @@ def _reader(job: Job) -> Reader:
 def _told(clip: Clip) -> str:
     """A clip in a line."""
     slates = [f"{shot.text} ({shot.confidence:.2f})" for shot in clip.shots if shot.fields]
-    return one_line(", ".join([f"{clip.file}: {len(clip.shots)} shot{'s' * (len(clip.shots) != 1)}", *slates]))
+    remarks = () if clip.facts is None else clip.facts.remarks
+    counted = f"{clip.file}: {len(clip.shots)} shot{'s' * (len(clip.shots) != 1)}"
+    return one_line(", ".join([counted, *slates, *remarks]))

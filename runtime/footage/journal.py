@@ -20,7 +20,7 @@ from .clip import Clip
 
 __all__ = ["Entry", "Journal", "Stamp", "publish"]
 
-SCHEMA = 1
+SCHEMA = 2
 """Of an entry; those of another schema do not count."""
 
 

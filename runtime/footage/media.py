@@ -2,7 +2,8 @@
 
 The one file that imports PyAV. The source is opened for reading only, by demuxers of the table below (FFmpeg knows
 others, some of which open what a file names), and by the `file` protocol alone: nothing is fetched. Frames come out as
-a player shows them, turned upright and with square pixels. Knows nothing of shots, models or what is asked.
+a player shows them: upright, unmirrored, with square pixels and in SDR. Where time stamps begin again, as in recordings
+that were joined, they are counted on. Knows nothing of shots, models or what is asked.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
-from ...engines.errors import ClipError
+from ...engines.errors import ClipError, SoundOnlyError
 from ..inputs.images import DEFAULT_PIXEL_BUDGET
+from . import colour
+from .orientation import UPRIGHT, Orientation
 from .timecode import Timebase, drops, nearest_rate
 
 __all__ = ["FORMATS", "Media"]
@@ -39,11 +43,29 @@ BEFORE = 1.0
 """Seconds before the wanted frame that are decoded as well, since frames around a cut lean on each other."""
 
 
+UNTAGGED = 2
+"""FFmpeg's number of a matrix that nobody named."""
+
+BACK = 0.5
+"""Seconds by which a time stamp lies before the last one where another recording begins; less is a muxer's disorder."""
+
+LEAP = 10.0
+"""Seconds by which one lies behind it, in streams whose clock may be set anew; FFmpeg's own tools take the same."""
+
+STREAMS = ("mpegts", "mpeg")
+"""Containers whose clock may be set anew in the middle."""
+
+
 class Media:
     """An open clip. A context manager; used by one thread at a time."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self._turns = path, 0
+        self.path, self._orientation = path, UPRIGHT
+        self.restarts = 0
+        """Places, seen so far, where time stamps begin again."""
+        self.transfer = 0
+        """Number of the transfer characteristic of the last frame that was seen (ISO/IEC 23091-2)."""
+        self._last_length = 0
         _check_file(path)
         self._container: Any = None
         try:
@@ -73,24 +95,32 @@ class Media:
                 known = nearest_rate(Fraction(rate or 0))
             except ValueError:
                 continue
-            code = self._timecode()
-            return Timebase(known, drop=code is not None and ";" in code and drops(known))
+            return self.counted_at(known)
         raise ClipError(f"{self.path} gives no rate of frames, expected one; it may hold a single picture")
 
-    @property
-    def start(self) -> int | None:
-        """The first frame by the file's time code; None where it has none, or one that its rate does not have."""
+    def counted_at(self, rate: Fraction) -> Timebase:
+        """How its frames are counted at `rate` a second: in drop-frame where the file's time code is."""
+        code = self._timecode()
+        return Timebase(rate, drop=code is not None and ";" in code and drops(rate))
+
+    def start(self, base: Timebase) -> int | None:
+        """The first frame by the file's time code; None where it has none, or one that `base` does not have."""
         code = self._timecode()
         try:
-            return None if code is None else self.timebase.frame(code)
+            return None if code is None else base.frame(code)
         except ValueError:
             return None
+
+    @property
+    def last_length(self) -> int:
+        """For how many time stamps the last frame that was decoded is shown; 0 where the file does not say."""
+        return self._last_length
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in square pixels; upright once a frame was seen, which is where a turn is written."""
         width, height = max(1, round(self._stream.width * self._aspect)), self._stream.height
-        return (height, width) if self._turns % 2 else (width, height)
+        return (height, width) if self._orientation.swapped else (width, height)
 
     @property
     def promised(self) -> float:
@@ -115,16 +145,17 @@ class Media:
         small = {"width": max(8, round(width * scale)), "height": max(8, round(height * scale))}
         for frame in self._decoded():
             with self._reading():
-                self._turns = _turns(frame)
+                self.transfer = int(frame.color_trc)
                 picture = frame.reformat(**small, format="bgr24", interpolation="AREA").to_ndarray()
             yield frame.pts, picture
 
-    def pictures(self, stamps: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+    def pictures(self, stamps: Sequence[int], seeks: bool = True) -> Iterator[NDArray[np.uint8]]:
         """The frames with these time stamps, in rising order, as RGB `[H, W, 3]`, upright.
 
+        `seeks=False` reads from the beginning on, as a file wants whose time stamps begin again.
         Raises ClipError where one is not there any more.
         """
-        frames, at, seeks = self._decoded(), None, True
+        frames, at = self._decoded(), None
         for stamp in stamps:
             if seeks and (at is None or self.seconds(stamp - at) > FAR):
                 frames = self._sought(stamp)
@@ -148,7 +179,7 @@ class Media:
         self._container = av.open(str(self.path.absolute()), "r", options=options, metadata_errors="replace")
         streams = [s for s in self._container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
         if not streams:
-            raise ClipError(f"{self.path} has no video, expected a clip; a recording of sound alone is not logged")
+            raise SoundOnlyError(f"{self.path} has no video, expected a clip; a recording of sound alone is not logged")
         self._stream: Any = streams[0]
         if self._stream.codec_context is None:
             raise ClipError(f"{self.path} holds a kind of video that FFmpeg does not know; transcode it, and log that")
@@ -181,15 +212,32 @@ class Media:
         """Frames from where the file stands, in the order of their time stamps; those without one are never shown."""
         with self._reading():
             frames = self._container.decode(self._stream)
-        last = None
+        last, ahead = None, 0
         while True:
             with self._reading():
                 frame = next(frames, None)
             if frame is None:
                 return
-            if frame.pts is not None and (last is None or frame.pts > last):
-                last = frame.pts
+            if frame.pts is None:
+                continue
+            if last is not None and self._restarts(frame.pts + ahead - last):
+                ahead, self.restarts = last + self._length(frame) - frame.pts, self.restarts + 1
+            if last is None:
+                self._orientation = _orientation(frame)
+            frame.pts += ahead
+            if last is None or frame.pts > last:
+                last, self._last_length = frame.pts, frame.duration or 0
                 yield frame
+
+    def _restarts(self, step: int) -> bool:
+        """A time stamp that lies `step` behind the last one belongs to another recording."""
+        leaps = self._container.format.name in STREAMS and self.seconds(step) > LEAP
+        return leaps or self.seconds(step) < -BACK
+
+    def _length(self, frame: Any) -> int:
+        """Time stamps for which `frame` is shown, by itself or else by the file's rate."""
+        length: int = frame.duration or 0
+        return length or max(1, round(1 / (self.timebase.rate * self._stream.time_base)))
 
     def _sought(self, stamp: int) -> Iterator[Any]:
         """Frames from some time before `stamp`."""
@@ -207,8 +255,7 @@ class Media:
     def _shown(self, frame: Any) -> NDArray[np.uint8]:
         wide = max(1, round(frame.width * self._aspect))
         scaled = frame if wide == frame.width else frame.reformat(width=wide, interpolation="BICUBIC")
-        pixels: NDArray[np.uint8] = scaled.to_ndarray(format="rgb24")
-        return np.ascontiguousarray(np.rot90(pixels, _turns(frame)))
+        return self._orientation.shown(_coloured(scaled, int(frame.color_trc)))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -231,9 +278,22 @@ class Media:
             ) from error
 
 
-def _turns(frame: Any) -> int:
-    """Quarters by which a frame is turned, against the clock, to be upright."""
-    return int(round(frame.rotation / 90) % 4)
+def _orientation(frame: Any) -> Orientation:
+    """How a frame lies, by the display matrix that stands beside it."""
+    # PyAV ties a frame and what stands beside it in a circle that lives until the next collection: tie a small one.
+    matrix = frame.reformat(width=16, height=16, format="gray").side_data.get("DISPLAYMATRIX")
+    return UPRIGHT if matrix is None else Orientation.of(np.frombuffer(bytes(matrix), np.int32).tolist())
+
+
+def _coloured(frame: Any, transfer: int) -> NDArray[np.uint8]:
+    """A frame's pixels as RGB `[H, W, 3]` of an SDR screen."""
+    if transfer in colour.HDR:
+        wide = frame.reformat(format="rgb48le", src_colorspace=Colorspace.BT2020)
+        return colour.shown(wide.to_ndarray(), transfer)
+    untagged = int(frame.colorspace) == UNTAGGED and colour.is_hd(frame.width, frame.height)
+    source = Colorspace.ITU709 if untagged else None
+    pixels: NDArray[np.uint8] = frame.reformat(format="rgb24", src_colorspace=source).to_ndarray()
+    return pixels
 
 
 def _until(frames: Iterator[Any], stamp: int) -> Any:

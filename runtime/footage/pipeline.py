@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.errors import ClipError, ImageError, NumericsError
+from ...engines.errors import ClipError, ImageError, NumericsError, SoundOnlyError
 from ..console.one_line import one_line
 from ..console.progress import Progress
 from ..inputs.patches import fitted
@@ -22,7 +22,7 @@ from .journal import Stamp
 from .prefetch import Ahead
 from .reader import Reader
 from .sampling import Sampling
-from .scan import Fit, Meter, Sight, Survey
+from .sights import Fit, Meter, Sight, Survey
 
 __all__ = ["Pipeline"]
 
@@ -45,7 +45,7 @@ class _Study:
     """A clip that is being decoded in a thread of its own."""
 
     def __init__(self, file: Path, stamp: Stamp | None, sampling: Sampling, fit: Fit) -> None:
-        from .sights import study  # noqa: PLC0415 - a log in which nothing is new decodes nothing
+        from .scan import study  # noqa: PLC0415 - a log in which nothing is new decodes nothing
 
         self.file, self.stamp = file, stamp
         self.read = 0.0
@@ -121,6 +121,8 @@ class Pipeline:
     def _clip(self, study: _Study) -> tuple[Clip, Stamp | None]:
         try:
             return self._read(study), study.stamp
+        except SoundOnlyError as error:
+            return Clip(str(study.file), fault=one_line(str(error)), passed_over=True), study.stamp
         except FAULTS as error:
             return Clip(str(study.file), fault=one_line(str(error))), study.stamp
         except OSError as error:

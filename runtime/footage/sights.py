@@ -1,114 +1,52 @@
-"""One clip from its file to the frames that are to be read: shots first, then the pictures, as they are asked for.
-
-Runs in a thread of its own beside the model. Knows media and shots; what is asked of the pictures is not known here.
-"""
+"""What a study of a clip gives: its facts and shots first, then the frames to read. Plain data; made by `scan.py`."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Generator, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from ...engines.errors import ClipError
-from .clip import DIGITS, Facts
-from .journal import Stamp
-from .media import Media
-from .sampling import Sampling, moments
-from .scan import Fit, Meter, Sight, Survey
-from .shots import Scan, scan
+from .clip import Facts
 
-__all__ = ["study"]
+__all__ = ["Fit", "Meter", "Sight", "Survey"]
 
-THUMBNAIL = 320
-"""Pixels of a thumbnail's longer side."""
-
-SHORT = 0.98
-"""Share of what a header promises below which a clip is cut short, and not just rounded."""
+Fit: TypeAlias = "Callable[[NDArray[np.uint8]], NDArray[np.uint8]]"
+"""A frame `[H, W, 3]` to the size that the model wants."""
 
 
-def study(path: Path, sampling: Sampling, fit: Fit, meter: Meter) -> Generator[Survey | Sight, None, None]:
-    """The clip's survey, then its sights in rising order, opened for reading only.
+@dataclass(frozen=True)
+class Survey:
+    """A clip's facts and shots."""
 
-    Raises ClipError for what is wrong with the file, OSError for what kept it from being read.
-    """
-    before = Stamp.of(path)
-    with Media(path) as media:
-        found = _scanned(media, sampling, meter)
-        _check_whole(media, found)
-        seconds = _seconds(media, found)
-        shots = tuple((float(seconds[first]), float(seconds[end])) for first, end in found.shots)
-        wanted = moments(found.shots, seconds, sampling)
-        yield Survey(_facts(media, seconds), shots, len(wanted))
-    with Media(path) as media:
-        for index, picture in zip(wanted, media.pictures([found.stamps[i] for i in wanted]), strict=True):
-            shot = sum(first <= index for first in found.cuts) - 1
-            tail = seconds[index] >= seconds[-1] - sampling.tail
-            yield Sight(shot, float(seconds[index]), fit(picture), _thumbnail(picture), bool(tail))
-    if Stamp.of(path) != before:
-        raise ClipError(
-            f"{path} changed while it was read, expected a finished file; run this again when its writer is done"
-        )
+    facts: Facts
+    shots: tuple[tuple[float, float], ...]
+    """Beginning and end of each, in seconds."""
+    sights: int
+    """Frames that come next."""
 
 
-def _scanned(media: Media, sampling: Sampling, meter: Meter) -> Scan:
-    promised = media.promised
+@dataclass(frozen=True)
+class Sight:
+    """A frame to read."""
 
-    def watched() -> Iterator[tuple[int, NDArray[np.uint8]]]:
-        first = None
-        for stamp, picture in media.small():
-            if meter.cancelled:
-                raise ClipError(f"{media.path} was left before its end")
-            first = stamp if first is None else first
-            meter.share = min(1.0, media.seconds(stamp - first) / promised) if promised else 0.0
-            yield stamp, picture
-
-    found = scan(watched(), media.timebase.rate, sampling.detector, sampling.shortest)
-    meter.share = 1.0
-    return found
+    shot: int
+    """Index of its shot."""
+    seconds: float
+    picture: NDArray[np.uint8]
+    """[H, W, 3] RGB, as the model wants it."""
+    thumbnail: bytes
+    """A small JPEG."""
+    tail: bool
+    """It lies where an end board may stand."""
 
 
-def _check_whole(media: Media, found: Scan) -> None:
-    if not found.stamps:
-        raise ClipError(f"{media.path} has a video in which no frame can be decoded, expected footage; copy it again")
-    held = media.seconds(found.stamps[-1] - found.stamps[0]) + float(1 / media.timebase.rate)
-    if held < SHORT * media.promised - 0.5:
-        raise ClipError(
-            f"{media.path} ends after {held:.1f} s, expected the {media.promised:.1f} s that its header promises: "
-            "it is cut short or damaged; copy it again"
-        )
+@dataclass
+class Meter:
+    """How far a study is, written by its thread, and whether anybody wants the rest, written by the others."""
 
-
-def _seconds(media: Media, found: Scan) -> NDArray[np.float64]:
-    """`[frames + 1]`: when each frame is shown first, in seconds from the first one, and when the last one ends."""
-    stamps = np.asarray(found.stamps, np.int64)
-    seconds = (stamps - stamps[0]) * media.seconds(1)
-    return np.round(np.append(seconds, seconds[-1] + float(1 / media.timebase.rate)), DIGITS)
-
-
-def _facts(media: Media, seconds: NDArray[np.float64]) -> Facts:
-    base, start = media.timebase, media.start
-    width, height = media.size
-    off = np.abs(seconds * float(base.rate) - np.arange(len(seconds)))
-    return Facts(
-        width=width,
-        height=height,
-        rate=str(base.rate),
-        variable=bool(off.max() > 0.6),  # rounding of time stamps stays below half a frame
-        start=start or 0,
-        drop=base.drop and start is not None,
-        timecode=start is not None,
-        frames=len(seconds) - 1,
-        seconds=float(seconds[-1]),
-    )
-
-
-def _thumbnail(picture: NDArray[np.uint8]) -> bytes:
-    image = Image.fromarray(picture)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return file.getvalue()
+    share: float = 0.0
+    """Of the clip's pass in which shots are found."""
+    cancelled: bool = False

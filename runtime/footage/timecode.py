@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-__all__ = ["Timebase", "drops", "nearest_rate"]
+__all__ = ["EDITING", "Timebase", "drops", "editing_rate", "nearest_rate"]
 
 DAY = 24 * 60 * 60
 
@@ -22,6 +22,12 @@ NTSC = Fraction(1000, 1001)
 
 RATES = tuple(Fraction(whole) * factor for whole in (24, 30, 48, 60, 72, 96, 120) for factor in (1, NTSC))
 """Rates of cameras that are no plain whole numbers, with their whole ones."""
+
+EDITING = tuple(sorted([*RATES, Fraction(25), Fraction(50), Fraction(100)]))
+"""Rates at which editing systems count, lowest first."""
+
+ROUNDING = Fraction(1, 1000)
+"""Share of a rate by which a header's rounding may miss it."""
 
 FASTEST = 240
 """Above this a rate in a file's header is the clock of its time stamps, not a rate of frames."""
@@ -33,8 +39,22 @@ def nearest_rate(rate: Fraction) -> Fraction:
     """The rate at which time code counts footage whose frames come at about `rate` a second."""
     if not 0 < rate <= FASTEST:
         raise ValueError(f"got {rate} frames a second, expected more than 0 and at most {FASTEST}")
-    candidates: Iterable[Fraction] = (*RATES, Fraction(max(1, math.floor(rate + Fraction(1, 2)))))
+    whole = Fraction(max(1, math.floor(rate + Fraction(1, 2))))
+    exact = rate < EDITING[0] or abs(whole - rate) <= ROUNDING * rate
+    candidates: Iterable[Fraction] = (*EDITING, whole) if exact else EDITING
     return min(candidates, key=lambda known: abs(known - rate))
+
+
+def editing_rate(rate: Fraction) -> Fraction:
+    """The rate at which an editing system counts footage whose frames usually come at `rate` a second.
+
+    The nearest of `EDITING`; for slower footage, the lowest that shows each frame a whole number of times, if there is
+    one. Raises ValueError as `nearest_rate` does.
+    """
+    nearest_rate(rate)
+    near = min(EDITING, key=lambda known: abs(known - rate))
+    repeats = (known for known in EDITING if abs(known / rate - round(known / rate)) <= ROUNDING * known / rate)
+    return near if rate > EDITING[0] * Fraction(9, 10) else next(repeats, near)
 
 
 def drops(rate: Fraction) -> bool:

@@ -50,13 +50,15 @@ def pieces(log: Log) -> Iterator[str]:
             file = placed.clip.file
         yield _shot(placed)
     yield "</ol>\n" if file is not None else ""
-    yield from (_fault(clip) for clip in log.totals.faults)
+    yield from (_fault(clip) for clip in (*log.totals.faults, *log.totals.passed_over))
     yield "</body></html>\n"
 
 
 def _summary(log: Log) -> str:
     sums, faults = log.totals, len(log.totals.faults)
     bad = f' <span class="bad">{faults} could not be read; they stand at the end.</span>' if faults else ""
+    missing = len(sums.passed_over)
+    bad += f" {missing} files that are no clips were passed over; they stand at the end as well." if missing else ""
     base = log.timebase
     counted = f"{float(base.rate):.6g} frames a second{', drop-frame' if base.drop else ''}"
     counts = f"{sums.clips} clips, {sums.shots} shots, {sums.slates} slates"
@@ -67,7 +69,7 @@ def _clip_head(clip: Clip, facts: Facts) -> str:
     path = Path(clip.file)
     begin, end = (facts.at(moment)["timecode"] for moment in (0.0, facts.seconds))
     notes = [f"{begin} to {end}", f"{float(facts.timebase.rate):.6g} fps{' drop-frame' if facts.drop else ''}"]
-    notes += ["variable rate"] if facts.variable else []
+    notes += [*(["variable rate"] if facts.variable else []), *facts.remarks]
     notes += [] if facts.timecode else ["no time code in the file"]
     notes += [f"{facts.width}\u00d7{facts.height}", str(path.parent)]
     said = " \u00b7 ".join(notes)

@@ -41,6 +41,8 @@ class Totals:
     """Shots in which a slate was read."""
     faults: tuple[Clip, ...]
     """Clips that could not be read."""
+    passed_over: tuple[Clip, ...]
+    """Files that are no clips: sound alone, camera raw."""
     timebase: Timebase
     """The way in which most of the footage counts its frames; 24 where there is none."""
 
@@ -49,8 +51,12 @@ class Totals:
         """Count."""
         count = shots = slates = 0
         faults: list[Clip] = []
+        passed_over: list[Clip] = []
         spent: dict[Timebase, float] = {}
         for clip in clips:
+            if clip.passed_over:
+                passed_over.append(clip)
+                continue
             count, shots = count + 1, shots + len(clip.shots)
             slates += sum(bool(shot.fields) for shot in clip.shots)
             if clip.fault is not None:
@@ -58,7 +64,7 @@ class Totals:
             if clip.facts is not None:
                 spent[clip.facts.timebase] = spent.get(clip.facts.timebase, 0.0) + clip.facts.seconds
         most = max(spent, key=lambda base: spent[base], default=Timebase(Fraction(24)))
-        return Totals(count, shots, slates, tuple(faults), most)
+        return Totals(count, shots, slates, tuple(faults), tuple(passed_over), most)
 
 
 @dataclass(frozen=True)

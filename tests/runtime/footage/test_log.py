@@ -183,10 +183,25 @@ def test_bad_clips_are_told_and_the_others_read(log, card, tmp_path, reader):
     (card / "B3.mov").write_bytes((card / "A1.mov").read_bytes()[:600])
     for _ in range(2):  # the second time they are known
         status, out, err = log(card)
-        assert status == 2 and "6 clips" in out
-        assert "B1.mov is empty" in err and "B2.mp4 has no video" in err and "B3.mov is damaged" in err
-        assert "3 of 6 clips could not be read" in err
+        assert status == 2 and "5 clips" in out
+        assert "B1.mov is empty" in err and "B3.mov is damaged" in err
+        assert "1 files hold sound alone: B2.mp4" in err and "2 of 5 clips could not be read" in err
     assert "0 of them new" in out and len(lines(tmp_path)) == 7
+
+
+def test_sound_and_raw_beside_clips_are_no_failure(log, card, tmp_path, reader):
+    sound(tmp_path / "sound.mp4").rename(card / "AUDIO.mxf")
+    (card / "A9.R3D").write_bytes(bytes(4000))
+    status, _, err = log(card)
+    assert status == 0
+    assert "1 files hold sound alone: AUDIO.mxf" in err and "1 files are camera raw" in err and "A9.R3D" in err
+    assert "A9.R3D" in (tmp_path / "out" / "log.html").read_text(encoding="utf-8")
+
+
+def test_sound_that_was_named_itself_is_at_fault(log, card, reader):
+    sound(card / "B2.mp4")
+    status, _, err = log(card / "B2.mp4")
+    assert status == 2 and "B2.mp4 has no video" in err and "1 of 1 clips could not be read" in err
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="takes a permission away, which root does not notice")

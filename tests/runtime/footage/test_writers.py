@@ -201,8 +201,8 @@ def test_a_thousand_shots_are_numbered_on():
 
 def test_the_timeline_counts_as_most_of_the_footage_does():
     assert Totals.of(CLIPS).timebase in (Timebase(NTSC[24]), Timebase(NTSC[30], drop=True))
-    assert Totals.of(CLIPS[2:]) == Totals(3, 3, 1, (CLIPS[3],), Timebase(Fraction(25)))
-    assert Totals.of([]) == Totals(0, 0, 0, (), Timebase(Fraction(24)))
+    assert Totals.of(CLIPS[2:]) == Totals(3, 3, 1, (CLIPS[3],), (), Timebase(Fraction(25)))
+    assert Totals.of([]) == Totals(0, 0, 0, (), (), Timebase(Fraction(24)))
 
 
 def test_every_writer_of_the_table_is_there():

@@ -1,0 +1,77 @@
+"""What a frame's numbers mean as colour: the matrix of footage that has no tag, and HDR brought down to SDR.
+
+Untagged footage is taken as players and editing systems take it: BT.709 from HD sizes on, BT.601 below. PQ and HLG
+(BT.2100) are shown as a person would see them on an SDR screen: light as in BT.2100, diffuse white (203 cd/m2, BT.2408)
+to the screen's white, highlights rolled off, primaries of BT.2020 brought to those of BT.709. Knows numbers and tags;
+no files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["HDR", "is_hd", "shown"]
+
+WHITE = 203.0
+"""Diffuse white in cd/m2."""
+
+PEAK = 1000.0
+"""The brightest light that is told apart, in cd/m2: the reference display of BT.2100."""
+
+TO_709 = np.array(
+    [[1.660491, -0.587641, -0.072850], [-0.124550, 1.132900, -0.008349], [-0.018151, -0.100579, 1.118730]], np.float32
+)
+"""Linear light in BT.2020's primaries to BT.709's (BT.2087)."""
+
+STEPS = 4096
+"""Entries of the tables that curves are looked up in: those of 12-bit video."""
+
+
+def is_hd(width: int, height: int) -> bool:
+    """A size that is taken for BT.709 where no tag says otherwise."""
+    return width >= 1280 or height > 576
+
+
+def pq(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Signal 0..1 to light in cd/m2: the PQ curve (SMPTE ST 2084)."""
+    m1, m2, c1, c2, c3 = 2610 / 16384, 2523 / 32, 3424 / 4096, 2413 / 128, 2392 / 128
+    power = signal ** (1 / m2)
+    return 10_000 * (np.maximum(power - c1, 0) / (c2 - c3 * power)) ** (1 / m1)
+
+
+def hlg(signal: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Signal 0..1 to light in cd/m2: HLG's curve (ARIB STD-B67) on a display of 1000 cd/m2, channel by channel."""
+    a, b, c = 0.17883277, 0.28466892, 0.55991073
+    scene = np.where(signal <= 0.5, signal**2 / 3, (np.exp((signal - c) / a) + b) / 12)
+    return PEAK * np.minimum(scene, 1.0) ** 1.2
+
+
+HDR: dict[int, tuple[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]] = {16: ("PQ", pq), 18: ("HLG", hlg)}
+"""Transfer characteristics by their number in ISO/IEC 23091-2: name, and signal to light."""
+
+
+def shown(signal: NDArray[np.uint16], transfer: int) -> NDArray[np.uint8]:
+    """HDR `signal [H, W, 3]` (16 bits, BT.2020) of a transfer of `HDR` to `[H, W, 3]` for an SDR screen."""
+    grid = np.linspace(0, 1, STEPS)
+    light = (HDR[transfer][1](grid) / WHITE).astype(np.float32)
+    linear = light[signal >> 4] @ TO_709.T
+    return _encoded(_rolled_off(np.maximum(linear, 0)))
+
+
+def _rolled_off(linear: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Light relative to diffuse white to 0..1 (Reinhard 2002 with a white point), hue kept: by the largest channel."""
+    most = np.max(linear, axis=-1, keepdims=True)
+    peak = np.float32(PEAK / WHITE)
+    squeezed = most * (1 + most / peak**2) / (1 + most)
+    made: NDArray[np.float32] = linear * (squeezed / np.maximum(most, np.float32(1e-6))) * (1 + 1 / np.float32(peak))
+    return np.minimum(made, 1)
+
+
+def _encoded(linear: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Light 0..1 to code values of an SDR screen (sRGB's curve)."""
+    curve = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.maximum(linear, 1e-9) ** (1 / 2.4) - 0.055)
+    made: NDArray[np.uint8] = np.rint(255 * curve).astype(np.uint8)
+    return made
