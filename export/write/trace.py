@@ -157,7 +157,7 @@ def _renamed(model: onnx.ModelProto, recipe: Recipe) -> bytes:
         for k, value in enumerate(node.outputs):
             value.metadata_props.clear()
             value.name, value.shape = f"{node.op_type}_{i}.{k}", None  # whose dynamic sizes are named by the export
-    return ir.to_proto(made).SerializeToString(deterministic=True)
+    return bytes(ir.to_proto(made).SerializeToString(deterministic=True))
 
 
 def _piece(recipe: Recipe, content: bytes) -> Piece:

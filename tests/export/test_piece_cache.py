@@ -64,7 +64,8 @@ def test_no_folder_keeps_nothing(traces: list[int]) -> None:
 
 def test_a_piece_is_the_same_whatever_it_was_traced_with() -> None:
     builders = [Builder(Network(SHAPE, ()), (PRECISIONS["fp32"],), graphs) for graphs in (("sample", "backbone"), None)]
-    names = [*pieces_of("backbone", builders[0].network), *pieces_of("sample", builders[0].network)]
+    names = {*pieces_of("backbone", builders[0].network), *pieces_of("sample", builders[0].network)}
+    names.remove("settle")  # reads the size of a block from one or another of the inputs that all have it
     alone, together = ([text(builder.piece(name, torch.float32)) for name in names] for builder in builders)
     assert alone == together
     cached = trace({"final": final()}), trace({"other": final(replace(SHAPE, hidden=16)), "final": final()})
