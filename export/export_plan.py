@@ -20,6 +20,7 @@ from .decode_contract import Flags, Resolved, resolve
 from .families import Family, describe
 from .graphs.programs import Network
 from .precision import PRECISIONS, Precision
+from .write.piece_cache import default_folder
 from .write.weight_file import planned_bytes
 
 __all__ = ["Job", "Plan", "plan"]
@@ -55,6 +56,8 @@ class Job:
     prompt: str | None = None
     """What calibration asks of each image of a folder."""
     samples: int = 64
+    cache: Path | None = field(default_factory=default_folder)
+    """Folder in which traces are kept for the next export; None keeps none."""
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,7 @@ def _builder(made: Plan) -> Builder:
     """Traces the pieces, in the precisions asked for and those that these are checked in."""
     wanted = {p.name: p for asked in made.job.precisions for p in (asked, checked_in(asked))}
     with Progress("tracing", 1, "step", made.job.quiet):
-        builder = Builder(made.network, tuple(wanted.values()))
+        builder = Builder(made.network, tuple(wanted.values()), cache=made.job.cache)
     release()
     return builder
 
