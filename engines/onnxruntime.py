@@ -19,6 +19,7 @@ from ._import_onnxruntime import ort
 from .checks import check_feeds, check_outputs
 from .errors import EngineError
 from .host import HostBuffer, HostMemory, on_host
+from .paths import utf8_path
 from .protocol import Array, Buffer, Engine, Feeds, Signature
 
 __all__ = ["PROVIDERS", "OnnxRuntimeEngine", "load"]
@@ -191,7 +192,8 @@ def _session(
         raise EngineError(f"{path}: no such graph; export the checkpoint again")
     chosen = [(provider.name, dict(settings or {}))]
     try:
-        return ort.InferenceSession(str(path), options, providers=chosen, disabled_optimizers=[*without])
+        with utf8_path(path) as spelled:
+            return ort.InferenceSession(spelled, options, providers=chosen, disabled_optimizers=[*without])
     except Exception as error:  # as above
         raise EngineError(f"{path.name}: ONNX Runtime {ort.__version__} cannot load it: {error}") from error
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
@@ -27,7 +27,7 @@ from .decode.session import Generation, Result, Session, until
 from .deploy.engine_set import Built
 from .deploy.placement import Choice, Placement, is_news, placed, rows
 from .each import Reading, readings
-from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder
+from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, counted
 
 if TYPE_CHECKING:
@@ -126,21 +126,26 @@ class Model:
         prompt: Asked | None = None,
         images: Sequence[Picture] = (),
         raw: bool = False,
+        template_options: Mapping[str, Any] | None = None,
+        continue_final: bool = False,
     ) -> Prompt:
         """The rows of a text, a conversation (a list of messages) or token ids; None asks the bundle's own question.
 
         `images` are paths, arrays `[H, W, 3]` uint8, or lists of these (the frames of a video), in order. A text goes
-        through the chat template, if the bundle has one, unless `raw`.
+        through the chat template, if the bundle has one, unless `raw`. `template_options` are variables for it, as
+        `{"enable_thinking": False}`; `continue_final` goes on with the last message instead of opening a turn.
         Raises RequestError (ImageError for an image) with what to change.
         """
         if prompt is None:
             prompt = self._question()
             if self.manifest.vision is not None and not images:
                 raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give --image")
+        self._check_one(len(images))
+        turn = Turn(template_options or {}, continue_final)
         if isinstance(prompt, str):
-            return self._builder.from_text(prompt, images, raw)
+            return self._builder.from_text(prompt, images, raw, turn)
         if len(prompt) and isinstance(prompt[0], dict):
-            return self._builder.from_messages(prompt, images or None)  # type: ignore[arg-type]
+            return self._builder.from_messages(prompt, images or None, turn)  # type: ignore[arg-type]
         return self._builder.from_tokens(prompt, images)  # type: ignore[arg-type]
 
     def stream(
@@ -149,11 +154,14 @@ class Model:
         *,
         images: Sequence[Picture] = (),
         raw: bool = False,
+        template_options: Mapping[str, Any] | None = None,
+        continue_final: bool = False,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Generation:
         """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest."""
-        return self.session().stream(self.prompt(prompt, images, raw), with_fields(options, **chosen))
+        rows = self.prompt(prompt, images, raw, template_options, continue_final)
+        return self.session().stream(rows, with_fields(options, **chosen))
 
     def generate(
         self,
@@ -161,11 +169,14 @@ class Model:
         *,
         images: Sequence[Picture] = (),
         raw: bool = False,
+        template_options: Mapping[str, Any] | None = None,
+        continue_final: bool = False,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Result:
         """As `stream`, to the end."""
-        return self.stream(prompt, images=images, raw=raw, options=options, **chosen).run()
+        asked = {"images": images, "raw": raw, "template_options": template_options, "continue_final": continue_final}
+        return self.stream(prompt, **asked, options=options, **chosen).run()  # type: ignore[arg-type]
 
     def each(
         self,
@@ -175,6 +186,7 @@ class Model:
         raw: bool = False,
         strict: bool = False,
         progress: bool = False,
+        template_options: Mapping[str, Any] | None = None,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Iterator[Reading]:
@@ -193,7 +205,11 @@ class Model:
         pictures, total = counted(frames)
         shown = Progress("reading", total, "frames", quiet=not progress)
         session = self.session(exact=True)
-        return readings(pictures, lambda frame: self.prompt(question, [frame], raw), session, wanted, strict, shown)
+
+        def asked(frame: Picture) -> Prompt:
+            return self.prompt(question, [frame], raw, template_options)
+
+        return readings(pictures, asked, session, wanted, strict, shown)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of token ids; empty where the bundle has no tokenizer."""
@@ -204,6 +220,14 @@ class Model:
         if self._text is None:
             return "".join(f"{token} " for token in tokens)
         return self.detokenize(until(list(tokens), self.manifest.decode.stop_token_ids))
+
+    def _check_one(self, images: int) -> None:
+        """Raise RequestError for several images where the model was made for one frame of one size."""
+        vision = self.manifest.vision
+        if images > 1 and vision is not None and vision.letterbox is not None:
+            raise RequestError(
+                f"got {images} images, and this model was made for one frame at a time; ask of each by itself (`each`)"
+            )
 
     def _question(self) -> str:
         """What the bundle asks by itself. Raises RequestError where it has no question."""

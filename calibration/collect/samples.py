@@ -14,16 +14,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import RequestError
 from ...runtime.decode.sequence import Prompt
+from ...runtime.inputs.messages import normalised, pictures_of
 from ...runtime.inputs.sources import each_frame
 from ...runtime.model import Model
 from ...runtime.schema import Violations, parse
@@ -32,6 +34,9 @@ __all__ = ["DATA_FLAG", "Data", "Sample", "add_data_flags", "built_in", "load"]
 
 DATA_FLAG = "--data FILE.jsonl, or --data FOLDER --prompt TEXT"
 INDEX = "data.jsonl"
+LINE_END = re.compile(r"\r\n|\r|\n")
+"""Ends of lines in all systems; other separators of Unicode may stand inside a text."""
+
 SHOWN = 8
 """Faults that a message lists."""
 
@@ -50,6 +55,10 @@ SENTENCES = (
 """Prompts for those who have no data at hand."""
 
 
+Image: TypeAlias = "Path | bytes | NDArray[np.uint8]"
+"""A picture: a file, the content of one, or pixels `[H, W, 3]`."""
+
+
 @dataclass(frozen=True)
 class Sample:
     """One thing to decode. One of `prompt`, `messages`, `tokens` is there, or images alone."""
@@ -59,7 +68,7 @@ class Sample:
     prompt: str | None = None
     messages: tuple[dict[str, Any], ...] | None = None
     tokens: tuple[int, ...] | None = None
-    images: tuple[Path | NDArray[np.uint8], ...] = ()
+    images: tuple[Image, ...] = ()
     truth: str | None = None
 
     def rows(self, model: Model) -> Prompt:
@@ -132,15 +141,15 @@ def built_in(model: Model, count: int, seed: int) -> Data:
 
 def _lines(path: Path) -> list[Sample]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"--data {path}: cannot be read: {error}; expected {DATA_FLAG}") from error
     samples, faults = [], []
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(LINE_END.split(text), 1):
         try:
             if line.strip():
                 samples.append(_sample(f"{path.name}:{number}", parse(line), path.parent))
-        except (Violations, ValueError) as error:
+        except (Violations, ValueError, RequestError) as error:
             faults.append(f"line {number}: {str(error).strip()}")
     _raise(path, faults)
     return samples
@@ -148,6 +157,8 @@ def _lines(path: Path) -> list[Sample]:
 
 def _sample(name: str, row: Any, folder: Path) -> Sample:
     """One line. Raises ValueError that says what is wrong."""
+    if isinstance(row, dict):
+        row = {key: value for key, value in row.items() if value is not None}  # tables spell "not said" as null
     fields = set(row) if isinstance(row, dict) else {"?"}
     asked = {"prompt", "messages", "tokens"} & fields
     if not fields <= KEYS or len(asked) > 1 or not (asked or row.get("images")):
@@ -157,9 +168,8 @@ def _sample(name: str, row: Any, folder: Path) -> Sample:
         )
     kinds = {"prompt": str, "messages": list, "tokens": list, "images": list, "truth": str}
     wrong = [key for key, value in row.items() if not isinstance(value, kinds[key])]
-    wrong += [key for key in ("images",) if not all(isinstance(p, str) for p in row.get(key, []))]
-    wrong += [key for key in ("tokens",) if not all(type(t) is int for t in row.get(key, []))]
-    wrong += [key for key in ("messages",) if not all(isinstance(m, dict) for m in row.get(key, []))]
+    items = {"images": str, "tokens": int, "messages": dict}
+    wrong += [k for k, kind in items.items() if k not in wrong and not all(type(i) is kind for i in row.get(k, []))]
     if wrong:
         raise ValueError(f"{', '.join(wrong)}: not of the expected type")
     messages, pictures = _messages(row.get("messages", []), folder)
@@ -173,26 +183,21 @@ def _sample(name: str, row: Any, folder: Path) -> Sample:
     )
 
 
-def _messages(messages: list[dict[str, Any]], folder: Path) -> tuple[tuple[dict[str, Any], ...], list[Path]]:
-    """The messages with their images taken out, in order."""
-    pictures = []
-    for message in messages:
-        parts = message.get("content")
-        for part in parts if isinstance(parts, list) else ():
-            if isinstance(part, dict) and isinstance(part.get("image"), str):
-                pictures.append(folder / part["image"])
-            elif isinstance(part, dict) and part.get("type") == "video":
-                raise ValueError("videos are not taken here; give their frames as images")
-    return tuple(messages), pictures
+def _messages(messages: list[dict[str, Any]], folder: Path) -> tuple[tuple[dict[str, Any], ...], list[Path | bytes]]:
+    """The messages in their normal spelling, and their images, in order. Raises ValueError for what is no image."""
+    found: list[Path | bytes] = []
+    for picture in pictures_of(messages):
+        if not isinstance(picture, str | bytes):
+            raise ValueError("videos are not taken here; give their frames as images")
+        found.append(folder / picture if isinstance(picture, str) else picture)
+    return tuple(normalised(messages)), found
 
 
 def _require_images(samples: list[Sample]) -> None:
-    missing = [f"{s.name}: {p}: no such image" for s in samples for p in s.images if not _is_file(p)]
+    missing = [
+        f"{s.name}: {p}: no such image" for s in samples for p in s.images if isinstance(p, Path) and not p.is_file()
+    ]
     _raise(Path(samples[0].name.split(":")[0]), missing)
-
-
-def _is_file(image: Path | NDArray[np.uint8]) -> bool:
-    return not isinstance(image, Path) or image.is_file()
 
 
 def _raise(path: Path, faults: list[str]) -> None:
@@ -206,7 +211,7 @@ def _digest(sample: Sample) -> str:
     parts: Mapping[str, Any] = {"p": sample.prompt, "m": sample.messages, "t": sample.tokens}
     made = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     for image in sample.images:
-        made.update(image.read_bytes() if isinstance(image, Path) else image.tobytes())
+        made.update(image.read_bytes() if isinstance(image, Path) else bytes(image))
     return made.hexdigest()
 
 

@@ -19,18 +19,21 @@ from ..decode.contract import DEFAULTS
 from ..decode.options import COMMITS, DECODES, RULES, Options
 from ..deploy.placement import BUILDS, CHOICES
 from ..model import Model, PlacementFields
+from ..schema import Violations, parse
 
 __all__ = [
     "BAD_INPUT",
     "Parser",
     "add_options",
     "add_placement",
+    "add_template_options",
     "compute_capabilities",
     "guarded",
     "options_from",
     "placement_from",
     "tell_passed_over",
     "teller",
+    "template_options_from",
     "token_ids",
 ]
 
@@ -51,6 +54,8 @@ def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupt
     """Run `work`; turn what it raises into one message on stderr and an exit status."""
     if isinstance(sys.stdout, io.TextIOWrapper) and "utf" not in sys.stdout.encoding.lower():
         sys.stdout.reconfigure(errors="replace")  # a character that the terminal lacks is no reason to stop
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # nor is the name of a folder that is not UTF-8
     # Pillow's word on large images; ours, with what to do, is an error that follows at once.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit", module=r"PIL\..*")
     try:
@@ -164,6 +169,32 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--device", metavar="NAME", help="cpu, cuda, or cuda:N")
     group.add_argument("--engines", type=Path, metavar="DIR", help="built engines; default: engines in the bundle")
     group.add_argument("--build", choices=list(BUILDS), default="never", help=_rows(BUILDS))
+
+
+def add_template_options(parser: argparse.ArgumentParser) -> None:
+    """The flag that gives variables to a chat template."""
+    parser.add_argument(
+        "--template-option",
+        action="append",
+        type=_template_option,
+        metavar="NAME=VALUE",
+        help="a variable for the chat template, as enable_thinking=false; repeatable; VALUE is JSON, or else a text",
+    )
+
+
+def template_options_from(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Variables for the chat template from the flags of `add_template_options`."""
+    return dict(arguments.template_option or ())
+
+
+def _template_option(text: str) -> tuple[str, Any]:
+    name, sign, value = text.partition("=")
+    if not sign or not name.isidentifier():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected NAME=VALUE like enable_thinking=false")
+    try:
+        return name, parse(value)
+    except Violations:
+        return name, value
 
 
 def placement_from(arguments: argparse.Namespace) -> PlacementFields:

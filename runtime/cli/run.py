@@ -17,6 +17,7 @@ from ..decode.options import Options
 from ..decode.sequence import Prompt
 from ..decode.session import Generation, Result
 from ..each import Reading
+from ..inputs.messages import normalised
 from ..inputs.prompt import Messages
 from ..model import Model, load
 from ..schema import Violations, parse
@@ -25,10 +26,12 @@ from .arguments import (
     Parser,
     add_options,
     add_placement,
+    add_template_options,
     guarded,
     options_from,
     placement_from,
     tell_passed_over,
+    template_options_from,
     token_ids,
 )
 from .live_block import BlockView
@@ -64,6 +67,10 @@ def _parser() -> Parser:
         help="ask of each image by itself, a line for each; a folder stands for the images in it",
     )
     parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")
+    add_template_options(parser)
+    parser.add_argument(
+        "--continue-final", action="store_true", help="go on with the last of --messages instead of opening a turn"
+    )
     parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
     parser.add_argument(
         "--json",
@@ -90,7 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
     elif sys.stdout.isatty():
         _show(generation, model)
     else:
-        print(_shown(generation.run()))
+        print(_shown(generation.run(), model))
     return 0
 
 
@@ -107,7 +114,8 @@ def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
     """A line for each frame; the status is that of bad input if one of them could not be read."""
     asked = arguments.token_ids if arguments.prompt is None else arguments.prompt
     watched = sys.stderr.isatty()
-    readings = model.each(arguments.image, asked, raw=arguments.raw, progress=watched, options=options)
+    how = {"raw": arguments.raw, "progress": watched, "template_options": template_options_from(arguments)}
+    readings = model.each(arguments.image, asked, **how, options=options)
     read = [_tell(reading, model, arguments.json) for reading in readings]
     if all(read):
         return 0
@@ -126,21 +134,25 @@ def _tell(reading: Reading, model: Model, as_json: bool) -> bool:
     elif reading.result is None:
         print(f"a2d run: {fault if image in fault else f'{image}: {fault}'}", file=sys.stderr)
     else:
-        print(f"{image}\t{one_line(_shown(reading.result))}", flush=True)
+        print(f"{image}\t{one_line(_shown(reading.result, model))}", flush=True)
     return reading.result is not None
 
 
-def _shown(result: Result) -> str:
-    return result.text or " ".join(map(str, result.tokens))
+def _shown(result: Result, model: Model) -> str:
+    """The answer: its text, which may be empty, or ids where the bundle has no tokenizer."""
+    return result.text if model.manifest.text.tokenizer is not None else " ".join(map(str, result.tokens))
 
 
 def _prompt(model: Model, arguments: argparse.Namespace) -> Prompt:
+    turn = {"template_options": template_options_from(arguments), "continue_final": arguments.continue_final}
     if arguments.messages is not None:
         if arguments.image:
             raise RequestError("--image and --messages: the messages name their images; leave --image out")
-        return model.prompt(_messages(arguments.messages))
+        return model.prompt(_messages(arguments.messages), **turn)
+    if arguments.continue_final:
+        raise RequestError("--continue-final: there is no message to go on with; give --messages")
     prompt = arguments.token_ids if arguments.prompt is None else arguments.prompt
-    return model.prompt(prompt, arguments.image, arguments.raw)
+    return model.prompt(prompt, arguments.image, arguments.raw, **turn)
 
 
 def _messages(path: Path) -> Messages:
@@ -163,14 +175,17 @@ def _resolved(message: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _in_folder(part: Any, folder: Path) -> Any:
-    if not isinstance(part, dict):
-        return part
-    return part | {
-        kind: str(folder / source) if isinstance(source, str) else [str(folder / frame) for frame in source]
-        for kind in ("image", "video")
-        if isinstance(source := part.get(kind), str)
-        or (isinstance(source, list) and all(isinstance(frame, str) for frame in source))
-    }
+    """A part in its normal spelling, with the paths of its pictures below `folder`."""
+    (message,) = normalised([{"content": [part]}])
+    (made,) = message["content"]
+    kind = made["type"]
+    if kind == "video":
+        return {**made, kind: [_placed(frame, folder) for frame in made[kind]]}
+    return {**made, kind: _placed(made[kind], folder)} if kind == "image" else made
+
+
+def _placed(source: Any, folder: Path) -> Any:
+    return str(folder / source) if isinstance(source, str) else source
 
 
 def _show(generation: Generation, model: Model) -> None:

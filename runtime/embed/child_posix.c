@@ -63,7 +63,17 @@ static bool same_name(const char *entry, const char *change) {
     return strncmp(entry, change, length) == 0 && entry[length] == '=';
 }
 
-/* The host's environment with changes: a list to be freed, of texts that are not. */
+/* Variables by which a host finds libraries of its own, which are not those of the worker's interpreter. */
+static bool is_hosts_own(const char *entry) {
+    static const char *const names[] = {"LD_LIBRARY_PATH", "LD_PRELOAD", "LD_AUDIT", "DYLD_LIBRARY_PATH",
+                                        "DYLD_FALLBACK_LIBRARY_PATH", "DYLD_FRAMEWORK_PATH", "DYLD_INSERT_LIBRARIES"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (same_name(entry, names[i]))
+            return true;
+    return false;
+}
+
+/* The host's environment without its library paths, and with changes: a list to be freed, of texts that are not. */
 static char **changed_environment(const char *const *changes) {
     size_t most = 1;
     for (char **entry = environ; entry != NULL && *entry != NULL; entry++)
@@ -73,7 +83,7 @@ static char **changed_environment(const char *const *changes) {
     char **made = calloc(most, sizeof *made);
     size_t count = 0;
     for (char **entry = environ; made != NULL && entry != NULL && *entry != NULL; entry++) {
-        bool kept = true;
+        bool kept = !is_hosts_own(*entry);
         for (const char *const *change = changes; change != NULL && *change != NULL; change++)
             kept = kept && !same_name(*entry, *change);
         if (kept)

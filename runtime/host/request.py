@@ -18,7 +18,10 @@ from ..inputs.images import DEFAULT_PIXEL_BUDGET
 from ..schema import Violations, parse
 from .messages import CHANNELS, Generate, PathImage, Pixels
 
-__all__ = ["SharedFile", "options_of", "pictures_of", "prompt_of"]
+__all__ = ["SharedFile", "options_of", "pictures_of", "prompt_of", "turn_of"]
+
+TURN: dict[str, type] = {"template_options": dict, "continue_final": bool}
+"""Entries of a request's options that say how a conversation goes on, with their types."""
 
 
 def prompt_of(request: Generate) -> Any:
@@ -45,7 +48,17 @@ def options_of(request: Generate) -> Options:
     given: dict[str, Any] = {name: value for name, value in direct.items() if value}
     if twice := sorted(given.keys() & chosen.keys()):
         raise RequestError(f"got {', '.join(twice)} twice, in the request and in its options; leave one out")
-    return with_fields(None, **given, **chosen)
+    return with_fields(None, **given, **{name: value for name, value in chosen.items() if name not in TURN})
+
+
+def turn_of(request: Generate) -> dict[str, Any]:
+    """How the conversation goes on, from the request's JSON: keywords of `Model.prompt`. Raises RequestError."""
+    chosen = _json(request.options, "options") if request.options else {}
+    turn = {name: chosen[name] for name in TURN if isinstance(chosen, dict) and name in chosen}
+    wrong = [name for name, value in turn.items() if not isinstance(value, TURN[name])]
+    if wrong:
+        raise RequestError(f"{', '.join(wrong)}: got {turn[wrong[0]]!r}, expected {TURN[wrong[0]].__name__}")
+    return turn
 
 
 def _json(text: str, what: str) -> Any:

@@ -38,7 +38,7 @@ from ..decode.block import Step
 from ..decode.session import Generation, Session, until
 from ..model import Model, load
 from .messages import Failed, Generate, Open, Opened, StepTaken, Summary
-from .request import SharedFile, options_of, pictures_of, prompt_of
+from .request import SharedFile, options_of, pictures_of, prompt_of, turn_of
 from .wire import Frame, Kind, Readable, WireError, pack, read_frame, unpack
 
 __all__ = ["STATUSES", "Worker", "main"]
@@ -197,7 +197,8 @@ class Worker:
             return Summary("cancelled", 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, "", ())
         request = unpack(Generate, job.request)
         options = options_of(request)
-        prompt = model.prompt(prompt_of(request), pictures_of(request, self._pixels), raw=request.form == "raw")
+        asked, pictures, turn = prompt_of(request), pictures_of(request, self._pixels), turn_of(request)
+        prompt = model.prompt(asked, pictures, request.form == "raw", **turn)
         generation = session.stream(prompt, options)
         job.generation = generation
         if job.cancelled.is_set():  # between the two lines above

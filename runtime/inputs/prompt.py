@@ -7,7 +7,7 @@ whose rows take the picture's features; what those are is up to the vision graph
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -16,21 +16,33 @@ from numpy.typing import NDArray
 from ...engines.errors import RequestError
 from ..decode.sequence import Prompt
 from .crop_patches import Cropped, prepare_crops
-from .images import ImageSource, load_image
+from .images import load_image
+from .messages import Messages, Picture, normalised, pictures_of, with_words
 from .mrope import mrope_positions
 from .patches import Grid, Patches, VisionSpec, prepare
 
 if TYPE_CHECKING:
     from .tokenizer import ChatTemplate, Text
 
-__all__ = ["Messages", "Picture", "Prepared", "PromptBuilder"]
+__all__ = ["Messages", "Picture", "Prepared", "PromptBuilder", "Turn"]
 
-Messages: TypeAlias = Sequence[Mapping[str, Any]]
-Picture: TypeAlias = "ImageSource | Sequence[ImageSource]"
-"""An image, or a list of images: the frames of a video."""
 Prepared: TypeAlias = Patches | Cropped
 """A picture, ready for the vision graph."""
 Encode = Callable[[Prepared], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Turn:
+    """How a conversation goes on."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Variables for the chat template, as `enable_thinking`."""
+    continue_final: bool = False
+    """The last message is the beginning of the answer, and stays open."""
+
+
+PLAIN_TURN = Turn()
+"""An assistant's turn is opened, with the template's own defaults."""
 
 
 @dataclass(frozen=True)
@@ -46,22 +58,30 @@ class PromptBuilder:
     encode: Encode
     """Pixels to features `[tokens, H]`."""
 
-    def from_text(self, text: str, pictures: Sequence[Picture] = (), raw: bool = False) -> Prompt:
+    def from_text(
+        self, text: str, pictures: Sequence[Picture] = (), raw: bool = False, turn: Turn = PLAIN_TURN
+    ) -> Prompt:
         """A user's message, through the chat template if there is one and `raw` does not forbid it."""
         if self.template is None or raw:
             return self.from_tokens(self._text().encode(text, special=True), pictures)
         content: Any = text
         if pictures:
             content = [*({"type": _kind(p)} for p in pictures), {"type": "text", "text": text}]
-        return self.from_messages([{"role": "user", "content": content}], pictures)
+        return self.from_messages([{"role": "user", "content": content}], pictures, turn)
 
-    def from_messages(self, messages: Messages, pictures: Sequence[Picture] | None = None) -> Prompt:
-        """A conversation. Pictures stand in the content as `{"type": "image", "image": PATH}`, unless given apart."""
+    def from_messages(
+        self, messages: Messages, pictures: Sequence[Picture] | None = None, turn: Turn = PLAIN_TURN
+    ) -> Prompt:
+        """A conversation. Pictures stand in the content as `{"type": "image", "image": PATH}`, unless given apart.
+
+        Control tokens in what somebody wrote are words: the template alone writes them.
+        """
         if self.template is None:
             raise RequestError("this bundle has no chat template; pass a plain prompt, or token ids")
-        _check_messages(messages)
-        found = _pictures(messages) if pictures is None else pictures
-        return self.from_tokens(self._text().encode(self.template.render(messages)), found)
+        text, parts = self._text(), normalised(messages if pictures is None else _without_sources(messages))
+        found = pictures_of(parts) if pictures is None else pictures
+        rendered = self.template.render(with_words(parts, text.as_words), turn.options, turn.continue_final)
+        return self.from_tokens(text.encode(rendered), found)
 
     def from_tokens(self, tokens: NDArray[np.int64] | Sequence[int], pictures: Sequence[Picture] = ()) -> Prompt:
         """Token ids, with one placeholder per picture (or one per feature row already)."""
@@ -114,32 +134,27 @@ def _ids(tokens: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
     return ids.astype(np.int64)
 
 
+def _without_sources(messages: Messages) -> list[dict[str, Any]]:
+    """The messages with a mark for each picture's source, which is given apart."""
+    return [
+        {**message, "content": [_marked(part) for part in message["content"]]}
+        if isinstance(message, Mapping) and isinstance(message.get("content"), list)
+        else message  # type: ignore[misc]
+        for message in messages
+    ]
+
+
+def _marked(part: Any) -> Any:
+    if not isinstance(part, Mapping) or part.get("type") not in ("image", "video"):
+        return part
+    return {"image": "", **part} if part["type"] == "image" else {"video": [], **part}
+
+
 def _kind(picture: Picture) -> str:
     return "video" if isinstance(picture, list | tuple) else "image"
 
 
-def _check_messages(messages: Messages) -> None:
-    for message in messages:
-        if not isinstance(message, Mapping) or not isinstance(message.get("content"), str | list | None):
-            raise RequestError(
-                f'got a message {str(message)[:80]!r}, expected {{"role": "user", "content": ...}} with a text or a '
-                "list of parts"
-            )
-
-
-def _pictures(messages: Messages) -> list[Picture]:
-    """The pictures of a conversation, in order."""
-    parts = [p for m in messages if isinstance(m.get("content"), list) for p in m["content"] if isinstance(p, Mapping)]
-    found: list[Picture] = []
-    for part in parts:
-        kind = part.get("type")
-        if kind in ("image", "video"):
-            if kind not in part:
-                raise RequestError(f'a message part of type "{kind}" has no "{kind}"; give it a path')
-            if kind != _kind(part[kind]):
-                raise RequestError(f'got a {type(part[kind]).__name__} as "{kind}"; a video is a list of its frames')
-            found.append(part[kind])
-    return found
+_pictures = pictures_of
 
 
 def _patches(picture: Picture, spec: VisionSpec, alone: bool) -> Prepared:

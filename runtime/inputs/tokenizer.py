@@ -6,8 +6,10 @@ images beyond the fact that a message may hold some.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,16 +33,31 @@ NOTHING = {"add_generation_prompt": True, "tools": None, "documents": None}
 """What templates find beside messages and special tokens; transformers defines these, so templates rely on them."""
 
 
+MARK = "\ufdd0"
+"""A noncharacter of Unicode, which stands in no text: behind the first character of a control token that is words."""
+
+
 class Text:
     """A tokenizer.json."""
 
     def __init__(self, path: Path) -> None:
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_buffer(path.read_bytes())  # a path need not be UTF-8
             self._tokenizer.no_truncation()  # a limit left over from training would cut prompts without a word
             self._tokenizer.no_padding()
+            numbered = self._tokenizer.get_added_tokens_decoder()
+        except OSError as error:
+            raise BundleError(f"{path.name} cannot be read: {error.strerror}. Export the checkpoint again.") from error
         except Exception as error:  # tokenizers raises plain Exception
             raise BundleError(f"{path.name} is not a tokenizer: {error}. Export the checkpoint again.") from error
+
+        controls = sorted((token.content for token in numbered.values() if token.special), key=len, reverse=True)
+        self._ids = {token.content: number for number, token in numbered.items()}
+        self._controls = re.compile("|".join(map(re.escape, controls)) or "(?!)")
+
+    def as_words(self, text: str) -> str:
+        """`text`, marked so that `encode` takes the control tokens that somebody wrote into it for words."""
+        return self._controls.sub(lambda found: f"{found[0][0]}{MARK}{found[0][1:]}", text.replace(MARK, ""))
 
     def encode(self, text: str, special: bool = False) -> NDArray[np.int64]:
         """Token ids; `special` lets the tokenizer add its own first and last tokens. Raises RequestError."""
@@ -48,7 +65,21 @@ class Text:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             raise RequestError(f"the prompt is not valid Unicode: {error}. Pass text that is UTF-8.") from error
-        return np.array(self._tokenizer.encode(text, add_special_tokens=special).ids, np.int64)
+        ids = self._with_words(text) if MARK in text else self._tokenizer.encode(text, add_special_tokens=special).ids
+        return np.array(ids, np.int64)
+
+    def _with_words(self, text: str) -> list[int]:
+        """Ids of a marked text: its control tokens by themselves, and what stands between them as words alone."""
+        ids, at = [], 0
+        words = copy.deepcopy(self._tokenizer)
+        words.encode_special_tokens = True
+        for found in [*self._controls.finditer(text), None]:
+            between = text[at : found.start() if found else None].replace(MARK, "")
+            ids += words.encode(between, add_special_tokens=False).ids if between else []
+            if found is not None:
+                ids.append(self._ids[found[0]])
+                at = found.end()
+        return ids
 
     def decode(self, tokens: NDArray[np.int64] | Sequence[int]) -> str:
         """The text of `tokens`, special tokens left out; broken characters come out as U+FFFD."""
@@ -71,12 +102,41 @@ class ChatTemplate:
         except Exception as error:  # beside Jinja's own: RecursionError, SyntaxError, MemoryError, ...
             raise BundleError(f"the chat template is not valid Jinja: {error}. Export the checkpoint again.") from error
 
-    def render(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        """The conversation up to where the assistant speaks next. Raises RequestError with the template's words."""
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        options: Mapping[str, Any] | None = None,
+        continue_final: bool = False,
+    ) -> str:
+        """The conversation up to where the assistant speaks next.
+
+        `options` are variables that the template may ask for; `continue_final` leaves the last message open, so that it
+        is gone on with.
+        Raises RequestError with the template's words, or where the last message cannot be gone on with.
+        """
+        given = {**NOTHING, **self._special, **(options or {}), "messages": messages}
         try:
-            return self._template.render({**NOTHING, **self._special, "messages": messages})
+            text = self._template.render({**given, "add_generation_prompt": not continue_final})
         except Exception as error:  # beside Jinja's own: whatever its expressions raise, as ZeroDivisionError
             raise RequestError(f"the chat template refuses these messages: {error}") from error
+        return _open(text, messages) if continue_final else text
+
+
+def _open(text: str, messages: Sequence[Mapping[str, Any]]) -> str:
+    """`text` up to the end of the last message's words, as transformers' `continue_final_message` cuts it."""
+    content = messages[-1].get("content") if messages else None
+    if isinstance(content, list):
+        texts = [part["text"] for part in content if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
+        content = texts[-1] if texts else None
+    if not isinstance(content, str) or not content.strip():
+        raise RequestError("the last message has no words to go on with; give it some, or ask for a new turn")
+    at = text.rfind(content.strip())
+    if at < 0:
+        raise RequestError(
+            "the chat template changes the last message, so it cannot be gone on with; give it as a prompt"
+        )
+    kept = content.lstrip()
+    return text[: at + len(kept)] if text.startswith(kept, at) else text[: at + len(content.strip())]
 
 
 class _Namespace(Namespace):

@@ -96,3 +96,27 @@ def test_no_such_file_and_no_samples(tmp_path):
         load(tmp_path, "read", 64, 0)
     with pytest.raises(RequestError, match="--samples: got 0"):
         load(tmp_path, "read", 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("content", "count"),
+    [
+        ('{"prompt": "hi", "images": null, "truth": null}\n', 1),
+        ('\ufeff{"prompt": "hi"}\n', 1),
+        ('{"prompt": "a"}\r\n{"prompt": "b"}\r\n', 2),
+        ('{"prompt": "a"}\r{"prompt": "b"}', 2),
+        ('{"prompt": "one\u2028line\u0085still"}\n\n\n', 1),
+    ],
+)
+def test_lines_as_other_programs_write_them(tmp_path, content, count):
+    (tmp_path / "d.jsonl").write_bytes(content.encode())
+    assert len(load(tmp_path / "d.jsonl", None, 9, 0).samples) == count
+
+
+@pytest.mark.parametrize(
+    "row", ['{"tokens": 5}', '{"messages": null}', '{"images": 3}', '{"prompt": ["a"]}', '{"messages": [4]}', "null"]
+)
+def test_every_fault_is_told_with_its_line(tmp_path, row):
+    (tmp_path / "d.jsonl").write_text(f'{{"prompt": "fine"}}\n{row}\n', encoding="utf-8")
+    with pytest.raises(RequestError, match="line 2"):
+        load(tmp_path / "d.jsonl", None, 9, 0)

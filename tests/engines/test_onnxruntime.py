@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
@@ -159,3 +160,20 @@ def test_nothing_is_sent_to_the_maker_of_onnx_runtime_unless_it_is_asked_for(tmp
     subprocess.run([sys.executable, "-c", code, path], env={**kept, "HOME": str(home), **chosen}, check=True)
     found = [file.name for file in home.rglob("*") if file.is_file() and "onnxruntime" in str(file)]
     assert not found or sends, found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+@pytest.mark.parametrize("folder", [b"caf\xe9", "caf\u00e9".encode()])
+def test_a_graph_and_its_weights_below_a_folder_of_any_name_are_read(tmp_path, folder):
+    place = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + folder))
+    place.mkdir()
+    values = np.arange(600, dtype=np.float32)
+    weight = onnx.numpy_helper.from_array(values, "w")
+    io = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [600]) for name in "xy"]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Add", ["x", "w"], ["y"])], "g", io[:1], io[1:], [weight])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 21)], ir_version=10)
+    onnx.save(model, str(tmp_path / "g.onnx"), save_as_external_data=True, location="g.weights", size_threshold=0)
+    for name in ("g.onnx", "g.weights"):
+        (tmp_path / name).rename(place / name)
+    made = load_engine("onnxruntime", place / "g.onnx").run({"x": np.ones(600, np.float32)})["y"]
+    assert np.array_equal(made, values + 1)

@@ -156,8 +156,8 @@ typedef struct a2d_open_options {
     const char *engine;
     const char *device;
     /** Changes to the host's environment for the worker, ended by NULL: "NAME=value" sets, "NAME" takes away. PYTHON...
-     * variables are ignored by the worker anyway. A host that sets LD_LIBRARY_PATH for its own libraries passes
-     * "LD_LIBRARY_PATH" here. */
+     * variables are ignored by the worker anyway. Variables by which a host finds libraries of its own (LD_LIBRARY_PATH,
+     * LD_PRELOAD, DYLD_LIBRARY_PATH and the like) do not reach the worker, unless they are set here. */
     const char *const *environment;
     /** Milliseconds from start to loaded; 0 is 120,000. */
     uint32_t open_timeout_ms;

@@ -30,7 +30,7 @@ def test_pictures_of_messages_lie_beside_their_file(tmp_path):
         {"type": "image", "image": str(tmp_path / "a.png")},
         {"type": "video", "video": [str(tmp_path / "0.png"), "/abs/1.png"]},
         {"type": "text", "text": "b"},
-        "bare",
+        {"type": "text", "text": "bare"},
     ]
     assert made[1] == {"role": "assistant", "content": "c"}
 

@@ -31,6 +31,9 @@ class Letters:
         ids = {"I": IMAGE, "V": VIDEO}
         return np.array([1] * special + [ids.get(char, ord(char) % 64) for char in text], np.int64)
 
+    def as_words(self, text: str) -> str:
+        return text
+
 
 class Encoder:
     """Features that tell the picture (by a number of its own) and the row."""
