@@ -14,7 +14,8 @@ from ..console.one_line import one_line
 from ..footage.clip import Clip
 from ..footage.files import RAW
 from ..footage.job import Job, Outcome, log
-from ..footage.sampling import CAPTIONS, DETECTORS, SLATES, Sampling
+from ..footage.sampling import CAPTIONS, SLATES, Sampling
+from ..footage.shots import DETECTORS
 from ..footage.writers import WRITERS
 from ..schema import Violations, check
 from .arguments import BAD_INPUT, Parser, add_options, guarded, options_from, teller
@@ -57,7 +58,7 @@ def _parser() -> Parser:
     parser.add_argument("--force", action="store_true", help="write over files that no log has written")
     parser.add_argument("--quiet", action="store_true", help="no line for each clip, no progress")
     looking = parser.add_argument_group("shots and frames", "in brackets for slates, and with --prompt")
-    ways = "; ".join(f"{name}: {what}" for name, what in DETECTORS.items())
+    ways = "; ".join(f"{name}: {what}" for name, what in DETECTORS.meanings.items())
     looking.add_argument("--detector", choices=list(DETECTORS), help=f"how shots are found. {ways} (adaptive)")
     looking.add_argument("--shortest", type=float, metavar="SECONDS", help="a shot lasts at least so long (0.3)")
     looking.add_argument("--frames", dest="per_shot", type=int, metavar="N", help="frames read of each shot (3, 1)")
