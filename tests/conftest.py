@@ -22,6 +22,8 @@ from a2d.export.synthetic import Synthetic, checkpoint
 settings.register_profile("a2d", deadline=None, derandomize=True)
 settings.load_profile("a2d")
 
+# What one test has traced, no other traces again, in any worker of this run or of the next.
+os.environ["A2D_CACHE"] = str(Path(__file__).parent.parent / "build" / "test-cache")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that use ONNX Runtime themselves
 
 HERE = Path(__file__).parent

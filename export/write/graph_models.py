@@ -6,6 +6,7 @@ Knows neither files nor weights' bytes: initializers are left empty, for `store.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import onnx_ir as ir
 import torch
@@ -13,6 +14,7 @@ import torch
 from ..graphs.programs import OWN, PROGRAMS, Network, Port
 from ..precision import Precision
 from .instantiate import Assembly
+from .piece_cache import PieceCache
 from .pieces import pieces_of, recipe
 from .trace import Piece, Recipe, trace
 
@@ -24,14 +26,20 @@ _DTYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64, "bool": ir.
 class Builder:
     """Builds the graphs of one network in any of `precisions`, from pieces that are traced here, all at once."""
 
-    def __init__(self, network: Network, precisions: Sequence[Precision], graphs: Sequence[str] | None = None) -> None:
-        """`graphs` are those that will be built; default is all that the network has."""
+    def __init__(
+        self,
+        network: Network,
+        precisions: Sequence[Precision],
+        graphs: Sequence[str] | None = None,
+        cache: Path | None = None,
+    ) -> None:
+        """`graphs` are those that will be built, default all that the network has; `cache` is a folder of traces."""
         self.network = network
         self.graphs = tuple(network.graphs if graphs is None else graphs)
         names = dict.fromkeys(name for graph in self.graphs for name in pieces_of(graph, network))
         recipes = {(name, p.dtype): recipe(name, network, p.dtype) for p in precisions for name in names}
         self._keys = {at: _key(at[0], made) for at, made in recipes.items()}
-        self._pieces = trace({_key(at[0], made): made for at, made in recipes.items()})
+        self._pieces = trace({_key(at[0], made): made for at, made in recipes.items()}, PieceCache(cache))
 
     def build(self, graph: str, precision: Precision) -> ir.Model:
         """One graph."""

@@ -9,15 +9,20 @@ This module does not know what is traced, nor where the weights come from.
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import onnx
 import onnx_ir as ir
+import onnxscript
 import torch
 from torch import Tensor, nn
+
+from .piece_cache import PieceCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,12 +52,32 @@ class Recipe:
         """Names of the module's parameters."""
         return tuple(name for name, _ in self.module.named_parameters())
 
+    @property
+    def key(self) -> str:
+        """Everything but code that decides what the trace is: equal keys trace to the same piece."""
+        modules = [(name, _described(module)) for name, module in self.module.named_modules()]
+        weights = [(name, tuple(weight.shape), weight.dtype) for name, weight in self.module.named_parameters()]
+        inputs = [(name, tuple(value.shape), value.dtype) for name, value in self.inputs.items()]
+        axes = [(name, axis, str(of)) for name, row in self.dynamic.items() for axis, of in row.items()]
+        return repr((VERSIONS, modules, weights, inputs, axes, self.outputs))
+
+
+VERSIONS = (sys.version_info[:2], torch.__version__, onnxscript.__version__, ir.__version__)
+"""Of all that takes part in a trace."""
+
+
+def _described(module: nn.Module) -> str:
+    """The module's class and its plain attributes, such as its shape."""
+    plain = {name: value for name, value in vars(module).items() if not name.startswith("_") and name != "training"}
+    named = {name: getattr(value, "__qualname__", value) for name, value in plain.items()}
+    return f"{type(module).__qualname__} {named}"
+
 
 @dataclass(frozen=True)
 class Piece:
     """One traced module: `graph.inputs` are the module's inputs and then its weights, in the order of these names."""
 
-    graph: ir.GraphView
+    graph: ir.Graph
     inputs: tuple[str, ...]
     weights: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -73,27 +98,39 @@ class _SideBySide(nn.Module):
         ]
 
 
-def trace(recipes: Mapping[str, Recipe]) -> dict[str, Piece]:
-    """Trace every recipe; the pieces come back under the same names."""
-    if not recipes:
-        return {}
-    rows = list(recipes.values())
-    inputs = [list(row.inputs.values()) for row in rows]
-    weights = [[torch.empty_like(w, device="cpu") for w in row.module.parameters()] for row in rows]
-    axes = [[dict(row.dynamic.get(name, {})) for name in row.inputs] for row in rows]
+def trace(recipes: Mapping[str, Recipe], cache: PieceCache = PieceCache(None)) -> dict[str, Piece]:  # noqa: B008 - frozen
+    """Trace every recipe that `cache` does not hold; the pieces come back under the same names."""
+    found = {name: cache.get(recipe.key) for name, recipe in recipes.items()}
+    missing = [recipe for name, recipe in recipes.items() if found[name] is None]
+    traced = iter(_traced(missing) if missing else ())
+    pieces = {}
+    for name, recipe in recipes.items():
+        content = found[name]
+        if content is None:
+            content = next(traced)
+            cache.put(recipe.key, content)
+        pieces[name] = _piece(recipe, content)
+    return pieces
+
+
+def _traced(recipes: Sequence[Recipe]) -> Iterator[bytes]:
+    """One export of all; each recipe's part of it as a model of its own."""
+    inputs = [list(recipe.inputs.values()) for recipe in recipes]
+    weights = [[torch.empty_like(w, device="cpu") for w in recipe.module.parameters()] for recipe in recipes]
+    axes = [[dict(recipe.dynamic.get(name, {})) for name in recipe.inputs] for recipe in recipes]
     with _quiet(), torch.no_grad():
         program = torch.export.export(
-            _SideBySide(rows),
+            _SideBySide(recipes),
             (inputs, weights),
             dynamic_shapes=(axes, [[{} for _ in row] for row in weights]),
             strict=False,
         )
         exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
     assert exported is not None
-    return dict(zip(recipes, _parted(exported.model.graph, rows), strict=True))
+    return _parted(exported.model.graph, recipes)
 
 
-def _parted(graph: ir.Graph, recipes: Sequence[Recipe]) -> Iterator[Piece]:
+def _parted(graph: ir.Graph, recipes: Sequence[Recipe]) -> Iterator[bytes]:
     """The exported graph, recipe by recipe: inputs come before all weights, outputs in order."""
     feeds, weights = iter(graph.inputs), iter(graph.inputs[sum(len(r.inputs) for r in recipes) :])
     results = iter(graph.outputs)
@@ -101,8 +138,31 @@ def _parted(graph: ir.Graph, recipes: Sequence[Recipe]) -> Iterator[Piece]:
         own = [*_take(feeds, len(recipe.inputs)), *_take(weights, len(recipe.weights))]
         made = _take(results, len(recipe.outputs))
         nodes, constants = _behind(graph, made)
-        view = ir.GraphView(own, made, nodes=nodes, initializers=constants)
-        yield Piece(view, tuple(recipe.inputs), recipe.weights, recipe.outputs)
+        view = ir.GraphView(own, made, nodes=nodes, initializers=constants, name="piece")
+        opset = onnx.helper.make_opsetid("", OPSET)
+        yield _renamed(onnx.helper.make_model(ir.to_proto(view), opset_imports=[opset]), recipe)
+
+
+def _renamed(model: onnx.ModelProto, recipe: Recipe) -> bytes:
+    """Names by the place in the piece: those of the export count through all that was traced together."""
+    made = ir.serde.deserialize_model(model)
+    for name, value in zip((*recipe.inputs, *recipe.weights), made.graph.inputs, strict=True):
+        value.name, value.shape = name, value.shape if name in recipe.weights else None
+    for i, value in enumerate([*made.graph.initializers.values()]):
+        value.name = f"constant_{i}"
+        value.metadata_props.clear()
+    for i, node in enumerate(made.graph):
+        node.name, node.doc_string = f"{node.op_type}_{i}", None
+        node.metadata_props.clear()
+        for k, value in enumerate(node.outputs):
+            value.metadata_props.clear()
+            value.name, value.shape = f"{node.op_type}_{i}.{k}", None  # whose dynamic sizes are named by the export
+    return bytes(ir.to_proto(made).SerializeToString(deterministic=True))
+
+
+def _piece(recipe: Recipe, content: bytes) -> Piece:
+    graph = ir.serde.deserialize_model(onnx.load_model_from_string(content)).graph
+    return Piece(graph, tuple(recipe.inputs), recipe.weights, recipe.outputs)
 
 
 def _take(values: Iterator[ir.Value], count: int) -> list[ir.Value]:
@@ -110,14 +170,16 @@ def _take(values: Iterator[ir.Value], count: int) -> list[ir.Value]:
 
 
 def _behind(graph: ir.Graph, outputs: Sequence[ir.Value]) -> tuple[list[ir.Node], list[ir.Value]]:
-    """The nodes that `outputs` come from, in order, and the constants that these take."""
+    """The nodes that `outputs` come from, in order, and the constants that these take, in that order."""
     wanted = set(outputs)
     nodes: list[ir.Node] = []
     for node in reversed(list(graph)):
         if wanted.intersection(node.outputs):
             nodes.append(node)
             wanted.update(value for value in node.inputs if value is not None)
-    return nodes[::-1], [value for value in graph.initializers.values() if value in wanted]
+    nodes.reverse()
+    held = set(graph.initializers.values())
+    return nodes, list(dict.fromkeys(x for node in nodes for x in node.inputs if x is not None and x in held))
 
 
 @contextmanager

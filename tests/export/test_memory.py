@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 from a2d.export.job import Job, export
 from a2d.export.precision import precisions
-export(Job(Path(sys.argv[1]), Path(sys.argv[2]), precisions(sys.argv[3]), quiet=True))
+export(Job(Path(sys.argv[1]), Path(sys.argv[2]), precisions(sys.argv[3]), quiet=True, cache=None))
 """
 
 

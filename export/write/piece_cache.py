@@ -1,0 +1,84 @@
+"""A folder of traced pieces, so that the second export of a family does not trace again.
+
+A trace takes seconds and depends on little: the code of the modules, the versions of what traces them, and shapes.
+All of that is in an entry's name. Entries that were cut off or altered are left aside and written anew, each is put in
+its place whole, and a folder that cannot be written to is no error: then nothing is kept. Knows bytes and names, not
+what a piece is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+__all__ = ["PieceCache", "default_folder"]
+
+VARIABLE = "A2D_CACHE"
+"""Environment variable with another folder than the platform's."""
+
+DIGEST = 32
+"""Bytes of the SHA-256 that stands before an entry's content."""
+
+
+def default_folder() -> Path:
+    """The folder for what can be made again, by the platform's convention; `$A2D_CACHE` goes before."""
+    if own := os.environ.get(VARIABLE):
+        return Path(own)
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "a2d"
+
+
+@dataclass(frozen=True)
+class PieceCache:
+    """Bytes by key, in `folder`; None keeps nothing."""
+
+    folder: Path | None
+
+    def get(self, key: str) -> bytes | None:
+        """The entry, or None where there is none that is whole."""
+        if self.folder is None:
+            return None
+        try:
+            raw = self._place(self.folder, key).read_bytes()
+        except OSError:
+            return None
+        digest, content = raw[:DIGEST], raw[DIGEST:]
+        return content if hashlib.sha256(content).digest() == digest else None
+
+    def put(self, key: str, content: bytes) -> None:
+        """Keep `content`; of several that put the same key at once the last one stays."""
+        if self.folder is None:
+            return
+        with suppress(OSError):
+            place = self._place(self.folder, key)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=place.parent)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(hashlib.sha256(content).digest() + content)
+                Path(name).replace(place)
+            except OSError:
+                Path(name).unlink(missing_ok=True)
+
+    @staticmethod
+    def _place(folder: Path, key: str) -> Path:
+        return folder / "pieces" / _code()[:12] / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.onnx"
+
+
+@cache
+def _code() -> str:
+    """Hash of the source code that decides what a piece becomes."""
+    here = Path(__file__).parent
+    files = sorted([*(here.parent / "graphs").rglob("*.py"), here / "trace.py"])
+    return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()
