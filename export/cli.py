@@ -10,12 +10,16 @@ import argparse
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..engines.errors import BundleError, RequestError
 from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
 from ..runtime.inputs.letterbox import Letterbox
 from ..runtime.schema import check
+
+if TYPE_CHECKING:
+    from .write.quantized import Quantizers
 
 __all__ = ["main"]
 
@@ -28,12 +32,14 @@ _PARSERS = {
 """How argparse reads a field of the contract, by the name of its type."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command."""
+def main(argv: list[str] | None = None, quantizers: Quantizers | None = None) -> int:
+    """Run the command; returns the exit status. `quantizers` make the precisions that this room does not."""
     arguments = _parser().parse_args(argv)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return guarded("a2d-export", lambda: _export(arguments), "interrupted; nothing was left behind")
+        return guarded(
+            "a2d-export", lambda: _export(arguments, quantizers or {}), "interrupted; nothing was left behind"
+        )
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -42,7 +48,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     if arguments.output is None and not arguments.dry_run:
         raise RequestError("give -o BUNDLE, the directory to write, or --dry-run, which writes nothing")
     # Here, because torch takes seconds to import and --help should not.
@@ -56,7 +62,7 @@ def _export(arguments: argparse.Namespace) -> int:
         raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
     said = given(arguments, DecodeContract)
     flags = Flags({name: _listed(v) if isinstance(v, list) else v for name, v in said.items()}, arguments.contract)
-    floats, quantized = split(arguments.precision)
+    floats, quantized = split(arguments.precision, quantizers)
     job = Job(
         checkpoint=arguments.checkpoint,
         bundle=arguments.output or Path(),
@@ -77,7 +83,7 @@ def _export(arguments: argparse.Namespace) -> int:
         text, exportable = survey(job)
         print(text)
         return 0 if exportable else BAD_INPUT
-    export_all(job, teller(arguments.quiet))
+    export_all(job, quantizers, teller(arguments.quiet))
     return 0
 
 

@@ -19,8 +19,8 @@ from typing import Any, get_args, get_origin, get_type_hints
 from ...engines.errors import A2DError, RequestError
 from ..decode.choices import setting_of
 from ..decode.options import Options
-from ..deploy.placement import BUILDS, CHOICES
-from ..model import Model, PlacementFields
+from ..deploy.placement import BUILDS, CHOICES, Placement
+from ..model import Model
 
 __all__ = [
     "BAD_INPUT",
@@ -172,15 +172,15 @@ def add_placement(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--build", choices=list(BUILDS), default="never", help=_rows(BUILDS))
 
 
-def placement_from(arguments: argparse.Namespace) -> PlacementFields:
-    """Keywords of `load` from the flags of `add_placement`."""
+def placement_from(arguments: argparse.Namespace) -> Placement:
+    """The placement that the flags of `add_placement` and `--threads` ask for."""
     a = arguments
-    return {"precision": a.precision, "engine": a.engine, "device": a.device, "engines": a.engines, "build": a.build}
+    return Placement(a.engine or "", a.device or "", a.precision or "", a.engines, a.build, a.threads)
 
 
 def tell_passed_over(command: str, model: Model) -> None:
     """Say on stderr why better engines were not taken, where somebody has built some."""
-    for reason in model.target.passed_over:
+    for reason in model.placement.passed_over:
         print(f"{command}: not used: {reason}", file=sys.stderr)
 
 

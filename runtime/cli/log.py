@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
-from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TypeAlias
 
 from ...engines.errors import RequestError
 from ..console.one_line import one_line
@@ -22,8 +22,8 @@ from .arguments import BAD_INPUT, Parser, add_options, guarded, options_from, te
 
 __all__ = ["main"]
 
-BUNDLES, BUILT_IN = "a2d.bundles", "slate"
-"""Entry points of bundles that are built in, and the one that is asked where none is named."""
+SlateReader: TypeAlias = Callable[[bool], Path | None]
+"""Function that gives the bundle of the built-in slate reader, quietly or not; None where it cannot be made."""
 
 NAMED = 12
 """Names that a line lists at most."""
@@ -31,9 +31,9 @@ NAMED = 12
 INTERRUPTED = "interrupted. What has been read is kept: the same command goes on from there"
 
 
-def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
-    return guarded("a2d log", lambda: _run(_parser().parse_args(argv)), INTERRUPTED)
+def main(argv: list[str], slate: SlateReader = lambda _: None) -> int:
+    """Run the command; returns the exit status. `slate` gives the bundle that reads where none is named."""
+    return guarded("a2d log", lambda: _run(_parser().parse_args(argv), slate), INTERRUPTED)
 
 
 def _parser() -> Parser:
@@ -69,13 +69,13 @@ def _parser() -> Parser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, slate: SlateReader) -> int:
     if arguments.decoders < 1:
         raise RequestError(f"--decoders: got {arguments.decoders}, expected at least 1")
     job = Job(
         sources=arguments.footage,
         target=arguments.out,
-        bundle=arguments.bundle or _built_in(arguments.quiet),
+        bundle=arguments.bundle or _built_in(slate(arguments.quiet)),
         sampling=_sampling(arguments),
         prompt=arguments.prompt,
         options=options_from(arguments),
@@ -99,10 +99,8 @@ def _sampling(arguments: argparse.Namespace) -> Sampling:
     return sampling
 
 
-def _built_in(quiet: bool) -> Path:
-    """The bundle of the built-in slate reader: somebody who can make it says where it is."""
-    found = {entry.name: entry for entry in entry_points(group=BUNDLES)}
-    path: Path | None = found[BUILT_IN].load()(quiet) if BUILT_IN in found else None
+def _built_in(path: Path | None) -> Path:
+    """The bundle of the built-in slate reader. Raises RequestError where it cannot be had."""
     if path is None:
         raise RequestError(
             "no --bundle, and the built-in slate reader is not on this machine; export it where a2d's source and torch "
