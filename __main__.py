@@ -1,9 +1,16 @@
-"""The `a2d` command: a table of names, each imported when it is asked for."""
+"""The `a2d` command: a table of names, each imported when it is asked for.
+
+The one place that names all rooms: it hands calibration to the exporter, and what the exporter makes to the commands
+that want it. Where a room's packages are not installed, its part is left out.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 COMMANDS = {
     "run": ("a2d.runtime.cli.run", "decode a prompt with a bundle"),
@@ -37,8 +44,66 @@ def main(argv: list[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"a2d: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
         return 2
-    status: int = import_module(COMMANDS[name][0]).main(rest)
+    command = import_module(COMMANDS[name][0]).main
+    given = GIVEN.get(name)
+    status: int = command(rest) if given is None else command(rest, given())
     return status
+
+
+def export_main(argv: list[str] | None = None) -> int:
+    """Run `a2d-export` and return its exit status, as `main` does."""
+    return main(["export", *(sys.argv[1:] if argv is None else argv)])
+
+
+def _quantizers() -> dict[str, Any]:
+    """Quantized precisions for the exporter, by name."""
+    from .calibration.exported import EXPORTED
+
+    return dict(EXPORTED)
+
+
+def _slate_reader() -> Callable[[bool], Path | None]:
+    """The function that gives `a2d log` its built-in bundle."""
+
+    def bundle(quiet: bool) -> Path | None:
+        from .export.builtin import slate
+
+        return slate(quiet)
+
+    return bundle
+
+
+def _rivals() -> Any:
+    """Peers and synthetic models for `a2d bench`; their modules need torch, and are imported when one is asked for."""
+    from .runtime.cli.bench import Rivals
+
+    return Rivals(
+        peers={
+            "torch": _later("a2d.export.peers.eager", "torch_peer"),
+            "transformers": _later("a2d.export.peers.transformers", "transformers_peer"),
+        },
+        synthetic={"100m": "a2d.__main__:synthetic_100m"},
+    )
+
+
+def _later(module: str, name: str) -> Callable[..., Any]:
+    """A function of a module that is imported when it is called."""
+
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(module), name)(*arguments)
+
+    return call
+
+
+def synthetic_100m(path: Path, precisions: str) -> Path:
+    """Export the synthetic model of 100 million parameters in `precisions`, quantized ones included."""
+    from .export.synthetic import bundle_100m
+
+    return bundle_100m(path, precisions, _quantizers())
+
+
+GIVEN: dict[str, Callable[[], Any]] = {"bench": _rivals, "export": _quantizers, "log": _slate_reader}
+"""Commands that are handed what another room makes, and the function that collects it."""
 
 
 if __name__ == "__main__":

@@ -1,7 +1,4 @@
-"""What the exporter finds under the entry points `a2d.precisions`: how its bundle gets quantized precisions.
-
-The exporter knows names alone: `what` to list them, and a value to call. So the two rooms need not import each other.
-"""
+"""Quantized precisions for an exporter, which `__main__` hands to it: the two rooms need not import each other."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from pathlib import Path
 
 from .quantize.recipes import RECIPES
 
-__all__ = ["Exported"]
+__all__ = ["EXPORTED", "Exported"]
 
 Say = Callable[[str], None]
 
@@ -51,5 +48,5 @@ class Exported:
         return make
 
 
-int8, fp8 = Exported("int8"), Exported("fp8")
-int8_weight, int4_weight = Exported("int8-weight"), Exported("int4-weight")
+EXPORTED = {name: Exported(name) for name in ("int8", "fp8", "int8-weight", "int4-weight")}
+"""Precisions that an export may ask for, by name."""

@@ -20,8 +20,9 @@ from ..runtime.bundle.manifest import FileRecord, Manifest, Variant
 from ..runtime.bundle.staging import Staging, check_space
 from ..runtime.console.progress import Progress, size
 from ..runtime.decode.options import Options
+from ..runtime.deploy.placement import Placement
 from ..runtime.heap import release
-from ..runtime.model import Model, Target
+from ..runtime.model import Model
 from .collect import samples
 from .collect.observer import ObservedModel, tap
 from .collect.recording import Kept, Recording, key_of, record
@@ -173,7 +174,7 @@ def _observed(bundle: Bundle, staging: Staging) -> ObservedModel:
         variants={SOURCE: replace(variant, graphs=graphs)},
         files=bundle.manifest.files | dict.fromkeys(graphs.values(), FileRecord(0, "0" * 64)),
     )
-    return ObservedModel(Bundle(staging.path, manifest), Target("onnxruntime", "cpu", SOURCE, 1, False), taps)
+    return ObservedModel(Bundle(staging.path, manifest), Placement("onnxruntime", "cpu", SOURCE, threads=1), taps)
 
 
 def _cached(bundle: Bundle, key: str) -> Recording | None:

@@ -1,6 +1,6 @@
 """Bundles of checkpoints that come with a2d's source, exported when they are first asked for.
 
-Found by entry points (`a2d.bundles`): the runtime names what it wants, and does not know that there is an exporter.
+`__main__` hands them to the commands that want one: the runtime does not know that there is an exporter.
 """
 
 from __future__ import annotations

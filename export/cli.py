@@ -10,43 +10,36 @@ import argparse
 import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..engines.errors import BundleError, RequestError
-from ..runtime.cli.arguments import BAD_INPUT, guarded, teller
-from ..runtime.decode.contract import (
-    ALIGNMENTS,
-    CONTEXT_MASKS,
-    CONTRACTS,
-    DEFAULTS,
-    LAST_BLOCKS,
-    OPENINGS,
-    POSITIONS,
-    SCHEDULES,
-    SHIFTS,
-)
+from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller
+from ..runtime.decode.contract import CONTRACTS, DecodeContract
 from ..runtime.inputs.letterbox import Letterbox
 from ..runtime.schema import check
 
+if TYPE_CHECKING:
+    from .write.quantized import Quantizers
+
 __all__ = ["main"]
 
-_MEANINGS = {
-    "--alignment": ALIGNMENTS,
-    "--context-mask": CONTEXT_MASKS,
-    "--shift": SHIFTS,
-    "--positions": POSITIONS,
-    "--schedule": SCHEDULES,
-    "--opening": OPENINGS,
-    "--last-block": LAST_BLOCKS,
-    **{f"--{name}": table for name, table in DEFAULTS.items()},
+_PARSERS = {
+    "int": {"type": int, "metavar": "N"},
+    "float": {"type": float, "metavar": "P"},
+    "token": {"metavar": "ID_OR_TEXT"},
+    "tokens": {"metavar": "ID_OR_TEXT", "action": "append"},
 }
+"""How argparse reads a field of the contract, by the name of its type."""
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the command."""
+def main(argv: list[str] | None = None, quantizers: Quantizers | None = None) -> int:
+    """Run the command; returns the exit status. `quantizers` make the precisions that this room does not."""
     arguments = _parser().parse_args(argv)
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return guarded("a2d-export", lambda: _export(arguments), "interrupted; nothing was left behind")
+        return guarded(
+            "a2d-export", lambda: _export(arguments, quantizers or {}), "interrupted; nothing was left behind"
+        )
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -55,7 +48,7 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _export(arguments: argparse.Namespace) -> int:
+def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     if arguments.output is None and not arguments.dry_run:
         raise RequestError("give -o BUNDLE, the directory to write, or --dry-run, which writes nothing")
     # Here, because torch takes seconds to import and --help should not.
@@ -67,32 +60,9 @@ def _export(arguments: argparse.Namespace) -> int:
         from .write.quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
         raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
-    flags = Flags(
-        mask_token=arguments.mask_token,
-        stop_tokens=_listed(arguments.stop_token),
-        forbid_tokens=_listed(arguments.forbid_token),
-        block_size=arguments.block_size,
-        alignment=arguments.alignment,
-        context_mask=arguments.context_mask,
-        shift=arguments.shift,
-        positions=arguments.positions,
-        schedule=arguments.schedule,
-        steps=arguments.steps,
-        threshold=arguments.threshold,
-        temperature=arguments.temperature,
-        opening=arguments.opening,
-        last_block=arguments.last_block,
-        sub_block_size=arguments.sub_block_size,
-        replace_above=arguments.replace_above,
-        confidence=arguments.confidence,
-        comparison=arguments.comparison,
-        fallback=arguments.fallback,
-        stop=arguments.stop,
-        stop_repeats=arguments.stop_repeats,
-        drop_tokens=_listed(arguments.drop_token),
-        contract=arguments.contract,
-    )
-    floats, quantized = split(arguments.precision)
+    said = given(arguments, DecodeContract)
+    flags = Flags({name: _listed(v) if isinstance(v, list) else v for name, v in said.items()}, arguments.contract)
+    floats, quantized = split(arguments.precision, quantizers)
     job = Job(
         checkpoint=arguments.checkpoint,
         bundle=arguments.output or Path(),
@@ -113,13 +83,13 @@ def _export(arguments: argparse.Namespace) -> int:
         text, exportable = survey(job)
         print(text)
         return 0 if exportable else BAD_INPUT
-    export_all(job, teller(arguments.quiet))
+    export_all(job, quantizers, teller(arguments.quiet))
     return 0
 
 
-def _listed(values: list[str] | None) -> tuple[str, ...] | None:
+def _listed(values: list[str]) -> tuple[str, ...]:
     """`--stop-token 2,5 --stop-token 7` to three."""
-    return None if values is None else tuple(part for value in values for part in value.split(",") if part)
+    return tuple(part for value in values for part in value.split(",") if part)
 
 
 def _letterbox(text: str) -> Letterbox:
@@ -164,22 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     quantized.add_argument("--samples", type=int, default=64, metavar="N", help="at most; default 64")
     contract = parser.add_argument_group("decode contract")
     contract.add_argument("--contract", choices=list(CONTRACTS), help=_table(CONTRACTS))
-    contract.add_argument("--mask-token", metavar="ID_OR_TEXT")
-    contract.add_argument("--stop-token", metavar="ID_OR_TEXT", action="append", help="repeatable, or by comma")
-    contract.add_argument("--forbid-token", metavar="ID_OR_TEXT", action="append", help="default: the mask; or none")
-    contract.add_argument("--block-size", type=int, metavar="B")
-    contract.add_argument("--steps", type=int, metavar="S", help="default forwards per block")
-    contract.add_argument("--threshold", type=float, metavar="P", help="default confidence that is accepted at once")
-    contract.add_argument("--temperature", type=float, metavar="T", help="default temperature")
-    contract.add_argument("--sub-block-size", type=int, metavar="N", help="default rows of a block's parts")
-    contract.add_argument("--replace-above", type=float, metavar="P", help="default confidence that edits a token")
-    contract.add_argument("--stop-repeats", type=int, metavar="N", help="default number of equal pieces that end it")
-    contract.add_argument(
-        "--drop-token",
-        metavar="ID_OR_TEXT",
-        action="append",
-        help="generated tokens that leave the context, as dLLM's pad",
-    )
+    add_settings(contract, DecodeContract, _PARSERS)
     asked = parser.add_argument_group("how the model is asked")
     asked.add_argument("--default-prompt", metavar="TEXT", help="what `a2d run` asks where it is given no prompt")
     asked.add_argument(
@@ -190,8 +145,6 @@ def _parser() -> argparse.ArgumentParser:
         "transformers resizes them",
     )
     asked.add_argument("--chat-template", metavar="NAME", help="which one, where the checkpoint has several")
-    for flag, table in _MEANINGS.items():
-        contract.add_argument(flag, metavar="NAME", help=f"one of {', '.join(table)}")
     return parser
 
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any
 
 from ..engines.errors import ContractError
 from ..runtime.decode import contract as terms
+from ..runtime.decode.choices import check_choice, setting_of
 from ..runtime.decode.contract import DecodeContract
 from ..runtime.schema import Violations, from_json, to_json
 from .checkpoint.author_config import contract_fields, own_objects
@@ -25,42 +26,14 @@ from .families.family import Family
 
 __all__ = ["FLAGS", "Flags", "Resolved", "collected", "draft", "mask_text", "resolve"]
 
-FLAGS = {
-    "mask_token_id": "--mask-token",
-    "stop_token_ids": "--stop-token",
-    "block_size": "--block-size",
-    "prompt_alignment": "--alignment",
-    "forbid_token_ids": "--forbid-token",
-    "context_mask": "--context-mask",
-    "shift": "--shift",
-    "positions": "--positions",
-    "schedule": "--schedule",
-    "steps": "--steps",
-    "threshold": "--threshold",
-    "temperature": "--temperature",
-    "opening": "--opening",
-    "last_block": "--last-block",
-    "sub_block_size": "--sub-block-size",
-    "replace_above": "--replace-above",
-    "confidence": "--confidence",
-    "comparison": "--comparison",
-    "fallback": "--fallback",
-    "stop": "--stop",
-    "stop_repeats": "--stop-repeats",
-    "drop_token_ids": "--drop-token",
-}
-"""Field of the contract to the flag that gives it."""
+FLAGS = {one.name: f"--{setting_of(one).flag or one.name.replace('_', '-')}" for one in fields(DecodeContract)}
+"""Flag of the command line by field of the contract."""
 
-_CHOICES = {
-    "prompt_alignment": terms.ALIGNMENTS,
-    "context_mask": terms.CONTEXT_MASKS,
-    "shift": terms.SHIFTS,
-    "positions": terms.POSITIONS,
-    "schedule": terms.SCHEDULES,
-    "opening": terms.OPENINGS,
-    "last_block": terms.LAST_BLOCKS,
-    **terms.DEFAULTS,
-}
+_CHOICES = {one.name: table for one in fields(DecodeContract) if (table := setting_of(one).choices) is not None}
+"""Meanings of the names that a field may hold, by field."""
+
+_IDS = tuple(one.name for one in fields(DecodeContract) if setting_of(one).tokens)
+"""Fields that hold tokens."""
 
 _BLOCK_KEYS = ("block_size", "bd3lm_block_size", "bd_size")
 
@@ -77,32 +50,19 @@ MASK_TEXT = re.compile(r"[<|\[]{1,2}mask[>|\]]{1,2}", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Flags:
-    """What the command line says of the contract; None where it says nothing. Tokens as ids or as text."""
+    """The command line's part of the contract. Tokens are ids or texts: one text, or a tuple of texts."""
 
-    mask_token: str | None = None
-    stop_tokens: tuple[str, ...] | None = None
-    forbid_tokens: tuple[str, ...] | None = None
-    block_size: int | None = None
-    alignment: str | None = None
-    context_mask: str | None = None
-    shift: str | None = None
-    positions: str | None = None
-    schedule: str | None = None
-    steps: int | None = None
-    threshold: float | None = None
-    temperature: float | None = None
-    opening: str | None = None
-    last_block: str | None = None
-    sub_block_size: int | None = None
-    replace_above: float | None = None
-    confidence: str | None = None
-    comparison: str | None = None
-    fallback: str | None = None
-    stop: str | None = None
-    stop_repeats: int | None = None
-    drop_tokens: tuple[str, ...] | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """Value by field of the contract; a field that is missing was not given."""
     contract: str | None = None
     """A whole contract by name, which the flags of single fields go before."""
+
+    @staticmethod
+    def of(contract: str | None = None, **given: Any) -> Flags:
+        """Flags from fields of the contract as keywords. Raises ContractError for another keyword."""
+        for name in given:
+            check_choice("contract field", name, FLAGS)
+        return Flags(given, contract)
 
 
 @dataclass(frozen=True)
@@ -170,23 +130,23 @@ def _sources(
 
 def _by_name(name: str, family: Family) -> dict[str, Any]:
     """The fields of a whole contract. Raises ContractError: the table."""
-    terms.check_choice("--contract", name, terms.CONTRACTS)
+    check_choice("--contract", name, terms.CONTRACTS)
     made = {key: list(value) if isinstance(value, tuple) else value for key, value in terms.AUTOREGRESSIVE.items()}
     return made | {"positions": "mrope" if family.shape.rope_axes else "arange"}
 
 
 def _from_flags(flags: Flags, vocabulary: Vocabulary) -> dict[str, Any]:
-    def ids(texts: tuple[str, ...] | None, flag: str) -> list[int] | None:
-        return None if texts is None else [vocabulary.id(text, flag) for text in texts if text != "none"]
-
     return {
-        "mask_token_id": None if flags.mask_token is None else vocabulary.id(flags.mask_token, "--mask-token"),
-        "stop_token_ids": ids(flags.stop_tokens, "--stop-token"),
-        "forbid_token_ids": ids(flags.forbid_tokens, "--forbid-token"),
-        "drop_token_ids": ids(flags.drop_tokens, "--drop-token"),
-        "prompt_alignment": flags.alignment,
-        **{name: getattr(flags, name) for name in FLAGS if hasattr(flags, name)},
+        name: _token_ids(value, FLAGS[name], vocabulary) if name in _IDS else value
+        for name, value in flags.given.items()
     }
+
+
+def _token_ids(value: str | tuple[str, ...], flag: str, vocabulary: Vocabulary) -> int | list[int]:
+    """Token ids of one text, or of several, of which `none` stands for no token."""
+    if isinstance(value, str):
+        return vocabulary.id(value, flag)
+    return [vocabulary.id(text, flag) for text in value if text != "none"]
 
 
 def _released(file: str, data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -262,7 +222,7 @@ def _not_a_choice(name: str, got: Any, table: Mapping[str, str]) -> str:
 
 
 def _bad_ids(values: Mapping[str, Any], vocab: int) -> Iterator[str]:
-    for name in ("mask_token_id", "stop_token_ids", "forbid_token_ids", "drop_token_ids"):
+    for name in _IDS:
         value = values.get(name, ())
         for i in value if isinstance(value, list | tuple) else [value]:
             if isinstance(i, int) and not 0 <= i < vocab:

@@ -22,7 +22,7 @@ from .checkpoint.sources import Source
 from .checkpoint.weight_files import INDEX, WEIGHTS
 from .families import describe
 from .job import Job
-from .write.quantized import export_all, split
+from .write.quantized import Quantizers, export_all, split
 
 __all__ = ["Synthetic", "bundle_100m", "checkpoint"]
 
@@ -122,8 +122,8 @@ def _shards(shapes: Shapes, numbers: int) -> Iterator[Shapes]:
     yield part
 
 
-def bundle_100m(path: Path, precisions: str = "fp32") -> Path:
-    """The model that `a2d bench --synthetic 100m` decodes: 100 million parameters, exported to `path`; replaces it."""
+def bundle_100m(path: Path, precisions: str = "fp32", quantizers: Quantizers | None = None) -> Path:
+    """Export the synthetic model of 100 million parameters, `100m` of `a2d bench`, to `path`, replacing it."""
     model = Synthetic(
         layers=12,
         hidden=768,
@@ -136,9 +136,10 @@ def bundle_100m(path: Path, precisions: str = "fp32") -> Path:
         contract={**CONTRACT, "steps": 2},
     )
     with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
-        floats, quantized = split(precisions)
+        floats, quantized = split(precisions, quantizers or {})
         source = checkpoint(Path(scratch) / "synthetic-100m", model)
-        export_all(Job(source, path, floats, force=True, decode_parity=False, quantized=quantized, samples=8))
+        job = Job(source, path, floats, force=True, decode_parity=False, quantized=quantized, samples=8)
+        export_all(job, quantizers or {})
     return path
 
 

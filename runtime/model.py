@@ -8,9 +8,9 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +24,7 @@ from .decode.cache import CacheShape
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
-from .deploy.engine_set import Built
-from .deploy.placement import Choice, Placement, is_news, placed, rows
+from .deploy.placement import Placement, buildable, is_news, on, placed, rows, sm_of
 from .each import Reading, readings
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, counted
@@ -33,7 +32,7 @@ from .inputs.sources import Frames, counted
 if TYPE_CHECKING:
     from .inputs.tokenizer import ChatTemplate, Text
 
-__all__ = ["Asked", "Model", "PlacementFields", "load"]
+__all__ = ["Asked", "Model", "load", "load_placed"]
 
 Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
 """A prompt: a text, a conversation (a list of messages), or token ids."""
@@ -42,41 +41,12 @@ KEPT_IMAGES = 8
 """Images whose features are kept for the next turn of a conversation."""
 
 
-@dataclass(frozen=True)
-class Target:
-    """What runs the graphs, and how."""
-
-    engine: str
-    device: str
-    precision: str
-    threads: int | None
-    spinning: bool
-    named: str | None = None
-    """The bundle's variant, where it is not called as the precision."""
-    built: Built | None = None
-    """Engines that were built of the bundle; None where the engine reads its graphs."""
-    passed_over: tuple[str, ...] = ()
-    """Why better engines were not taken, although they had been built."""
-
-    @property
-    def variant(self) -> str:
-        """The bundle's variant."""
-        return self.named or self.precision
-
-    @staticmethod
-    def of(found: Placement, threads: int | None, spinning: bool, passed: tuple[str, ...]) -> Target:
-        """The target of a placement."""
-        return Target(
-            found.engine, found.device, found.precision, threads, spinning, found.variant, found.built, passed
-        )
-
-
 class Model:
     """One variant of a bundle with its engines. May be used from several threads, each with its own session."""
 
-    def __init__(self, bundle: Bundle, target: Target) -> None:
-        self.bundle, self.target = bundle, target
-        self.variant = bundle.variant(target.variant)
+    def __init__(self, bundle: Bundle, placement: Placement) -> None:
+        self.bundle, self.placement = bundle, placement
+        self.variant = bundle.variant(placement.variant or placement.precision)
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
@@ -101,7 +71,7 @@ class Model:
             if graph not in self._engines:
                 if graph not in self.variant.graphs:
                     raise BundleError(f"{self.bundle.path} has no graph {graph!r}; export the checkpoint again")
-                t = self.target
+                t = self.placement
                 path = self.bundle.file(self.variant.graphs[graph]) if t.built is None else t.built.file(graph)
                 self._engines[graph] = load_engine(
                     t.engine,
@@ -115,7 +85,7 @@ class Model:
 
     def session(self, exact: bool = False) -> Session:
         """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`."""
-        shape, decode, built = self.manifest.model, self.manifest.decode, self.target.built
+        shape, decode, built = self.manifest.model, self.manifest.decode, self.placement.built
         kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
         longest = shape.max_context if built is None else min(shape.max_context, built.record.context)
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
@@ -252,16 +222,6 @@ class Model:
             return self._features[key]
 
 
-class PlacementFields(TypedDict):
-    """Where and in which precision a bundle runs: keywords of `load`."""
-
-    precision: str | None
-    engine: str | None
-    device: str | None
-    engines: str | Path | None
-    build: str
-
-
 def load(
     path: str | Path,
     *,
@@ -283,28 +243,47 @@ def load(
     `verify=False` skips the SHA-256 sums (sizes are always compared), for bundles that this process has just written.
     Raises RequestError, BundleError, EngineError.
     """
+    folder = None if engines is None else Path(engines)
+    asked = Placement(engine or "", device or "", precision or "", folder, build, threads, spinning)
+    return load_placed(path, asked, verify)
+
+
+def load_placed(path: str | Path, asked: Placement, verify: bool = True) -> Model:
+    """As `load`, from a placement whose empty fields are left to this machine."""
     bundle = Bundle.open(path)
-    choice = Choice(engine, device, precision, None if engines is None else Path(engines), build)
-    fit = rows(choice)
+    fit = rows(asked)
     passed: list[str] = []
     for row in fit:
         try:
-            found = placed(bundle, row, choice)
-            return _loaded(bundle, Target.of(found, threads, spinning, tuple(passed)), verify)
+            return _loaded(bundle, replace(_placed(bundle, row, asked), passed_over=tuple(passed)), verify)
         except A2DError as error:
             if row == fit[-1]:
                 raise
-            if is_news(bundle, row, choice):
+            if is_news(bundle, row, asked):
                 passed.append(str(error))
     raise AssertionError("the last row returns or raises")
 
 
-def _loaded(bundle: Bundle, target: Target, verify: bool) -> Model:
-    built = target.built
-    bundle.check(bundle.needed(target.variant) if built is None else bundle.texts(), content=verify)
+def _placed(bundle: Bundle, row: tuple[str, str], asked: Placement) -> Placement:
+    """The bundle on one row of the table; engines that are missing are built first, where that is asked for."""
+    try:
+        return placed(bundle, row, asked)
+    except A2DError:
+        if not buildable(row, asked):
+            raise
+    from .deploy.build import build_here  # noqa: PLC0415 - whoever only runs engines builds none
+
+    engine, device = row
+    built = build_here(bundle.path, engine, sm_of(asked.device or device), asked.precision, asked.engines)
+    return on(row, asked, built)
+
+
+def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
+    built = placement.built
+    bundle.check(bundle.needed(placement.variant) if built is None else bundle.texts(), content=verify)
     if built is not None:
         built.check(content=verify)
-    model = Model(bundle, target)
+    model = Model(bundle, placement)
     model.engine("backbone")  # a graph that cannot run here should say so now
     return model
 

@@ -87,26 +87,26 @@ def test_the_example_host_finds_the_installed_library_and_reads_frames(installed
     assert made.returncode == 1 and "A2D_ERROR_BUNDLE" in made.stderr and "no.a2d" in made.stderr
 
 
-def bench(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "a2d", "bench", *map(str, arguments)]
+def embedded(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "benchmarks" / "embedded.py", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_bench_shows_what_the_child_process_adds(built, slate):
+def test_the_benchmark_shows_what_the_child_process_adds(built, slate):
     library = next(built.glob("liba2d.*"))
     chosen = ["--temperature", 0.5, "--seed", 3]  # the same in both processes, or they write something else
-    done = bench(slate, "--embedded", "--library", library, "--repeats", 1, "--json", *chosen)
+    done = embedded(slate, "--library", library, "--pairs", 20, "--json", *chosen)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["pairs"] == 20 and found["steps"] >= 20 and found["frame"] == "1920x1080"
     assert found["generation_ms"] > found["step_ms"] > 0
-    done = bench(slate, "--embedded", "--library", library, "--repeats", 1, *chosen)
+    done = embedded(slate, "--library", library, "--pairs", 20, *chosen)
     assert "added to a step" in done.stdout and "added to a generation" in done.stdout
 
 
-def test_bench_without_a_library_says_how_to_build_it(slate):
+def test_the_benchmark_without_a_library_says_how_to_build_it(slate):
     for flags, words in (["--library", FRAME], "is not liba2d"), ([], "cmake -S . -B build"):
-        done = bench(slate, "--embedded", *flags)
+        done = embedded(slate, *flags)
         assert done.returncode == 2 and words in done.stderr
 
 

@@ -73,8 +73,8 @@ PACKAGES = {
     },
     # calibration: statistics, then weights, then what was lost
     "calibration": set(),
-    "calibration/*": {"calibration/collect", "calibration/quantize", "runtime/heap", *BASE, *MODEL},
-    "calibration/collect": {"calibration/quantize", *MODEL},
+    "calibration/*": {"calibration/collect", "calibration/quantize", "runtime/deploy", "runtime/heap", *BASE, *MODEL},
+    "calibration/collect": {"calibration/quantize", "runtime/deploy", *MODEL},
     "calibration/quantize": {"calibration/collect", "runtime/bundle", "engines/errors"},
     "calibration/verify": {
         *MODEL,

@@ -22,7 +22,8 @@ from ...runtime.bundle.files import Bundle
 from ...runtime.decode.backbone import Backbone, Rows
 from ...runtime.decode.cache import Cache
 from ...runtime.decode.session import Session
-from ...runtime.model import Model, Target
+from ...runtime.deploy.placement import Placement
+from ...runtime.model import Model
 from ..quantize.source import Source, products
 from .histogram import Histogram
 from .row_kinds import VISION, Place
@@ -137,8 +138,8 @@ class _ObservedBackbone(Backbone):
 class ObservedModel(Model):
     """A bundle whose graphs are taps: `session()` decodes as any, and the observer is told."""
 
-    def __init__(self, bundle: Bundle, target: Target, taps: Mapping[str, Mapping[str, str]]) -> None:
-        super().__init__(bundle, target)
+    def __init__(self, bundle: Bundle, placement: Placement, taps: Mapping[str, Mapping[str, str]]) -> None:
+        super().__init__(bundle, placement)
         self._taps = taps
         self._observed: dict[str, Any] = {}
         self.observer = Observer(Place(bundle.manifest.decode.mask_token_id), {})

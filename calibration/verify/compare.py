@@ -91,7 +91,7 @@ class _Tally:
 def verify(reference: Model, variant: Model, data: Data, options: Options, quiet: bool = False) -> Report:
     """Decode every sample by both. Raises RequestError if none fits; NumericsError; ImageError."""
     tally = _Tally()
-    with Progress(f"verifying {variant.target.precision}", len(data.samples), "samples", quiet) as progress:
+    with Progress(f"verifying {variant.placement.precision}", len(data.samples), "samples", quiet) as progress:
         for sample in data.samples:
             _sample(reference, variant, sample, options, tally)
             progress.add()
@@ -120,7 +120,7 @@ def _count(tally: _Tally, pair: tuple[Model, Model], results: tuple[Result, Resu
     tally.outputs.add(own == other)
     tally.seconds.append((results[0].seconds, results[1].seconds))
     for model, result in zip(pair, results, strict=True):
-        name = model.target.precision
+        name = model.placement.precision
         counts = tally.made.setdefault(name, [0, 0])
         counts[0] += len(result.tokens)
         counts[1] += result.forwards
@@ -141,8 +141,8 @@ def _report(reference: Model, variant: Model, tally: _Tally) -> Report:
     middle, half = _mean(drift.confidence)
     made = Report(
         bundle=variant.manifest.name,
-        precision=variant.target.precision,
-        against=reference.target.precision,
+        precision=variant.placement.precision,
+        against=reference.placement.precision,
         n=len(tally.seconds),
         tokens=tally.tokens.count,
         token_agreement=tally.tokens.share,
@@ -166,7 +166,7 @@ def _report(reference: Model, variant: Model, tally: _Tally) -> Report:
         left_out=tuple(tally.left_out),
         faults=(),
     )
-    return Report(**{**vars(made), "faults": tuple(_faults(made, variant.target.device))})
+    return Report(**{**vars(made), "faults": tuple(_faults(made, variant.placement.device))})
 
 
 def _mean(values: list[float]) -> tuple[float, float]:

@@ -12,8 +12,9 @@ from ...engines import Engine
 from ...engines.protocol import Array, Buffer, Feeds
 from ...runtime.bundle.files import Bundle
 from ...runtime.decode.options import Options
-from ...runtime.deploy.build import NARROW
-from ...runtime.model import Model, Target
+from ...runtime.deploy.placement import Placement
+from ...runtime.deploy.precisions import NARROW
+from ...runtime.model import Model
 from ..collect.samples import Sample
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def worst(found: Sequence[Difference], count: int) -> list[Difference]:
 
 def _recorded(bundle: Bundle, variant: str, sample: Sample) -> dict[str, dict[str, Array]]:
     """What each graph was fed last, in the first steps of a decode."""
-    model = _Watched(bundle, Target("onnxruntime", "cpu", variant, 1, False))
+    model = _Watched(bundle, Placement("onnxruntime", "cpu", variant, threads=1))
     steps = model.session().stream(sample.rows(model), Options(max_tokens=64))
     for _ in islice(steps, STEPS):
         pass
@@ -74,9 +75,9 @@ class _Watcher:
 class _Watched(Model):
     """A model whose engines are watched."""
 
-    def __init__(self, bundle: Bundle, target: Target) -> None:
+    def __init__(self, bundle: Bundle, placement: Placement) -> None:
         self.watchers: dict[str, _Watcher] = {}
-        super().__init__(bundle, target)
+        super().__init__(bundle, placement)
 
     def engine(self, graph: str) -> Engine:
         """See `Model.engine`."""

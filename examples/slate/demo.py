@@ -140,7 +140,7 @@ def facts(
         parameters=parameters(checkpoint),
         bundle_bytes=sum(record.bytes for record in manifest.files.values()),
         engine=model.engine("backbone").describe,
-        precision=model.target.precision,
+        precision=model.placement.precision,
         threads=threads,
         version=a2d.__version__,
     )

@@ -1,37 +1,52 @@
 """Exports in quantized precisions as well: the float bundle first, beside its place, then what calibration makes of it.
 
-Calibration is found by entry points (`a2d.precisions`), so that this room and that one do not import each other.
+Calibration is handed in (`__main__`), so that this room and that one do not import each other.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import Protocol, TypeAlias
 
 from ...runtime.bundle.staging import Staging
 from ..export_plan import Job
 from ..job import export
 from ..precision import PRECISIONS, Precision, precisions
 
-__all__ = ["export_all", "split"]
+__all__ = ["Quantizer", "Quantizers", "export_all", "split"]
 
-GROUP, SOURCE = "a2d.precisions", "fp32"
+SOURCE = "fp32"
 
 
-def split(names: str) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
+class Quantizer(Protocol):
+    """A quantized precision, as whoever can calibrate hands it in."""
+
+    @property
+    def what(self) -> str:
+        """The precision in a few words."""
+
+    def plan(
+        self, output: Path, names: tuple[str, ...], data: Path | None, prompt: str | None, samples: int, quiet: bool
+    ) -> Callable[[Path, tuple[str, ...], bool, Callable[[str], None]], None]:
+        """Check a request; returns the function that makes `output` of an exported bundle. Raises RequestError."""
+
+
+Quantizers: TypeAlias = Mapping[str, Quantizer]
+"""Quantized precisions by name; empty where nobody can calibrate."""
+
+
+def split(names: str, quantizers: Quantizers) -> tuple[tuple[Precision, ...], tuple[str, ...]]:
     """`"fp32,int8"` to precisions that are exported, and names that are calibrated. Raises ContractError: the table."""
-    offered = {name: entry.load().what for name, entry in _offered().items()}
+    offered = {name: quantizer.what for name, quantizer in quantizers.items()}
     floats = precisions(names, offered)
     return floats, tuple(name for name in (part.strip() for part in names.split(",")) if name in offered)
 
 
-def export_all(job: Job, say: Callable[[str], None] = lambda _: None) -> None:
+def export_all(job: Job, quantizers: Quantizers, say: Callable[[str], None] = lambda _: None) -> None:
     """Write the bundle in all precisions of the job.
 
     Raises as `job.export`, and RequestError for what cannot be calibrated. Nothing half written is left; what was
@@ -40,8 +55,7 @@ def export_all(job: Job, say: Callable[[str], None] = lambda _: None) -> None:
     if not job.quantized:
         export(job, say)
         return
-    plan: Any = _offered()[job.quantized[0]].load().plan
-    make = plan(job.bundle, job.quantized, job.data, job.prompt, job.samples, job.quiet)
+    make = quantizers[job.quantized[0]].plan(job.bundle, job.quantized, job.data, job.prompt, job.samples, job.quiet)
     with Staging(job.bundle, job.force):
         pass  # a place that cannot be written to should say so now
     floats = tuple({p.name: p for p in (PRECISIONS[SOURCE], *job.precisions)}.values())
@@ -54,11 +68,6 @@ def export_all(job: Job, say: Callable[[str], None] = lambda _: None) -> None:
 
 
 def _unless(between: Path, text: str, say: Callable[[str], None]) -> None:
-    """What is said of a bundle that nobody will see is not for anybody."""
+    """Say `text`, unless it speaks of the bundle between, which nobody will see."""
     if not text.startswith(str(between)):
         say(text)
-
-
-@cache
-def _offered() -> dict[str, EntryPoint]:
-    return {entry.name: entry for entry in entry_points(group=GROUP)}

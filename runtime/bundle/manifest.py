@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from ...engines.errors import BundleError
@@ -29,23 +29,6 @@ GRAPHS = {
     "vision": "pixels to features",
 }
 """Names that a variant may give to its graphs; `vision` is for vision-language families only."""
-
-NEWER: dict[tuple[str, str], tuple[int, object]] = {
-    ("text", "default_prompt"): (2, None),
-    ("vision", "letterbox"): (2, None),
-    ("vision", "crops"): (3, None),
-    ("decode", "opening"): (3, "masked"),
-    ("decode", "last_block"): (3, None),
-    ("decode", "sub_block_size"): (3, None),
-    ("decode", "replace_above"): (3, None),
-    ("decode", "confidence"): (3, "raw"),
-    ("decode", "comparison"): (3, "above"),
-    ("decode", "fallback"): (3, "count"),
-    ("decode", "stop"): (3, "block"),
-    ("decode", "stop_repeats"): (3, None),
-    ("decode", "drop_token_ids"): (3, ()),
-}
-"""Keys that came after schema 1: since when, and what their absence means."""
 
 KV_DTYPES = ("float32", "float16", "bfloat16")
 """What a cache may be made of, by numpy's names."""
@@ -118,8 +101,8 @@ class TextFiles:
     chat_template: str | None = None
     special_tokens: dict[str, str] = field(default_factory=dict)
     """Names that a chat template may use: `bos_token`, `eos_token`, ..."""
-    default_prompt: str | None = None
-    """What is asked where the caller gives no prompt; None where the caller must. Since schema 2."""
+    default_prompt: str | None = field(default=None, metadata={"since": 2})
+    """Prompt where the caller gives none; None where the caller must."""
 
     def __post_init__(self) -> None:
         if self.default_prompt is None:
@@ -129,6 +112,20 @@ class TextFiles:
                 "there is no tokenizer to read it" if self.tokenizer is None else "a prompt has at least one character"
             )
             raise ValueError(f"default_prompt: got {self.default_prompt[:60]!r}, but {but}; expected null")
+
+
+def _since(one: Field[Any]) -> int:
+    declared = one.metadata.get("setting")
+    return int(one.metadata.get("since", 1) if declared is None else declared.since)
+
+
+NEWER: dict[tuple[str, str], tuple[int, object]] = {
+    (place, one.name): (_since(one), one.default)
+    for place, kind in (("text", TextFiles), ("vision", VisionSpec), ("decode", DecodeContract))
+    for one in fields(kind)
+    if _since(one) > 1
+}
+"""Keys that came after schema 1: the schema that brought them, and the value that their absence means."""
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,16 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import Field, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from ...engines.errors import A2DError, RequestError
-from ..decode.contract import DEFAULTS
-from ..decode.options import COMMITS, DECODES, RULES, Options
-from ..deploy.placement import BUILDS, CHOICES
-from ..model import Model, PlacementFields
+from ..decode.choices import setting_of
+from ..decode.options import Options
+from ..deploy.placement import BUILDS, CHOICES, Placement
+from ..model import Model
 from ..schema import Violations, parse
 
 __all__ = [
@@ -26,8 +28,11 @@ __all__ = [
     "Parser",
     "add_options",
     "add_placement",
+    "add_settings",
     "add_template_options",
     "compute_capabilities",
+    "flag_of",
+    "given",
     "guarded",
     "options_from",
     "placement_from",
@@ -116,49 +121,50 @@ def compute_capabilities(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected compute capabilities like 86,89,120") from error
 
 
-_FLAGS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "max_tokens": (int, "generated tokens at most"),
-    "block_size": (int, "tokens per block"),
-    "steps": (int, "forwards per block"),
-    "threshold": (float, "accept every token whose confidence is above this (0..1)"),
-    "entropy_bound": (float, "summed entropy in nats that a step may accept, for --rule entropy and joint-entropy"),
-    "factor": (float, "for --rule factor: the larger, the more tokens a step accepts"),
-    "stop_repeats": (int, "end when the answer's last piece, of whatever length, comes so many times in a row"),
-    "guidance": (
-        float,
-        "classifier-free guidance: away from what the model says without the prompt",
-    ),
-    "remask_below": (float, "mask an accepted token again when belief in it falls below this"),
-    "replace_above": (float, "replace an accepted token when belief in another rises above this"),
-    "revise_steps": (int, "forwards for replacing after a block's last mask is gone"),
-    "temperature": (float, "0 takes the most probable token, more draws at random"),
-    "top_k": (int, "draw among the k most probable tokens; 0 is all"),
-    "top_p": (float, "draw among the fewest tokens with this much probability"),
-    "seed": (int, "seed of the random numbers"),
-    "sub_block_size": (int, "denoise a block in parts of so many rows, from left to right"),
-    "guidance_keep": (_ids, "token ids, 1,2,3, of the prompt that guidance does not take away"),
-}
+def add_settings(group: Any, kind: type[Any], parsers: Mapping[str, Any] | None = None) -> None:
+    """A flag for each declared field of the dataclass `kind`. `parsers`: keywords of `add_argument` by type's name.
 
-_CHOICES = {"rule": RULES, "commit": COMMITS, "decode": DECODES, **DEFAULTS}
-"""Options that are names of a table."""
+    The destination is the field's name, and the default None: not given.
+    """
+    hints = get_type_hints(kind)
+    for one in fields(kind):
+        said = setting_of(one)
+        form = _form(hints[one.name], said.tokens)
+        keywords = (PARSERS | dict(parsers or {}))[form] if said.choices is None else {"choices": list(said.choices)}
+        text = said.help if said.choices is None else f"{said.help}. {_rows(said.choices)}"
+        group.add_argument(flag_of(one), dest=one.name, default=None, help=text.replace("%", "%%"), **keywords)
+
+
+def flag_of(one: Field[Any]) -> str:
+    """The flag of a declared field."""
+    return f"--{setting_of(one).flag or one.name.replace('_', '-')}"
+
+
+def given(arguments: argparse.Namespace, kind: type[Any]) -> dict[str, Any]:
+    """Field to value, of the fields of `kind` whose flags were given."""
+    return {one.name: value for one in fields(kind) if (value := getattr(arguments, one.name)) is not None}
+
+
+PARSERS: dict[str, dict[str, Any]] = {
+    "int": {"type": int, "metavar": "INT"},
+    "float": {"type": float, "metavar": "FLOAT"},
+    "ids": {"type": _ids, "metavar": "IDS"},
+    "bool": {"action": "store_true"},
+}
+"""How argparse reads a field, by the name of its type."""
+
+
+def _form(hint: Any, tokens: bool) -> str:
+    """The name of a field's type in PARSERS, whether or not it may be None."""
+    kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    inner = next(kind for kind in kinds if kind is not type(None))
+    form = "ids" if get_origin(inner) is tuple else str(inner.__name__)
+    return {"ids": "tokens", "int": "token"}[form] if tokens else form
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Flags for every field of Options; what is not given is left to the bundle."""
-    group = parser.add_argument_group("decoding")
-    for name, (kind, help_text) in _FLAGS.items():
-        group.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, metavar=kind.__name__.strip("_").upper(), help=help_text
-        )
-    for name, table in _CHOICES.items():
-        meanings = "; ".join(f"{n}: {what}" for n, what in table.items())
-        group.add_argument(f"--{name}", choices=list(table), help=meanings)
-    group.add_argument(
-        "--block-cache",
-        action="store_true",
-        default=None,
-        help="run only the sub-block at hand: less work, and tokens may differ",
-    )
+    add_settings(parser.add_argument_group("decoding"), Options)
 
 
 def add_placement(parser: argparse.ArgumentParser) -> None:
@@ -197,15 +203,15 @@ def _template_option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def placement_from(arguments: argparse.Namespace) -> PlacementFields:
-    """Keywords of `load` from the flags of `add_placement`."""
+def placement_from(arguments: argparse.Namespace) -> Placement:
+    """The placement that the flags of `add_placement` and `--threads` ask for."""
     a = arguments
-    return {"precision": a.precision, "engine": a.engine, "device": a.device, "engines": a.engines, "build": a.build}
+    return Placement(a.engine or "", a.device or "", a.precision or "", a.engines, a.build, a.threads)
 
 
 def tell_passed_over(command: str, model: Model) -> None:
     """Say on stderr why better engines were not taken, where somebody has built some."""
-    for reason in model.target.passed_over:
+    for reason in model.placement.passed_over:
         print(f"{command}: not used: {reason}", file=sys.stderr)
 
 
@@ -215,5 +221,4 @@ def _rows(table: Mapping[str, str]) -> str:
 
 def options_from(arguments: argparse.Namespace) -> Options:
     """Options from the flags of `add_options`."""
-    names = [*_FLAGS, *_CHOICES, "block_cache"]
-    return Options(**{n: value for n in names if (value := getattr(arguments, n)) is not None})
+    return Options(**given(arguments, Options))

@@ -1,7 +1,7 @@
 """`a2d bench`: measure decoding on this machine, and against other ways of decoding the same weights.
 
-What it compares with, and the models that it can make up, are found by name among the installed packages' entry
-points: a device has neither torch nor an exporter, and `a2d bench BUNDLE` needs none.
+Peers to compare with, and models that can be made up, are handed in by whoever has an exporter (`__main__`): a device
+has neither torch nor one, and `a2d bench BUNDLE` needs none.
 """
 
 from __future__ import annotations
@@ -11,28 +11,33 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...engines.errors import EngineError, RequestError
 from ..bundle.files import MANIFEST, Bundle
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
-from ..measure.clibrary import Library, beside_the_package
-from ..measure.embedded import EmbeddedReport, measure_embedded
-from ..model import Model, load
+from ..model import Model, load, load_placed
 from .arguments import Parser, add_options, add_placement, guarded, options_from, placement_from
 
-__all__ = ["main"]
+__all__ = ["Rivals", "main"]
 
-PAIRS = 20
-"""Pairs of generations that --embedded takes for each of --repeats."""
+T = TypeVar("T")
 
-PEERS, SYNTHETIC = "a2d.bench.peers", "a2d.bench.synthetic"
+
+@dataclass(frozen=True)
+class Rivals:
+    """Other ways of decoding a bundle's weights, and models made up to be measured; none where nobody can make them."""
+
+    peers: Mapping[str, Callable[[Bundle, str, int], Peer]] = field(default_factory=dict)
+    """Makers of peers by name, of a bundle, a precision and a number of threads."""
+    synthetic: Mapping[str, str] = field(default_factory=dict)
+    """Functions that export a model to a path in some precisions, as `module:function`, by the model's name."""
+
 
 ITSELF = "autoregressive"
 """The peer that every bundle has: itself, one token per forward."""
@@ -56,9 +61,9 @@ SHOWN = {
 }
 
 
-def main(argv: list[str]) -> int:
+def main(argv: list[str], rivals: Rivals | None = None) -> int:
     """Run the command; returns the exit status."""
-    return guarded("a2d bench", lambda: _bench(_parser().parse_args(argv)))
+    return guarded("a2d bench", lambda: _bench(_parser().parse_args(argv), rivals or Rivals()))
 
 
 def _parser() -> Parser:
@@ -74,12 +79,10 @@ def _parser() -> Parser:
         help="compare: autoregressive (the same graphs, one token per forward: 1 to 8 steps and threshold 0.9, or what "
         "is asked for), torch, transformers, or a precision of the bundle",
     )
-    parser.add_argument("--embedded", action="store_true", help="what the child process of the C library adds, instead")
-    parser.add_argument("--library", type=Path, metavar="FILE", help="liba2d for --embedded; default: the wheel's own")
     parser.add_argument(
         "--prompt",
         metavar="TEXT",
-        help="what is asked; default: random tokens, or with --image and --embedded the bundle's own question",
+        help="what is asked; default: random tokens, or with --image the bundle's own question",
     )
     parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help="what is asked of")
     parser.add_argument("--prompt-tokens", type=int, default=512)
@@ -91,15 +94,13 @@ def _parser() -> Parser:
     return parser
 
 
-def _bench(arguments: argparse.Namespace) -> int:
+def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     _check(arguments)
     arguments.max_tokens = arguments.max_tokens or 64
     settings = Settings(arguments.prompt_tokens, arguments.repeats, options_from(arguments))
-    if arguments.embedded:
-        return _embedded(arguments)
-    with _bundle(arguments) as path:
-        peers = {name: _peer(name, path, arguments) for name in arguments.against if name != ITSELF}
-        model = load(path, threads=arguments.threads, **placement_from(arguments))
+    with _bundle(arguments, rivals) as path:
+        peers = {name: _peer(name, path, arguments, rivals) for name in arguments.against if name != ITSELF}
+        model = load_placed(path, placement_from(arguments))
         prompt = model.prompt(arguments.prompt, arguments.image) if arguments.prompt or arguments.image else None
         report = measure(model, settings, prompt)
         found = _report(model, report, arguments)
@@ -113,26 +114,6 @@ def _bench(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _embedded(arguments: argparse.Namespace) -> int:
-    library = Library(arguments.library or beside_the_package())
-    options = options_from(arguments)
-    quiet = not sys.stderr.isatty()
-    with _bundle(arguments) as path:
-        model = load(path, threads=arguments.threads, **placement_from(arguments))
-        report = measure_embedded(model, library, PAIRS * arguments.repeats, options, arguments.prompt, quiet)
-    print(json.dumps(asdict(report)) if arguments.json else "\n".join(_embedded_lines(report)))
-    return 0
-
-
-def _embedded_lines(report: EmbeddedReport) -> Iterator[str]:
-    yield f"liba2d and its child process, {report.pairs} pairs, {report.steps} steps, frame {report.frame or 'none'}"
-    for what, base, added, median in (
-        ("step", report.step_ms, report.added_step_ms, report.added_step_median_ms),
-        ("generation", report.generation_ms, report.added_generation_ms, report.added_generation_median_ms),
-    ):
-        yield f"  added to a {what:<12}  {added:10.3f} ms, {median:.3f} between medians; it takes {base:.2f} ms"
-
-
 def _check(arguments: argparse.Namespace) -> None:
     if (arguments.bundle is None) == (arguments.synthetic is None):
         raise RequestError("give a BUNDLE or --synthetic NAME, one of them")
@@ -144,56 +125,52 @@ def _check(arguments: argparse.Namespace) -> None:
 MakePeer = Callable[[Model], Peer]
 
 
-def _peer(name: str, path: Path, arguments: argparse.Namespace) -> MakePeer:
+def _peer(name: str, path: Path, arguments: argparse.Namespace, rivals: Rivals) -> MakePeer:
     """How to make a peer, once a2d was measured alone: another precision of the bundle, or an installed one."""
     held = Bundle.open(path).manifest.variants if (path / MANIFEST).is_file() else {}
     if name in held:
         return lambda _: VariantPeer(load(path, precision=name, threads=arguments.threads))
-    entry = _entry(PEERS, name, held)
-    return lambda model: entry.load()(model.bundle, model.target.precision, model.target.threads)
+    make = _named(name, rivals.peers, held)
+    return lambda model: make(model.bundle, model.placement.precision, model.placement.threads or 1)
 
 
-def _entry(group: str, name: str, others: Iterable[str] = ()) -> EntryPoint:
-    found = {entry.name: entry for entry in entry_points(group=group)}
-    if name not in found:
-        known = ", ".join([*sorted(found), *others]) or "none (pip install a2d[export])"
+def _named(name: str, table: Mapping[str, T], others: Iterable[str] = ()) -> T:
+    if name not in table:
+        known = ", ".join([*sorted(table), *others]) or "none (pip install a2d[export])"
         raise RequestError(f"got {name!r}, expected one of: {known}")
-    return found[name]
+    return table[name]
 
 
 @contextmanager
-def _bundle(arguments: argparse.Namespace) -> Iterator[Path]:
+def _bundle(arguments: argparse.Namespace, rivals: Rivals) -> Iterator[Path]:
     """The bundle to measure. A synthetic one is made by a process of its own: its memory is not ours."""
     if arguments.bundle is not None:
         yield arguments.bundle
         return
-    entry = _entry(SYNTHETIC, arguments.synthetic)
+    maker = _named(arguments.synthetic, rivals.synthetic)
     with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
         path = (arguments.keep or Path(scratch)) / f"{arguments.synthetic}.a2d"
         wanted = [name for name in (arguments.precision, *arguments.against) if name] or ["fp32"]
         if not (path / MANIFEST).is_file() or arguments.precision not in (None, *Bundle.open(path).manifest.variants):
             path.parent.mkdir(parents=True, exist_ok=True)
-            _make(entry, path, ",".join(dict.fromkeys(["fp32", *(n for n in wanted if not _is_peer(n))])))
+            precisions = dict.fromkeys(["fp32", *(n for n in wanted if n not in (ITSELF, *rivals.peers))])
+            _make(arguments.synthetic, maker, path, ",".join(precisions))
         yield path
 
 
-def _is_peer(name: str) -> bool:
-    return name == ITSELF or any(entry.name == name for entry in entry_points(group=PEERS))
-
-
-def _make(entry: EntryPoint, path: Path, precisions: str) -> None:
-    module, function = entry.value.split(":")
+def _make(name: str, maker: str, path: Path, precisions: str) -> None:
+    module, function = maker.split(":")
     code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]), sys.argv[2])"
-    print(f"making the synthetic model {entry.name}, {precisions} ...", file=sys.stderr)
+    print(f"making the synthetic model {name}, {precisions} ...", file=sys.stderr)
     made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
     if made.returncode:
-        raise EngineError(f"making {entry.name!r} failed; it needs the exporter: pip install a2d[export]")
+        raise EngineError(f"making {name!r} failed; it needs the exporter: pip install a2d[export]")
 
 
 def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "bundle": model.manifest.name,
-        "precision": model.target.precision,
+        "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
         "threads": arguments.threads,
         **asdict(report),

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
-from importlib.metadata import entry_points
 from pathlib import Path
+from typing import TypeAlias
 
 from ...engines.errors import RequestError
 from ..console.one_line import one_line
 from ..footage.clip import Clip
 from ..footage.files import RAW
 from ..footage.job import Job, Outcome, log
-from ..footage.sampling import CAPTIONS, DETECTORS, SLATES, Sampling
+from ..footage.sampling import CAPTIONS, SLATES, Sampling
+from ..footage.shots import DETECTORS
 from ..footage.writers import WRITERS
 from ..schema import Violations, check
 from .arguments import BAD_INPUT, Parser, add_options, guarded, options_from, teller
 
 __all__ = ["main"]
 
-BUNDLES, BUILT_IN = "a2d.bundles", "slate"
-"""Entry points of bundles that are built in, and the one that is asked where none is named."""
+SlateReader: TypeAlias = Callable[[bool], Path | None]
+"""Function that gives the bundle of the built-in slate reader, quietly or not; None where it cannot be made."""
 
 NAMED = 12
 """Names that a line lists at most."""
@@ -30,9 +31,9 @@ NAMED = 12
 INTERRUPTED = "interrupted. What has been read is kept: the same command goes on from there"
 
 
-def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
-    return guarded("a2d log", lambda: _run(_parser().parse_args(argv)), INTERRUPTED)
+def main(argv: list[str], slate: SlateReader = lambda _: None) -> int:
+    """Run the command; returns the exit status. `slate` gives the bundle that reads where none is named."""
+    return guarded("a2d log", lambda: _run(_parser().parse_args(argv), slate), INTERRUPTED)
 
 
 def _parser() -> Parser:
@@ -57,7 +58,7 @@ def _parser() -> Parser:
     parser.add_argument("--force", action="store_true", help="write over files that no log has written")
     parser.add_argument("--quiet", action="store_true", help="no line for each clip, no progress")
     looking = parser.add_argument_group("shots and frames", "in brackets for slates, and with --prompt")
-    ways = "; ".join(f"{name}: {what}" for name, what in DETECTORS.items())
+    ways = "; ".join(f"{name}: {what}" for name, what in DETECTORS.meanings.items())
     looking.add_argument("--detector", choices=list(DETECTORS), help=f"how shots are found. {ways} (adaptive)")
     looking.add_argument("--shortest", type=float, metavar="SECONDS", help="a shot lasts at least so long (0.3)")
     looking.add_argument("--frames", dest="per_shot", type=int, metavar="N", help="frames read of each shot (3, 1)")
@@ -68,13 +69,13 @@ def _parser() -> Parser:
     return parser
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def _run(arguments: argparse.Namespace, slate: SlateReader) -> int:
     if arguments.decoders < 1:
         raise RequestError(f"--decoders: got {arguments.decoders}, expected at least 1")
     job = Job(
         sources=arguments.footage,
         target=arguments.out,
-        bundle=arguments.bundle or _built_in(arguments.quiet),
+        bundle=arguments.bundle or _built_in(slate(arguments.quiet)),
         sampling=_sampling(arguments),
         prompt=arguments.prompt,
         options=options_from(arguments),
@@ -98,10 +99,8 @@ def _sampling(arguments: argparse.Namespace) -> Sampling:
     return sampling
 
 
-def _built_in(quiet: bool) -> Path:
-    """The bundle of the built-in slate reader: somebody who can make it says where it is."""
-    found = {entry.name: entry for entry in entry_points(group=BUNDLES)}
-    path: Path | None = found[BUILT_IN].load()(quiet) if BUILT_IN in found else None
+def _built_in(path: Path | None) -> Path:
+    """The bundle of the built-in slate reader. Raises RequestError where it cannot be had."""
     if path is None:
         raise RequestError(
             "no --bundle, and the built-in slate reader is not on this machine; export it where a2d's source and torch "

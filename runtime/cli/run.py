@@ -19,7 +19,7 @@ from ..decode.session import Generation, Result
 from ..each import Reading
 from ..inputs.messages import normalised
 from ..inputs.prompt import Messages
-from ..model import Model, load
+from ..model import Model, load_placed
 from ..schema import Violations, parse
 from .arguments import (
     BAD_INPUT,
@@ -86,7 +86,7 @@ def _run(arguments: argparse.Namespace) -> int:
     options = options_from(arguments)
     if arguments.each:
         _check_each(arguments)
-    model = load(arguments.bundle, threads=arguments.threads, **placement_from(arguments))
+    model = load_placed(arguments.bundle, placement_from(arguments))
     tell_passed_over("a2d run", model)
     if arguments.each:
         return _each(model, arguments, options)
@@ -197,7 +197,7 @@ def _show(generation: Generation, model: Model) -> None:
         view.close()
     result = generation.result
     pace = f"{len(result.tokens)} tokens in {result.forwards} forwards, {result.seconds:.2f} s"
-    where = f"{model.target.precision}, {model.engine('backbone').describe}"
+    where = f"{model.placement.precision}, {model.engine('backbone').describe}"
     print(f"\x1b[2m{pace} ({result.stop_reason}); {where}\x1b[0m", file=sys.stderr)
 
 
@@ -214,7 +214,7 @@ def _facts(result: Result, model: Model) -> dict[str, Any]:
     return {
         **asdict(result),
         "tokens_per_forward": len(result.tokens) / result.forwards if result.forwards else 0.0,
-        "precision": model.target.precision,
+        "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
     }
 

@@ -6,10 +6,13 @@ keeps them. The contract does not know how the loop fulfils it; docs/decoding.md
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 from ...engines.errors import ContractError
-from ..schema import bounds
+from .choices import check_choice, setting, setting_of
+from .rules import FALLBACKS
+from .schedule import SCHEDULES
+from .stops import STOPS
 
 __all__ = [
     "ALIGNMENTS",
@@ -18,21 +21,18 @@ __all__ = [
     "CONFIDENCES",
     "CONTEXT_MASKS",
     "CONTRACTS",
-    "DEFAULTS",
-    "FALLBACKS",
     "LAST_BLOCKS",
     "MAX_BLOCK",
     "OPENINGS",
     "POSITIONS",
-    "SCHEDULES",
     "SHIFTS",
-    "STOPS",
     "DecodeContract",
     "autoregressive",
     "check_choice",
 ]
 
-MAX_BLOCK = 65_536
+MAX_BLOCK, TOKENS = 65_536, 2**31
+"""Bounds of a block's rows and of a token id."""
 
 ALIGNMENTS = {
     "tail": "blocks are counted from position 0; the prompt's tail opens the first generated block",
@@ -61,12 +61,6 @@ POSITIONS = {
     "arange_x3": "0, 1, 2, ... in all three mrope rows",
     "mrope": "time, row and column of image rows, as Qwen2-VL counts them",
 }
-SCHEDULES = {
-    "base-remainder": "S steps accept B // S tokens each, the first B % S of them one more",
-    "linear-round": "step j accepts round(left / (steps left)) tokens, halves to even",
-    "cosine-round": "as linear-round, along a cosine: more tokens in the middle steps than at the ends",
-    "cosine": "after step j of S, floor(masks * cos(pi j / 2 S)) are left: few tokens first, many last",
-}
 CONFIDENCES = {
     "raw": "the probability of the proposed token as the model gives it",
     "tempered": "its probability at the temperature (1 where that is 0), forbidden tokens left out",
@@ -78,19 +72,6 @@ COMPARISONS = {
     "above": "a confidence that equals the threshold does not pass",
     "at-least": "a confidence that equals the threshold passes",
 }
-FALLBACKS = {
-    "count": "the most confident `count` rows are accepted in any case",
-    "top-1": "the most confident row is accepted in any case; steps set no pace",
-    "leftmost": "where fewer than `count` rows pass the threshold, the leftmost `count` are accepted instead",
-    "near-top": "rows within 1e-5 of the most confident one are accepted in any case; steps set no pace",
-}
-STOPS = {
-    "block": "when a block is finished that holds a stop token",
-    "reached": "as soon as a stop token stands with no mask before it, in the middle of a block as well",
-}
-DEFAULTS = {"confidence": CONFIDENCES, "comparison": COMPARISONS, "fallback": FALLBACKS, "stop": STOPS}
-"""Choices that a contract makes and a caller may make anew."""
-
 CONTRACTS = {
     "autoregressive": "one token per forward, as the model decoded before it was adapted; it needs no mask",
 }
@@ -108,68 +89,119 @@ AUTOREGRESSIVE: dict[str, object] = {
 """Fields of that contract: blocks of one row, which the row before it predicts, so that it is run once, when final."""
 
 
-def check_choice(what: str, got: str, table: dict[str, str]) -> str:
-    """`got` if the table has it. Raises ContractError that prints the table."""
-    if got not in table:
-        rows = "\n".join(f"  {name:<16} {meaning}" for name, meaning in table.items())
-        raise ContractError(f"{what}: got {got!r}, expected one of\n{rows}")
-    return got
-
-
 @dataclass(frozen=True)
 class DecodeContract:
     """How one checkpoint is decoded, with the defaults that a caller may override."""
 
-    mask_token_id: int | None = field(metadata=bounds(0, 2**31))
-    """None where no mask is ever run: in blocks of one row that the row before it predicts."""
-    stop_token_ids: tuple[int, ...] = field(metadata=bounds(0, 2**31))
-    block_size: int = field(metadata=bounds(1, MAX_BLOCK))
-    prompt_alignment: str
-    forbid_token_ids: tuple[int, ...] = field(default=(), metadata=bounds(0, 2**31))
-    """Ids that are never proposed, normally the mask id alone. They still count in the confidence."""
-    context_mask: str = "block_causal"
-    shift: str = "none"
-    positions: str = "arange"
-    schedule: str = "base-remainder"
-    steps: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
-    """Default forwards per block; None is one per token of the block."""
-    threshold: float | None = field(default=None, metadata=bounds(0, 1))
-    """Default confidence above which a token is accepted at once; None accepts by count alone."""
-    temperature: float = field(default=0.0, metadata=bounds(0, 100))
-    opening: str = "masked"
-    last_block: str | None = None
-    """None is `cut` with `left` and `whole` with `tail`, as the systems of either alignment do."""
-    sub_block_size: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
-    """Default rows of the parts in which a block is denoised from left to right; None is the whole block."""
-    replace_above: float | None = field(default=None, metadata=bounds(0, 1))
-    """Default confidence above which an accepted token of the current block is replaced; None never does."""
-    confidence: str = "raw"
-    """Default of what a rule and a threshold take for confidence."""
-    comparison: str = "above"
-    fallback: str = "count"
-    """Default of what is accepted besides what passes the threshold."""
-    stop: str = "block"
-    stop_repeats: int | None = field(default=None, metadata=bounds(2, MAX_BLOCK))
-    """Default number of times that the answer's last piece, of whatever length, may come in a row; None goes on."""
-    drop_token_ids: tuple[int, ...] = field(default=(), metadata=bounds(0, 2**31))
-    """Generated tokens that leave the context, and its count of positions, once their block is finished."""
+    mask_token_id: int | None = field(
+        metadata=setting(
+            "id of the mask token; null where no mask is ever run: blocks of 1 under right_prev_row",
+            (0, TOKENS),
+            flag="mask-token",
+            tokens=True,
+        )
+    )
+    stop_token_ids: tuple[int, ...] = field(
+        metadata=setting("ids of the tokens that end an answer", (0, TOKENS), flag="stop-token", tokens=True)
+    )
+    block_size: int = field(metadata=setting("tokens per block", (1, MAX_BLOCK)))
+    prompt_alignment: str = field(
+        metadata=setting("where block boundaries lie", choices=ALIGNMENTS, flag="alignment"),
+    )
+    forbid_token_ids: tuple[int, ...] = field(
+        default=(),
+        metadata=setting(
+            "ids that are never proposed, normally the mask alone; they still count in the confidence",
+            (0, TOKENS),
+            flag="forbid-token",
+            tokens=True,
+        ),
+    )
+    context_mask: str = field(
+        default="block_causal", metadata=setting("which rows a settled row sees", choices=CONTEXT_MASKS)
+    )
+    shift: str = field(default="none", metadata=setting("which row predicts a token", choices=SHIFTS))
+    positions: str = field(default="arange", metadata=setting("positions of rows", choices=POSITIONS))
+    schedule: str = field(
+        default="base-remainder", metadata=setting("tokens that each step accepts", choices=SCHEDULES.meanings)
+    )
+    steps: int | None = field(
+        default=None, metadata=setting("forwards per block; null is one per token of the block", (1, MAX_BLOCK))
+    )
+    threshold: float | None = field(
+        default=None,
+        metadata=setting("confidence above which a token is accepted at once; null accepts by count alone", (0, 1)),
+    )
+    temperature: float = field(
+        default=0.0, metadata=setting("0 takes the most probable token, more draws at random", (0, 100))
+    )
+    opening: str = field(default="masked", metadata=setting("how a block begins", choices=OPENINGS, since=3))
+    last_block: str | None = field(
+        default=None,
+        metadata=setting(
+            "where the last block ends; null is cut with left and whole with tail, as the systems of either do",
+            choices=LAST_BLOCKS,
+            since=3,
+        ),
+    )
+    sub_block_size: int | None = field(
+        default=None,
+        metadata=setting(
+            "rows of the parts in which a block is denoised from left to right; null is the whole block",
+            (1, MAX_BLOCK),
+            since=3,
+        ),
+    )
+    replace_above: float | None = field(
+        default=None,
+        metadata=setting(
+            "confidence above which an accepted token of the current block is replaced by another; null never does",
+            (0, 1),
+            since=3,
+        ),
+    )
+    confidence: str = field(
+        default="raw", metadata=setting("what rules and the threshold compare", choices=CONFIDENCES, since=3)
+    )
+    comparison: str = field(
+        default="above", metadata=setting("whether an equal confidence passes", choices=COMPARISONS, since=3)
+    )
+    fallback: str = field(
+        default="count",
+        metadata=setting("rows accepted besides those that pass", choices=FALLBACKS.meanings, since=3),
+    )
+    stop: str = field(
+        default="block", metadata=setting("when a stop token ends the answer", choices=STOPS.meanings, since=3)
+    )
+    stop_repeats: int | None = field(
+        default=None,
+        metadata=setting(
+            "times that the answer's last piece, of whatever length, comes in a row when it ends; null goes on",
+            (2, MAX_BLOCK),
+            since=3,
+        ),
+    )
+    drop_token_ids: tuple[int, ...] = field(
+        default=(),
+        metadata=setting(
+            "generated tokens that leave the context, and its count of positions, once their block is finished",
+            (0, TOKENS),
+            flag="drop-token",
+            tokens=True,
+            since=3,
+        ),
+    )
 
     def __post_init__(self) -> None:
-        check_choice("prompt_alignment", self.prompt_alignment, ALIGNMENTS)
-        check_choice("context_mask", self.context_mask, CONTEXT_MASKS)
-        check_choice("shift", self.shift, SHIFTS)
-        check_choice("positions", self.positions, POSITIONS)
-        check_choice("schedule", self.schedule, SCHEDULES)
-        check_choice("opening", self.opening, OPENINGS)
-        for name, table in DEFAULTS.items():
-            check_choice(name, getattr(self, name), table)
+        for one in fields(self):
+            table, got = setting_of(one).choices, getattr(self, one.name)
+            if table is not None and (got is not None or one.default is not None):
+                check_choice(one.name, got, table)
         if self.drop_token_ids and self.context_mask != "block_causal":
             raise ContractError(
                 f"drop_token_ids: got {list(self.drop_token_ids)} with context_mask {self.context_mask!r}, expected "
                 "'block_causal': only there is what a row sees counted in blocks"
             )
-        if self.last_block is not None:
-            check_choice("last_block", self.last_block, LAST_BLOCKS)
         if self.mask_token_id is None and (self.block_size, self.shift) != (1, "right_prev_row"):
             raise ContractError(
                 f"mask_token_id: got none, expected a token id: blocks of {self.block_size} with shift {self.shift!r} "

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import TypedDict, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 
 from ...engines.errors import ContractError, RequestError
-from ..schema import Violations, bounds, check
-from .contract import DEFAULTS, MAX_BLOCK, DecodeContract, check_choice
+from ..schema import Violations, check
+from .choices import Setting, check_choice, setting, setting_of
+from .contract import MAX_BLOCK, TOKENS, DecodeContract
+from .rules import RULES
 
-__all__ = ["COMMITS", "DECODES", "RULES", "OptionFields", "Options", "Plan", "plan"]
+__all__ = ["COMMITS", "DECODES", "OptionFields", "Options", "Plan", "plan", "with_fields"]
 
-RULES = {
-    "confidence": "the most confident tokens by count, and all above the threshold",
-    "entropy": "the surest tokens while their summed entropy stays within a bound",
-    "sequential": "from left to right by count",
-    "joint-entropy": "as entropy, but the largest of the entropies does not count",
-    "factor": "the most confident n tokens, n the largest whose n-th confidence is 1 - factor / (n + 1) or more",
-    "prefix": "the leftmost tokens up to the first whose confidence does not pass the threshold",
-}
 DECODES = {
     "diffusion": "block after block is denoised",
     "speculative": "a block is drafted at once and verified causally: the tokens are those of one token per forward",
@@ -30,10 +24,6 @@ COMMITS = {
     "merged": "a finished block is cached by the next block's first forward, where the model allows it",
     "separate": "a finished block is cached by a forward of its own: the slow reference",
 }
-
-
-SHARED = ("replace_above", "stop_repeats", *DEFAULTS)
-"""Options that the contract has a default for, by the same name."""
 
 DRAWN = ("tempered", "filtered")
 """Confidences of the distribution that a token was drawn from."""
@@ -45,52 +35,88 @@ UNPACED = ("top-1", "near-top")
 """Fallbacks that take no count."""
 
 
+def _inherited(name: str) -> Any:
+    """A field that is None unless given, declared as the contract declares the field of this name, its default."""
+    of = next(one for one in fields(DecodeContract) if one.name == name)
+    declared = replace(setting_of(of), inherited=True, denoises=True)
+    return field(default=None, metadata={**of.metadata, "setting": declared})
+
+
 @dataclass(frozen=True)
 class Options:
     """Choices for one generation; None leaves the choice to the bundle's decode contract."""
 
-    max_tokens: int = field(default=256, metadata=bounds(1, 1 << 26))
-    """Generated tokens at most."""
-    block_size: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
-    steps: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
-    """Forwards per block. With a threshold it is the slowest pace; alone it is the pace."""
-    threshold: float | None = field(default=None, metadata=bounds(0, 1))
-    """Accept every token whose confidence is above this."""
-    rule: str = "confidence"
-    entropy_bound: float = field(default=0.35, metadata=bounds(0, 1e6))
-    """Summed entropy in nats that one step may accept, for rules `entropy` and `joint-entropy`."""
-    factor: float = field(default=1.0, metadata=bounds(0, MAX_BLOCK))
-    """For rule `factor`: the larger, the more tokens a step accepts."""
-    confidence: str | None = None
-    """What rules and the threshold take for confidence."""
-    comparison: str | None = None
-    fallback: str | None = None
-    """What is accepted besides what passes the threshold."""
-    stop: str | None = None
-    stop_repeats: int | None = field(default=None, metadata=bounds(2, MAX_BLOCK))
-    """End when so many tokens at the end of the answer are equal."""
-    guidance: float = field(default=0.0, metadata=bounds(0, 1000))
-    """Classifier-free guidance: logits u + (guidance + 1) (c - u), u those without the prompt. Twice the forwards."""
-    guidance_keep: tuple[int, ...] = field(default=(), metadata=bounds(0, 2**31))
-    """Token ids of the prompt that guidance does not take away."""
-    remask_below: float | None = field(default=None, metadata=bounds(0, 1))
-    """Mask an accepted token of the current block again, once, when the model's belief in it falls below this."""
-    replace_above: float | None = field(default=None, metadata=bounds(0, 1))
-    """Replace an accepted token of the current block when the model believes in another above this."""
-    revise_steps: int = field(default=16, metadata=bounds(0, MAX_BLOCK))
-    """Forwards that may be spent on replacing after a block's last mask is gone."""
-    temperature: float | None = field(default=None, metadata=bounds(0, 100))
-    top_k: int = field(default=0, metadata=bounds(0, 1 << 26))
-    """Sample among the k most probable tokens; 0 is all."""
-    top_p: float = field(default=1.0, metadata=bounds(0, 1))
-    """Sample among the fewest tokens that hold this much probability."""
-    seed: int = field(default=0, metadata=bounds(0, 2**64 - 1))
-    commit: str = "merged"
-    sub_block_size: int | None = field(default=None, metadata=bounds(1, MAX_BLOCK))
-    """Denoise a block in parts of so many rows, from left to right."""
-    block_cache: bool = False
-    """Run only the sub-block at hand where that can be done. An approximation: tokens may differ."""
-    decode: str = "diffusion"
+    max_tokens: int = field(default=256, metadata=setting("generated tokens at most", (1, 1 << 26)))
+    block_size: int | None = field(default=None, metadata=setting("tokens per block", (1, MAX_BLOCK)))
+    steps: int | None = field(
+        default=None,
+        metadata=setting(
+            "forwards per block: with a threshold the slowest pace, alone the pace", (1, MAX_BLOCK), denoises=True
+        ),
+    )
+    threshold: float | None = field(
+        default=None,
+        metadata=setting("accept every token whose confidence is above this (0..1)", (0, 1), denoises=True),
+    )
+    rule: str = field(
+        default="confidence", metadata=setting("tokens that a step accepts", choices=RULES.meanings, denoises=True)
+    )
+    entropy_bound: float = field(
+        default=0.35,
+        metadata=setting(
+            "summed entropy in nats that a step may accept, for rules entropy and joint-entropy", (0, 1e6)
+        ),
+    )
+    factor: float = field(
+        default=1.0, metadata=setting("for rule factor: the larger, the more tokens a step accepts", (0, MAX_BLOCK))
+    )
+    confidence: str | None = _inherited("confidence")
+    comparison: str | None = _inherited("comparison")
+    fallback: str | None = _inherited("fallback")
+    stop: str | None = _inherited("stop")
+    stop_repeats: int | None = _inherited("stop_repeats")
+    guidance: float = field(
+        default=0.0,
+        metadata=setting(
+            "classifier-free guidance: logits u + (guidance + 1) (c - u), u those without the prompt; "
+            "twice the forwards",
+            (0, 1000),
+            denoises=True,
+        ),
+    )
+    guidance_keep: tuple[int, ...] = field(
+        default=(), metadata=setting("token ids of the prompt that guidance does not take away", (0, TOKENS))
+    )
+    remask_below: float | None = field(
+        default=None,
+        metadata=setting(
+            "mask an accepted token of the current block again, once, when belief in it falls below this",
+            (0, 1),
+            denoises=True,
+        ),
+    )
+    replace_above: float | None = _inherited("replace_above")
+    revise_steps: int = field(
+        default=16, metadata=setting("forwards for replacing after a block's last mask is gone", (0, MAX_BLOCK))
+    )
+    temperature: float | None = field(
+        default=None, metadata=setting("0 takes the most probable token, more draws at random", (0, 100))
+    )
+    top_k: int = field(default=0, metadata=setting("draw among the k most probable tokens; 0 is all", (0, 1 << 26)))
+    top_p: float = field(
+        default=1.0, metadata=setting("draw among the fewest tokens with this much probability", (0, 1))
+    )
+    seed: int = field(default=0, metadata=setting("seed of the random numbers", (0, 2**64 - 1)))
+    commit: str = field(default="merged", metadata=setting("how a finished block is cached", choices=COMMITS))
+    sub_block_size: int | None = field(
+        default=None,
+        metadata=setting("denoise a block in parts of so many rows, from left to right", (1, MAX_BLOCK), denoises=True),
+    )
+    block_cache: bool = field(
+        default=False,
+        metadata=setting("run only the sub-block at hand: less work, and tokens may differ", denoises=True),
+    )
+    decode: str = field(default="diffusion", metadata=setting("how blocks are generated", choices=DECODES))
 
     @property
     def revises(self) -> bool:
@@ -99,7 +125,7 @@ class Options:
 
 
 class OptionFields(TypedDict, total=False):
-    """The fields of Options as keywords."""
+    """The fields of Options as keywords, written out because type checkers read no derived ones; a test compares."""
 
     max_tokens: int
     block_size: int | None
@@ -133,7 +159,7 @@ class Plan:
     """Options and contract, resolved: what the loop reads."""
 
     options: Options
-    """What both know and the caller left open is resolved in them: `SHARED`."""
+    """The caller's choices, with the contract's in the place of None where a field is inherited."""
     block: int
     sub_block: int
     steps: int
@@ -180,7 +206,7 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     lines = [] if options.decode == "diffusion" else list(_not_speculative(contract, options))
     lines += _contradictions(options, paced)
     temperature = contract.temperature if options.temperature is None else options.temperature
-    defaults = {n: getattr(contract, n) for n in SHARED}
+    defaults = {n: getattr(contract, n) for n in _names(lambda one: one.inherited)}
     if temperature == 0 and contract.confidence in DRAWN:
         defaults["confidence"] = "raw"  # what it is where nothing is drawn, without the cost of a distribution
     options = replace(options, **{n: value for n, value in defaults.items() if getattr(options, n) is None})
@@ -213,8 +239,7 @@ def _not_speculative(contract: DecodeContract, options: Options) -> Iterator[str
             f"decode: got 'speculative' for a model with context_mask {contract.context_mask!r} and shift "
             f"{contract.shift!r}, expected 'token_causal' and a shift: another one does not decode token by token"
         )
-    drafting = ["steps", "threshold", "rule", "remask_below", "replace_above", "sub_block_size", "block_cache"]
-    drafting += [*DEFAULTS, "stop_repeats", "guidance"]
+    drafting = _names(lambda one: one.denoises)
     given = [name for name in drafting if getattr(options, name) != getattr(Options, name)]
     if given:
         yield f"{', '.join(given)}: a block is drafted in one step when decoding is speculative; leave them out"
@@ -223,11 +248,14 @@ def _not_speculative(contract: DecodeContract, options: Options) -> Iterator[str
 def _check(options: Options) -> None:
     try:
         check(options)
-        check_choice("rule", options.rule, RULES)
-        check_choice("commit", options.commit, COMMITS)
-        check_choice("decode", options.decode, DECODES)
-        for name, table in DEFAULTS.items():
-            if (got := getattr(options, name)) is not None:
-                check_choice(name, got, table)
+        for one in fields(options):
+            table, got = setting_of(one).choices, getattr(options, one.name)
+            if table is not None and got is not None:
+                check_choice(one.name, got, table)
     except (Violations, ContractError) as error:
         raise RequestError(str(error)) from error
+
+
+def _names(wanted: Callable[[Setting], bool]) -> list[str]:
+    """Fields of Options whose declaration is `wanted`."""
+    return [one.name for one in fields(Options) if wanted(setting_of(one))]

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .block import Block, Proposal
-from .options import Options, Plan
+from .choices import Choices
+
+if TYPE_CHECKING:  # a contract reads the tables below
+    from .block import Block, Proposal
+    from .options import Options, Plan
 
 __all__ = ["FALLBACKS", "RULES", "Revision", "settled"]
 
-Accept = Callable[[Block, Proposal, int, Plan], NDArray[np.bool_]]
+Accept: TypeAlias = "Callable[[Block, Proposal, int, Plan], NDArray[np.bool_]]"
 """The rows to accept, of the masked ones, given the count that the schedule asks for; one at least if one is masked."""
 
 NEAR = np.float32(1e-5)
@@ -69,15 +73,19 @@ def prefix(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[
     return _leftmost(block.masked, max(1, int(passed.sum())))
 
 
-RULES: dict[str, Accept] = {
-    "confidence": confidence,
-    "entropy": entropy,
-    "sequential": sequential,
-    "joint-entropy": joint_entropy,
-    "factor": factor,
-    "prefix": prefix,
-}
-"""Name in Options to rule."""
+RULES: Choices[Accept] = Choices(
+    ("confidence", "the most confident tokens by count, and all above the threshold", confidence),
+    ("entropy", "the surest tokens while their summed entropy stays within a bound", entropy),
+    ("sequential", "from left to right by count", sequential),
+    ("joint-entropy", "as entropy, but the largest of the entropies does not count", joint_entropy),
+    (
+        "factor",
+        "the most confident n tokens, n the largest whose n-th confidence is 1 - factor / (n + 1) or more",
+        factor,
+    ),
+    ("prefix", "the leftmost tokens up to the first whose confidence does not pass the threshold", prefix),
+)
+"""Accept rules by the name in Options."""
 
 Fallback = Callable[[NDArray[np.float32], NDArray[np.bool_], int], NDArray[np.bool_]]
 """Rows from their confidences (-inf where not masked), those that pass the threshold, and the schedule's count."""
@@ -93,13 +101,29 @@ def _near_top(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> 
     return np.asarray(passed | (C.max() - NEAR <= C), np.bool_)
 
 
-FALLBACKS: dict[str, Fallback] = {
-    "count": lambda C, passed, count: passed | _top(C, count),
-    "top-1": lambda C, passed, count: passed | _top(C, min(count, 1)),
-    "leftmost": _leftmost_instead,
-    "near-top": _near_top,
-}
-"""Name in contract and Options to what is accepted besides what passes."""
+def _count(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    return passed | _top(C, count)
+
+
+def _top_1(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
+    return passed | _top(C, min(count, 1))
+
+
+FALLBACKS: Choices[Fallback] = Choices(
+    ("count", "the most confident `count` rows are accepted in any case", _count),
+    ("top-1", "the most confident row is accepted in any case; steps set no pace", _top_1),
+    (
+        "leftmost",
+        "where fewer than `count` rows pass the threshold, the leftmost `count` are accepted instead",
+        _leftmost_instead,
+    ),
+    (
+        "near-top",
+        "rows within 1e-5 of the most confident one are accepted in any case; steps set no pace",
+        _near_top,
+    ),
+)
+"""Rows accepted besides those that pass the threshold, by the name in contract and Options."""
 
 
 def settled(block: Block, proposal: Proposal, accept: NDArray[np.bool_]) -> Block:

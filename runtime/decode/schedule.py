@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import chain, repeat
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .block import Block
-from .options import Plan
+from .choices import Choices
+
+if TYPE_CHECKING:  # a contract reads the table below
+    from .block import Block
+    from .options import Plan
 
 __all__ = ["SCHEDULES", "Pace", "base_remainder", "cosine", "cosine_round", "linear_round"]
 
@@ -62,13 +66,17 @@ def cosine(masks: int, block: int, steps: int) -> list[int]:
     return [count for count in counts if count]
 
 
-SCHEDULES: dict[str, Callable[[int, int, int], list[int]]] = {
-    "base-remainder": base_remainder,
-    "linear-round": linear_round,
-    "cosine-round": cosine_round,
-    "cosine": cosine,
-}
-"""Name in the decode contract to function of (masks in the block, block size, steps)."""
+SCHEDULES: Choices[Callable[[int, int, int], list[int]]] = Choices(
+    ("base-remainder", "S steps accept B // S tokens each, the first B % S of them one more", base_remainder),
+    ("linear-round", "step j accepts round(left / (steps left)) tokens, halves to even", linear_round),
+    (
+        "cosine-round",
+        "as linear-round, along a cosine: more tokens in the middle steps than at the ends",
+        cosine_round,
+    ),
+    ("cosine", "after step j of S, floor(masks * cos(pi j / 2 S)) are left: few tokens first, many last", cosine),
+)
+"""Functions of (masks in the block, block size, steps) by the name in the decode contract."""
 
 
 class Pace:

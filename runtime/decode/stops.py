@@ -6,15 +6,19 @@ Knows token ids; not what they say, nor how many are wanted.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .block import Block
+from .choices import Choices
+
+if TYPE_CHECKING:  # a contract reads the table below
+    from .block import Block
 
 __all__ = ["STOPS", "repeats"]
 
-Stop = Callable[[Block, bool, Sequence[int]], bool]
+Stop: TypeAlias = "Callable[[Block, bool, Sequence[int]], bool]"
 """Whether the answer ends with this block, given whether the block is finished, and the stop tokens."""
 
 
@@ -29,8 +33,15 @@ def reached(block: Block, finished: bool, stops: Sequence[int]) -> bool:
     return bool((settled & np.isin(block.generated, stops)).any())
 
 
-STOPS: dict[str, Stop] = {"block": block_ends, "reached": reached}
-"""Name in contract and Options to rule."""
+STOPS: Choices[Stop] = Choices(
+    ("block", "when a block is finished that holds a stop token", block_ends),
+    (
+        "reached",
+        "as soon as a stop token stands with no mask before it, in the middle of a block as well",
+        reached,
+    ),
+)
+"""Stop rules by the name in contract and Options."""
 
 
 def repeats(answer: NDArray[np.int64], count: int | None) -> bool:

@@ -13,23 +13,21 @@ from typing import TYPE_CHECKING
 
 from ...engines.cuda import device
 from ...engines.errors import BundleError, EngineError, RequestError
-from ...engines.targets import GPUS, Target, legal, require
+from ...engines.targets import GPUS, TARGETS, Target, legal, require
 from ...engines.tensorrt.libraries import LIBRARIES, imported, version
 from ..bundle.files import Bundle, sha256_of
 from ..bundle.manifest import FileRecord, Variant
 from ..bundle.staging import Staging, check_space
 from ..console.progress import Progress, size
 from .engine_set import RECORD, SCHEMA, Built, Machine, Record
-from .memory_fit import SOURCES, Question, planned
+from .memory_fit import Question, planned
+from .precisions import NARROW, SOURCES
 from .profiles import Sizes, profiles, sizes
 
 if TYPE_CHECKING:
     from ...engines.tensorrt.sidecar import Card
 
-__all__ = ["Job", "Set", "build", "key_of", "source_of"]
-
-NARROW = ("past_", "new_")
-"""The cache's ports: float16 in an engine, whatever the graph was written in, unless it is to be exact."""
+__all__ = ["Job", "Set", "build", "build_here", "key_of", "source_of"]
 
 COPIES = 2
 """Of the weights, on disk while engines are built: TensorRT's copy of a graph, and the engine."""
@@ -79,6 +77,14 @@ def build(job: Job, say: Callable[[str], None] = lambda _: None) -> Iterator[tup
     for one in wanted:
         bundle.check([*bundle.variant(one.variant).graphs.values(), bundle.variant(one.variant).weights])
     yield from (_build_set(job, one, bundle, held, folder, say) for one in wanted)
+
+
+def build_here(bundle: Path, library: str, sm: int, precision: str, folder: Path | None) -> Built:
+    """Build one set for the GPU of this machine, without a word. `precision` empty is the best for it."""
+    target = next(t.name for t in TARGETS.values() if t.library == library and sm in t.sms)
+    sms = (sm,) if LIBRARIES[library].ahead else ()
+    ((built, _),) = build(Job(bundle, target, sms, precision or "auto", folder, quiet=True))
+    return built
 
 
 def key_of(wanted: Set) -> str:

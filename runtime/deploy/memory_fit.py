@@ -13,16 +13,10 @@ from ...engines.targets import GPUS, Target, require
 from ..bundle.files import Bundle
 from ..decode.cache import CHUNK
 from .memory_model import CPU, Estimate, Widths, estimate, shapes_of
-from .placement import PREFERENCE
+from .precisions import FLOATS, PREFERENCE, SOURCES
 from .profiles import Sizes, sizes
 
-__all__ = ["GIB", "SOURCES", "Memory", "Plan", "Question", "planned"]
-
-SOURCES = {"fp16": ("fp16", "fp32"), "int8": ("int8",), "fp8": ("fp8",), "fp32": ("fp32",)}
-"""Precision of a GPU's engine to the variants that it is built of, best first."""
-
-FLOATS = ("fp16", "fp32")
-"""Variants that tell the size of a quantized one that is yet to be made."""
+__all__ = ["GIB", "Memory", "Plan", "Question", "planned"]
 
 SHARE, SHARE_UNIFIED = 0.9, 0.75
 """Parts of a card's memory, and of one that the system shares, that are planned with. Margins, not measurements."""

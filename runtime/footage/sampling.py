@@ -10,15 +10,7 @@ from numpy.typing import NDArray
 
 from ..schema import bounds
 
-__all__ = ["CAPTIONS", "DETECTORS", "SLATES", "Sampling", "moments"]
-
-
-DETECTORS = {
-    "adaptive": "a frame differs from the last one far more than its neighbours do: holds through camera moves",
-    "content": "a frame differs from the last one by more than a fixed amount",
-    "whole": "no cuts are looked for: a clip is one shot",
-}
-"""Ways to find shots."""
+__all__ = ["CAPTIONS", "SLATES", "Sampling", "moments"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +18,7 @@ class Sampling:
     """How clips are looked at."""
 
     detector: str = "adaptive"
-    """How shots are found: a name of `DETECTORS`."""
+    """Way to find shots: a name of `shots.DETECTORS`."""
     shortest: float = field(default=0.3, metadata=bounds(0, 3600))
     """Seconds that a shot lasts at least."""
     per_shot: int = field(default=1, metadata=bounds(1, 1000))

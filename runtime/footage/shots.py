@@ -15,16 +15,38 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scenedetect import AdaptiveDetector, ContentDetector, FrameTimecode
 
-__all__ = ["MAKERS", "Scan", "scan"]
+from ..decode.choices import Choices
 
-MAKERS: dict[str, Callable[[int], Any]] = {
-    "adaptive": lambda shortest: AdaptiveDetector(min_scene_len=shortest),
-    "content": lambda shortest: ContentDetector(min_scene_len=shortest),
-    "whole": lambda _: None,
-}
-"""How a detector of `sampling.DETECTORS` is made for shots of so many frames at least."""
+__all__ = ["DETECTORS", "Scan", "scan"]
+
+
+def _adaptive(shortest: int) -> Any:
+    from scenedetect import AdaptiveDetector  # noqa: PLC0415 - takes a second, and the table is read for --help
+
+    return AdaptiveDetector(min_scene_len=shortest)
+
+
+def _content(shortest: int) -> Any:
+    from scenedetect import ContentDetector  # noqa: PLC0415 - as above
+
+    return ContentDetector(min_scene_len=shortest)
+
+
+def _whole(shortest: int) -> None:
+    del shortest
+
+
+DETECTORS: Choices[Callable[[int], Any]] = Choices(
+    (
+        "adaptive",
+        "a frame differs from the last one far more than its neighbours do: holds through camera moves",
+        _adaptive,
+    ),
+    ("content", "a frame differs from the last one by more than a fixed amount", _content),
+    ("whole", "no cuts are looked for: a clip is one shot", _whole),
+)
+"""Makers of a detector for shots of so many frames at least, by name; None where no cuts are looked for."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +66,9 @@ class Scan:
 
 def scan(frames: Iterable[tuple[int, NDArray[np.uint8]]], rate: Fraction, name: str, shortest: float) -> Scan:
     """Time stamps and cuts of `frames`: pairs of a time stamp and a small BGR picture. `shortest` is in seconds."""
-    finder = MAKERS[name](max(1, round(shortest * rate)))
+    from scenedetect import FrameTimecode  # noqa: PLC0415 - as above
+
+    finder = DETECTORS[name](max(1, round(shortest * rate)))
     stamps, cuts = array("q"), {0}
     for stamp, picture in frames:
         if finder is not None:

@@ -224,7 +224,7 @@ def _opened(model: Model) -> Opened:
     return Opened(
         version("a2d"),
         manifest.name,
-        model.target.precision,
+        model.placement.precision,
         model.engine("backbone").describe,
         manifest.decode.block_size,
         manifest.model.max_context,

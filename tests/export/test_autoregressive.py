@@ -69,7 +69,7 @@ class Original:
         model.save_pretrained(path)
         checkpoint = Checkpoint.open(path)
         self.family = describe(checkpoint)
-        flags = Flags(contract="autoregressive", stop_tokens=tuple(map(str, STOPS)))
+        flags = Flags.of(contract="autoregressive", stop_token_ids=tuple(map(str, STOPS)))
         self.contract = resolve(flags, checkpoint, self.family).contract
         network = Network(self.family.shape, self.contract.forbid_token_ids, self.family.tower)
         weights = Weights(checkpoint, self.family, torch.float32, resident=True)
@@ -158,7 +158,7 @@ def test_an_exported_original(tmp_path: Path) -> None:
     """No mask id anywhere: from the checkpoint through the manifest to a decode by ONNX Runtime."""
     made = original("Qwen3", tmp_path / "checkpoint")
     path = tmp_path / "original.a2d"
-    export(Job(made.path, path, flags=Flags(contract="autoregressive"), quiet=True))
+    export(Job(made.path, path, flags=Flags.of(contract="autoregressive"), quiet=True))
     assert json.loads((path / "manifest.json").read_text())["decode"]["mask_token_id"] is None
     model, tokens = a2d.load(path, threads=1), np.arange(20, 33)
     result = model.generate(tokens, max_tokens=24)
@@ -171,8 +171,8 @@ def test_an_exported_original(tmp_path: Path) -> None:
 def test_flags_go_before_a_named_contract(tmp_path: Path) -> None:
     made = original("Qwen2", tmp_path)
     checkpoint = Checkpoint.open(made.path)
-    flags = Flags(contract="autoregressive", block_size=4)
+    flags = Flags.of(contract="autoregressive", block_size=4)
     with pytest.raises(ContractError, match="mask_token_id"):  # blocks of four have masks again
         resolve(flags, checkpoint, made.family)
     with pytest.raises(ContractError, match="autoregressive .*one token per forward"):
-        resolve(Flags(contract="parallel"), checkpoint, made.family)
+        resolve(Flags.of(contract="parallel"), checkpoint, made.family)

@@ -60,7 +60,7 @@ def test_a_tokenizer_s_own_mask_goes_before_the_family_s(copy: Path) -> None:
     (copy / "generation_config.json").unlink()
     change(copy, "config.json", model_type="sdar", vocab_size=VOCAB)
     tokenizer(copy, 100, MASK=101)
-    made = plan(Job(copy, copy / "unused", flags=Flags(stop_tokens=("2",))))
+    made = plan(Job(copy, copy / "unused", flags=Flags.of(stop_token_ids=("2",))))
     assert made.resolved.contract.mask_token_id == 101
     assert made.resolved.origins["mask_token_id"] == "tokenizer.json, added token <|MASK|>"
 

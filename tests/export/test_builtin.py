@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from importlib.metadata import entry_points
 
 import pytest
 
+from a2d.__main__ import GIVEN
 from a2d.export import builtin
 
 
@@ -51,6 +51,6 @@ def test_without_the_source_there_is_none_to_export(tree):
     assert builtin.slate() is None and made == []
 
 
-def test_a2d_log_finds_it_by_its_entry_point():
-    (entry,) = entry_points(group="a2d.bundles", name="slate")
-    assert entry.load() is builtin.slate
+def test_a2d_log_is_handed_it(tree, tmp_path):
+    bundle = GIVEN["log"]()
+    assert bundle(True) == tmp_path / "build" / "slate.a2d"

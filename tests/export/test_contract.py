@@ -18,7 +18,15 @@ from a2d.export.graphs.decoder import DecoderShape
 from a2d.runtime.inputs.letterbox import Letterbox
 
 SHAPE = DecoderShape(1, 16, 2, 2, 8, 16, 300, 1e-6, (1.0,) * 4)
-FULL = Flags(mask_token="7", stop_tokens=("2",), block_size=8, alignment="tail")
+FULL = Flags.of(mask_token_id="7", stop_token_ids=("2",), block_size=8, prompt_alignment="tail")
+
+
+def but(flags: Flags, **changed: Any) -> Flags:
+    """`flags` with some given anew, or with None taken away."""
+    given = {name: value for name, value in {**flags.given, **changed}.items() if value is not None}
+    return Flags(given, flags.contract)
+
+
 TOKENS = [{"id": 11, "content": "<|mask|>"}, {"id": 12, "content": "<|im_end|>"}]
 
 
@@ -44,7 +52,7 @@ def found(
 
 
 def test_flags() -> None:
-    made = found(replace(FULL, stop_tokens=("2", "5"), threshold=0.9, steps=4, schedule="linear-round"))
+    made = found(but(FULL, stop_token_ids=("2", "5"), threshold=0.9, steps=4, schedule="linear-round"))
     c = made.contract
     assert (c.mask_token_id, c.stop_token_ids, c.block_size, c.prompt_alignment) == (7, (2, 5), 8, "tail")
     assert (c.forbid_token_ids, c.threshold, c.steps, c.schedule) == ((7,), 0.9, 4, "linear-round")
@@ -65,19 +73,21 @@ def test_all_missing_fields_are_listed_with_their_flags() -> None:
 @pytest.mark.parametrize("where", ["config", "generation"])
 def test_keys_of_releases(key: str, where: str) -> None:
     said = {key: 16, "mask_token_id": 9, "eos_token_id": [3, 4]}
-    made = found(Flags(alignment="tail"), **{where: said})  # type: ignore[arg-type]
+    made = found(Flags.of(prompt_alignment="tail"), **{where: said})  # type: ignore[arg-type]
     assert (made.contract.block_size, made.contract.mask_token_id, made.contract.stop_token_ids) == (16, 9, (3, 4))
     assert key in made.origins["block_size"]
 
 
 def test_text_config_counts() -> None:
-    made = found(replace(FULL, stop_tokens=None), config={"text_config": {"eos_token_id": 5}})
+    made = found(but(FULL, stop_token_ids=None), config={"text_config": {"eos_token_id": 5}})
     assert made.contract.stop_token_ids == (5,)
 
 
 def test_own_object_comes_before_keys_and_after_flags() -> None:
     own = {"block_size": 4, "prompt_alignment": "left", "mask_token_id": 8, "stop_token_ids": [1]}
-    made = found(Flags(alignment="tail"), config={"a2d": own, "block_size": 99}, generation={"eos_token_id": 6})
+    made = found(
+        Flags.of(prompt_alignment="tail"), config={"a2d": own, "block_size": 99}, generation={"eos_token_id": 6}
+    )
     assert made.contract.block_size == 4
     assert made.contract.prompt_alignment == "tail"
     assert made.contract.stop_token_ids == (1,)
@@ -103,7 +113,7 @@ def test_own_object_is_typed(own: dict[str, object]) -> None:
     name = next(iter(own))
     with pytest.raises(ContractError, match=name):
         found(
-            replace(FULL, stop_tokens=None if name == "stop_token_ids" else ("2",), block_size=None),
+            but(FULL, stop_token_ids=None if name == "stop_token_ids" else ("2",), block_size=None),
             config={"a2d": {"block_size": 8} | own},
         )
 
@@ -148,21 +158,21 @@ def test_how_to_ask_is_typed(own: dict[str, Any], message: str) -> None:
 
 
 def test_family() -> None:
-    made = found(replace(FULL, alignment=None), family=dict(A2D_CONTRACT))
+    made = found(but(FULL, prompt_alignment=None), family=dict(A2D_CONTRACT))
     assert (made.contract.prompt_alignment, made.contract.schedule) == ("left", "linear-round")
     assert made.origins["schedule"] == "family test"
 
 
 @pytest.mark.parametrize("text", ["<|mask|>", "<|MASK|>", "[MASK]", "<mask>", "|<MASK>|"])
 def test_mask_by_an_added_token(text: str) -> None:
-    made = found(replace(FULL, mask_token=None), tokenizer={"added_tokens": [{"id": 11, "content": text}]})
+    made = found(but(FULL, mask_token_id=None), tokenizer={"added_tokens": [{"id": 11, "content": text}]})
     assert made.contract.mask_token_id == 11
 
 
 @pytest.mark.parametrize("named", ["<M>", {"content": "<M>"}])
 def test_mask_by_the_tokenizers_name(named: object) -> None:
     made = found(
-        replace(FULL, mask_token=None),
+        but(FULL, mask_token_id=None),
         tokenizer={"added_tokens": [*TOKENS, {"id": 20, "content": "<M>"}]},
         tokenizer_config={"mask_token": named},
     )
@@ -173,31 +183,38 @@ def test_mask_by_the_tokenizers_name(named: object) -> None:
 def test_no_mask_by_doubtful_tokens(texts: list[str]) -> None:
     tokens = [{"id": i, "content": text} for i, text in enumerate(texts)]
     with pytest.raises(ContractError, match="--mask-token"):
-        found(replace(FULL, mask_token=None), tokenizer={"added_tokens": tokens})
+        found(but(FULL, mask_token_id=None), tokenizer={"added_tokens": tokens})
 
 
 def test_tokens_by_text() -> None:
     tokenizer = {"added_tokens": TOKENS, "model": {"vocab": {"hello": 30}}}
-    flags = replace(FULL, mask_token="<|mask|>", stop_tokens=("<|im_end|>", "hello"), forbid_tokens=("none",))
+    flags = but(FULL, mask_token_id="<|mask|>", stop_token_ids=("<|im_end|>", "hello"), forbid_token_ids=("none",))
     made = found(flags, tokenizer=tokenizer).contract
     assert (made.mask_token_id, made.stop_token_ids, made.forbid_token_ids) == (11, (12, 30), ())
     assert found(
-        replace(flags, mask_token="x"),
+        but(flags, mask_token_id="x"),
         tokenizer={"model": {"vocab": [["x", 0.0], ["<|im_end|>", 0.0], ["hello", 0.0]]}},
     )
 
 
 def test_unknown_text_names_the_special_tokens() -> None:
     with pytest.raises(ContractError, match=r"'<mask>'.*<\|mask\|>"):
-        found(replace(FULL, mask_token="<mask>"), tokenizer={"added_tokens": TOKENS})
+        found(but(FULL, mask_token_id="<mask>"), tokenizer={"added_tokens": TOKENS})
     with pytest.raises(ContractError, match="no tokenizer"):
-        found(replace(FULL, mask_token="<mask>"))
+        found(but(FULL, mask_token_id="<mask>"))
 
 
 def test_everything_impossible_is_listed() -> None:
     with pytest.raises(ContractError) as caught:
         found(
-            replace(FULL, mask_token="300", stop_tokens=("300", "-1"), alignment="right", shift="x", positions="mrope")
+            but(
+                FULL,
+                mask_token_id="300",
+                stop_token_ids=("300", "-1"),
+                prompt_alignment="right",
+                shift="x",
+                positions="mrope",
+            )
         )
     text = str(caught.value)
     for part in ("mask_token_id: got 300", "got -1", "prompt_alignment: got 'right'", "shift: got 'x'", "positions:"):
@@ -207,21 +224,21 @@ def test_everything_impossible_is_listed() -> None:
 
 def test_steps_over_the_block_size() -> None:
     with pytest.raises(ContractError, match="steps: got 9"):
-        found(replace(FULL, steps=9))
+        found(but(FULL, steps=9))
 
 
 @pytest.mark.parametrize("block", [0, -3, 1 << 20])
 def test_block_size_that_cannot_be(block: int) -> None:
     with pytest.raises(ContractError, match=rf"block_size: got {block}.*--block-size"):
-        found(replace(FULL, block_size=block))
+        found(but(FULL, block_size=block))
 
 
 def test_positions_of_mrope() -> None:
     shape = replace(SHAPE, rope_axes=(0, 1, 1, 2))
     assert found(FULL, shape=shape, family={"positions": "mrope"}).contract.positions == "mrope"
-    assert found(replace(FULL, positions="arange_x3"), shape=shape).contract.positions == "arange_x3"
+    assert found(but(FULL, positions="arange_x3"), shape=shape).contract.positions == "arange_x3"
     with pytest.raises(ContractError, match="positions"):
-        found(replace(FULL, positions="arange"), shape=shape)
+        found(but(FULL, positions="arange"), shape=shape)
 
 
 def test_lines_name_every_field() -> None:

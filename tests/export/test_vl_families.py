@@ -33,7 +33,7 @@ from a2d.runtime.decode.options import Options
 from a2d.runtime.inputs.patches import prepare
 
 CASES = 32
-FLAGS = Flags(mask_token=str(published.MASK), stop_tokens=tuple(map(str, published.STOPS)))
+FLAGS = Flags.of(mask_token_id=str(published.MASK), stop_token_ids=tuple(map(str, published.STOPS)))
 SAMPLERS = {
     "diffusionvl_qwenvl": {"confidence": "filtered"},
     "diffusionvl_qwen": {"confidence": "raw"},

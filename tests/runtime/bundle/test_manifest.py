@@ -27,7 +27,8 @@ from a2d.runtime.bundle.manifest import (
     TextFiles,
     Variant,
 )
-from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SCHEDULES, SHIFTS, DecodeContract
+from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SHIFTS, DecodeContract
+from a2d.runtime.decode.schedule import SCHEDULES
 from a2d.runtime.inputs.letterbox import Letterbox
 from a2d.runtime.schema import Violations, to_json
 

@@ -13,19 +13,13 @@ from toy import MASK, Toy, V, contract, prompt
 
 from a2d.engines.errors import ContractError, EngineError, RequestError
 from a2d.runtime.decode.block import Block, Proposal
-from a2d.runtime.decode.contract import ALIGNMENTS, COMPARISONS, CONFIDENCES, DEFAULTS, FALLBACKS, SCHEDULES, STOPS
-from a2d.runtime.decode.options import BARRED, DRAWN, RULES, Options, plan
-from a2d.runtime.decode.rules import FALLBACKS as FALLBACK_RULES
-from a2d.runtime.decode.rules import RULES as ACCEPT
-from a2d.runtime.decode.stops import STOPS as STOP_RULES
-from a2d.runtime.decode.stops import repeats
+from a2d.runtime.decode.contract import ALIGNMENTS, COMPARISONS, CONFIDENCES
+from a2d.runtime.decode.options import BARRED, DRAWN, Options, plan
+from a2d.runtime.decode.rules import FALLBACKS, RULES
+from a2d.runtime.decode.schedule import SCHEDULES
+from a2d.runtime.decode.stops import STOPS, repeats
 
 PROMPTS = st.lists(st.integers(4, V - 2), min_size=1, max_size=14)
-
-
-def test_the_tables_are_those_of_the_code():
-    assert list(FALLBACK_RULES) == list(FALLBACKS) and list(STOP_RULES) == list(STOPS)
-    assert DEFAULTS == {"confidence": CONFIDENCES, "comparison": COMPARISONS, "fallback": FALLBACKS, "stop": STOPS}
 
 
 @st.composite
@@ -125,7 +119,7 @@ def test_rules_by_hand(options, count, rows):
     confidence = [0.5, 0.95, 0.3, 0.96]
     made = plan(contract(), Options(confidence="tempered", **options))  # never decided by the graph
     block, proposal = asked(confidence)
-    assert np.flatnonzero(ACCEPT[made.options.rule](block, proposal, count, made)).tolist() == rows
+    assert np.flatnonzero(RULES[made.options.rule](block, proposal, count, made)).tolist() == rows
 
 
 def test_a_threshold_is_met_by_its_equal_where_that_is_asked_for():

@@ -8,7 +8,9 @@ import pytest
 from toy import contract
 
 from a2d.engines.errors import A2DError, ContractError
-from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SCHEDULES, SHIFTS, check_choice
+from a2d.runtime.decode.choices import check_choice
+from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SHIFTS
+from a2d.runtime.decode.schedule import SCHEDULES
 from a2d.runtime.schema import Violations, from_json, to_json
 
 TABLES = {
@@ -16,7 +18,7 @@ TABLES = {
     "context_mask": CONTEXT_MASKS,
     "shift": SHIFTS,
     "positions": POSITIONS,
-    "schedule": SCHEDULES,
+    "schedule": SCHEDULES.meanings,
 }
 
 

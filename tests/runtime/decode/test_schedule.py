@@ -8,16 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2d.runtime.decode.contract import SCHEDULES as NAMES
 from a2d.runtime.decode.schedule import SCHEDULES, base_remainder, linear_round
 
 blocks = st.integers(1, 200).flatmap(
     lambda block: st.tuples(st.integers(0, block), st.just(block), st.integers(1, block))
 )
-
-
-def test_the_contract_names_the_same_schedules():
-    assert list(SCHEDULES) == list(NAMES)
 
 
 @pytest.mark.parametrize("name", list(SCHEDULES))

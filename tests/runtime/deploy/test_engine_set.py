@@ -59,7 +59,7 @@ def test_engines_run_the_bundle(floats, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt")
     list(build(Job(floats, "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
     model = a2d.load(floats, engines=tmp_path)
-    assert (model.target.engine, model.target.device, model.target.precision) == ("tensorrt", "cuda", "fp32")
+    assert (model.placement.engine, model.placement.device, model.placement.precision) == ("tensorrt", "cuda", "fp32")
     assert "Imaginary GPU" in model.engine("backbone").describe
     plain = a2d.load(floats, device="cpu", threads=1)
     for prompt in ([5, 6, 7], list(range(5, 80))):
@@ -137,15 +137,15 @@ def test_the_context_is_what_was_built(floats, tmp_path, monkeypatch):
 
 def test_a_machine_without_a_gpu_says_nothing_of_it(bundle, floats, capsys):
     model = a2d.load(floats)
-    assert (model.target.engine, model.target.device, model.target.passed_over) == ("onnxruntime", "cpu", ())
+    assert (model.placement.engine, model.placement.device, model.placement.passed_over) == ("onnxruntime", "cpu", ())
     assert capsys.readouterr().err == ""
 
 
 def test_engines_that_do_not_fit_are_passed_over_with_a_word(mine, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt", version="11.5.0")
     model = a2d.load(mine, device=None)
-    assert model.target.engine == "onnxruntime"
-    assert "built by tensorrt 11.4.0, here is 11.5.0" in model.target.passed_over[0]
+    assert model.placement.engine == "onnxruntime"
+    assert "built by tensorrt 11.4.0, here is 11.5.0" in model.placement.passed_over[0]
 
 
 def test_engines_are_built_where_they_are_missing(floats, tmp_path, monkeypatch):
@@ -154,8 +154,8 @@ def test_engines_are_built_where_they_are_missing(floats, tmp_path, monkeypatch)
     with pytest.raises(EngineError, match=r"no engines of tensorrt_rtx .*; a2d build .*tiny\.a2d --target rtx --sm 89"):
         a2d.load(mine, engine="tensorrt_rtx")
     model = a2d.load(mine, engine="tensorrt_rtx", build="auto")
-    assert model.target.built is not None and model.target.built.record.sms == (89,)
-    assert a2d.load(mine).target.engine == "tensorrt_rtx"
+    assert model.placement.built is not None and model.placement.built.record.sms == (89,)
+    assert a2d.load(mine).placement.engine == "tensorrt_rtx"
 
 
 # -- refused, each in its own words, with the command that mends it
@@ -196,7 +196,7 @@ def test_the_command_that_is_printed_mends_it(mine, monkeypatch):
         a2d.load(mine, engine="tensorrt")
     command = str(caught.value).split("build again: a2d ")[1].splitlines()[0]
     assert main([*command.split(), "--quiet"]) == 0
-    assert a2d.load(mine, engine="tensorrt").target.precision == "fp16"
+    assert a2d.load(mine, engine="tensorrt").placement.precision == "fp16"
 
 
 @pytest.mark.parametrize(
@@ -243,8 +243,8 @@ def test_several_sets_take_the_best_that_fits(mine, monkeypatch):
     other = Path(shutil.copytree(folder(mine), mine / "engines" / "tensorrt-another"))
     path = other / RECORD
     path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "int8"}))
-    assert a2d.load(mine).target.precision == "int8"
-    assert a2d.load(mine, precision="fp16").target.precision == "fp16"
+    assert a2d.load(mine).placement.precision == "int8"
+    assert a2d.load(mine, precision="fp16").placement.precision == "fp16"
     with pytest.raises(EngineError, match="no engines of tensorrt in fp8 have been built.*--precision fp8"):
         a2d.load(mine, engine="tensorrt", precision="fp8")
 

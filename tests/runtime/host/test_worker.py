@@ -50,7 +50,7 @@ class ToyModel:
         decode = CONTRACT
         shape = SimpleNamespace(max_context=400)
         self.manifest = SimpleNamespace(name="toy", decode=decode, model=shape, vision=None)
-        self.target = SimpleNamespace(precision="fp64")
+        self.placement = SimpleNamespace(precision="fp64")
         self.engine = toy.Toy().engines()
         self.asked: list[tuple] = []
 

@@ -1,27 +1,37 @@
-"""What a child process costs: the same generation in this process and through liba2d, in turn, step by step.
+"""The cost of liba2d's child process: the same generation in this process and through it, in turn, step by step.
+
+usage: embedded.py BUNDLE [--library FILE] [--pairs N] [--prompt TEXT] [--threads N] [--json] [decoding options]
 
 Both decode the same frame with the same options, one after the other. Whatever else a machine does can only make either
 slower, and does so by far more than the bridge: so what is added is taken between the lower quartiles of the two, and
-between their medians for comparison. Knows models and the C library's binding, not how reports are printed.
+between their medians for comparison.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.errors import EngineError, RequestError
-from ..console.progress import Progress
-from ..decode.options import Options
-from ..decode.session import Session
-from ..model import Model
-from .clibrary import Embedded, Library
+import a2d
+from a2d.engines.errors import EngineError, RequestError
+from a2d.runtime.cli.arguments import Parser, add_options, guarded, options_from
+from a2d.runtime.console.progress import Progress
+from a2d.runtime.decode.options import Options
+from a2d.runtime.decode.session import Session
+from a2d.runtime.model import Model
 
-__all__ = ["EmbeddedReport", "measure_embedded"]
+sys.path.insert(0, str(Path(__file__).parent))
+from clibrary import Embedded, Library, of_the_wheel
+
+__all__ = ["EmbeddedReport", "main", "measure_embedded"]
 
 HEIGHT, WIDTH = 1080, 1920
 LOWER = 0.25
@@ -77,7 +87,7 @@ def measure_embedded(
     session = model.session(exact=True)
     here, there = [], []
     with (
-        Embedded(library, model.bundle.path, model.target.threads or 0, model.target.precision) as child,
+        Embedded(library, model.bundle.path, model.placement.threads or 0, model.placement.precision) as child,
         Progress("measuring", pairs + 2, "pairs", quiet=quiet) as progress,
     ):
         for number in range(pairs + 2):
@@ -91,7 +101,7 @@ def measure_embedded(
 def _question(model: Model, prompt: str | None) -> str:
     question = prompt or model.manifest.text.default_prompt
     if question is None or model.manifest.text.tokenizer is None:
-        raise RequestError("--embedded asks in words: give --prompt TEXT, and a bundle that has a tokenizer")
+        raise RequestError("a question is asked in words: give --prompt TEXT, and a bundle that has a tokenizer")
     return question
 
 
@@ -148,3 +158,42 @@ def _report(here: list[_Times], there: list[_Times], vision: bool) -> EmbeddedRe
 
 def _ms(seconds: NDArray[np.float64], quantile: float) -> float:
     return 1e3 * float(np.quantile(seconds, quantile))
+
+
+def main(argv: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    return guarded("embedded.py", lambda: _run(_parser().parse_args(argv)))
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="embedded.py", description="Measure what the child process of the C library adds.")
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--library", type=Path, metavar="FILE", help="liba2d; default: the wheel's own")
+    parser.add_argument("--pairs", type=int, default=60, help="generations in either process; default 60")
+    parser.add_argument("--prompt", metavar="TEXT", help="default: the bundle's own question")
+    parser.add_argument("--threads", type=int, default=1, help="for both processes alike; default 1")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_options(parser)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    arguments.max_tokens = arguments.max_tokens or 64
+    library, options = Library(arguments.library or of_the_wheel()), options_from(arguments)
+    model = a2d.load(arguments.bundle, threads=arguments.threads)
+    report = measure_embedded(model, library, arguments.pairs, options, arguments.prompt, not sys.stderr.isatty())
+    print(json.dumps(asdict(report)) if arguments.json else "\n".join(_lines(report)))
+    return 0
+
+
+def _lines(report: EmbeddedReport) -> Iterator[str]:
+    yield f"liba2d and its child process, {report.pairs} pairs, {report.steps} steps, frame {report.frame or 'none'}"
+    for what, base, added, median in (
+        ("step", report.step_ms, report.added_step_ms, report.added_step_median_ms),
+        ("generation", report.generation_ms, report.added_generation_ms, report.added_generation_median_ms),
+    ):
+        yield f"  added to a {what:<12}  {added:10.3f} ms, {median:.3f} between medians; it takes {base:.2f} ms"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

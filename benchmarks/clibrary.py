@@ -32,9 +32,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.errors import EngineError, RequestError
+import a2d
+from a2d.engines.errors import EngineError, RequestError
 
-__all__ = ["Embedded", "Library", "beside_the_package"]
+__all__ = ["Embedded", "Library", "of_the_wheel"]
 
 FOREVER = 0xFFFFFFFF
 NAMES = {"win32": ("a2d.dll", "liba2d.dll"), "darwin": ("liba2d.dylib",)}
@@ -120,9 +121,9 @@ def _new(kind: type[Structure], **values: Any) -> Any:
     return kind(size=ctypes.sizeof(kind), **values)
 
 
-def beside_the_package() -> Path:
+def of_the_wheel() -> Path:
     """The library of a wheel. Raises RequestError where there is none, with what to do."""
-    folder = Path(__file__).parent.parent / "lib"
+    folder = Path(a2d.__file__).parent / "lib"
     found = [folder / name for name in NAMES.get(sys.platform, ("liba2d.so",)) if (folder / name).is_file()]
     if not found:
         raise RequestError(

@@ -1,0 +1,23 @@
+"""Precisions by what computes in them: preferred ones of a device, and the variants that engines are built of.
+
+Tables alone; which precision is taken of them, placement, plans and builds decide.
+"""
+
+from __future__ import annotations
+
+__all__ = ["FLOATS", "NARROW", "PREFERENCE", "SOURCES"]
+
+PREFERENCE = {
+    "cpu": ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "bf16", "fp8"),
+    "cuda": ("fp16", "fp32"),
+}
+"""Precisions of ONNX Runtime by device, best first: a CPU computes in fp32, and a loss is for its user to choose."""
+
+SOURCES = {"fp16": ("fp16", "fp32"), "int8": ("int8",), "fp8": ("fp8",), "fp32": ("fp32",)}
+"""Precision of a GPU's engine to the variants that it is built of, best first."""
+
+FLOATS = ("fp16", "fp32")
+"""Variants that tell the size of a quantized one that is yet to be made."""
+
+NARROW = ("past_", "new_")
+"""Prefixes of the cache's ports: float16 in an engine, whatever the graph was written in, unless it is to be exact."""
