@@ -64,7 +64,7 @@ def _export(arguments: argparse.Namespace) -> int:
         from .decode_contract import Flags  # noqa: PLC0415
         from .dry_run import survey  # noqa: PLC0415
         from .job import Job  # noqa: PLC0415
-        from .write.quantized import export_all, split  # noqa: PLC0415
+        from .quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
         raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
     flags = Flags(

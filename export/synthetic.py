@@ -21,7 +21,7 @@ from .checkpoint.safetensors_file import DTYPES, header
 from .checkpoint.sources import Source
 from .families import describe
 from .job import Job
-from .write.quantized import export_all, split
+from .quantized import export_all, split
 
 __all__ = ["Synthetic", "bundle_100m", "checkpoint"]
 

@@ -15,8 +15,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from ...engines.errors import CheckpointError
 from ..checkpoint.sources import Source
-from ..graphs.decoder import DecoderShape
-from ..graphs.experts import ExpertShape
+from ..graphs.shapes import DecoderShape, ExpertShape
 
 __all__ = ["A2D_CONTRACT", "Traits", "decoder_shape", "decoder_sources", "normalised", "rotary"]
 

@@ -14,10 +14,10 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
-from ...runtime.bundle.staging import Staging
-from ..export_plan import Job
-from ..job import export
-from ..precision import PRECISIONS, Precision, precisions
+from ..runtime.bundle.staging import Staging
+from .export_plan import Job
+from .job import export
+from .precision import PRECISIONS, Precision, precisions
 
 __all__ = ["export_all", "split"]
 
