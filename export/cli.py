@@ -97,6 +97,7 @@ def _export(arguments: argparse.Namespace) -> int:
         checkpoint=arguments.checkpoint,
         bundle=arguments.output or Path(),
         family=arguments.family,
+        template=arguments.chat_template,
         precisions=floats,
         flags=flags,
         asking=Asking(arguments.default_prompt, arguments.letterbox),
@@ -188,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the one size in pixels of the model's frames: scaled to fit, centred, bars black; default: as "
         "transformers resizes them",
     )
+    asked.add_argument("--chat-template", metavar="NAME", help="which one, where the checkpoint has several")
     for flag, table in _MEANINGS.items():
         contract.add_argument(flag, metavar="NAME", help=f"one of {', '.join(table)}")
     return parser

@@ -19,6 +19,7 @@ from ..runtime.decode.contract import DecodeContract
 from ..runtime.schema import Violations, from_json, to_json
 from .checkpoint.author_config import contract_fields, own_objects
 from .checkpoint.directory import Checkpoint
+from .checkpoint.turns import special_tokens
 from .checkpoint.vocabulary import Vocabulary
 from .families.family import Family
 
@@ -65,7 +66,7 @@ _BLOCK_KEYS = ("block_size", "bd3lm_block_size", "bd_size")
 
 _LOOKED = {
     "mask_token_id": "config.json and generation_config.json (mask_token_id), the tokenizer's special tokens",
-    "stop_token_ids": "generation_config.json and config.json (eos_token_id)",
+    "stop_token_ids": "generation_config.json and config.json (eos_token_id), tokenizer_config.json (eos_token)",
     "block_size": f"config.json and generation_config.json ({', '.join(_BLOCK_KEYS)})",
     "prompt_alignment": "the family's table",
 }
@@ -200,6 +201,9 @@ def _special(checkpoint: Checkpoint, vocabulary: Vocabulary) -> Iterator[tuple[s
     text = mask_text(checkpoint)
     if text is not None and text in vocabulary.ids:
         yield f"tokenizer_config.json, mask_token {text}", {"mask_token_id": vocabulary.ids[text]}
+    eos = special_tokens(checkpoint).get("eos_token")
+    if eos is not None and eos in vocabulary.ids:
+        yield f"tokenizer_config.json, eos_token {eos}", {"stop_token_ids": [vocabulary.ids[eos]]}
     alike = [text for text in vocabulary.added if MASK_TEXT.fullmatch(text)]
     if len(alike) == 1:
         yield f"tokenizer.json, added token {alike[0]}", {"mask_token_id": vocabulary.added[alike[0]]}

@@ -38,6 +38,7 @@ def survey(job: Job) -> tuple[str, bool]:
     else:
         lines = [f"{job.checkpoint}: {family.name}", "decode contract, as far as it is said"]
         lines += [f"  {line}" for line in _drafted(job, checkpoint, family)]
+        lines += checkpoint.notes
         lines += [REMOTE] if checkpoint.config.get("auto_map") else []
     absent = [f"  {line}" for line in _absent(job, checkpoint, family)]
     lines += ["not found", *absent] if absent else []
@@ -54,6 +55,7 @@ def _drafted(job: Job, checkpoint: Checkpoint, family: Family) -> list[str]:
 def _problems(job: Job, checkpoint: Checkpoint, family: Family) -> Iterator[str]:
     """What each check of an export says, one after the other, where the first would end an export."""
     checks: list[Callable[[], object]] = [
+        lambda: checkpoint.with_template(job.template),
         lambda: checkpoint.verify(family.sources, family.ignorable),
         lambda: resolve(job.flags, checkpoint, family),
         lambda: asking(job.asking, checkpoint),
@@ -71,10 +73,10 @@ def _problems(job: Job, checkpoint: Checkpoint, family: Family) -> Iterator[str]
 
 def _absent(job: Job, checkpoint: Checkpoint, family: Family) -> Iterator[str]:
     yield from (name for name, there in FILES.items() if not there(checkpoint))
-    if checkpoint.chat_template is None:
+    if not checkpoint.chat_templates:
         yield "a chat template" + ("; the family's is used" if family.chat_template else ": prompts are plain text")
     if family.vision is not None and checkpoint.preprocessor is None:
-        yield "preprocessor_config.json"
+        yield "preprocessor_config.json, or image_processor in processor_config.json"
     try:
         if asking(job.asking, checkpoint).prompt is None:
             yield "a question of its own (--default-prompt TEXT): every caller gives a prompt"

@@ -15,6 +15,7 @@ from ..runtime.schema import Violations
 from .checkpoint.author_config import Asking, asking
 from .checkpoint.directory import Checkpoint
 from .checkpoint.sources import stored_shape
+from .checkpoint.turns import check_template
 from .decode_contract import Flags, Resolved, resolve
 from .families import Family, describe
 from .graphs.shapes import Network
@@ -39,6 +40,8 @@ class Job:
     asking: Asking = field(default_factory=Asking)
     family: str | None = None
     """Which family the checkpoint is of; None is what its config.json says."""
+    template: str | None = None
+    """Name of the chat template, where the checkpoint has several."""
     max_context: int | None = None
     """Rows that a session may hold; None is what the checkpoint's positions were made for."""
     force: bool = False
@@ -127,7 +130,7 @@ class Plan:
 
 def plan(job: Job) -> Plan:
     """Read and check everything that can be checked without work. Raises A2DError."""
-    checkpoint = Checkpoint.open(job.checkpoint)
+    checkpoint = Checkpoint.open(job.checkpoint).with_template(job.template)
     family = describe(checkpoint, job.family)
     checkpoint.verify(family.sources, family.ignorable)
     resolved = resolve(job.flags, checkpoint, family)
@@ -139,7 +142,10 @@ def plan(job: Job) -> Plan:
             f"prompt: got {asked.prompt!r} ({asked.origins['prompt']}), expected a text, and a checkpoint with a "
             "tokenizer.json to read it; leave the prompt out"
         )
-    return Plan(job, checkpoint, family, resolved, network, asked, vision, _max_context(job, family, resolved))
+    made = Plan(job, checkpoint, family, resolved, network, asked, vision, _max_context(job, family, resolved))
+    if made.chat_template is not None:
+        check_template(made.chat_template, checkpoint)
+    return made
 
 
 def _vision(asked: Asking, family: Family) -> VisionSpec | None:

@@ -12,6 +12,7 @@ from ..runtime.bundle.staging import Staging, check_space
 from ..runtime.console.progress import Progress
 from ..runtime.heap import release, unpooled
 from .checkpoint.sources import assemble
+from .checkpoint.turns import special_tokens
 from .export_plan import Job, Plan, plan
 from .parity.tolerances import FAIL, table, worst
 from .parity.variant import checked_in, prove
@@ -104,13 +105,7 @@ def _text_files(made: Plan, staging: Staging) -> TextFiles:
     if text is not None:
         template = "chat_template.jinja"
         staging.add(template, text.encode())
-    return TextFiles(tokenizer, template, _special_tokens(checkpoint.tokenizer_config), made.asking.prompt)
-
-
-def _special_tokens(config: Mapping[str, object]) -> dict[str, str]:
-    """`bos_token` and the like; each is a text, or an object that has one."""
-    texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in config.items()}
-    return {key: text for key, text in texts.items() if key.endswith("_token") and isinstance(text, str)}
+    return TextFiles(tokenizer, template, special_tokens(checkpoint), made.asking.prompt)
 
 
 def _manifest(made: Plan, text: TextFiles, variants: dict[str, Variant], staging: Staging) -> Manifest:

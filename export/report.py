@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..runtime.bundle.manifest import Manifest
 from ..runtime.console.progress import size
+from .checkpoint.turns import turn_notes
 from .checkpoint.vocabulary import Vocabulary
 from .export_plan import Plan
 
@@ -22,7 +23,9 @@ def decided(plan: Plan) -> str:
         *(f"  {line}" for line in plan.resolved.lines()),
         f"  {'max_context':<17} {plan.max_context:<14} {_origin(plan)}",
         *_asking(plan),
+        *plan.checkpoint.notes,
         *plan.family.notes,
+        *turn_notes(plan.checkpoint, plan.chat_template, plan.resolved.contract.stop_token_ids),
         *Vocabulary.of(plan.checkpoint).notes(s.vocab, plan.resolved.contract.mask_token_id),
     ]
     if plan.checkpoint.chat_template not in (None, plan.chat_template):

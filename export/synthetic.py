@@ -16,9 +16,10 @@ from typing import Any
 
 import torch
 
-from .checkpoint.directory import INDEX, WEIGHTS, Checkpoint
+from .checkpoint.directory import Checkpoint
 from .checkpoint.safetensors_file import DTYPES, header
 from .checkpoint.sources import Source
+from .checkpoint.weight_files import INDEX, WEIGHTS
 from .families import describe
 from .job import Job
 from .quantized import export_all, split

@@ -6,27 +6,23 @@ what a model family makes of any of it.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from ...engines.errors import CheckpointError
+from .chat_templates import DEFAULT, chat_templates
+from .json_files import read_json
+from .processor import image_processor
 from .safetensors_file import Entry, TensorFile
 from .sources import Source
+from .weight_files import INDEX, WEIGHTS, weight_files
 
 __all__ = ["Checkpoint"]
-
-WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-
-BESIDE = ("vision_tower.safetensors", "projector.safetensors")
-"""Files that a release may write beside its weights; a tensor of theirs is named `FILE:NAME`."""
-
-_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "consolidated.00.pth")
 
 _FP8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
@@ -45,10 +41,14 @@ class Checkpoint:
     """What of tokenizer.json names tokens: `added_tokens`, and `vocab` of `model`."""
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
     preprocessor: Mapping[str, Any] | None = None
-    """preprocessor_config.json"""
-    chat_template: str | None = None
+    """Settings of the image processor."""
+    chat_templates: Mapping[str, str] = field(default_factory=dict)
+    """Chat templates by name."""
+    chosen_template: str = DEFAULT
     files: Mapping[str, TensorFile] = field(default_factory=dict)
     """Tensor name to the file that holds it."""
+    notes: tuple[str, ...] = ()
+    """Peculiarities of its files that people should know."""
 
     @staticmethod
     def open(path: Path) -> Checkpoint:
@@ -57,17 +57,45 @@ class Checkpoint:
             what = "a file" if path.exists() else "nothing there"
             raise CheckpointError(f"{path}: {what}, expected a checkpoint directory with config.json and {WEIGHTS}.")
         _refuse_adapter(path)
-        tokenizer_config = _json(path / "tokenizer_config.json") or {}
+        config = _config(path)
+        files, notes = weight_files(path)
+        tokenizer_config = read_json(path / "tokenizer_config.json") or {}
         return Checkpoint(
             path=path,
-            config=_config(path),
-            generation=_json(path / "generation_config.json") or {},
+            config=config,
+            generation=read_json(path / "generation_config.json") or {},
             tokenizer=_tokenizer(path),
             tokenizer_config=tokenizer_config,
-            preprocessor=_json(path / "preprocessor_config.json"),
-            chat_template=_chat_template(path, tokenizer_config),
-            files=_files(path) | _beside(path),
+            preprocessor=image_processor(path),
+            chat_templates=chat_templates(path, tokenizer_config),
+            files=files,
+            notes=notes,
         )
+
+    @property
+    def chat_template(self) -> str | None:
+        """The chosen one; None where there is none of that name."""
+        return self.chat_templates.get(self.chosen_template)
+
+    def with_template(self, name: str | None) -> Checkpoint:
+        """The same with its chat template of that name; None takes the one for those who name none.
+
+        Raises CheckpointError: the names, where that one is not among them.
+        """
+        wanted = name or DEFAULT
+        if wanted in self.chat_templates or not (name or self.chat_templates):
+            return replace(self, chosen_template=wanted)
+        names = ", ".join(self.chat_templates) or "none"
+        raise CheckpointError(
+            f"{self.path}: no chat template is called {wanted!r}, expected one of: {names}. Choose one with "
+            "--chat-template NAME."
+        )
+
+    def same(self, one: str, other: str) -> bool:
+        """Two tensors hold the same numbers."""
+        if self.entry(one).shape != self.entry(other).shape:
+            return False
+        return bool(torch.equal(self.read(one), self.read(other).to(self.entry(one).dtype)))
 
     def entry(self, name: str) -> Entry:
         """Where a tensor lies, its dtype and its shape."""
@@ -100,8 +128,7 @@ class Checkpoint:
             shown = "\n".join(f"  {line}" for line in lines)
             raise CheckpointError(
                 f"{self.path}: the tensors are not those of its config.json ({len(lines)} differ):\n{shown}\n"
-                "Check that config.json and the weights belong together."
-                + (_UNMERGED if any(".lora_" in name for name in extra) else "")
+                f"{_advice(lines, extra)}"
             )
 
     def _wrong(self, name: str, shape: tuple[int, ...]) -> list[str]:
@@ -115,24 +142,11 @@ class Checkpoint:
         return []
 
 
-def _json(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is no such file."""
-    text = _text(path)
-    if text is None:
-        return None
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: not JSON: {error}. Fetch or save the file again.") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: got a JSON {type(data).__name__}, expected an object.")
-    return data
-
-
 def _tokenizer(path: Path) -> dict[str, Any] | None:
     """Without its merges: a large vocabulary has hundreds of thousands, and they would be held for nothing."""
-    data = _json(path / "tokenizer.json")
+    data = read_json(path / "tokenizer.json")
     if data is None:
+        _refuse_parts(path)
         return None
     model = data.get("model")
     return {
@@ -141,22 +155,26 @@ def _tokenizer(path: Path) -> dict[str, Any] | None:
     }
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return None
-    except UnicodeDecodeError as error:
-        raise CheckpointError(f"{path}: not UTF-8: {error}. Save the file as UTF-8.") from error
-    except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}.") from error
+VOCABULARIES = ("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
+"""Files of vocabularies in older forms."""
+
+
+def _refuse_parts(path: Path) -> None:
+    """Raise CheckpointError where the tokenizer is there, in a form that only its own class reads."""
+    parts = [name for name in VOCABULARIES if (path / name).exists()]
+    if parts:
+        raise CheckpointError(
+            f"{path}: the tokenizer is in {' and '.join(parts)}, expected tokenizer.json. transformers writes it: "
+            f"python -c \"from transformers import AutoTokenizer as T; T.from_pretrained('{path}').save_pretrained("
+            f"'{path}')\""
+        )
 
 
 def _config(path: Path) -> dict[str, Any]:
-    config = _json(path / "config.json")
+    config = read_json(path / "config.json")
     if config is None:
         raise CheckpointError(f"{path}: no config.json, expected a Hugging Face checkpoint directory.")
-    vision = _json(path / "vision_config.json")
+    vision = read_json(path / "vision_config.json")
     if vision is not None:
         config.setdefault("vision_config", vision)
     quantized = [key for key in ("quantization_config", "compression_config") if config.get(key)]
@@ -169,6 +187,18 @@ def _config(path: Path) -> dict[str, Any]:
     return config
 
 
+def _advice(lines: Sequence[str], extra: Sequence[str]) -> str:
+    """The next thing to do about tensors that are not as they should be."""
+    if any(".lora_" in name for name in extra):
+        return f"Check that config.json and the weights belong together.{_UNMERGED}"
+    if len(lines) == 1 and lines[0].startswith("missing") and "lm_head.weight" in lines[0]:
+        return (
+            "config.json says that the output projection is not tied to the embedding, and it is not there. If the "
+            "model was trained tied, which is nearly always so, set tie_word_embeddings to true in config.json."
+        )
+    return "Check that config.json and the weights belong together."
+
+
 _UNMERGED = " A LoRA adapter's tensors are among them: merge it first, model.merge_and_unload() of peft, and save that."
 
 _DEQUANTIZE = (
@@ -179,7 +209,7 @@ _DEQUANTIZE = (
 
 def _refuse_adapter(path: Path) -> None:
     """Raise CheckpointError for a LoRA adapter, alone or beside the model that it would change."""
-    adapter = _json(path / "adapter_config.json")
+    adapter = read_json(path / "adapter_config.json")
     if adapter is None:
         return
     base = str(adapter.get("base_model_name_or_path") or "BASE")
@@ -194,73 +224,3 @@ def _refuse_adapter(path: Path) -> None:
         f"weights. Merge it first:\n  {merge}\nthen copy the tokenizer's files, and export MERGED."
         + ("\nIf the weights are merged already, remove adapter_config.json." if beside else "")
     )
-
-
-def _chat_template(path: Path, tokenizer_config: Mapping[str, Any]) -> str | None:
-    """The template from where it may stand: newest place first, as in transformers."""
-    text = _text(path / "chat_template.jinja")
-    if text is not None:
-        return text
-    boxed = (_json(path / "chat_template.json") or {}).get("chat_template", tokenizer_config.get("chat_template"))
-    if isinstance(boxed, list):  # several by name
-        boxed = next((row.get("template") for row in boxed if row.get("name") == "default"), None)
-    return boxed if isinstance(boxed, str) else None
-
-
-def _files(path: Path) -> dict[str, TensorFile]:
-    if (path / INDEX).exists():
-        return _sharded(path)
-    if (path / WEIGHTS).exists():
-        file = TensorFile.open(path / WEIGHTS)
-        return dict.fromkeys(file.entries, file)
-    pickles = [name for name in _PICKLES if (path / name).exists()]
-    if pickles:
-        raise CheckpointError(
-            f"{path}: only {pickles[0]}, a pickle, which can run code when it is opened; expected {WEIGHTS}. "
-            "Convert it where you trust it: AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR)"
-        )
-    raise CheckpointError(f"{path}: no weights, expected {WEIGHTS} or {INDEX}.")
-
-
-def _beside(path: Path) -> dict[str, TensorFile]:
-    found: dict[str, TensorFile] = {}
-    for name in BESIDE:
-        if (path / name).exists():
-            file = TensorFile.open(path / name)
-            renamed = TensorFile(file.path, {f"{name}:{tensor}": entry for tensor, entry in file.entries.items()})
-            found |= dict.fromkeys(renamed.entries, renamed)
-    return found
-
-
-def _twice(files: Mapping[str, TensorFile]) -> list[str]:
-    """`NAME in FILE and FILE` for each tensor that several of the files have."""
-    places: dict[str, list[str]] = {}
-    for file, opened in files.items():
-        for name in opened.entries:
-            places.setdefault(name, []).append(file)
-    return [f"{name} in {' and '.join(found)}" for name, found in places.items() if len(found) > 1]
-
-
-def _sharded(path: Path) -> dict[str, TensorFile]:
-    table = (_json(path / INDEX) or {}).get("weight_map")
-    if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
-        raise CheckpointError(f"{path / INDEX}: no weight_map, expected an object of tensor name to file name.")
-    shards = sorted(set(table.values()))
-    outside = [name for name in shards if Path(name).name != name]
-    missing = [name for name in shards if name not in outside and not (path / name).is_file()]
-    if outside or missing:
-        raise CheckpointError(
-            f"{path / INDEX}: lists files that are not there: {[*outside, *missing]}; "
-            "expected all shards beside it. Fetch the checkpoint again."
-        )
-    files = {name: TensorFile.open(path / name) for name in shards}
-    twice = _twice(files)
-    if twice:
-        raise CheckpointError(
-            f"{path}: tensors that stand in more than one shard: {twice}. Which is right cannot be told, and shards of "
-            "two versions may be mixed: fetch or save the checkpoint again, into an empty directory."
-        )
-    absent = [f"{name} in {shard}" for name, shard in table.items() if name not in files[shard].entries]
-    if absent:
-        raise CheckpointError(f"{path / INDEX}: tensors that their shard lacks: {absent}. Fetch the checkpoint again.")
-    return {name: files[shard] for name, shard in table.items()}

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ...engines.errors import CheckpointError
+from .json_files import refuse_pointer
 
 __all__ = ["DTYPES", "Entry", "TensorFile", "header"]
 
@@ -66,7 +67,10 @@ class TensorFile:
         try:
             size = path.stat().st_size
             with path.open("rb") as file:
-                length = int.from_bytes(file.read(8), "little")
+                start = file.read(200)
+                refuse_pointer(path, start)
+                file.seek(8)
+                length = int.from_bytes(start[:8], "little")
                 _require(path, 8 < 8 + length <= min(size, MAX_HEADER), f"a header of {length} bytes in {size}")
                 raw = file.read(length)
         except OSError as error:

@@ -14,10 +14,20 @@ import torch
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from ...engines.errors import CheckpointError
+from ..checkpoint.directory import Checkpoint
 from ..checkpoint.sources import Source
 from ..graphs.shapes import DecoderShape, ExpertShape
 
-__all__ = ["A2D_CONTRACT", "Traits", "decoder_shape", "decoder_sources", "normalised", "rotary"]
+__all__ = [
+    "A2D_CONTRACT",
+    "EMBEDDING",
+    "Traits",
+    "decoder_shape",
+    "decoder_sources",
+    "normalised",
+    "rotary",
+    "with_head",
+]
 
 A2D_CONTRACT = {"prompt_alignment": "left", "schedule": "linear-round", "context_mask": "block_causal"}
 """dLLM's BD3LM sampler. Its block size is the release's, so it is not here."""
@@ -61,6 +71,10 @@ def normalised(kind: type, config: Mapping[str, Any]) -> Any:
         ) from error
 
 
+EMBEDDING = "model.embed_tokens.weight"
+"""Name of the embedding table in most checkpoints."""
+
+
 def decoder_shape(
     config: Any, traits: Traits, features: bool = False, experts: ExpertShape | None = None
 ) -> DecoderShape:
@@ -90,6 +104,16 @@ def decoder_shape(
         features=features,
         experts=experts,
     )
+
+
+def with_head(
+    shape: DecoderShape, checkpoint: Checkpoint, embedding: str = EMBEDDING, head: str = "lm_head.weight"
+) -> tuple[DecoderShape, tuple[str, ...]]:
+    """`shape`, untied where a head of its own is stored all the same (transformers 5 does so), and a note of it."""
+    if not shape.tied or head not in checkpoint or embedding not in checkpoint or checkpoint.same(head, embedding):
+        return shape, ()
+    note = f"{head} is not {embedding}, although config.json ties them (tie_word_embeddings): the stored head is used"
+    return replace(shape, tied=False), (note,)
 
 
 def _unsupported(config: Any) -> list[str]:

@@ -16,7 +16,7 @@ from ...engines.errors import CheckpointError
 from ..checkpoint.directory import Checkpoint
 from ..graphs import siglip
 from .anyres import TEMPLATE, crop_spec, layers, siglip_config, unused
-from .decoder import Traits, decoder_shape, decoder_sources, normalised
+from .decoder import Traits, decoder_shape, decoder_sources, normalised, with_head
 from .family import Family
 from .text import TIED
 
@@ -47,7 +47,7 @@ def describe(checkpoint: Checkpoint) -> Family:
     """See `families.describe`."""
     config = checkpoint.config
     text = normalised(Qwen2Config, config)
-    shape = decoder_shape(text, Traits(qkv_bias=True), features=True)
+    shape, notes = with_head(decoder_shape(text, Traits(qkv_bias=True), features=True), checkpoint)
     names = _names(checkpoint)
     vision = siglip_config(config.get("vision_config") or SO400M)
     present = layers(checkpoint, names.tower)
@@ -74,7 +74,7 @@ def describe(checkpoint: Checkpoint) -> Family:
         ),
         chat_template=TEMPLATE,
         ignorable=f"{TIED if shape.tied else Family.ignorable}|{unused(names.tower, depth, present)}",
-        notes=_notes(config, depth),
+        notes=(*notes, *_notes(config, depth)),
     )
 
 

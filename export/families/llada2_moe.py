@@ -63,9 +63,10 @@ def describe(checkpoint: Checkpoint) -> Family:
         Glm4MoeConfig,
         lambda c: Traits(qkv_bias=c.attention_bias, out_bias=bool(given.get("use_bias")), qk_norm=c.use_qk_norm),
         lambda c: _experts(c, bias=bool(given.get("moe_router_enable_expert_bias", True))),
+        "model.word_embeddings.weight",
     )
     sources = {name: _named(source) for name, source in family.sources.items()}
-    return replace(family, sources=sources, contract=CONTRACT, notes=(NOTE,))
+    return replace(family, sources=sources, contract=CONTRACT, notes=(*family.notes, NOTE))
 
 
 def _require_known(config: Mapping[str, Any]) -> None:

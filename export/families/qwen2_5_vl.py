@@ -18,7 +18,7 @@ from ...runtime.schema import Violations, from_json
 from ..checkpoint.directory import Checkpoint
 from ..graphs import vision
 from ..graphs.shapes import VisionShape
-from .decoder import Traits, decoder_shape, decoder_sources, normalised
+from .decoder import Traits, decoder_shape, decoder_sources, normalised, with_head
 from .family import Family
 from .text import TIED
 
@@ -68,6 +68,7 @@ def described(checkpoint: Checkpoint, names: Names, contract: Mapping[str, objec
     config = normalised(Qwen2_5_VLConfig, checkpoint.config)
     text = config.text_config
     shape = replace(decoder_shape(text, Traits(qkv_bias=True), features=True), tied=bool(config.tie_word_embeddings))
+    shape, notes = with_head(shape, checkpoint, f"{names.decoder}embed_tokens.weight")
     tower = vision.from_config(config.vision_config.to_dict())
     _check(shape.rope_axes is not None, tower.out_hidden, shape.hidden)
     visual = vision.sources(tower, names.tower, names.merger)
@@ -82,7 +83,7 @@ def described(checkpoint: Checkpoint, names: Names, contract: Mapping[str, objec
         vision=_spec(config, tower, checkpoint.preprocessor or {}),
         chat_template=CHAT_TEMPLATE,
         ignorable=TIED if shape.tied else Family.ignorable,
-        notes=_notes(checkpoint),
+        notes=(*notes, *_notes(checkpoint)),
     )
 
 
@@ -106,8 +107,8 @@ def _spec(config: Any, tower: VisionShape, given: Mapping[str, Any]) -> VisionSp
     _check_preprocessor(given, tower)
     size = given.get("size") or {}
     values = {key: given.get(key, default) for key, default in _PREPROCESSOR.items()}
-    values["min_pixels"] = given.get("min_pixels") or size.get("shortest_edge") or values["min_pixels"]
-    values["max_pixels"] = given.get("max_pixels") or size.get("longest_edge") or values["max_pixels"]
+    for name, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
+        values[name] = given.get(name) or size.get(edge) or size.get(name) or values[name]
     tokens = {name: getattr(config, name) for name in ("image_token_id", "video_token_id")}
     tokens |= {name: getattr(config, name, None) for name in ("vision_start_token_id", "vision_end_token_id")}
     sizes = {
@@ -138,5 +139,5 @@ def _notes(checkpoint: Checkpoint) -> tuple[str, ...]:
     if checkpoint.chat_template is None:
         notes.append("chat template: the checkpoint has none; ChatML without a system prompt is used")
     if checkpoint.preprocessor is None:
-        notes.append("image preprocessing: no preprocessor_config.json; the defaults of Qwen2-VL are used")
+        notes.append("image preprocessing: no preprocessor_config.json or the like; the defaults of Qwen2-VL are used")
     return tuple(notes)

@@ -16,7 +16,7 @@ from ...engines.errors import CheckpointError
 from ..checkpoint.directory import Checkpoint
 from ..graphs import siglip
 from .anyres import TEMPLATE, crop_spec, layers, siglip_config, unused
-from .decoder import Traits, decoder_shape, decoder_sources, normalised
+from .decoder import Traits, decoder_shape, decoder_sources, normalised, with_head
 from .family import Family
 from .text import TIED
 
@@ -54,12 +54,15 @@ def describe(checkpoint: Checkpoint) -> Family:
     decoder, head = (
         ("model.language_model.", "lm_head") if outer else ("language_model.model.", "language_model.lm_head")
     )
+    shape, notes = with_head(shape, checkpoint, f"{decoder}embed_tokens.weight", f"{head}.weight")
     vision = siglip_config(config.get("vision_config") or {})
     layer = config.get("vision_feature_layer", -1)
     depth = vision["num_hidden_layers"] + 1 + layer if layer < 0 else layer
     tower = siglip.from_config(vision, depth, shape.hidden)
     visual = siglip.sources(tower, names)
-    ignorable = f"{TIED if tied else Family.ignorable}|{unused(names.tower, depth, layers(checkpoint, names.tower))}"
+    ignorable = (
+        f"{TIED if shape.tied else Family.ignorable}|{unused(names.tower, depth, layers(checkpoint, names.tower))}"
+    )
     return Family(
         name="sdar_v",
         shape=shape,
@@ -79,6 +82,7 @@ def describe(checkpoint: Checkpoint) -> Family:
         ),
         chat_template=TEMPLATE,
         ignorable=ignorable.replace("lm_head", head) if outer == "" else ignorable,
+        notes=notes,
     )
 
 

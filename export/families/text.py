@@ -7,7 +7,7 @@ from typing import Any
 
 from ..checkpoint.directory import Checkpoint
 from ..graphs.shapes import ExpertShape
-from .decoder import A2D_CONTRACT, Traits, decoder_shape, decoder_sources, normalised
+from .decoder import A2D_CONTRACT, EMBEDDING, Traits, decoder_shape, decoder_sources, normalised, with_head
 from .family import Family
 
 __all__ = ["text_family"]
@@ -21,10 +21,11 @@ def text_family(
     kind: type,
     traits: Callable[[Any], Traits],
     experts: Callable[[Any], ExpertShape | None] = lambda _: None,
+    embedding: str = EMBEDDING,
 ) -> Family:
     """Describe a checkpoint whose config is transformers' class `kind`, and its traits and experts read off that."""
     config = normalised(kind, checkpoint.config)
-    shape = decoder_shape(config, traits(config), experts=experts(config))
+    shape, notes = with_head(decoder_shape(config, traits(config), experts=experts(config)), checkpoint, embedding)
     name = str(checkpoint.config["model_type"])
     return Family(
         name=name,
@@ -34,4 +35,5 @@ def text_family(
         max_context=config.max_position_embeddings,
         contract=A2D_CONTRACT if name.startswith("a2d-") else {},
         ignorable=TIED if shape.tied else Family.ignorable,
+        notes=notes,
     )

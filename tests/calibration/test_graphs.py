@@ -19,6 +19,7 @@ from a2d.calibration.quantize.source import Source
 from a2d.engines import load_engine
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe
+from a2d.export.graphs import backbone
 from a2d.export.graphs.shapes import Network
 from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.runtime.bundle.files import Bundle

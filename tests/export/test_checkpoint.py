@@ -156,6 +156,7 @@ def test_shard_lacks_a_tensor(copy: Path) -> None:
 
 @pytest.mark.parametrize("content", ["{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}'])
 def test_index_without_a_map(copy: Path, content: str) -> None:
+    (copy / "model.safetensors").unlink()
     (copy / INDEX).write_text(content)
     refuses(copy, "no weight_map")
 

@@ -1,0 +1,61 @@
+"""How a chat template ends a turn, and whether the tokens that end one are stop tokens. Knows templates as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ...engines.errors import A2DError, BundleError, CheckpointError
+from ...runtime.inputs.tokenizer import ChatTemplate
+from .directory import Checkpoint
+from .vocabulary import Vocabulary
+
+__all__ = ["check_template", "special_tokens", "turn_notes", "turn_tokens"]
+
+ANSWER = "an answer that no template writes"
+
+
+def special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
+    """The special tokens that a template may name, by the names that transformers gives them."""
+    named = {key: value for key, value in checkpoint.tokenizer_config.items() if key.endswith("_token")}
+    texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in named.items()}
+    return {key: text for key, text in texts.items() if isinstance(text, str)}
+
+
+def check_template(source: str, checkpoint: Checkpoint) -> ChatTemplate:
+    """The template, compiled. Raises CheckpointError where it is not valid Jinja."""
+    try:
+        return ChatTemplate(source, special_tokens(checkpoint))
+    except BundleError as error:
+        why = str(error).removesuffix(" Export the checkpoint again.")
+        raise CheckpointError(f"{checkpoint.path}: {why} Mend it, or fetch the checkpoint's own.") from error
+
+
+def turn_tokens(checkpoint: Checkpoint, source: str | None) -> dict[str, str]:
+    """Texts of the tokens that end a turn, with where each was found: the tokenizer's eos, and the template's own."""
+    found = {}
+    if eos := special_tokens(checkpoint).get("eos_token"):
+        found[eos] = "the tokenizer's eos"
+    if source is not None and (end := _end_of_turn(checkpoint, source)) is not None:
+        found.setdefault(end, "the chat template's end of a turn")
+    return found
+
+
+def turn_notes(checkpoint: Checkpoint, source: str | None, stops: tuple[int, ...]) -> Iterator[str]:
+    """A line for each token that ends a turn and is no stop token: an answer would run on behind it."""
+    ids = Vocabulary.of(checkpoint).ids
+    for text, where in turn_tokens(checkpoint, source).items():
+        if text in ids and ids[text] not in stops:
+            yield f"{where} {text} ({ids[text]}) is no stop token; --stop-token adds it: --stop-token " + ",".join(
+                map(str, (*stops, ids[text]))
+            )
+
+
+def _end_of_turn(checkpoint: Checkpoint, source: str) -> str | None:
+    """The added token that stands first behind an answer, by the template."""
+    turns = [{"role": "user", "content": "hello"}, {"role": "assistant", "content": ANSWER}]
+    try:
+        behind = check_template(source, checkpoint).render(turns).partition(ANSWER)[2]
+    except A2DError:
+        return None  # it wants other messages than these
+    places = {text: behind.find(text) for text in Vocabulary.of(checkpoint).added if text and text in behind}
+    return min(places, key=lambda text: (places[text], -len(text)), default=None)
