@@ -8,6 +8,7 @@ This module does not know what is traced, nor where the weights come from.
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import warnings
@@ -108,7 +109,10 @@ def _traced(specs: Sequence[TraceSpec]) -> Iterator[bytes]:
         )
         exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
     assert exported is not None
-    return _parted(exported.model.graph, specs)
+    made = [*_parted(exported.model.graph, specs)]
+    del program, exported
+    gc.collect()  # a trace leaves hundreds of megabytes of objects that hold each other
+    return iter(made)
 
 
 def _parted(graph: ir.Graph, specs: Sequence[TraceSpec]) -> Iterator[bytes]:
