@@ -19,7 +19,7 @@ from ..runtime.inputs.letterbox import Letterbox
 from ..runtime.schema import check
 
 if TYPE_CHECKING:
-    from .write.quantized import Quantizers
+    from .quantized import Quantizers
 
 __all__ = ["main"]
 
@@ -57,7 +57,7 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         from .decode_contract import Flags  # noqa: PLC0415
         from .dry_run import survey  # noqa: PLC0415
         from .job import Job  # noqa: PLC0415
-        from .write.quantized import export_all, split  # noqa: PLC0415
+        from .quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
         raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
     said = given(arguments, DecodeContract)

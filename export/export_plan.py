@@ -18,7 +18,7 @@ from .checkpoint.sources import stored_shape
 from .checkpoint.turns import check_template
 from .decode_contract import Flags, Resolved, resolve
 from .families import Family, describe
-from .graphs.programs import Network
+from .graphs.shapes import Network
 from .precision import PRECISIONS, Precision
 from .write.piece_cache import default_folder
 from .write.weight_file import planned_bytes

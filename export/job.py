@@ -52,7 +52,7 @@ def _builder(made: Plan) -> Builder:
     wanted = {p.name: p for asked in made.job.precisions for p in (asked, checked_in(asked))}
     with Progress("tracing", 1, "step", made.job.quiet):
         builder = Builder(made.network, tuple(wanted.values()), cache=made.job.cache)
-    release()
+    release(cycles=False)
     return builder
 
 

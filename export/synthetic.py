@@ -22,7 +22,7 @@ from .checkpoint.sources import Source
 from .checkpoint.weight_files import INDEX, WEIGHTS
 from .families import describe
 from .job import Job
-from .write.quantized import Quantizers, export_all, split
+from .quantized import Quantizers, export_all, split
 
 __all__ = ["Synthetic", "bundle_100m", "checkpoint"]
 

@@ -12,9 +12,14 @@ M_MMAP_THRESHOLD = -3
 """mallopt's number for the size from which glibc asks the system."""
 
 
-def release() -> None:
-    """Free what is unreachable, and hand it back where the C library can."""
-    gc.collect()
+def release(cycles: bool = True) -> None:
+    """Hand memory that is free back where the C library can; before that, free objects that only hold each other.
+
+    Looking for such `cycles` takes as long as there are objects: most of a second where torch has traced, and is left
+    out where what was large is not among them.
+    """
+    if cycles:
+        gc.collect()
     with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc only
         ctypes.CDLL(None).malloc_trim(0)
 

@@ -12,7 +12,7 @@ from ...engines.errors import CheckpointError
 from ...runtime.inputs.patches import VisionSpec
 from ...runtime.schema import Violations, from_json
 from ..checkpoint.directory import Checkpoint
-from ..graphs.siglip import SiglipShape
+from ..graphs.shapes import SiglipShape
 from .decoder import normalised
 
 __all__ = ["TEMPLATE", "crop_spec", "layers", "siglip_config", "unused"]

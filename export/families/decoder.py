@@ -16,8 +16,7 @@ from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from ...engines.errors import CheckpointError
 from ..checkpoint.directory import Checkpoint
 from ..checkpoint.sources import Source
-from ..graphs.decoder import DecoderShape
-from ..graphs.experts import ExpertShape
+from ..graphs.shapes import DecoderShape, ExpertShape
 
 __all__ = [
     "A2D_CONTRACT",

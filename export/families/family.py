@@ -8,9 +8,7 @@ from typing import Any
 
 from ...runtime.inputs.patches import VisionSpec
 from ..checkpoint.sources import Source
-from ..graphs.decoder import DecoderShape
-from ..graphs.siglip import SiglipShape
-from ..graphs.vision import VisionShape
+from ..graphs.shapes import DecoderShape, SiglipShape, VisionShape
 
 __all__ = ["Family"]
 

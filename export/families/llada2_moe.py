@@ -16,7 +16,7 @@ from transformers.models.glm4_moe.configuration_glm4_moe import Glm4MoeConfig
 from ...engines.errors import CheckpointError
 from ..checkpoint.directory import Checkpoint
 from ..checkpoint.sources import Source
-from ..graphs.experts import ExpertShape
+from ..graphs.shapes import ExpertShape
 from .decoder import Traits
 from .family import Family
 from .text import text_family

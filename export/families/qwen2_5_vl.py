@@ -17,6 +17,7 @@ from ...runtime.inputs.patches import VisionSpec
 from ...runtime.schema import Violations, from_json
 from ..checkpoint.directory import Checkpoint
 from ..graphs import vision
+from ..graphs.shapes import VisionShape
 from .decoder import Traits, decoder_shape, decoder_sources, normalised, with_head
 from .family import Family
 from .text import TIED
@@ -102,7 +103,7 @@ def names(checkpoint: Checkpoint) -> Names:
     return Names("model.language_model." if new else "model.", tower)
 
 
-def _spec(config: Any, tower: vision.VisionShape, given: Mapping[str, Any]) -> VisionSpec:
+def _spec(config: Any, tower: VisionShape, given: Mapping[str, Any]) -> VisionSpec:
     _check_preprocessor(given, tower)
     size = given.get("size") or {}
     values = {key: given.get(key, default) for key, default in _PREPROCESSOR.items()}
@@ -124,7 +125,7 @@ def _spec(config: Any, tower: vision.VisionShape, given: Mapping[str, Any]) -> V
         raise CheckpointError(f"preprocessor_config.json and config.json are impossible:\n{error}") from error
 
 
-def _check_preprocessor(given: Mapping[str, Any], tower: vision.VisionShape) -> None:
+def _check_preprocessor(given: Mapping[str, Any], tower: VisionShape) -> None:
     """Refuse a processor that does something else than the tower was built for, or than the runtime does."""
     wanted = {"patch_size": tower.patch, "merge_size": tower.merge, "temporal_patch_size": tower.temporal}
     wanted |= dict.fromkeys(("do_resize", "do_rescale", "do_normalize"), True)

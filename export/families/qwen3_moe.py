@@ -7,7 +7,7 @@ from typing import Any
 from transformers.models.qwen3_moe.configuration_qwen3_moe import Qwen3MoeConfig
 
 from ..checkpoint.directory import Checkpoint
-from ..graphs.experts import ExpertShape
+from ..graphs.shapes import ExpertShape
 from .decoder import Traits
 from .family import Family
 from .text import text_family

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ..checkpoint.directory import Checkpoint
-from ..graphs.experts import ExpertShape
+from ..graphs.shapes import ExpertShape
 from .decoder import A2D_CONTRACT, EMBEDDING, Traits, decoder_shape, decoder_sources, normalised, with_head
 from .family import Family
 

@@ -1,1 +1,1 @@
-"""The torch modules that are traced: backbone, denoise, sample, vision. They know shapes, not checkpoints."""
+"""One file a kind of graph: its modules, ports, program and cases. They know shapes, not checkpoints."""

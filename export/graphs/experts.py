@@ -10,15 +10,19 @@ them once a row; running all experts on all rows reads them all. TensorRT takes 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from .decoder import parameters, rms_norm
+from .kind import DYNAMIC, OWN, Machine, Piece, Port
+from .layers import parameters, rms_norm
+from .shapes import ExpertShape, Network
 
-__all__ = ["ROUTED", "SCORES", "TILE", "Combine", "Expert", "ExpertShape", "Route"]
+__all__ = ["COMBINE", "EXPERT", "ROUTE", "TILE", "Combine", "Expert", "Route", "mixed"]
+
+V = TypeVar("V")
 
 TILE = 4
 """Rows of a tile: more help a prompt, whose experts are wanted by many rows, and cost a block, whose are not."""
@@ -26,35 +30,8 @@ TILE = 4
 ROUTED = ("rows", "weights", "tiles", "members", "places", "count")
 """What `Route` returns, in this order."""
 
-SCORES = ("sigmoid", "softmax")
-"""How router logits become scores."""
-
 UNWANTED = -1.0e30
 """Stands for the score of an expert in a group that was not chosen: below all others, and finite."""
-
-
-@dataclass(frozen=True)
-class ExpertShape:
-    """Everything about the experts of a decoder that shapes its graph."""
-
-    count: int
-    active: int
-    """Experts of each row."""
-    intermediate: int
-    scores: str
-    """One of SCORES."""
-    normalised: bool
-    """The weights of a row's experts sum to one, before `scale`."""
-    groups: int = 1
-    active_groups: int = 1
-    """Groups that a row's experts may come from: those whose two best score highest (DeepSeek-V3, 2412.19437)."""
-    scale: float = 1.0
-    bias: bool = False
-    """A bias counts in the choice of experts, and not in their weights (auxiliary-loss-free balancing, 2408.15664)."""
-    shared: int = 0
-    """Intermediate width of the expert that every row goes through; 0 is none."""
-    dense: tuple[int, ...] = ()
-    """Layers that have a plain MLP instead."""
 
 
 class Route(nn.Module):
@@ -170,3 +147,51 @@ class Combine(nn.Module):
             gate, up = (rows @ self.shared_gate_up).split(self.shape.shared, -1)
             mixed = mixed + (silu(gate) * up) @ self.shared_down
         return x + mixed
+
+
+def _shape(network: Network) -> ExpertShape:
+    assert network.decoder.experts is not None
+    return network.decoder.experts
+
+
+def _rows(network: Network) -> Port:
+    return Port(OWN, (1, "rows", network.decoder.hidden))
+
+
+def _of_combine(network: Network) -> dict[str, Port]:
+    active, made = _shape(network).active, ("tiles", 1, TILE, network.decoder.hidden)
+    weights, places = (Port(dtype, ("rows", active)) for dtype in ("float32", "int64"))
+    rows = _rows(network)
+    return {"x": rows, "rows": rows, "made": Port(OWN, made), "weights": weights, "places": places}
+
+
+ROUTE = Piece(
+    "route",
+    lambda network: Route(_shape(network), network.decoder.hidden, network.decoder.norm_eps),
+    lambda network: {"x": _rows(network)},
+    ROUTED,
+)
+EXPERT = Piece(
+    "expert",
+    lambda network: Expert(_shape(network), network.decoder.hidden),
+    lambda network: {"tile": Port("int64", (1,)), "members": Port("int64", (TILE,)), "rows": _rows(network)},
+    ("made",),
+)
+COMBINE = Piece(
+    "combine",
+    lambda network: Combine(_shape(network), network.decoder.hidden),
+    _of_combine,
+    ("x_out",),
+    lambda _: {"tiles": (6, DYNAMIC)},
+    residual=True,
+)
+
+
+def mixed(machine: Machine[V], x: V, prefix: str) -> V:
+    """The residual stream `x` behind the experts of one layer."""
+    routed = dict(zip(ROUTED, machine.apply(ROUTE, {"x": x}, prefix), strict=True))
+    tile = {"tile": routed["tiles"], "members": routed["members"]}
+    made = machine.each(EXPERT, routed["count"], tile, {"rows": routed["rows"]}, prefix)
+    given = {name: routed[name] for name in ("rows", "weights", "places")}
+    (x,) = machine.apply(COMBINE, {"x": x, "made": made, **given}, prefix)
+    return x

@@ -1,4 +1,4 @@
-"""SigLIP's vision tower (2303.15343, 2502.14786) and a two-layer projector, for one crop, in pieces to be traced.
+"""The vision graph of SigLIP's tower (2303.15343, 2502.14786) and a two-layer projector, for one crop.
 
 A plain transformer over the M patches of a square crop: learned positions, layer norms, no windows, no class token. The
 features are what the last layer that is run leaves: neither SigLIP's last norm nor its pooling is LLaVA's. One more row
@@ -11,53 +11,25 @@ softmax in float32. Knows nothing of files, or of how pictures are cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...engines.errors import CheckpointError
 from ..checkpoint.sources import Source
-from .vision import Projection, linear
+from .kind import OWN, Array, Case, Kind, Machine, Piece, Port, random_feeds
+from .layers import LayerNorm, Projection
+from .shapes import Network, SiglipShape
+from .vision import linear
 
-__all__ = ["CropBlock", "CropPatches", "CropProjector", "SiglipNames", "SiglipShape", "from_config", "sources"]
+__all__ = ["CROPS", "SiglipNames", "from_config", "sources"]
 
-
-@dataclass(frozen=True)
-class SiglipShape:
-    """The sizes of a tower and its projector."""
-
-    depth: int
-    """Layers that are run."""
-    hidden: int
-    heads: int
-    intermediate: int
-    patch: int
-    """Side of a patch, in pixels."""
-    crop: int
-    """Side of a crop, in pixels."""
-    channels: int
-    out_hidden: int
-    """Width of a feature: that of the text model."""
-    eps: float
-
-    @property
-    def side(self) -> int:
-        """Patches on a side of a crop."""
-        return self.crop // self.patch
-
-    @property
-    def patches(self) -> int:
-        """M: patches of a crop."""
-        return self.side**2
-
-    @property
-    def patch_values(self) -> int:
-        """K: numbers in one patch."""
-        return self.channels * self.patch**2
+V = TypeVar("V")
 
 
 _SIZES = {
@@ -131,18 +103,6 @@ def _norm(ours: str, theirs: str, width: int) -> dict[str, Source]:
     return {f"{ours}.{kind}": Source((f"{theirs}.{kind}",), ((width,),)) for kind in ("weight", "bias")}
 
 
-class LayerNorm(nn.Module):
-    """Layer normalisation over the last axis, in float32."""
-
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.empty(width)), nn.Parameter(torch.empty(width))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x.float(), x.shape[-1:], self.weight.float(), self.bias.float(), self.eps).to(x)
-
-
 class CropPatches(nn.Module):
     """A crop up to the first layer."""
 
@@ -194,3 +154,43 @@ class CropProjector(nn.Module):
         """`x [M,hidden]` to features `[M+1,out_hidden]` float32, the last of them the end of a line."""
         features = self.second(functional.gelu(self.first(x)))
         return torch.cat([features, self.newline.unsqueeze(0)]).float()
+
+
+def _tower(network: Network) -> SiglipShape:
+    assert isinstance(network.tower, SiglipShape)
+    return network.tower
+
+
+def _inputs(network: Network) -> dict[str, Port]:
+    return {"pixels": Port("float32", (_tower(network).patches, _tower(network).patch_values))}
+
+
+def _outputs(network: Network) -> dict[str, Port]:
+    return {"features": Port("float32", (_tower(network).patches + 1, network.decoder.hidden))}
+
+
+def _x(network: Network) -> dict[str, Port]:
+    return {"x": Port(OWN, (_tower(network).patches, _tower(network).hidden))}
+
+
+PATCHES = Piece("crop_patches", lambda network: CropPatches(_tower(network)), _inputs, ("x",), residual=True)
+BLOCK = Piece("crop_block", lambda network: CropBlock(_tower(network)), _x, ("x_out",), residual=True)
+PROJECTOR = Piece("crop_projector", lambda network: CropProjector(_tower(network)), _x, ("features",))
+
+
+def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
+    (x,) = machine.apply(PATCHES, {"pixels": feeds["pixels"]}, "vision.")
+    for i in range(_tower(network).depth):
+        (x,) = machine.apply(BLOCK, {"x": x}, f"vision.blocks.{i}.")
+    (features,) = machine.apply(PROJECTOR, {"x": x}, "vision.")
+    return {"features": features}
+
+
+def _cases(network: Network, _: Array, __: int) -> Iterator[Case]:
+    """Two crops."""
+    rng = np.random.default_rng(3)
+    for number in range(2):
+        yield Case(f"crop {number}", random_feeds(_inputs(network), {}, rng))
+
+
+CROPS = Kind(_inputs, _outputs, _run, _cases)

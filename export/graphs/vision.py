@@ -1,4 +1,4 @@
-"""Qwen2.5-VL's vision tower as a plain function of tensors, to be traced into vision.onnx.
+"""The vision graph of Qwen2.5-VL's tower.
 
 A rewrite of transformers' `Qwen2_5_VisionTransformerPretrainedModel.forward` for ONE frame group: an image,
 or the frames of one temporal patch. Transformers gathers patches into windows and loops over them, with sizes
@@ -16,18 +16,23 @@ Knows nothing of files and ONNX, nor of how pictures are cut up: that is `runtim
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ...engines.errors import CheckpointError
 from ..checkpoint.sources import Source
+from .kind import OWN, Array, Axes, Case, Kind, Machine, Piece, Port, random_feeds
+from .layers import Projection, RMSNorm
+from .shapes import Network, VisionShape
 
-__all__ = ["VisionShape", "VisionTower", "dynamic_shapes", "example_inputs", "from_config", "linear", "sources"]
+__all__ = ["WINDOWS", "from_config", "linear", "sources"]
+
+V = TypeVar("V")
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "silu": functional.silu}
 """Values of `hidden_act` that are known."""
@@ -35,52 +40,6 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "
 PADDING_BIAS = -30000.0
 """Added to the scores of keys that are padding. Finite, and still so if the graph is turned into float16: a
 window of nothing but padding averages over it instead of giving NaN."""
-
-
-@dataclass(frozen=True)
-class VisionShape:
-    """The sizes of a vision tower, under the names of the papers rather than those of config.json."""
-
-    depth: int
-    """Blocks."""
-    hidden: int
-    """Width of a patch's row."""
-    heads: int
-    intermediate: int
-    """Width of the gated MLP."""
-    patch: int
-    """Side of a patch, in pixels."""
-    merge: int
-    """Side of a merge group, in patches."""
-    temporal: int
-    """Frames in a patch."""
-    channels: int
-    """Colour channels."""
-    window: int
-    """Side of an attention window, in pixels."""
-    full_attention: frozenset[int]
-    """Blocks that attend over the whole frame group; the others stay within their window."""
-    out_hidden: int
-    """Width of a feature: that of the text model."""
-    hidden_act: str
-    rope_theta: float = 10000.0
-    eps: float = 1e-6
-    """Of all norms; transformers fixes it in code."""
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden // self.heads
-
-    @property
-    def patch_values(self) -> int:
-        """K: numbers in one patch."""
-        return self.channels * self.temporal * self.patch**2
-
-    @property
-    def slots(self) -> int:
-        """S: patches in a whole window."""
-        return (self.window // self.merge // self.patch * self.merge) ** 2
 
 
 # config.json's name of each whole number of a VisionShape
@@ -145,7 +104,7 @@ def _complaints(config: Mapping[str, Any], rope: Mapping[str, Any]) -> Iterable[
 
 
 def sources(shape: VisionShape, prefix: str = "visual.", merger: str | None = None) -> dict[str, Source]:
-    """For each parameter of `VisionTower(shape)` the checkpoint tensors that it is made of.
+    """For each parameter of the tower the checkpoint tensors that it is made of.
 
     `prefix` is what all names in the checkpoint begin with: "visual." or, in newer ones, "model.visual."; those of the
     merger begin with `merger`, where that is not the tower's part.
@@ -187,71 +146,30 @@ def linear(ours: str, theirs: list[str], width_in: int, width_out: int) -> dict[
     }
 
 
-class Projection(nn.Module):
-    """x @ weight + bias, with the weight stored `[in, out]`."""
-
-    def __init__(self, width_in: int, width_out: int, bias: bool = True) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width_in, width_out))
-        self.bias = nn.Parameter(torch.empty(width_out)) if bias else None
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = x @ self.weight
-        return y if self.bias is None else y + self.bias
-
-
-class Norm(nn.Module):
-    """RMSNorm over the last axis, computed in float32, scaled in the weight's dtype."""
-
-    def __init__(self, width: int, eps: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.empty(width))
-        self.eps = eps
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        normed = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)
-        return self.weight * normed.to(x.dtype)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What all blocks share. Each bias is added to the scores of its keys."""
-
-    cos: Tensor
-    """[M, 1, head_dim] float32, as is `sin`."""
-    sin: Tensor
-    window_bias: Tensor
-    """[W, 1, 1, S] float32."""
-    full_bias: Tensor
-    """[1, 1, 1, M] float32."""
-
-
 class Block(nn.Module):
     """Attention, within windows or over the whole frame group, and a gated MLP."""
 
-    def __init__(self, shape: VisionShape, full: bool) -> None:
+    def __init__(self, shape: VisionShape) -> None:
         super().__init__()
-        self.heads, self.head_dim, self.full = shape.heads, shape.head_dim, full
+        self.heads, self.head_dim = shape.heads, shape.head_dim
         self.act = ACTIVATIONS[shape.hidden_act]
-        self.norm1 = Norm(shape.hidden, shape.eps)
+        self.norm1 = RMSNorm(shape.hidden, shape.eps)
         self.qkv = Projection(shape.hidden, 3 * shape.hidden)
         self.proj = Projection(shape.hidden, shape.hidden)
-        self.norm2 = Norm(shape.hidden, shape.eps)
+        self.norm2 = RMSNorm(shape.hidden, shape.eps)
         self.gate_up = Projection(shape.hidden, 2 * shape.intermediate)
         self.down = Projection(shape.intermediate, shape.hidden)
 
-    def forward(self, x: Tensor, context: Context) -> Tensor:
-        """[M, hidden] to [M, hidden]."""
-        x = x + self.attend(self.norm1(x), context)
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor) -> Tensor:
+        """`x [M,hidden]` to the same; `bias` is the one of the block's kind."""
+        x = x + self.attend(self.norm1(x), cos, sin, bias)
         gate, up = self.gate_up(self.norm2(x)).chunk(2, dim=-1)
         return x + self.down(self.act(gate) * up)
 
-    def attend(self, x: Tensor, context: Context) -> Tensor:
+    def attend(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor) -> Tensor:
         """Softmax(q k' / sqrt(d) + bias) v, per window and head."""
-        bias = context.full_bias if self.full else context.window_bias
         qk, v = self.qkv(x).view(-1, 3 * self.heads, self.head_dim).split((2 * self.heads, self.heads), dim=1)
-        q, k = rotate(qk, context.cos, context.sin).chunk(2, dim=1)
+        q, k = rotate(qk, cos, sin).chunk(2, dim=1)
         per_window = (-1, bias.shape[-1], self.heads, self.head_dim)
         q, v = (part.reshape(per_window).transpose(1, 2) for part in (q, v))
         scores = (q * self.head_dim**-0.5) @ k.reshape(per_window).permute(0, 2, 3, 1)
@@ -259,53 +177,44 @@ class Block(nn.Module):
         return self.proj((weights @ v).transpose(1, 2).reshape(x.shape))
 
 
-class Merger(nn.Module):
-    """The patches of each merge group, side by side, through a two-layer MLP to one feature."""
+class Merge(nn.Module):
+    """The tower after its last block: the patches of each merge group, side by side, to one feature."""
 
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
         merged = shape.hidden * shape.merge**2
         self.patches = shape.merge**2
-        self.norm = Norm(shape.hidden, shape.eps)
+        self.norm = RMSNorm(shape.hidden, shape.eps)
         self.up = Projection(merged, merged)
         self.down = Projection(merged, shape.out_hidden)
 
     def forward(self, x: Tensor, order: Tensor) -> Tensor:
-        """[M, hidden] to [G, out_hidden]. Picks the groups first, so that no work is spent on padding."""
+        """`x [M,hidden]`, `order [G]` to features `[G,out_hidden]` float32.
+
+        Picks the groups first, so that no work is spent on padding.
+        """
         groups = self.norm(x.reshape(-1, self.patches, x.shape[-1]).index_select(0, order))
-        return self.down(functional.gelu(self.up(groups.flatten(1))))
+        return self.down(functional.gelu(self.up(groups.flatten(1)))).float()
 
 
-class VisionTower(nn.Module):
-    """pixels, positions, real, order -> features, for one frame group.
-
-    Its parameters are uninitialised, and have the names and shapes that `sources` says.
-    """
+class Patches(nn.Module):
+    """The tower up to its first block."""
 
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
         self.shape = shape
         self.embed = Projection(shape.patch_values, shape.hidden, bias=False)
-        self.blocks = nn.ModuleList(Block(shape, i in shape.full_attention) for i in range(shape.depth))
-        self.merger = Merger(shape)
 
-    def forward(self, pixels: Tensor, positions: Tensor, real: Tensor, order: Tensor) -> Tensor:
-        """Features [G, out_hidden] float32 of one frame group.
+    def forward(self, pixels: Tensor, positions: Tensor, real: Tensor) -> tuple[Tensor, ...]:
+        """`pixels [M,K]`, `positions [M,2]`, `real [M]` to x `[M,hidden]` and what all blocks share, in float32:
 
-        pixels: [M, K] float32, M patches in windows of S; positions: [M, 2] int64, row and column of each;
-        real: [M] bool, false for padding; order: [G] int64, the merge groups to be returned.
+        cos, sin `[M,1,head_dim]`, and what is added to the scores of keys, window_bias `[W,1,1,S]` or
+        full_bias `[1,1,1,M]`.
         """
-        x = self.embed(pixels.to(self.embed.weight.dtype))
-        context = self.context(positions, real)
-        for block in self.blocks:
-            x = block(x, context)
-        return self.merger(x, order).float()
-
-    def context(self, positions: Tensor, real: Tensor) -> Context:
-        """What all blocks share."""
         cos, sin = rotary(positions, self.shape)
         bias = torch.where(real, 0.0, PADDING_BIAS)
-        return Context(cos, sin, bias.view(-1, 1, 1, self.shape.slots), bias.view(1, 1, 1, -1))
+        x = self.embed(pixels.to(self.embed.weight.dtype))
+        return x, cos, sin, bias.view(-1, 1, 1, self.shape.slots), bias.view(1, 1, 1, -1)
 
 
 def rotary(positions: Tensor, shape: VisionShape) -> tuple[Tensor, Tensor]:
@@ -325,18 +234,96 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return (wide * cos + torch.cat((-right, left), dim=-1) * sin).to(x.dtype)
 
 
-def example_inputs(shape: VisionShape, windows: int = 2) -> dict[str, Tensor]:
-    """Inputs of `VisionTower.forward` by name, for tracing: `windows` whole windows, all patches real."""
-    rows = windows * shape.slots
+def _tower(network: Network) -> VisionShape:
+    assert isinstance(network.tower, VisionShape)
+    return network.tower
+
+
+def _axes(network: Network) -> Axes:
+    """Two whole windows of patches, and merge groups, of which there may be any number."""
+    slots, windows = _tower(network).slots, torch.export.Dim("windows")
+    groups = 2 * slots // _tower(network).merge ** 2
+    patches = (2 * slots, slots * windows)
+    return {"patches": patches, "windows": (2, windows), "groups": (groups, torch.export.Dim("groups"))}
+
+
+def _first(network: Network) -> dict[str, Port]:
     return {
-        "pixels": torch.zeros(rows, shape.patch_values),
-        "positions": torch.zeros(rows, 2, dtype=torch.int64),
-        "real": torch.ones(rows, dtype=torch.bool),
-        "order": torch.arange(rows // shape.merge**2),
+        "pixels": Port("float32", ("patches", _tower(network).patch_values)),
+        "positions": Port("int64", ("patches", 2)),
+        "real": Port("bool", ("patches",)),
     }
 
 
-def dynamic_shapes(shape: VisionShape) -> dict[str, dict[int, Any]]:
-    """The dynamic axes for `torch.export`: M is a multiple of S, G is free."""
-    patches, groups = shape.slots * torch.export.Dim("windows"), torch.export.Dim("groups")
-    return {"pixels": {0: patches}, "positions": {0: patches}, "real": {0: patches}, "order": {0: groups}}
+def _of_block(network: Network, *bias: int | str) -> dict[str, Port]:
+    angle = Port("float32", ("patches", 1, _tower(network).head_dim))
+    x = Port(OWN, ("patches", _tower(network).hidden))
+    return {"x": x, "cos": angle, "sin": angle, "bias": Port("float32", bias)}
+
+
+def _of_merge(network: Network) -> dict[str, Port]:
+    return {"x": Port(OWN, ("patches", _tower(network).hidden)), "order": Port("int64", ("groups",))}
+
+
+PATCHES = Piece(
+    "patches",
+    lambda network: Patches(_tower(network)),
+    _first,
+    ("x", "cos", "sin", "window_bias", "full_bias"),
+    _axes,
+    residual=True,
+)
+WINDOW_BLOCK = Piece(
+    "window_block",
+    lambda network: Block(_tower(network)),
+    lambda network: _of_block(network, "windows", 1, 1, _tower(network).slots),
+    ("x_out",),
+    _axes,
+    residual=True,
+)
+FULL_BLOCK = Piece(
+    "full_block",
+    lambda network: Block(_tower(network)),
+    lambda network: _of_block(network, 1, 1, 1, "patches"),
+    ("x_out",),
+    _axes,
+    residual=True,
+)
+MERGE = Piece("merge", lambda network: Merge(_tower(network)), _of_merge, ("features",), _axes)
+
+
+def _inputs(network: Network) -> dict[str, Port]:
+    return _first(network) | {"order": Port("int64", ("groups",))}
+
+
+def _outputs(network: Network) -> dict[str, Port]:
+    return {"features": Port("float32", ("groups", network.decoder.hidden))}
+
+
+def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
+    first = {name: feeds[name] for name in _first(network)}
+    x, cos, sin, window_bias, full_bias = machine.apply(PATCHES, first, "vision.")
+    kinds = {True: (FULL_BLOCK, full_bias), False: (WINDOW_BLOCK, window_bias)}
+    for i in range(_tower(network).depth):
+        block, bias = kinds[i in _tower(network).full_attention]
+        (x,) = machine.apply(block, {"x": x, "cos": cos, "sin": sin, "bias": bias}, f"vision.blocks.{i}.")
+    (features,) = machine.apply(MERGE, {"x": x, "order": feeds["order"]}, "vision.merger.")
+    return {"features": features}
+
+
+def _cases(network: Network, _: Array, __: int) -> Iterator[Case]:
+    """Pictures of one, and of several windows with padding at the edge."""
+    rng = np.random.default_rng(3)
+    tower = _tower(network)
+    for windows in (1, 3):
+        patches, group = windows * tower.slots, tower.merge**2
+        real = np.repeat(rng.random(patches // group) < (1.0 if windows == 1 else 0.7), group)
+        real[:group] = True
+        order = rng.permutation(np.flatnonzero(real[::group]))
+        pixels = random_feeds({"pixels": _first(network)["pixels"]}, {"patches": patches}, rng)["pixels"]
+        positions = rng.integers(0, 40, (patches, 2))
+        feeds = {"pixels": pixels * real[:, None], "positions": positions, "real": real, "order": order}
+        yield Case(f"{windows} windows", feeds)
+
+
+WINDOWS = Kind(_inputs, _outputs, _run, _cases)

@@ -20,9 +20,9 @@ from ...runtime.decode.contract import DecodeContract
 from ...runtime.decode.options import Options
 from ...runtime.decode.sequence import Prompt
 from ...runtime.decode.session import Session
-from ..graphs.programs import Network
-from ..graphs.vision import VisionShape
-from .cases import Array, Case, backbone_cases, crop_cases, denoise_cases, sample_cases, vision_cases
+from ..graphs.kind import Array, Case
+from ..graphs.kinds import kinds
+from ..graphs.shapes import Network
 from .tolerances import ANOTHER_EXPERT, ROUNDING, Rounding, allowed, compared, distance
 
 __all__ = ["Check", "Recorded", "count", "record", "verdicts"]
@@ -36,6 +36,10 @@ STEPS = 4
 
 DISTURBED = 6
 """Times that a mixture of experts is disturbed: a rounding seldom chooses another expert, but that moves a row far."""
+
+
+NO_ROWS: Array = np.zeros((1, 1, 1), np.float32)
+"""Stands for the backbone's hidden rows before there are any."""
 
 
 @dataclass(frozen=True)
@@ -71,15 +75,16 @@ def record(
 ) -> Recorded:
     """Run every case, and the decode, on the reference; and the backbone's and the tower's cases `disturbed`."""
     recorded = Recorded()
-    for graph in check.network.graphs:
+    hidden = NO_ROWS
+    for graph, kind in kinds(check.network).items():
         reference = engine(graph)
-        hidden = recorded.cases["backbone"][-1][1]["hidden"] if graph != "backbone" else None
         recorded.cases[graph] = []
-        for case in _cases(check, graph, reference, hidden):
+        for case in kind.cases(check.network, hidden, check.contract.block_size):
             recorded.cases[graph].append((case, _run(reference, case.feeds)))
             progress.add()
+        hidden = recorded.cases[graph][-1][1].get("hidden", hidden)
     times = 1 if check.network.decoder.experts is None else DISTURBED
-    _spread(recorded, engine, disturbed, times)
+    _spread(check.network, recorded, engine, disturbed, times)
     if check.decode:
         recorded.ports = (engine("denoise").inputs, engine("denoise").outputs)
         recorded.steps = _recorded_decode(check, engine)
@@ -94,9 +99,15 @@ def _moved(a: Made, b: Made) -> float:
 
 
 def _spread(
-    recorded: Recorded, engine: Callable[[str], Engine], disturbed: Callable[[str], Engine], times: int
+    network: Network,
+    recorded: Recorded,
+    engine: Callable[[str], Engine],
+    disturbed: Callable[[str], Engine],
+    times: int,
 ) -> None:
-    for graph in set(recorded.cases) & {"backbone", "vision"}:
+    for graph, kind in kinds(network).items():
+        if not any(piece.residual for piece in kind.pieces(network)):
+            continue
         pairs = [(made, _run(disturbed(graph), case.feeds)) for case, made in recorded.cases[graph] * times]
         recorded.spread |= {kind: distance(some) for kind, some in _kinds(pairs).items()}
         if graph == "backbone":
@@ -119,7 +130,7 @@ def verdicts(
     # A float32 sum over the vocabulary, as sampling wants it, errs by this at most.
     near = max(rounding.least.margin, check.network.decoder.vocab * 2.0**-25)
     rows: list[ParityRow] = []
-    for graph in reversed(check.network.graphs):  # the backbone last: the decode begins with it
+    for graph in reversed(recorded.cases):  # the backbone last: the decode begins with it
         exported = engine(graph)
         pairs: list[tuple[Made, Made]] = []
         margins: list[float] = []
@@ -141,20 +152,8 @@ def verdicts(
 
 def count(check: Check) -> int:
     """Checks of one side."""
-    return 4 * 3 + 2 * (check.network.tower is not None) + check.decode
-
-
-def _cases(check: Check, graph: str, engine: Engine, hidden: Array | None) -> list[Case]:
-    vocab, block = check.network.decoder.vocab, check.contract.block_size
-    if graph == "backbone":
-        return list(backbone_cases(engine.inputs, vocab))
-    if graph == "vision":
-        tower = check.network.tower
-        if isinstance(tower, VisionShape):
-            return list(vision_cases(engine.inputs, tower.slots, tower.merge))
-        return list(crop_cases(engine.inputs))
-    assert hidden is not None
-    return list((denoise_cases if graph == "denoise" else sample_cases)(hidden, block, vocab))
+    cases = [kind.cases(check.network, NO_ROWS, check.contract.block_size) for kind in kinds(check.network).values()]
+    return sum(1 for some in cases for _ in some) + check.decode
 
 
 def _run(engine: Engine, feeds: Made) -> dict[str, Array]:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...engines.protocol import Array
 from ...runtime.bundle.manifest import ParityRow
-from .cases import Array
 
 __all__ = [
     "AMBIGUOUS",

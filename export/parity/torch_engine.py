@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -23,15 +22,15 @@ from ...engines.protocol import Array, Buffer, Feeds, Signature
 from ..checkpoint.directory import Checkpoint
 from ..checkpoint.sources import assemble
 from ..families import Family
-from ..graphs.programs import OWN, PROGRAMS, Network, Port
-from ..write.pieces import recipe
-from ..write.trace import Recipe
+from ..graphs.kind import OWN, Piece, Port, TraceSpec, trace_spec
+from ..graphs.kinds import kinds
+from ..graphs.shapes import Network
 from ..write.weight_file import WeightFile
 
 __all__ = ["TorchEngine", "Weights"]
 
-RESIDUAL = ("embed", "layer", "combine", "patches", "window_block", "full_block", "crop_patches", "crop_block")
-"""Pieces whose first result is the residual stream."""
+SLICE = 8192
+"""Tokens whose projection is widened at a time."""
 
 
 class Weights:
@@ -113,9 +112,9 @@ class TorchEngine:
         self.memory = HostMemory()
         self.describe = f"torch {torch.__version__}, CPU, eager"
         self.busy_seconds = 0.0
-        self._network, self._program = network, PROGRAMS[graph]
-        self.inputs = _signatures(self._program.inputs(network))
-        self.outputs = _signatures(self._program.outputs(network))
+        self._network, self._kind = network, kinds(network)[graph]
+        self.inputs = _signatures(self._kind.inputs(network))
+        self.outputs = _signatures(self._kind.outputs(network))
         self._machine = _Eager(network, weights, jitter)
 
     def run(
@@ -129,7 +128,7 @@ class TorchEngine:
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         started = time.perf_counter()
         with torch.inference_mode():
-            made = self._program.run(self._network, self._machine, tensors)
+            made = self._kind.run(self._network, self._machine, tensors)
         self.busy_seconds += time.perf_counter() - started
         results = {name: made[name].contiguous().numpy() for name in wanted}
         return {name: HostBuffer(array) if name in keep else array for name, array in results.items()}
@@ -141,69 +140,64 @@ class _Eager:
     def __init__(self, network: Network, weights: Weights, jitter: float) -> None:
         self._network, self._weights, self._jitter = network, weights, jitter
         self._generator = torch.Generator().manual_seed(0)
-        self._made: dict[str, Recipe] = {}
+        self._made: dict[str, TraceSpec] = {}
 
-    def apply(self, piece: str, inputs: Mapping[str, Tensor], prefix: str = "") -> tuple[Tensor, ...]:
+    def apply(self, piece: Piece, inputs: Mapping[str, Tensor], prefix: str = "") -> tuple[Tensor, ...]:
         """See `Machine.apply`."""
-        results = TABLES.get(piece, _whole)(self._recipe(piece), inputs, self._weights, prefix)
-        return self._disturbed(results) if self._jitter and piece in RESIDUAL else results
+        compute = _whole if piece.table is None else _in_slices if piece.lookup is None else _looked_up
+        results = compute(piece, self._spec(piece), inputs, self._weights, prefix)
+        return self._disturbed(results) if self._jitter and piece.residual else results
 
     def each(
-        self, piece: str, count: Tensor, inputs: Mapping[str, Tensor], shared: Mapping[str, Tensor], prefix: str = ""
+        self, piece: Piece, count: Tensor, inputs: Mapping[str, Tensor], shared: Mapping[str, Tensor], prefix: str = ""
     ) -> Tensor:
         """See `Machine.each`."""
-        made = self._recipe(piece)
+        made = self._spec(piece)
         weights = _parameters(made, self._weights, prefix)  # once: widening a weight is a copy
         rows = [{name: value[i] for name, value in inputs.items()} for i in range(int(count))]
-        return torch.stack([_called(made, weights, {**row, **shared}) for row in rows])
+        return torch.stack([_called(made, weights, {**row, **shared})[0] for row in rows])
 
-    def _recipe(self, piece: str) -> Recipe:
-        if piece not in self._made:
-            self._made[piece] = recipe(piece, self._network, torch.float32)
-        return self._made[piece]
+    def _spec(self, piece: Piece) -> TraceSpec:
+        if piece.name not in self._made:
+            self._made[piece.name] = trace_spec(piece, self._network, torch.float32)
+        return self._made[piece.name]
 
     def _disturbed(self, results: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x, *rest = results
         return x * (1 + self._jitter * torch.randn(x.shape, generator=self._generator)), *rest
 
 
-def _called(made: Recipe, weights: dict[str, Tensor], inputs: Mapping[str, Tensor]) -> Any:
-    args = tuple(inputs[name] for name in made.inputs)
-    return torch.func.functional_call(made.module, weights, args)
-
-
-def _results(result: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _called(made: TraceSpec, weights: dict[str, Tensor], inputs: Mapping[str, Tensor]) -> tuple[Tensor, ...]:
+    result = torch.func.functional_call(made.module, weights, tuple(inputs[name] for name in made.inputs))
     return result if isinstance(result, tuple) else (result,)
 
 
-def _parameters(made: Recipe, weights: Weights, prefix: str) -> dict[str, Tensor]:
+def _parameters(made: TraceSpec, weights: Weights, prefix: str) -> dict[str, Tensor]:
     return {name: weights.get(prefix + name) for name in made.weights}
 
 
-def _whole(made: Recipe, inputs: Mapping[str, Tensor], weights: Weights, prefix: str) -> tuple[Tensor, ...]:
-    return _results(_called(made, _parameters(made, weights, prefix), inputs))
+def _whole(
+    _: Piece, made: TraceSpec, inputs: Mapping[str, Tensor], weights: Weights, prefix: str
+) -> tuple[Tensor, ...]:
+    return _called(made, _parameters(made, weights, prefix), inputs)
 
 
-def _looked_up(made: Recipe, inputs: Mapping[str, Tensor], weights: Weights, prefix: str) -> tuple[Tensor, ...]:
-    """`embed` over the rows of its table that are asked for."""
-    rows, places = inputs["tokens"].unique(return_inverse=True)
-    table = {"embedding": weights.part(f"{prefix}embedding", rows)}
-    return _results(_called(made, table, {**inputs, "tokens": places}))
+def _looked_up(
+    piece: Piece, made: TraceSpec, inputs: Mapping[str, Tensor], weights: Weights, prefix: str
+) -> tuple[Tensor, ...]:
+    """The piece over the rows of its table that are asked for."""
+    assert piece.table is not None and piece.lookup is not None
+    rows, places = inputs[piece.lookup].unique(return_inverse=True)
+    return _called(made, {piece.table: weights.part(f"{prefix}{piece.table}", rows)}, {**inputs, piece.lookup: places})
 
 
-def _in_slices(made: Recipe, inputs: Mapping[str, Tensor], weights: Weights, prefix: str) -> tuple[Tensor, ...]:
-    """`project`, some thousand tokens of the vocabulary at a time."""
-    name = f"{prefix}lm_head"
-    starts = range(0, weights.rows(name), SLICE)
-    parts = [_called(made, {"lm_head": weights.part(name, slice(i, i + SLICE))}, inputs) for i in starts]
-    return (torch.cat(parts, -1),)
-
-
-TABLES = {"embed": _looked_up, "project": _in_slices}
-"""Pieces with a table as long as the vocabulary, which may be a good part of a small model."""
-
-SLICE = 8192
-"""Tokens whose projection is widened at a time."""
+def _in_slices(
+    piece: Piece, made: TraceSpec, inputs: Mapping[str, Tensor], weights: Weights, prefix: str
+) -> tuple[Tensor, ...]:
+    """The piece, some thousand rows of its table at a time."""
+    name = f"{prefix}{piece.table}"
+    slices = (slice(i, i + SLICE) for i in range(0, weights.rows(name), SLICE))
+    return (torch.cat([_called(made, {str(piece.table): weights.part(name, rows)}, inputs)[0] for rows in slices], -1),)
 
 
 def _signatures(ports: Mapping[str, Port]) -> dict[str, Signature]:

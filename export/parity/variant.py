@@ -64,7 +64,7 @@ def _recorded(
 
     recorded = record(check, engine, disturbed, progress)
     weights.clear()
-    release()
+    release(cycles=False)
     return recorded
 
 
@@ -88,7 +88,7 @@ class _Graphs:
     def close(self) -> None:
         """Drop all engines."""
         self._loaded.clear()
-        release()
+        release(cycles=False)
 
     def _path(self, graph: str) -> tuple[Path, Precision]:
         staging = self._weights.staging

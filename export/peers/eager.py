@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ...runtime.bundle.files import Bundle
-from ..graphs.decoder import DecoderShape, Embed, Final, Layer
+from ..graphs.backbone import Embed, Final, Layer
+from ..graphs.shapes import DecoderShape
 from .loop import PlainLoop, check_plain
 from .weights import family_of, weights_of
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
-from ..graphs.programs import OWN, PROGRAMS, Network, Port
+from ..graphs.kind import OWN, Piece, Port, trace_spec
+from ..graphs.kinds import kinds
+from ..graphs.shapes import Network
 from ..precision import Precision
 from .instantiate import Assembly
 from .piece_cache import PieceCache
-from .pieces import pieces_of, recipe
-from .trace import Piece, Recipe, trace
+from .trace import Traced, key_of, trace
 
 __all__ = ["Builder"]
 
@@ -34,34 +35,30 @@ class Builder:
         cache: Path | None = None,
     ) -> None:
         """`graphs` are those that will be built, default all that the network has; `cache` is a folder of traces."""
-        self.network = network
-        self.graphs = tuple(network.graphs if graphs is None else graphs)
-        names = dict.fromkeys(name for graph in self.graphs for name in pieces_of(graph, network))
-        recipes = {(name, p.dtype): recipe(name, network, p.dtype) for p in precisions for name in names}
-        self._keys = {at: _key(at[0], made) for at, made in recipes.items()}
-        self._pieces = trace({_key(at[0], made): made for at, made in recipes.items()}, PieceCache(cache))
+        self.network, self._kinds = network, kinds(network)
+        self.graphs = tuple(self._kinds if graphs is None else graphs)
+        pieces = {piece.name: piece for graph in self.graphs for piece in self._kinds[graph].pieces(network)}
+        specs = {
+            (name, p.dtype): trace_spec(piece, network, p.dtype) for p in precisions for name, piece in pieces.items()
+        }
+        self._keys = {at: key_of(spec) for at, spec in specs.items()}  # equal where the precision does not matter
+        self._traced = trace({self._keys[at]: spec for at, spec in specs.items()}, PieceCache(cache))
 
     def build(self, graph: str, precision: Precision) -> ir.Model:
         """One graph."""
-        program, assembly = PROGRAMS[graph], Assembly(graph)
+        kind, assembly = self._kinds[graph], Assembly(graph)
         feeds = {
             name: assembly.input(name, _dtype(port, precision), port.axes)
-            for name, port in program.inputs(self.network).items()
+            for name, port in kind.inputs(self.network).items()
         }
-        made = program.run(self.network, _Stamper(self, assembly, precision.dtype), feeds)
-        for name, port in program.outputs(self.network).items():
+        made = kind.run(self.network, _Stamper(self, assembly, precision.dtype), feeds)
+        for name, port in kind.outputs(self.network).items():
             assembly.output(made[name], name, port.axes)
         return assembly.model()
 
-    def piece(self, name: str, dtype: torch.dtype) -> Piece:
-        """The traced piece."""
-        return self._pieces[self._keys[name, dtype]]
-
-
-def _key(name: str, made: Recipe) -> str:
-    """Equal for recipes that trace to the same graph: most pieces do not depend on the precision."""
-    tensors = (*made.inputs.values(), *made.module.parameters())
-    return " ".join([name, *(str(tensor.dtype) for tensor in tensors)])
+    def traced(self, piece: str, dtype: torch.dtype) -> Traced:
+        """The piece of that name."""
+        return self._traced[self._keys[piece, dtype]]
 
 
 class _Stamper:
@@ -70,21 +67,21 @@ class _Stamper:
     def __init__(self, builder: Builder, assembly: Assembly, dtype: torch.dtype) -> None:
         self._builder, self._assembly, self._dtype = builder, assembly, dtype
 
-    def apply(self, piece: str, inputs: Mapping[str, ir.Value], prefix: str = "") -> tuple[ir.Value, ...]:
+    def apply(self, piece: Piece, inputs: Mapping[str, ir.Value], prefix: str = "") -> tuple[ir.Value, ...]:
         """See `Machine.apply`."""
-        made = self._builder.piece(piece, self._dtype)
+        made = self._builder.traced(piece.name, self._dtype)
         return tuple(self._assembly.stamp(made, inputs, {name: prefix + name for name in made.weights}))
 
     def each(
         self,
-        piece: str,
+        piece: Piece,
         count: ir.Value,
         inputs: Mapping[str, ir.Value],
         shared: Mapping[str, ir.Value],
         prefix: str = "",
     ) -> ir.Value:
         """See `Machine.each`."""
-        made = self._builder.piece(piece, self._dtype)
+        made = self._builder.traced(piece.name, self._dtype)
         weights = {name: prefix + name for name in made.weights}
         return self._assembly.loop(made, count, inputs, shared, weights)
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from .trace import OPSET, Piece
+from .trace import OPSET, Traced
 
 __all__ = ["Assembly"]
 
@@ -22,7 +22,7 @@ class Assembly:
     def __init__(self, name: str) -> None:
         self._graph = ir.Graph([], [], nodes=[], opset_imports={"": OPSET}, name=name)
         self._constants: dict[tuple[int, str], ir.Value] = {}
-        self._pieces: list[Piece] = []  # kept alive: their ids name the constants
+        self._pieces: list[Traced] = []  # kept alive: their ids name the constants
 
     def input(self, name: str, dtype: ir.DataType, shape: Sequence[int | str]) -> ir.Value:
         """Declare a graph input; a string names a dynamic axis."""
@@ -35,7 +35,7 @@ class Assembly:
         value.name, value.shape = name, ir.Shape(shape)
         self._graph.outputs.append(value)
 
-    def stamp(self, piece: Piece, inputs: Mapping[str, ir.Value], weights: Mapping[str, str]) -> list[ir.Value]:
+    def stamp(self, piece: Traced, inputs: Mapping[str, ir.Value], weights: Mapping[str, str]) -> list[ir.Value]:
         """Copy the nodes of `piece` in, fed with `inputs` by name; `weights` maps its weights to tensor names."""
         nodes, outputs = self._copied(piece, inputs, weights)
         self._graph.extend(nodes)
@@ -43,7 +43,7 @@ class Assembly:
 
     def loop(
         self,
-        piece: Piece,
+        piece: Traced,
         count: ir.Value,
         inputs: Mapping[str, ir.Value],
         shared: Mapping[str, ir.Value],
@@ -75,7 +75,7 @@ class Assembly:
         return ir.Model(self._graph, ir_version=10, producer_name="a2d")
 
     def _copied(
-        self, piece: Piece, inputs: Mapping[str, ir.Value], weights: Mapping[str, str]
+        self, piece: Traced, inputs: Mapping[str, ir.Value], weights: Mapping[str, str]
     ) -> tuple[list[ir.Node], list[ir.Value]]:
         """Fresh nodes of `piece`, and its outputs."""
         values: dict[ir.Value, ir.Value] = {}
@@ -102,7 +102,7 @@ class Assembly:
             self._graph.initializers[name] = value
         return self._graph.initializers[name]
 
-    def _constant(self, piece: Piece, name: str, like: ir.Value) -> ir.Value:
+    def _constant(self, piece: Traced, name: str, like: ir.Value) -> ir.Value:
         key = (id(piece), name)
         if key not in self._constants:
             value = ir.Value(name=f"const.{len(self._constants)}", const_value=like.const_value)

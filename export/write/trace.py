@@ -8,13 +8,14 @@ This module does not know what is traced, nor where the weights come from.
 
 from __future__ import annotations
 
+import gc
 import logging
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
@@ -22,48 +23,29 @@ import onnxscript
 import torch
 from torch import Tensor, nn
 
+from ..graphs.kind import TraceSpec
 from .piece_cache import PieceCache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OPSET", "Piece", "Recipe", "trace"]
+__all__ = ["OPSET", "Traced", "key_of", "trace"]
 
 OPSET = 21
 """Newest opset whose plain operators ONNX Runtime, TensorRT 10.3 (JetPack 6) and TensorRT-RTX all take."""
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """A module and how to trace it.
-
-    `inputs` are examples by name, in the order of the module's arguments: only their shapes and dtypes count. Sizes
-    of 0 and 1 would be taken as fixed, so a dynamic axis wants an example of at least 2. `dynamic` names the axes of
-    each input that may change.
-    """
-
-    module: nn.Module
-    inputs: Mapping[str, Tensor]
-    dynamic: Mapping[str, Mapping[int, Any]]
-    outputs: tuple[str, ...]
-
-    @property
-    def weights(self) -> tuple[str, ...]:
-        """Names of the module's parameters."""
-        return tuple(name for name, _ in self.module.named_parameters())
-
-    @property
-    def key(self) -> str:
-        """Everything but code that decides what the trace is: equal keys trace to the same piece."""
-        modules = [(name, _described(module)) for name, module in self.module.named_modules()]
-        weights = [(name, tuple(weight.shape), weight.dtype) for name, weight in self.module.named_parameters()]
-        inputs = [(name, tuple(value.shape), value.dtype) for name, value in self.inputs.items()]
-        axes = [(name, axis, str(of)) for name, row in self.dynamic.items() for axis, of in row.items()]
-        return repr((VERSIONS, modules, weights, inputs, axes, self.outputs))
-
-
 VERSIONS = (sys.version_info[:2], torch.__version__, onnxscript.__version__, ir.__version__)
 """Of all that takes part in a trace."""
+
+
+def key_of(spec: TraceSpec) -> str:
+    """Everything but code that decides what a trace is: equal keys trace to the same piece."""
+    modules = [(name, _described(module)) for name, module in spec.module.named_modules()]
+    weights = [(name, tuple(weight.shape), weight.dtype) for name, weight in spec.module.named_parameters()]
+    inputs = [(name, tuple(value.shape), value.dtype) for name, value in spec.inputs.items()]
+    axes = [(name, axis, str(of)) for name, row in spec.dynamic.items() for axis, of in row.items()]
+    return repr((VERSIONS, modules, weights, inputs, axes, spec.outputs))
 
 
 def _described(module: nn.Module) -> str:
@@ -74,7 +56,7 @@ def _described(module: nn.Module) -> str:
 
 
 @dataclass(frozen=True)
-class Piece:
+class Traced:
     """One traced module: `graph.inputs` are the module's inputs and then its weights, in the order of these names."""
 
     graph: ir.Graph
@@ -86,10 +68,10 @@ class Piece:
 class _SideBySide(nn.Module):
     """Calls each module with the inputs and the weights that it is given, instead of its own."""
 
-    def __init__(self, recipes: Sequence[Recipe]) -> None:
+    def __init__(self, specs: Sequence[TraceSpec]) -> None:
         super().__init__()
         # In tuples, so that torch does not register the parameters.
-        self.calls = [(recipe.module, recipe.weights) for recipe in recipes]
+        self.calls = [(spec.module, spec.weights) for spec in specs]
 
     def forward(self, inputs: list[list[Tensor]], weights: list[list[Tensor]]) -> list[object]:
         return [
@@ -98,56 +80,59 @@ class _SideBySide(nn.Module):
         ]
 
 
-def trace(recipes: Mapping[str, Recipe], cache: PieceCache = PieceCache(None)) -> dict[str, Piece]:  # noqa: B008 - frozen
-    """Trace every recipe that `cache` does not hold; the pieces come back under the same names."""
-    found = {name: cache.get(recipe.key) for name, recipe in recipes.items()}
-    missing = [recipe for name, recipe in recipes.items() if found[name] is None]
+def trace(specs: Mapping[str, TraceSpec], cache: PieceCache = PieceCache(None)) -> dict[str, Traced]:  # noqa: B008 - frozen
+    """Trace every spec that `cache` does not hold; the pieces come back under the same names."""
+    found = {name: cache.get(key_of(spec)) for name, spec in specs.items()}
+    missing = [spec for name, spec in specs.items() if found[name] is None]
     traced = iter(_traced(missing) if missing else ())
     pieces = {}
-    for name, recipe in recipes.items():
+    for name, spec in specs.items():
         content = found[name]
         if content is None:
             content = next(traced)
-            cache.put(recipe.key, content)
-        pieces[name] = _piece(recipe, content)
+            cache.put(key_of(spec), content)
+        pieces[name] = _piece(spec, content)
     return pieces
 
 
-def _traced(recipes: Sequence[Recipe]) -> Iterator[bytes]:
-    """One export of all; each recipe's part of it as a model of its own."""
-    inputs = [list(recipe.inputs.values()) for recipe in recipes]
-    weights = [[torch.empty_like(w, device="cpu") for w in recipe.module.parameters()] for recipe in recipes]
-    axes = [[dict(recipe.dynamic.get(name, {})) for name in recipe.inputs] for recipe in recipes]
+def _traced(specs: Sequence[TraceSpec]) -> Iterator[bytes]:
+    """One export of all; each spec's part of it as a model of its own."""
+    inputs = [list(spec.inputs.values()) for spec in specs]
+    weights = [[torch.empty_like(w, device="cpu") for w in spec.module.parameters()] for spec in specs]
+    axes = [[dict(spec.dynamic.get(name, {})) for name in spec.inputs] for spec in specs]
     with _quiet(), torch.no_grad():
         program = torch.export.export(
-            _SideBySide(recipes),
+            _SideBySide(specs),
             (inputs, weights),
             dynamic_shapes=(axes, [[{} for _ in row] for row in weights]),
             strict=False,
         )
         exported = torch.onnx.export(program, dynamo=True, opset_version=OPSET, verbose=False)
     assert exported is not None
-    return _parted(exported.model.graph, recipes)
+    made = [*_parted(exported.model.graph, specs)]
+    del program, exported
+    gc.collect()  # a trace leaves hundreds of megabytes of objects that hold each other
+    return iter(made)
 
 
-def _parted(graph: ir.Graph, recipes: Sequence[Recipe]) -> Iterator[bytes]:
-    """The exported graph, recipe by recipe: inputs come before all weights, outputs in order."""
-    feeds, weights = iter(graph.inputs), iter(graph.inputs[sum(len(r.inputs) for r in recipes) :])
+def _parted(graph: ir.Graph, specs: Sequence[TraceSpec]) -> Iterator[bytes]:
+    """The exported graph, spec by spec: inputs come before all weights, outputs in order."""
+    feeds, weights = iter(graph.inputs), iter(graph.inputs[sum(len(r.inputs) for r in specs) :])
     results = iter(graph.outputs)
-    for recipe in recipes:
-        own = [*_take(feeds, len(recipe.inputs)), *_take(weights, len(recipe.weights))]
-        made = _take(results, len(recipe.outputs))
+    for spec in specs:
+        own = [*_take(feeds, len(spec.inputs)), *_take(weights, len(spec.weights))]
+        made = _take(results, len(spec.outputs))
         nodes, constants = _behind(graph, made)
         view = ir.GraphView(own, made, nodes=nodes, initializers=constants, name="piece")
         opset = onnx.helper.make_opsetid("", OPSET)
-        yield _renamed(onnx.helper.make_model(ir.to_proto(view), opset_imports=[opset]), recipe)
+        yield _renamed(onnx.helper.make_model(ir.to_proto(view), opset_imports=[opset]), spec)
 
 
-def _renamed(model: onnx.ModelProto, recipe: Recipe) -> bytes:
+def _renamed(model: onnx.ModelProto, spec: TraceSpec) -> bytes:
     """Names by the place in the piece: those of the export count through all that was traced together."""
     made = ir.serde.deserialize_model(model)
-    for name, value in zip((*recipe.inputs, *recipe.weights), made.graph.inputs, strict=True):
-        value.name, value.shape = name, value.shape if name in recipe.weights else None
+    for name, value in zip((*spec.inputs, *spec.weights), made.graph.inputs, strict=True):
+        value.name, value.shape = name, value.shape if name in spec.weights else None
     for i, value in enumerate([*made.graph.initializers.values()]):
         value.name = f"constant_{i}"
         value.metadata_props.clear()
@@ -160,9 +145,9 @@ def _renamed(model: onnx.ModelProto, recipe: Recipe) -> bytes:
     return bytes(ir.to_proto(made).SerializeToString(deterministic=True))
 
 
-def _piece(recipe: Recipe, content: bytes) -> Piece:
+def _piece(spec: TraceSpec, content: bytes) -> Traced:
     graph = ir.serde.deserialize_model(onnx.load_model_from_string(content)).graph
-    return Piece(graph, tuple(recipe.inputs), recipe.weights, recipe.outputs)
+    return Traced(graph, tuple(spec.inputs), spec.weights, spec.outputs)
 
 
 def _take(values: Iterator[ir.Value], count: int) -> list[ir.Value]:

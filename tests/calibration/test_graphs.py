@@ -19,8 +19,8 @@ from a2d.calibration.quantize.source import Source
 from a2d.engines import load_engine
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe
-from a2d.export.graphs import decoder
-from a2d.export.graphs.programs import Network
+from a2d.export.graphs import backbone
+from a2d.export.graphs.shapes import Network
 from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.runtime.bundle.files import Bundle
 
@@ -115,7 +115,7 @@ def test_fp8_is_a_torch_float8_reference_to_rounding(floats, quantized, monkeypa
         made = rounded(x, next(scales)) @ rounded(weight, weight.abs().amax(0) / 448)
         return made if bias is None else made + bias
 
-    monkeypatch.setattr(decoder, "affine", affine)
+    monkeypatch.setattr(backbone, "affine", affine)
     checkpoint = Checkpoint.open(floats.parent / "tiny")
     family = describe(checkpoint)
     network = Network(family.shape, ())

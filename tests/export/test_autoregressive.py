@@ -18,7 +18,7 @@ from a2d.engines.protocol import Engine
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.decode_contract import Flags, resolve
 from a2d.export.families import describe
-from a2d.export.graphs.programs import Network
+from a2d.export.graphs.shapes import Network
 from a2d.export.job import Job, export
 from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.runtime.decode.cache import CacheShape

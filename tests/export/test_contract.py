@@ -14,7 +14,7 @@ from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.decode_contract import FLAGS, Flags, Resolved, resolve
 from a2d.export.families.decoder import A2D_CONTRACT
 from a2d.export.families.family import Family
-from a2d.export.graphs.decoder import DecoderShape
+from a2d.export.graphs.shapes import DecoderShape
 from a2d.runtime.inputs.letterbox import Letterbox
 
 SHAPE = DecoderShape(1, 16, 2, 2, 8, 16, 300, 1e-6, (1.0,) * 4)

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from a2d.engines import load_engine
 from a2d.engines.protocol import Engine
-from a2d.export.graphs.decoder import DecoderShape
-from a2d.export.graphs.programs import Network
+from a2d.export.graphs.shapes import DecoderShape, Network
 from a2d.export.precision import PRECISIONS
 from a2d.export.write.graph_models import Builder
+from a2d.export.write.piece_cache import default_folder
 
 VOCAB = HIDDEN = 24
 FORBIDDEN = (3, 11)
@@ -35,7 +35,7 @@ class Graphs:
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
     """Graphs whose output projection is the identity: hidden rows are logits."""
     shape = DecoderShape(1, HIDDEN, 2, 2, 4, 8, VOCAB, 1e-6, (1.0, 0.5))
-    builder = Builder(Network(shape, FORBIDDEN), (PRECISIONS["fp32"],), ["denoise", "sample"])
+    builder = Builder(Network(shape, FORBIDDEN), (PRECISIONS["fp32"],), ["denoise", "sample"], default_folder())
     folder = tmp_path_factory.mktemp("graphs")
     return Graphs(builder, *(load(builder, name, folder) for name in ("denoise", "sample")))
 

@@ -22,13 +22,16 @@ from a2d.engines import load_engine
 from a2d.engines.errors import CheckpointError
 from a2d.export.checkpoint.sources import Source, assemble, stored_shape
 from a2d.export.export_plan import plan
-from a2d.export.graphs.experts import TILE, ExpertShape, Route
+from a2d.export.graphs.backbone import BACKBONE
+from a2d.export.graphs.experts import ROUTE, TILE, Route
+from a2d.export.graphs.kind import trace_spec
+from a2d.export.graphs.shapes import ExpertShape
 from a2d.export.job import Job, export
-from a2d.export.parity.cases import backbone_cases
+from a2d.export.parity.check import NO_ROWS
 from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.export.precision import precisions
 from a2d.export.write.graph_models import Builder
-from a2d.export.write.pieces import recipe
+from a2d.export.write.piece_cache import default_folder
 from a2d.export.write.weight_file import WeightFile, save_graph
 from a2d.runtime.bundle.staging import Staging
 
@@ -147,7 +150,7 @@ def test_weights_inside_a_loop_are_widened_where_they_are_looked_up(tmp_path: Pa
     """How a bf16 export is checked: one expert at a time becomes float32, never the stack."""
     published.sdar_moe(tmp_path / "checkpoint")
     made = plan(Job(tmp_path / "checkpoint", tmp_path / "bundle", precisions("bf16"), quiet=True))
-    builder = Builder(made.network, precisions("fp32"), ["backbone"])
+    builder = Builder(made.network, precisions("fp32"), ["backbone"], default_folder())
     with Staging(tmp_path / "bundle") as staging:
         weights = WeightFile(precisions("bf16")[0], staging)
         for name, source in made.family.sources.items():
@@ -160,7 +163,7 @@ def test_weights_inside_a_loop_are_widened_where_they_are_looked_up(tmp_path: Pa
         assert [node.op_type for node in looked_up].count("Cast") == 2 * made.family.shape.layers
         engine = load_engine("onnxruntime", save_graph(model, "backbone", precisions("fp32")[0], staging), threads=1)
         reference = TorchEngine("backbone", made.network, Weights(made.checkpoint, made.family, torch.bfloat16))
-        for case in backbone_cases(engine.inputs, published.VOCAB):
+        for case in BACKBONE.cases(made.network, NO_ROWS, 0):
             ours, theirs = (np.asarray(e.run(case.feeds)["hidden"]) for e in (engine, reference))
             np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
@@ -171,7 +174,7 @@ def test_what_decides_between_experts_is_never_rounded(tmp_path: Path) -> None:
     made = plan(Job(tmp_path / "checkpoint", tmp_path / "bundle", precisions("bf16"), quiet=True))
     exact = {name for name, source in made.family.sources.items() if source.exact}
     assert exact == {f"layers.{i}.router{kind}" for i in (1, 2) for kind in ("", "_bias")}
-    parts = recipe("route", made.network, torch.bfloat16).module.named_parameters()
+    parts = trace_spec(ROUTE, made.network, torch.bfloat16).module.named_parameters()
     assert {name: weight.dtype for name, weight in parts} == {
         "mlp_norm": torch.bfloat16, "router": torch.float32, "router_bias": torch.float32
     }  # fmt: skip

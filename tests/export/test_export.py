@@ -20,13 +20,11 @@ from safetensors.torch import load_file, save_file
 from a2d.engines import load_engine
 from a2d.export import cli, job
 from a2d.export.checkpoint.directory import INDEX, WEIGHTS, Checkpoint
-from a2d.export.export_plan import plan
 from a2d.export.job import Job, export
 from a2d.export.parity import torch_engine as engine_module
 from a2d.export.precision import PRECISIONS
 from a2d.export.synthetic import Synthetic, checkpoint
 from a2d.export.write import weight_file as store_module
-from a2d.export.write.graph_models import Builder
 from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.bundle.staging import HashedFile, Staging
 
@@ -106,20 +104,7 @@ def test_half_precision_keeps_float_inputs_for_scalars(bundle: Path) -> None:
     assert {kinds[name] for name in ("noise", "threshold", "temperature", "top_p")} == {"float32"}
 
 
-@pytest.fixture
-def untraced(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
-    """Reuse traced pieces: tests of writing need not trace again."""
-    made = plan(Job(tiny, Path("unused")))
-    key = "builder"
-    if key not in _TRACED:
-        _TRACED[key] = Builder(made.network, (PRECISIONS["fp32"],))
-    monkeypatch.setattr(job, "_builder", lambda _: _TRACED[key])
-
-
-_TRACED: dict[str, Builder] = {}
-
-
-def test_sharded_equals_single(tiny: Path, bundle: Path, tmp_path: Path, untraced: None) -> None:
+def test_sharded_equals_single(tiny: Path, bundle: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiny, tmp_path / "tiny"))
     tensors = load_file(copy / WEIGHTS)
     (copy / WEIGHTS).unlink()
@@ -132,7 +117,7 @@ def test_sharded_equals_single(tiny: Path, bundle: Path, tmp_path: Path, untrace
     assert made.files["weights.fp32.data"] == single.files["weights.fp32.data"]
 
 
-def test_text_files_travel(tiny: Path, tmp_path: Path, untraced: None) -> None:
+def test_text_files_travel(tiny: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiny, tmp_path / "tiny"))
     (copy / "tokenizer.json").write_text('{"model": {"vocab": {"a": 0}}, "added_tokens": []}')
     (copy / "tokenizer_config.json").write_text(
@@ -149,7 +134,7 @@ def run(*arguments: object) -> int:
     return cli.main([str(a) for a in arguments])
 
 
-def test_command(tiny: Path, tmp_path: Path, untraced: None, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "out.a2d"
     assert run(tiny, "-o", out, "--max-context", 64, "--stop-token", "2,4", "--stop-token", 5) == 0
     said = capsys.readouterr()
@@ -214,7 +199,7 @@ def test_a_letterbox_is_width_by_height(size: str, capsys: pytest.CaptureFixture
     assert f"got {size!r}, expected WIDTHxHEIGHT" in capsys.readouterr().err
 
 
-def test_a_prompt_is_kept_in_the_manifest(tiny: Path, tmp_path: Path, untraced: None) -> None:
+def test_a_prompt_is_kept_in_the_manifest(tiny: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(tiny, tmp_path / "asked"))
     (copy / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {}}}))
     generation = json.loads((copy / "generation_config.json").read_text())
@@ -251,7 +236,7 @@ STAGES = [
 
 @pytest.mark.parametrize(("owner", "name"), STAGES)
 def test_interrupted_anywhere_leaves_nothing(
-    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -262,7 +247,7 @@ def test_interrupted_anywhere_leaves_nothing(
 
 
 def test_full_disk_leaves_nothing(
-    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write, written = HashedFile.write, 0
 
@@ -289,7 +274,7 @@ def miswritten(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_weights_are_read_back_and_compared(
-    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     miswritten(monkeypatch)
     assert run(tiny, "-o", tmp_path / "out", "--quiet") == 2
@@ -298,7 +283,7 @@ def test_weights_are_read_back_and_compared(
 
 
 def test_a_wrong_graph_is_found_and_not_published(
-    tiny: Path, tmp_path: Path, untraced: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A weight that is off by one part in a thousand, in one matrix."""
     miswritten(monkeypatch)

@@ -19,11 +19,11 @@ from a2d.engines.protocol import Engine
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.checkpoint.sources import assemble
 from a2d.export.families import Family, describe
-from a2d.export.graphs.decoder import DecoderShape
-from a2d.export.graphs.programs import Network
+from a2d.export.graphs.shapes import DecoderShape, Network
 from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.export.precision import PRECISIONS
 from a2d.export.write.graph_models import Builder
+from a2d.export.write.piece_cache import default_folder
 from a2d.export.write.weight_file import WeightFile, save_graph
 from a2d.runtime.bundle.staging import Staging
 
@@ -199,7 +199,7 @@ def test_text_families_equal_transformers(name: str, tmp_path: Path) -> None:
 
 def exported(made: Made, staging: Staging, graphs: list[str]) -> dict[str, Engine]:
     fp32 = PRECISIONS["fp32"]
-    weights, builder = WeightFile(fp32, staging), Builder(made.network, (fp32,), graphs)
+    weights, builder = WeightFile(fp32, staging), Builder(made.network, (fp32,), graphs, default_folder())
     for name, source in made.family.sources.items():
         weights.write(name, assemble(source, made.checkpoint.read, fp32.dtype))
     staging.file(weights.name).close()

@@ -11,26 +11,27 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from a2d.export.graphs.decoder import DecoderShape, Final, Layer
-from a2d.export.graphs.programs import Network
+from a2d.export.graphs.backbone import Final, Layer
+from a2d.export.graphs.kind import TraceSpec
+from a2d.export.graphs.kinds import kinds
+from a2d.export.graphs.shapes import DecoderShape, Network
 from a2d.export.precision import PRECISIONS
 from a2d.export.write import trace as tracing
 from a2d.export.write.graph_models import Builder
 from a2d.export.write.piece_cache import PieceCache, default_folder
-from a2d.export.write.pieces import pieces_of
-from a2d.export.write.trace import Piece, Recipe, trace
+from a2d.export.write.trace import Traced, key_of, trace
 
 SHAPE = DecoderShape(1, 8, 2, 2, 4, 8, 24, 1e-6, (1.0, 0.5))
 DYNAMIC = torch.export.Dim.DYNAMIC
 
 
-def final(shape: DecoderShape = SHAPE, rows: int = 4, dtype: torch.dtype = torch.float32) -> Recipe:
+def final(shape: DecoderShape = SHAPE, rows: int = 4, dtype: torch.dtype = torch.float32) -> TraceSpec:
     with torch.device("meta"):
         module = Final(shape).to(dtype)
-    return Recipe(module, {"x": torch.zeros(1, rows, shape.hidden, dtype=dtype)}, {"x": {1: DYNAMIC}}, ("hidden",))
+    return TraceSpec(module, {"x": torch.zeros(1, rows, shape.hidden, dtype=dtype)}, {"x": {1: DYNAMIC}}, ("hidden",))
 
 
-def text(piece: Piece) -> str:
+def text(piece: Traced) -> str:
     return ir.to_proto(piece.graph).SerializeToString(deterministic=True).hex()
 
 
@@ -64,9 +65,10 @@ def test_no_folder_keeps_nothing(traces: list[int]) -> None:
 
 def test_a_piece_is_the_same_whatever_it_was_traced_with() -> None:
     builders = [Builder(Network(SHAPE, ()), (PRECISIONS["fp32"],), graphs) for graphs in (("sample", "backbone"), None)]
-    names = {*pieces_of("backbone", builders[0].network), *pieces_of("sample", builders[0].network)}
+    network = builders[0].network
+    names = {piece.name for graph in ("backbone", "sample") for piece in kinds(network)[graph].pieces(network)}
     names.remove("settle")  # reads the size of a block from one or another of the inputs that all have it
-    alone, together = ([text(builder.piece(name, torch.float32)) for name in names] for builder in builders)
+    alone, together = ([text(builder.traced(name, torch.float32)) for name in names] for builder in builders)
     assert alone == together
     cached = trace({"final": final()}), trace({"other": final(replace(SHAPE, hidden=16)), "final": final()})
     assert text(cached[0]["final"]) == text(cached[1]["final"])
@@ -113,16 +115,16 @@ def test_many_at_once_leave_one_whole_entry(tmp_path: Path) -> None:
 
 
 def test_the_key_is_of_everything_that_a_trace_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = final().key
-    assert final().key == plain
+    plain = key_of(final())
+    assert key_of(final()) == plain
     assert not re.search(r" at 0x[0-9a-f]+", plain)
     with torch.device("meta"):
         layer = replace(final(), module=Layer(SHAPE))
     others = [final(rows=5), final(replace(SHAPE, norm_eps=1e-5)), final(dtype=torch.float16), layer]
     others += [replace(final(), outputs=("other",)), replace(final(), dynamic={})]
-    assert len({plain, *(other.key for other in others)}) == 1 + len(others)
+    assert len({plain, *(key_of(other) for other in others)}) == 1 + len(others)
     monkeypatch.setattr(tracing, "VERSIONS", ("another",))
-    assert final().key != plain
+    assert key_of(final()) != plain
 
 
 def test_the_folder_is_the_platforms_or_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -3,15 +3,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
+import onnx_ir as ir
 import pytest
 import torch
 from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
 
+from a2d.engines import load_engine
 from a2d.engines.errors import CheckpointError
 from a2d.export.checkpoint.sources import assemble, stored_shape
-from a2d.export.graphs.vision import VisionShape, VisionTower, dynamic_shapes, example_inputs, from_config, sources
+from a2d.export.graphs.kind import Piece, trace_spec
+from a2d.export.graphs.shapes import DecoderShape, Network, VisionShape
+from a2d.export.graphs.vision import WINDOWS, from_config, sources
+from a2d.export.precision import PRECISIONS
+from a2d.export.write.graph_models import Builder
+from a2d.export.write.piece_cache import default_folder
 from a2d.runtime.inputs.patches import Patches, VisionSpec, prepare
 
 CONFIG: dict[str, Any] = {
@@ -64,21 +70,48 @@ def reference(values: dict[str, Any]) -> Any:
     return tower
 
 
-def ours(theirs: Any, shape: VisionShape, dtype: torch.dtype = torch.float32) -> VisionTower:
-    with torch.device("meta"):
-        tower = VisionTower(shape)
-    state = theirs.state_dict()
-    loaded = {name: assemble(source, state.__getitem__, dtype) for name, source in sources(shape, "").items()}
-    tower.load_state_dict(loaded, assign=True)
-    tower.eval().requires_grad_(False)
-    return tower
+def network(shape: VisionShape) -> Network:
+    return Network(DecoderShape(1, shape.out_hidden, 2, 2, 4, 8, 24, 1e-6, (1.0, 0.5)), (), shape)
+
+
+class Tower:
+    """The vision program, computed by torch in any dtype."""
+
+    def __init__(self, theirs: Any, shape: VisionShape, dtype: torch.dtype = torch.float32) -> None:
+        state = theirs.state_dict()
+        self.network, self.dtype = network(shape), dtype
+        self.weights = {f"vision.{n}": assemble(s, state.__getitem__, dtype) for n, s in sources(shape, "").items()}
+        self.used: set[str] = set()
+
+    def __call__(self, **feeds: torch.Tensor) -> torch.Tensor:
+        return WINDOWS.run(self.network, self, feeds)["features"]
+
+    def apply(self, piece: Piece, inputs: dict[str, torch.Tensor], prefix: str = "") -> tuple[torch.Tensor, ...]:
+        spec = trace_spec(piece, self.network, self.dtype)
+        weights = {name: self.weights[prefix + name] for name in spec.weights}
+        assert {n: (w.shape, w.dtype) for n, w in spec.module.named_parameters()} == {
+            n: (w.shape, w.dtype) for n, w in weights.items()
+        }
+        self.used |= {prefix + name for name in weights}
+        made = torch.func.functional_call(spec.module, weights, tuple(inputs[name] for name in spec.inputs))
+        return made if isinstance(made, tuple) else (made,)
+
+
+def example(shape: VisionShape, windows: int) -> dict[str, torch.Tensor]:
+    rows = windows * shape.slots
+    return {
+        "pixels": torch.zeros(rows, shape.patch_values),
+        "positions": torch.zeros(rows, 2, dtype=torch.int64),
+        "real": torch.ones(rows, dtype=torch.bool),
+        "order": torch.arange(rows // shape.merge**2),
+    }
 
 
 def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-def features(tower: VisionTower, pictures: list[Patches]) -> torch.Tensor:
+def features(tower: Tower, pictures: list[Patches]) -> torch.Tensor:
     """One call per frame group, the results joined."""
     feeds = [feed for picture in pictures for feed in picture.feeds()]
     return torch.cat([tower(**{name: torch.from_numpy(x) for name, x in feed.items()}) for feed in feeds])
@@ -109,7 +142,7 @@ def test_features_equal_those_of_transformers(
 ) -> None:
     values = config(merge, full)
     theirs = reference(values)
-    tower = ours(theirs, from_config(values))
+    tower = Tower(theirs, from_config(values))
     pictures = [
         prepare([noise(h, w, seed) for seed in range(frames)], spec(merge), is_video=frames > 1)
         for h, w, frames in sizes
@@ -123,7 +156,7 @@ def test_gelu_towers_work_as_well() -> None:
     values = config(act="gelu")
     theirs = reference(values)
     pictures = [prepare([noise(24, 40)], spec(2))]
-    got = features(ours(theirs, from_config(values)), pictures)
+    got = features(Tower(theirs, from_config(values)), pictures)
     torch.testing.assert_close(got, wanted(theirs, pictures, 2), atol=1e-4, rtol=0)
 
 
@@ -132,7 +165,7 @@ def test_half_precision_equals_transformers(dtype: torch.dtype) -> None:
     theirs, shape = reference(config()), from_config(config())
     pictures = [prepare([noise(24, 40)], spec(2))]
     expected = wanted(theirs, pictures, 2)
-    got = features(ours(theirs, shape, dtype), pictures)
+    got = features(Tower(theirs, shape, dtype), pictures)
     half = wanted(theirs.to(dtype), pictures, 2).float()
     assert got.dtype == torch.float32
     # As far from float32 as transformers is, within a factor for the luck of rounding.
@@ -142,57 +175,51 @@ def test_half_precision_equals_transformers(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
 def test_padding_never_gives_nan(dtype: torch.dtype) -> None:
     shape = from_config(config())
-    tower = ours(reference(config()), shape, dtype)
-    inputs = example_inputs(shape, windows=3)
+    tower = Tower(reference(config()), shape, dtype)
+    inputs = example(shape, 3)
     for real in (torch.zeros_like(inputs["real"]), torch.arange(len(inputs["real"])) < shape.slots):
         assert tower(**inputs | {"real": real}).isfinite().all()
 
 
 def test_padding_is_never_seen() -> None:
     shape = from_config(config())
-    tower = ours(reference(config()), shape)
+    tower = Tower(reference(config()), shape)
     feed = {name: torch.from_numpy(x) for name, x in next(prepare([noise(24, 40)], spec(2)).feeds()).items()}
     loud = torch.where(feed["real"][:, None], feed["pixels"], 100.0)
     assert not feed["real"].all()
     assert torch.equal(tower(**feed), tower(**feed | {"pixels": loud}))
 
 
-@pytest.mark.parametrize("opset", [21, 23])
-def test_the_graph_equals_the_module(opset: int, tmp_path: Path) -> None:
-    values = config() | {"depth": 2}
-    shape = from_config(values)
-    tower = ours(reference(values), shape)
-    example = example_inputs(shape)
-    program = torch.onnx.export(
-        tower,
-        kwargs=example,
-        dynamic_shapes=dynamic_shapes(shape),
-        input_names=list(example),
-        output_names=["features"],
-        opset_version=opset,
-        dynamo=True,
-        verbose=False,
+def exported(tower: Tower) -> ir.Model:
+    model = Builder(tower.network, (PRECISIONS["fp32"],), ["vision"], default_folder()).build(
+        "vision", PRECISIONS["fp32"]
     )
-    program.save(tmp_path / "vision.onnx")
-    session = onnxruntime.InferenceSession(tmp_path / "vision.onnx", providers=["CPUExecutionProvider"])
+    for name, value in model.graph.initializers.items():
+        if value.const_value is None:
+            value.const_value = ir.tensor(tower.weights[name].contiguous().numpy(), name=name)
+    return model
+
+
+def test_the_graph_equals_the_program(tmp_path: Path) -> None:
+    values = config() | {"depth": 2}
+    tower = Tower(reference(values), from_config(values))
+    ir.save(exported(tower), tmp_path / "vision.onnx")
+    engine = load_engine("onnxruntime", tmp_path / "vision.onnx", threads=1)
     for size in [(8, 8), (24, 40), (64, 16)]:
         feed = next(prepare([noise(*size)], spec(2)).feeds())
-        (got,) = session.run(None, feed)
+        got = np.asarray(engine.run(feed)["features"])
         np.testing.assert_allclose(got, tower(**{n: torch.from_numpy(x) for n, x in feed.items()}), atol=1e-5)
 
 
 def test_each_projection_is_one_matmul_with_a_constant() -> None:
     shape = from_config(config())
-    tower = ours(reference(config()), shape)
-    program = torch.onnx.export(
-        tower, kwargs=example_inputs(shape), dynamic_shapes=dynamic_shapes(shape), dynamo=True, verbose=False
-    )
-    products = [node for node in program.model.graph if node.op_type == "MatMul"]
+    graph = exported(Tower(reference(config()), shape)).graph
+    products = [node for node in graph if node.op_type == "MatMul"]
     constant = [node for node in products if node.inputs[1].is_initializer()]
     # Embedding and merger have three, a block four, and attention itself two of activations.
     assert len(constant) == 3 + 4 * shape.depth
     assert len(products) == len(constant) + 2 * shape.depth
-    assert not any("Gemm" in node.op_type for node in program.model.graph)
+    assert not any("Gemm" in node.op_type for node in graph)
 
 
 @pytest.mark.parametrize("merge", [1, 2])
@@ -200,10 +227,11 @@ def test_sources_name_every_parameter_and_every_tensor(merge: int) -> None:
     values = config(merge)
     shape = from_config(values)
     table = sources(shape)
-    with torch.device("meta"):
-        tower = VisionTower(shape)
-    assert {n: tuple(p.shape) for n, p in tower.named_parameters()} == {
-        name: stored_shape(source) for name, source in table.items()
+    tower = Tower(reference(values), shape)
+    tower(**example(shape, 2))
+    assert tower.used == {f"vision.{name}" for name in table}
+    assert {name: stored_shape(source) for name, source in table.items()} == {
+        name.removeprefix("vision."): tuple(weight.shape) for name, weight in tower.weights.items()
     }
     tensors = {n: s for each in table.values() for n, s in zip(each.names, each.shapes, strict=True)}
     assert tensors == {f"visual.{n}": tuple(t.shape) for n, t in reference(values).state_dict().items()}

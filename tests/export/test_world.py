@@ -24,7 +24,7 @@ SIZES = {
     "num_key_value_heads": 1, "max_position_embeddings": 64, "head_dim": 8, "eos_token_id": 2,
 }  # fmt: skip
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0f" * 32 + "\nsize 987654321\n"
-FLAGS = Flags(contract="autoregressive", stop_tokens=("2",))
+FLAGS = Flags({"stop_token_ids": ("2",)}, contract="autoregressive")
 
 
 @pytest.fixture

@@ -1,8 +1,7 @@
-"""The transformer backbone in pieces: `Embed`, one `Layer` (or `Attention`, where `experts.py` has the rest), `Final`.
+"""The backbone graph: rows in with a read-only past, hidden rows out, and the keys and values of these rows alone.
 
-Every layer of a decoder is the same graph with other weights, so one layer is traced and stamped out as often as the
-model is deep. The pieces know nothing of checkpoints, blocks or caches: rows come in with a read-only past, and the
-keys and values of these rows alone go out.
+Every layer of a decoder is the same module with other weights, so one layer (or one `Attention`, where `experts.py` has
+the rest) is traced and stamped out as often as the model is deep. Knows nothing of checkpoints, blocks or caches.
 
 Form chosen by measurement (docs/design.md, "The backbone graph"): plain ONNX operators; fused query-key-value and
 gate-up projections stored `[in, out]`; query heads grouped under their key head, so that grouped-query attention
@@ -11,77 +10,28 @@ never repeats K or V.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-if TYPE_CHECKING:
-    from .experts import ExpertShape
+from .experts import mixed
+from .kind import AXES, DYNAMIC, OWN, Array, Axes, Case, Kind, Machine, Piece, Port, random_feeds
+from .layers import affine, parameters, rms_norm
+from .shapes import DecoderShape, Network
 
-__all__ = ["Attention", "DecoderShape", "Embed", "Final", "Layer", "parameters", "rms_norm"]
+__all__ = ["BACKBONE", "Attention", "Embed", "Final", "Layer"]
+
+V = TypeVar("V")
 
 HIDDEN_BIAS = -1.0e30
 """Added to the score of a key that a row may not see: finite, so that no row can become NaN."""
 
-
-@dataclass(frozen=True)
-class DecoderShape:
-    """Everything about a decoder that shapes its graph."""
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocab: int
-    norm_eps: float
-    inv_freq: tuple[float, ...]
-    """Rotary frequencies in radians per position, `head_dim / 2` of them; fewer turn a head's first channels only."""
-    rope_scale: float = 1.0
-    """Factor on cos and sin (long-context scalings of the rotary embedding have one)."""
-    rope_axes: tuple[int, ...] | None = None
-    """For mrope: which of the three position rows turns each frequency."""
-    qkv_bias: bool = False
-    out_bias: bool = False
-    mlp_bias: bool = False
-    qk_norm: bool = False
-    tied: bool = False
-    """The output projection is the embedding table."""
-    features: bool = False
-    """Rows may take a feature of another model (an image) instead of an embedded token."""
-
-    experts: ExpertShape | None = None
-    """For mixtures of experts."""
-
-    @property
-    def rotary_dim(self) -> int:
-        """Channels of a head that are turned."""
-        return 2 * len(self.inv_freq)
-
-    def sparse(self, layer: int) -> bool:
-        """The layer has experts."""
-        return self.experts is not None and layer not in self.experts.dense
-
-    @property
-    def group(self) -> int:
-        """Query heads per key head."""
-        return self.heads // self.kv_heads
-
-
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root mean square normalisation over the last axis, in float32 whatever `x` is (Zhang and Sennrich 2019)."""
-    wide = x.float()
-    return (wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
-
-
-def parameters(module: nn.Module, shapes: dict[str, tuple[int, ...] | None]) -> None:
-    """Give `module` parameters of these shapes, without numbers; None is one that it does without."""
-    for name, shape in shapes.items():
-        module.register_parameter(name, None if shape is None else nn.Parameter(torch.empty(shape)))
+SHAPES = ((1, 3), (8, 0), (5, 40), (24, 7))
+"""(rows, context) of the cases; the last has rows enough for the denoise cases."""
 
 
 class Embed(nn.Module):
@@ -219,6 +169,96 @@ class Final(nn.Module):
         return rms_norm(x, self.norm, self.shape.norm_eps)
 
 
-def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x @ weight (+ bias)` with `weight [in, out]`."""
-    return x @ weight if bias is None else x @ weight + bias
+def _first(network: Network) -> dict[str, Port]:
+    s = network.decoder
+    ports = {
+        "tokens": Port("int64", (1, "rows")),
+        "positions": Port("int64", (3, 1, "rows") if s.rope_axes else (1, "rows")),
+        "visible": Port("bool", (1, 1, "rows", "keys")),
+    }
+    if s.features:
+        ports |= {"features": Port("float32", (1, "rows", s.hidden)), "is_feature": Port("bool", (1, "rows"))}
+    return ports
+
+
+def _past(network: Network) -> Port:
+    return Port(OWN, (1, network.decoder.kv_heads, "context", network.decoder.head_dim))
+
+
+def _of_layer(network: Network) -> dict[str, Port]:
+    s = network.decoder
+    angle, past = Port(OWN, (1, "rows", 1, s.rotary_dim)), _past(network)
+    bias = Port("float32", (1, 1, "grouped_rows", "keys"))
+    x = Port(OWN, (1, "rows", s.hidden))
+    return {"x": x, "cos": angle, "sin": angle, "bias": bias, "past_key": past, "past_value": past}
+
+
+def _grouped(network: Network) -> Axes:
+    return {"grouped_rows": (network.decoder.group * AXES["rows"][0], DYNAMIC)}
+
+
+EMBED = Piece(
+    "embed",
+    lambda network: Embed(network.decoder),
+    _first,
+    ("x", "cos", "sin", "bias"),
+    residual=True,
+    table="embedding",
+    lookup="tokens",
+)
+LAYER, ATTENTION = (
+    Piece(name, made, _of_layer, ("x_out", "key", "value"), _grouped, residual=name == "layer")
+    for name, made in (
+        ("layer", lambda network: Layer(network.decoder)),
+        ("attention", lambda network: Attention(network.decoder)),
+    )
+)
+FINAL = Piece(
+    "final",
+    lambda network: Final(network.decoder),
+    lambda network: {"x": Port(OWN, (1, "rows", network.decoder.hidden))},
+    ("hidden",),
+)
+
+
+def _inputs(network: Network) -> dict[str, Port]:
+    pasts = [f"past_{kind}_{i}" for i in range(network.decoder.layers) for kind in ("key", "value")]
+    return _first(network) | dict.fromkeys(pasts, _past(network))
+
+
+def _outputs(network: Network) -> dict[str, Port]:
+    s = network.decoder
+    new = Port(OWN, (1, s.kv_heads, "rows", s.head_dim))
+    names = [f"new_{kind}_{i}" for i in range(s.layers) for kind in ("key", "value")]
+    return {"hidden": Port(OWN, (1, "rows", s.hidden)), **dict.fromkeys(names, new)}
+
+
+def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
+    made: dict[str, V] = {}
+    x, cos, sin, bias = machine.apply(EMBED, {name: feeds[name] for name in _first(network)})
+    for i in range(network.decoder.layers):
+        past = {"past_key": feeds[f"past_key_{i}"], "past_value": feeds[f"past_value_{i}"]}
+        sparse, prefix = network.decoder.sparse(i), f"layers.{i}."
+        given = {"x": x, "cos": cos, "sin": sin, "bias": bias, **past}
+        x, made[f"new_key_{i}"], made[f"new_value_{i}"] = machine.apply(ATTENTION if sparse else LAYER, given, prefix)
+        if sparse:
+            x = mixed(machine, x, prefix)
+    (made["hidden"],) = machine.apply(FINAL, {"x": x})
+    return made
+
+
+def _cases(network: Network, _: Array, __: int) -> Iterator[Case]:
+    """Several row counts and contexts, partial visibility; keys of the past are as large as a normalised key's."""
+    rng = np.random.default_rng(0)
+    for rows, context in SHAPES:
+        feeds = random_feeds(_inputs(network), {"rows": rows, "context": context, "keys": rows + context}, rng)
+        feeds["tokens"] = rng.integers(0, network.decoder.vocab, (1, rows))
+        # Random, but a row always sees itself, as in every mask of a decode.
+        own = np.eye(rows, rows + context, context, dtype=np.bool_)
+        feeds["visible"] = (own | (rng.random(own.shape) < 0.7))[None, None]
+        line = np.arange(context, context + rows)[None]
+        feeds["positions"] = line[None] + rng.integers(0, 5, (3, 1, rows)) if network.decoder.rope_axes else line
+        yield Case(f"{rows} rows, {context} cached", feeds)
+
+
+BACKBONE = Kind(_inputs, _outputs, _run, _cases)

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
-from ...runtime.bundle.staging import Staging
-from ..export_plan import Job
-from ..job import export
-from ..precision import PRECISIONS, Precision, precisions
+from ..runtime.bundle.staging import Staging
+from .export_plan import Job
+from .job import export
+from .precision import PRECISIONS, Precision, precisions
 
 __all__ = ["Quantizer", "Quantizers", "export_all", "split"]
 

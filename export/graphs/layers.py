@@ -1,0 +1,67 @@
+"""Layers that the modules of several graphs share: norms, affine maps, and parameters without numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+__all__ = ["LayerNorm", "Projection", "RMSNorm", "affine", "parameters", "rms_norm"]
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """Root mean square normalisation over the last axis, in float32 whatever `x` is (Zhang and Sennrich 2019)."""
+    wide = x.float()
+    return (wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
+
+
+def parameters(module: nn.Module, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
+    """Give `module` parameters of these shapes, without numbers; None is one that it does without."""
+    for name, shape in shapes.items():
+        module.register_parameter(name, None if shape is None else nn.Parameter(torch.empty(shape)))
+
+
+def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """`x @ weight (+ bias)` with `weight [in, out]`."""
+    return x @ weight if bias is None else x @ weight + bias
+
+
+class Projection(nn.Module):
+    """x @ weight + bias, with the weight stored `[in, out]`."""
+
+    def __init__(self, width_in: int, width_out: int, bias: bool = True) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width_in, width_out))
+        self.bias = nn.Parameter(torch.empty(width_out)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any leading axes."""
+        return affine(x, self.weight, self.bias)
+
+
+class RMSNorm(nn.Module):
+    """`rms_norm` with a weight of its own."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any leading axes."""
+        return rms_norm(x, self.weight, self.eps)
+
+
+class LayerNorm(nn.Module):
+    """Layer normalisation over the last axis, in float32."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.empty(width)), nn.Parameter(torch.empty(width))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any leading axes."""
+        return functional.layer_norm(x.float(), x.shape[-1:], self.weight.float(), self.bias.float(), self.eps).to(x)

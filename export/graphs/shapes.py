@@ -1,0 +1,169 @@
+"""Everything about a checkpoint that shapes its graphs, as frozen data. Knows no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["DecoderShape", "ExpertShape", "Network", "SiglipShape", "VisionShape"]
+
+
+SCORES = ("sigmoid", "softmax")
+"""How router logits become scores."""
+
+
+@dataclass(frozen=True)
+class ExpertShape:
+    """Everything about the experts of a decoder that shapes its graph."""
+
+    count: int
+    active: int
+    """Experts of each row."""
+    intermediate: int
+    scores: str
+    """How router logits become scores: one of SCORES."""
+    normalised: bool
+    """The weights of a row's experts sum to one, before `scale`."""
+    groups: int = 1
+    active_groups: int = 1
+    """Groups that a row's experts may come from: those whose two best score highest (DeepSeek-V3, 2412.19437)."""
+    scale: float = 1.0
+    bias: bool = False
+    """A bias counts in the choice of experts, and not in their weights (auxiliary-loss-free balancing, 2408.15664)."""
+    shared: int = 0
+    """Intermediate width of the expert that every row goes through; 0 is none."""
+    dense: tuple[int, ...] = ()
+    """Layers that have a plain MLP instead."""
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    """Everything about a decoder that shapes its graph."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocab: int
+    norm_eps: float
+    inv_freq: tuple[float, ...]
+    """Rotary frequencies in radians per position, `head_dim / 2` of them; fewer turn a head's first channels only."""
+    rope_scale: float = 1.0
+    """Factor on cos and sin (long-context scalings of the rotary embedding have one)."""
+    rope_axes: tuple[int, ...] | None = None
+    """For mrope: which of the three position rows turns each frequency."""
+    qkv_bias: bool = False
+    out_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    tied: bool = False
+    """The output projection is the embedding table."""
+    features: bool = False
+    """Rows may take a feature of another model (an image) instead of an embedded token."""
+
+    experts: ExpertShape | None = None
+    """For mixtures of experts."""
+
+    @property
+    def rotary_dim(self) -> int:
+        """Channels of a head that are turned."""
+        return 2 * len(self.inv_freq)
+
+    def sparse(self, layer: int) -> bool:
+        """The layer has experts."""
+        return self.experts is not None and layer not in self.experts.dense
+
+    @property
+    def group(self) -> int:
+        """Query heads per key head."""
+        return self.heads // self.kv_heads
+
+
+@dataclass(frozen=True)
+class VisionShape:
+    """The sizes of a vision tower, under the names of the papers rather than those of config.json."""
+
+    depth: int
+    """Blocks."""
+    hidden: int
+    """Width of a patch's row."""
+    heads: int
+    intermediate: int
+    """Width of the gated MLP."""
+    patch: int
+    """Side of a patch, in pixels."""
+    merge: int
+    """Side of a merge group, in patches."""
+    temporal: int
+    """Frames in a patch."""
+    channels: int
+    """Colour channels."""
+    window: int
+    """Side of an attention window, in pixels."""
+    full_attention: frozenset[int]
+    """Blocks that attend over the whole frame group; the others stay within their window."""
+    out_hidden: int
+    """Width of a feature: that of the text model."""
+    hidden_act: str
+    rope_theta: float = 10000.0
+    eps: float = 1e-6
+    """Of all norms; transformers fixes it in code."""
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden // self.heads
+
+    @property
+    def patch_values(self) -> int:
+        """K: numbers in one patch."""
+        return self.channels * self.temporal * self.patch**2
+
+    @property
+    def slots(self) -> int:
+        """S: patches in a whole window."""
+        return (self.window // self.merge // self.patch * self.merge) ** 2
+
+
+@dataclass(frozen=True)
+class SiglipShape:
+    """The sizes of a tower and its projector."""
+
+    depth: int
+    """Layers that are run."""
+    hidden: int
+    heads: int
+    intermediate: int
+    patch: int
+    """Side of a patch, in pixels."""
+    crop: int
+    """Side of a crop, in pixels."""
+    channels: int
+    out_hidden: int
+    """Width of a feature: that of the text model."""
+    eps: float
+
+    @property
+    def side(self) -> int:
+        """Patches on a side of a crop."""
+        return self.crop // self.patch
+
+    @property
+    def patches(self) -> int:
+        """M: patches of a crop."""
+        return self.side**2
+
+    @property
+    def patch_values(self) -> int:
+        """K: numbers in one patch."""
+        return self.channels * self.patch**2
+
+
+@dataclass(frozen=True)
+class Network:
+    """Everything that shapes the graphs of one checkpoint."""
+
+    decoder: DecoderShape
+    forbidden: tuple[int, ...]
+    tower: VisionShape | SiglipShape | None = None
