@@ -20,7 +20,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-arm64 lint check format clean train-slate-smoke
+.PHONY: demo test test-arm64 test-cpus lint check format clean train-slate-smoke
 
 demo: $(VENV)/.export
 	$(BIN)/python examples/slate/demo.py
@@ -31,6 +31,10 @@ test: $(VENV)/.dev
 # The runtime and the engines' contract on arm64, by emulation; says what it needs (qemu, mmdebstrap, root).
 test-arm64: $(VENV)/.dev
 	$(BIN)/python tests/arm64/check.py
+
+# int8 as on other processors, by emulation; says what it needs (x86-64, qemu-user).
+test-cpus: $(VENV)/.dev
+	$(BIN)/python tests/cpus/check.py --contract
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -137,7 +137,7 @@ def _recording(job: Job, bundle: Bundle, staging: Staging, say: Callable[[str], 
         return Recording("none")
     files, model = bundle.manifest.files, _observed(bundle, staging)
     data = _data(job, model)
-    for note in data.notes:
+    for note in (*data.notes, *_unseen(bundle, data)):
         say(note)
     variant = bundle.variant(SOURCE)
     hashes = {name: files[name].sha256 for name in (*variant.graphs.values(), variant.weights)}
@@ -152,6 +152,13 @@ def _recording(job: Job, bundle: Bundle, staging: Staging, say: Callable[[str], 
     if made.left_out:
         say(f"{len(made.left_out)} samples do not fit the context and were left out: {', '.join(made.left_out[:4])}")
     return made
+
+
+def _unseen(bundle: Bundle, data: samples.Data) -> list[str]:
+    """A warning where the model sees pictures and no sample has one."""
+    if bundle.manifest.vision is None or any(sample.images for sample in data.samples):
+        return []
+    return ["warning: no sample has a picture: the vision tower was not seen, and its products stay in float"]
 
 
 def _is_recorded(recipe: Recipe) -> bool:

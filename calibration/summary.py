@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from ..engines.cpu import this_cpu
 from .collect.recording import Recording
 from .quantize.assign import Decision
 
@@ -20,7 +21,8 @@ CALIBRATION = "calibration.json"
 def summary(recording: Recording, decisions: Mapping[str, Decision]) -> str:
     """The file's content."""
     recipes = {name: _decision(decision) for name, decision in decisions.items()}
-    return json.dumps({"recipes": recipes, "recording": recording.plain()}, separators=(",", ":")) + "\n"
+    held = {"processor": this_cpu().name, "recipes": recipes, "recording": recording.plain()}
+    return json.dumps(held, separators=(",", ":")) + "\n"
 
 
 def _decision(decision: Decision) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ._import_onnxruntime import ort
 from .checks import check_feeds, check_outputs
+from .cpu import BYTES, CpuKind, this_cpu
 from .errors import EngineError
 from .host import HostBuffer, HostMemory, on_host
 from .paths import utf8_path
@@ -68,12 +69,17 @@ class OnnxRuntimeEngine:
     """One ONNX graph in one `InferenceSession`."""
 
     def __init__(
-        self, path: Path, provider: Provider, options: ort.SessionOptions, without: Sequence[str] = ()
+        self,
+        path: Path,
+        provider: Provider,
+        options: ort.SessionOptions,
+        without: Sequence[str] = (),
+        cpu: CpuKind | None = None,
     ) -> None:
-        """`without`: names of optimizers to leave out."""
+        """`without`: names of optimizers to leave out. `cpu`: the kind of processor that the options are for."""
         self.graph = path.name
         self.memory = HostMemory()
-        self.describe = f"ONNX Runtime {ort.__version__}, {provider.name}"
+        self.describe = f"ONNX Runtime {ort.__version__}, {provider.name} ({(cpu or this_cpu()).name})"
         self.busy_seconds = 0.0
         self._lock = threading.Lock()
         self._session = _session(path, provider, options, without=without)
@@ -110,13 +116,15 @@ def load(
     spinning: bool = False,
     frugal: bool = False,
     fuse: bool = True,
+    cpu: CpuKind | None = None,
 ) -> Engine:
     """Load one graph.
 
     `threads`: of one operator; default is ONNX Runtime's choice, the physical cores. `spinning`: threads wait
     actively between operators, faster only on a machine with nothing else to do. `frugal`: weights stay mapped in
     their file, and 16-bit ones are widened one at a time at every run: about half the speed, and next to no memory of
-    the process's own. `fuse=False` leaves operators as they are written.
+    the process's own. `fuse=False` leaves operators as they are written. `cpu` stands in for the kind of this
+    machine's processor, which decides the options of its products (`cpu.py`).
     Raises EngineError for an unknown device, a precision that it cannot run, or a graph that does not load; external
     data outside the graph's folder is refused by ONNX Runtime itself, from 1.24 on.
     """
@@ -133,12 +141,15 @@ def load(
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
     # Products of weights in groups: by int8 arithmetic, 4 to 20 times faster than widening them.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
+    kind = cpu or this_cpu()
+    for name, value in kind.options.items() if precision in BYTES else ():
+        options.add_session_config_entry(name, value)
     if device.startswith("cuda"):
         return _on_gpu(path, provider, options, device)
     without = _frugal(options) if frugal else ()
     if not fuse:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return OnnxRuntimeEngine(path, provider, options, without)
+    return OnnxRuntimeEngine(path, provider, options, without, kind)
 
 
 def _on_gpu(path: Path, provider: Provider, options: ort.SessionOptions, device: str) -> Engine:

@@ -79,8 +79,10 @@ def decide(
     """Scales by the merge `how` over all strata, or over those of the prompt alone (`strata` is `prefill`)."""
     layers = {}
     for name, table in weights.source.tables.items():
-        form = _form(recipe, name, table)
-        layers[name] = _layer(recipe, weights, name, form, _chosen(seen.get(name, {}), strata), how)
+        form, rows = _form(recipe, name, table), _chosen(seen.get(name, {}), strata)
+        if form == "static" and not rows:
+            form = "high"  # no sample reached it: a scale would be a guess
+        layers[name] = _layer(recipe, weights, name, form, rows, how)
     return Decision(recipe, how, _relieved(recipe, weights, layers))
 
 

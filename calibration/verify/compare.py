@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...engines.cpu import this_cpu
 from ...engines.errors import ContextFullError, RequestError
 from ...engines.targets import TARGETS
 from ...runtime.console.progress import Progress
@@ -58,6 +59,8 @@ class Report:
     tokens_per_forward: dict[str, float]
     size_ratio: float
     """The variant's weight file over the reference's."""
+    processor: str
+    """Kind of the processor that both ran on, by `engines/cpu.py`."""
     speed_ratio: float
     """Seconds of the reference over the variant's, whole decodes."""
     speed_ratio_interval: tuple[float, float]
@@ -159,6 +162,7 @@ def _report(reference: Model, variant: Model, tally: _Tally) -> Report:
         confidence_drift_max=drift.largest,
         tokens_per_forward={name: tokens / max(forwards, 1) for name, (tokens, forwards) in tally.made.items()},
         size_ratio=variant.variant.weights_bytes / reference.variant.weights_bytes,
+        processor=this_cpu().name,
         speed_ratio=speed,
         speed_ratio_interval=speed_interval,
         truth=_truth(tally),

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from ...engines.cpu import this_cpu
 from ...engines.probe.machine import Facts, facts
 from ...engines.probe.usable import Verdict, notes, verdicts
 from ..console.progress import size
@@ -37,7 +38,12 @@ def found(here: Facts) -> dict[str, Any]:
         "system": here.system,
         "arch": here.arch,
         "python": here.python,
-        "processor": {"name": here.processor, "cores": here.cores, "features": list(here.features)},
+        "processor": {
+            "name": here.processor,
+            "cores": here.cores,
+            "features": list(here.features),
+            "int8": this_cpu().name,
+        },
         "memory": {"bytes": here.memory_bytes, "available_bytes": here.available_bytes, "unified": here.unified},
         "gpus": [to_json(adapter) for adapter in driver.adapters],
         "sm": here.sm,
@@ -67,6 +73,8 @@ def lines(here: Facts) -> Iterator[str]:
 def _machine(here: Facts) -> Iterator[tuple[str, str]]:
     features = f"; {', '.join(here.features)}" if here.features else ""
     yield "machine", f"{here.system} {here.arch}, {here.processor}, {here.cores} cores{features}"
+    kind = this_cpu()
+    yield "int8", f"as on {kind.name}: {kind.reason}" + ("; widened, so that nothing is lost" if kind.saturates else "")
     if here.memory_bytes is not None:
         free = f", {size(here.available_bytes)} available" if here.available_bytes is not None else ""
         yield "memory", size(here.memory_bytes) + free + (", shared with the GPU" if here.unified else "")

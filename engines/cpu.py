@@ -1,0 +1,113 @@
+"""Kinds of processors by the way in which they multiply int8, and the session options with which all compute the same.
+
+AVX2 and AVX-512 without VNNI add two products of an unsigned and a signed byte in 16 bits (`vpmaddubsw`), which
+saturates: 255 * 127 * 2 is twice what fits. ONNX Runtime has an option under which both factors are widened before they
+are multiplied (`session.x64quantprecision`); by itself it is off. It rewrites weights whatever the processor is, and
+breaks those that have a scale for each group, so it is set where it is needed and nowhere else.
+
+Knows processors and names of options; runs nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+__all__ = ["BYTES", "KINDS", "CpuKind", "features", "kind_of", "this_cpu"]
+
+WIDENED = {"session.x64quantprecision": "1"}
+"""The option under which products of int8 are widened where they would saturate."""
+
+
+BYTES = ("int8", "int4-int8")
+"""Precisions whose products multiply bytes by bytes."""
+
+
+@dataclass(frozen=True)
+class CpuKind:
+    """One kind of processor."""
+
+    name: str
+    arch: str
+    """`x86_64` or `aarch64`."""
+    needs: tuple[str, ...]
+    """Features that a processor of this kind has, by the names of `features`."""
+    saturates: bool
+    """Its fastest int8 product loses accuracy by itself."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """Session options of ONNX Runtime with which graphs of `BYTES` lose none."""
+    reason: str = ""
+
+
+KINDS = (
+    CpuKind("AMX", "x86_64", ("AVX512_VNNI", "AMX_INT8"), False, {}, "tiles of 32-bit sums"),
+    CpuKind("AVX-512 VNNI", "x86_64", ("AVX512_VNNI",), False, {}, "vpdpbusd sums four products in 32 bits"),
+    CpuKind("AVX-VNNI", "x86_64", ("AVX2", "AVX_VNNI"), False, {}, "vpdpbusd on 256 bits"),
+    CpuKind("AVX-512", "x86_64", ("AVX512F",), True, WIDENED, "vpmaddubsw sums two products in 16 bits"),
+    CpuKind("AVX2", "x86_64", ("AVX2",), True, WIDENED, "vpmaddubsw sums two products in 16 bits"),
+    CpuKind("SSE4", "x86_64", (), False, {}, "bytes are widened before they are multiplied"),
+    CpuKind("i8mm", "aarch64", ("I8MM",), False, {}, "smmla and usmmla sum eight products in 32 bits"),
+    CpuKind("dot product", "aarch64", ("ASIMDDP",), False, {}, "sdot and udot sum four products in 32 bits"),
+    CpuKind("NEON", "aarch64", (), False, {}, "products of bytes are 16 bits wide and summed in 32"),
+)
+"""Kinds, the most capable first; each architecture ends with one that needs nothing, so every processor has a row."""
+
+UNKNOWN = CpuKind("unknown", "", (), False, {}, "an architecture that nobody has looked at")
+
+WORDS = {
+    "avx2": "AVX2",
+    "avx512f": "AVX512F",
+    "avx512_vnni": "AVX512_VNNI",
+    "avx_vnni": "AVX_VNNI",
+    "amx_int8": "AMX_INT8",
+    "asimddp": "ASIMDDP",
+    "i8mm": "I8MM",
+}
+"""Words of /proc/cpuinfo to features."""
+
+SETS = {"AVX512_CLX": "AVX512_VNNI", "AVX512_ICL": "AVX512_VNNI", "AVX512_SPR": "AMX_INT8"}
+"""NumPy's groups of features to the one of them that matters here."""
+
+
+def kind_of(arch: str, found: Iterable[str]) -> CpuKind:
+    """The kind of a processor of `arch` (`x86_64`, `aarch64`) with these features."""
+    have = set(found)
+    fitting = (kind for kind in KINDS if kind.arch == arch and have.issuperset(kind.needs))
+    return next(fitting, UNKNOWN)
+
+
+def features(cpuinfo: str, told: Mapping[str, bool]) -> frozenset[str]:
+    """Features by the words of /proc/cpuinfo and by `told`, which asks the processor itself: name to presence.
+
+    Where they contradict each other, the file is of another machine, and the processor is believed.
+    """
+    own = {name for name, there in told.items() if there}
+    own |= {feature for name, feature in SETS.items() if name in own}
+    line = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    words = {WORDS[word] for word in (line[1].split() if line else ()) if word in WORDS}
+    others = any(name in told and name not in own for name in words)  # an emulator shows the machine below it
+    return frozenset(own if others else own | words)
+
+
+@cache
+def this_cpu() -> CpuKind:
+    """The kind of the processor that runs this process."""
+    arch = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:  # not Linux: what NumPy asks of the processor is all there is
+        info = ""
+    return kind_of(arch, features(info, _told()))
+
+
+def _told() -> Mapping[str, bool]:
+    """What NumPy has asked the processor, on every system; empty where a NumPy does not say it."""
+    core = getattr(np, "_core", None) or getattr(np, "core", None)
+    found: Mapping[str, bool] = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
+    return found
