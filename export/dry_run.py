@@ -79,12 +79,12 @@ def _absent(job: Job, checkpoint: Checkpoint, family: Family) -> Iterator[str]:
         yield "preprocessor_config.json, or image_processor in processor_config.json"
     try:
         if asking(job.asking, checkpoint).prompt is None:
-            yield "a question of its own (--default-prompt TEXT): every caller gives a prompt"
+            yield "a question of its own (the setting default_prompt): every caller gives a prompt"
     except A2DError:
         return  # it is among the problems
 
 
 def _verdict(problems: list[str]) -> list[str]:
     if not problems:
-        return ["nothing was written; to export: the same without --dry-run, with -o BUNDLE"]
+        return ["nothing was written; to export: the same without the setting dry_run, and with a bundle to write"]
     return [f"cannot be exported, {len(problems)} to mend", *problems]

@@ -166,7 +166,7 @@ def _max_context(job: Job, family: Family, resolved: Resolved) -> int:
     block = resolved.contract.block_size
     if not block < wanted <= family.max_context:
         raise ContractError(
-            f"--max-context: got {wanted}, expected more than a block of {block} and at most {family.max_context}, "
+            f"max_context: got {wanted}, expected more than a block of {block} and at most {family.max_context}, "
             "the positions that the checkpoint was made for (max_position_embeddings)"
         )
     return wanted

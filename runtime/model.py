@@ -62,7 +62,7 @@ class Model:
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of itself."""
+        """The bundle's manifest."""
         return self.bundle.manifest
 
     def engine(self, graph: str) -> Engine:
@@ -106,7 +106,7 @@ class Model:
         if prompt is None:
             prompt = self._question()
             if self.manifest.vision is not None and not images:
-                raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give --image")
+                raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give an image")
         if isinstance(prompt, str):
             return self._builder.from_text(prompt, images, raw)
         if len(prompt) and isinstance(prompt[0], dict):
@@ -134,7 +134,7 @@ class Model:
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Result:
-        """As `stream`, to the end."""
+        """Generate to the end; arguments as for `stream`."""
         return self.stream(prompt, images=images, raw=raw, options=options, **chosen).run()
 
     def each(
@@ -170,18 +170,18 @@ class Model:
         return "" if self._text is None else self._text.decode(tokens)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What a reader is shown of `tokens`: text up to a stop token, or ids where there is no tokenizer."""
+        """Text of `tokens` for a reader: up to a stop token, or ids where there is no tokenizer."""
         if self._text is None:
             return "".join(f"{token} " for token in tokens)
         return self.detokenize(until(list(tokens), self.manifest.decode.stop_token_ids))
 
     def _question(self) -> str:
-        """What the bundle asks by itself. Raises RequestError where it has no question."""
+        """The bundle's own question. Raises RequestError where it has no question."""
         question = self.manifest.text.default_prompt
         if question is None:
             raise RequestError(
-                "no prompt, and this bundle has none of its own: give one (--prompt TEXT, or token ids), or export "
-                "the checkpoint with --default-prompt TEXT"
+                "no prompt, and this bundle has none of its own: give one (a text, or token ids), or export "
+                "the checkpoint with the setting default_prompt"
             )
         return question
 
@@ -225,7 +225,7 @@ def load(
 
 
 def load_placed(path: str | Path, asked: Placement, verify: bool = True) -> Model:
-    """As `load`, from a placement whose empty fields are left to this machine."""
+    """Load a bundle from a placement whose empty fields are left to this machine."""
     bundle = Bundle.open(path)
     fit = rows(asked)
     passed: list[str] = []

@@ -88,7 +88,7 @@ class Checkpoint:
         names = ", ".join(self.chat_templates) or "none"
         raise CheckpointError(
             f"{self.path}: no chat template is called {wanted!r}, expected one of: {names}. Choose one with "
-            "--chat-template NAME."
+            "[chat_template=NAME]."
         )
 
     def same(self, one: str, other: str) -> bool:

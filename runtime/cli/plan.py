@@ -15,7 +15,7 @@ from ..bundle.files import Bundle
 from ..console.progress import size
 from ..deploy.memory_fit import GIB, Plan, Question, planned
 from ..schema import to_json
-from .arguments import Parser, compute_capabilities, guarded
+from .arguments import Parser, compute_capabilities, guarded, worded
 
 __all__ = ["main"]
 
@@ -106,7 +106,7 @@ def found(bundle: Bundle, plan: Plan) -> dict[str, Any]:
         "peak_bytes": e.peak,
         "memories": to_json(plan.memories),
         "fits": plan.fits,
-        "lower": list(plan.lower),
+        "lower": [worded(change) for change in plan.lower],
     }
 
 
@@ -128,7 +128,7 @@ def lines(bundle: Bundle, plan: Plan) -> Iterator[str]:
     ]
     yield from (f"  {name:<12}{size(count):>10}  {note}".rstrip() for name, count, note in rows)
     yield from (_verdict(plan, fits) for fits in (True, False) if any(m.fits == fits for m in plan.memories))
-    yield from (f"to make it fit: {change}" for change in plan.lower)
+    yield from (f"to make it fit: {worded(change)}" for change in plan.lower)
 
 
 def _verdict(plan: Plan, fits: bool) -> str:

@@ -30,12 +30,12 @@ if TYPE_CHECKING:
 __all__ = ["Job", "Set", "build", "build_here", "key_of", "source_of"]
 
 COPIES = 2
-"""Of the weights, on disk while engines are built: TensorRT's copy of a graph, and the engine."""
+"""Copies of the weights on disk while engines are built: TensorRT's copy of a graph, and the engine."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked."""
+    """A request to build: a bundle, a target, and what to build for it."""
 
     bundle: Path
     target: str
@@ -102,12 +102,12 @@ def _sets(job: Job, bundle: Bundle) -> Iterator[Set]:
         require(job.target, job.precision, job.sms)
     target = require(job.target, job.precision if job.precision != "auto" else "fp16", job.sms)
     if not target.sms:
-        raise RequestError(f"--target {job.target}: {target.what} reads the bundle as it is; there is nothing to build")
+        raise RequestError(f"target {job.target}: {target.what} reads the bundle as it is; there is nothing to build")
     sms = job.sms or target.default_sms or _here(target)
     if not target.ahead and sms != (own := _here(target)):
         raise RequestError(
-            f"--sm: got {', '.join(map(str, sms))}; {LIBRARIES[target.library].title} builds for the GPU that is here, "
-            f"sm{own[0]}. Leave --sm out, and build on each machine"
+            f"sm: got {', '.join(map(str, sms))}; {LIBRARIES[target.library].title} builds for the GPU that is here, "
+            f"sm{own[0]}. Leave the setting sm out, and build on each machine"
         )
     held = bundle.manifest.variants
     if job.precision != "auto":
@@ -135,7 +135,7 @@ def source_of(bundle: Bundle, precision: str) -> tuple[str, bool]:
     Raises RequestError for a precision that engines are not built in, BundleError if the bundle lacks its variants.
     """
     if precision not in SOURCES:
-        raise RequestError(f"--precision: got {precision!r}, engines are built in auto, {', '.join(SOURCES)}")
+        raise RequestError(f"precision: got {precision!r}, engines are built in auto, {', '.join(SOURCES)}")
     name = next((name for name in SOURCES[precision] if name in bundle.manifest.variants), None)
     if name is None:
         raise BundleError(_lacking(bundle, precision))
@@ -145,8 +145,8 @@ def source_of(bundle: Bundle, precision: str) -> tuple[str, bool]:
 def _lacking(bundle: Bundle, precision: str) -> str:
     held = ", ".join(bundle.manifest.variants)
     make = "a2d calibrate" if precision in ("int8", "fp8") else "a2d-export"
-    source = f"{bundle.path} -o NEW" if precision in ("int8", "fp8") else f"CHECKPOINT -o {bundle.path} --force"
-    return f"{bundle.path} holds {held}, from which {precision} is not built: {make} {source} --precision {precision}"
+    source = f"{bundle.path}" if precision in ("int8", "fp8") else "CHECKPOINT"
+    return f"{bundle.path} holds {held}, from which {precision} is not built: {make} {source} [precision={precision}]"
 
 
 def _here(target: Target) -> tuple[int, ...]:
@@ -184,7 +184,7 @@ def _build_set(
             say(f"{place.name}: {_memory(job, wanted, bundle)}")
             there = _build_new(job, wanted, bundle, held, place)
         else:
-            say(f"{place} is there and fits; --force builds it again")
+            say(f"{place} is there and fits; the setting force builds it again")
     lock.release(force=True)
     return there, _cards(there)
 
@@ -216,7 +216,7 @@ def _build_new(job: Job, wanted: Set, bundle: Bundle, held: Sizes, place: Path) 
 
 
 def _memory(job: Job, wanted: Set, bundle: Bundle) -> str:
-    """What it will take to run, before it is built."""
+    """Memory that it will take to run, in words, before it is built."""
     question = Question(bundle, wanted.target, (1,), sampling=True)
     e = planned(question, precision=wanted.precision, context=job.context, block=job.block_size).estimate
     weights, rest = sum(e.weights.values()), sum(e.activations.values()) + e.workspace
@@ -245,7 +245,7 @@ def _build_graph(job: Job, wanted: Set, bundle: Bundle, held: Sizes, graph: str,
 
 
 def _timing_cache(folder: Path, wanted: Set) -> Path:
-    """What TensorRT measured of this GPU's kernels, for all builds beside one another."""
+    """Path of TensorRT's timings of this GPU's kernels, which all builds beside one another share."""
     return folder / f"timing-{imported('tensorrt').__version__}-sm{wanted.sms[0]}.cache"
 
 
@@ -299,7 +299,7 @@ def _cards(built: Built) -> dict[str, Card]:
 
 
 def summary(built: Built, cards: dict[str, Card]) -> Iterator[str]:
-    """What was built, for people."""
+    """Lines about a set that was built, for people."""
     yield f"{built.path}"
     for graph, card in cards.items():
         engine = built.record.files[f"{graph}.engine"]

@@ -30,7 +30,7 @@ MAX_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Machine:
-    """What an engine depends on, of the machine that builds or runs it."""
+    """The properties of a machine that an engine depends on."""
 
     system: str
     """`Linux`, `Windows`, ...: engines do not go from one to another."""
@@ -46,7 +46,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Record:
-    """What was built, of what, and for what."""
+    """The record of a set: what was built, of which files, for which machines."""
 
     schema: int = field(metadata=bounds(1, SCHEMA))
     bundle: str
@@ -54,7 +54,7 @@ class Record:
     library: str
     """`tensorrt` or `tensorrt_rtx`."""
     version: str
-    """Of the library: engines are not read by another release."""
+    """Release of the library: engines are not read by another release."""
     target: str
     sms: tuple[int, ...] = field(metadata=bounds(50, 999))
     """GPUs that the engines run on, by compute capability."""
@@ -66,7 +66,7 @@ class Record:
     block_size: int = field(metadata=bounds(1, 1 << 26))
     """Rows of the largest block."""
     kv_dtype: str
-    """Of the cache that the engines read, by its numpy name."""
+    """Number type of the cache that the engines read, by its numpy name."""
     machine: Machine
     driver: str | None
     """CUDA release of the driver on the machine that built them; None if there was none."""
@@ -76,7 +76,7 @@ class Record:
     """Engines and their cards."""
 
     def dumps(self) -> str:
-        """As JSON text."""
+        """The record as JSON text."""
         return json.dumps(to_json(self), indent=1) + "\n"
 
 
@@ -146,14 +146,14 @@ class Built:
         return None
 
     def rebuild(self, bundle: Path | None = None, sm: int | None = None) -> str:
-        """The command that builds such a set again, for one GPU or for those it was built for."""
+        """The command that builds such a set again, its settings in brackets, for one GPU or those it was built for."""
         r = self.record
         where = self.path.parent.parent if bundle is None else bundle
         gpus = () if r.target not in ("rtx",) else ((sm,) if sm is not None and sm not in r.sms else r.sms)
-        named = f" --sm {','.join(map(str, gpus))}" if gpus else ""
-        place = "" if self.path.parent == where / "engines" else f" -o {self.path.parent}"
-        kept = f" --context {r.context} --block-size {r.block_size}"
-        return f"a2d build {where} --target {r.target}{named} --precision {r.precision}{kept}{place}"
+        named = f" sm={','.join(map(str, gpus))}" if gpus else ""
+        place = "" if self.path.parent == where / "engines" else f" output={self.path.parent}"
+        kept = f" context={r.context} block_size={r.block_size}"
+        return f"a2d build {where} [target={r.target}{named} precision={r.precision}{kept}{place}]"
 
 
 def engine_sets(folder: Path) -> Iterator[Built]:
@@ -192,9 +192,9 @@ def find(
     if refused:
         raise EngineError(f"{place}: no engines that fit this machine:\n" + "\n".join(refused))
     target = "rtx" if library == "tensorrt_rtx" else "tensorrt"
-    gpu = f" --sm {sm}" if sm is not None and target == "rtx" else ""
-    asked = f" --precision {precision}" if precision is not None else ""
+    gpu = f" sm={sm}" if sm is not None and target == "rtx" else ""
+    asked = f" precision={precision}" if precision is not None else ""
     raise EngineError(
         f"{place}: no engines of {library}{f' in {precision}' if precision else ''} have been built; "
-        f"a2d build {bundle.path} --target {target}{gpu}{asked}"
+        f"a2d build {bundle.path} [target={target}{gpu}{asked}]"
     )

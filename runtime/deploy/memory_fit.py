@@ -30,7 +30,7 @@ class Memory:
 
     bytes: int
     usable_bytes: int
-    """What is planned with."""
+    """Part of it that is planned with, in bytes."""
     fits: bool
 
 
@@ -41,7 +41,7 @@ class Plan:
     target: str
     precision: str
     variant: str
-    """Of the bundle, whose files were looked at."""
+    """The bundle's variant whose files were looked at."""
     to_be_made: bool
     """The bundle does not hold that precision yet: weights are counted from what it will hold."""
     sizes: Sizes
@@ -49,7 +49,7 @@ class Plan:
     memories: tuple[Memory, ...]
     """Smallest first."""
     lower: tuple[str, ...]
-    """What, each by itself, would make it fit the largest memory that it does not fit; empty where it fits all."""
+    """Changes that make it fit the largest memory it does not fit, each by itself; empty where it fits all."""
 
     @property
     def fits(self) -> bool:
@@ -59,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be planned, but for the precision and the sizes."""
+    """A plan's givens: bundle, target and memories; precision and sizes come later."""
 
     bundle: Bundle
     target: Target
@@ -121,7 +121,7 @@ def _source(bundle: Bundle, target: Target, precision: str) -> tuple[str, Widths
     if name is None or (precision == "fp32" and name != "fp32"):
         raise BundleError(
             f"{bundle.path} holds {', '.join(held)}, from which {precision} cannot be planned: expected "
-            f"{' or '.join(dict.fromkeys((*sources, *FLOATS)))}; a2d-export CHECKPOINT -o {bundle.path} --force"
+            f"{' or '.join(dict.fromkeys((*sources, *FLOATS)))}; export the checkpoint again to {bundle.path}"
         )
     codes = None if name in sources else 1
     floats, computed, cache = (4, 4, "float32") if precision == "fp32" else (2, 2, "float16")
@@ -135,15 +135,15 @@ def _lower(question: Question, plan: Plan) -> Iterator[str]:
     while context >= CHUNK:
         rows = -(-context // CHUNK) * CHUNK
         if _plan(question, plan.precision, replace(plan.sizes, context=rows)).fits:
-            yield f"--context {rows}"
+            yield f"[context={rows}]"
             break
         context //= 2
     target = question.target
     for precision in (*target.precisions, *target.emulated):
         lighter = None if precision == plan.precision else _other(question, precision, plan.sizes)
         if lighter is not None and lighter.fits:
-            calibrate = f", after a2d calibrate {question.bundle.path} --precision {precision}"
-            yield f"--precision {precision}{calibrate if lighter.to_be_made else ''}"
+            calibrate = f", after a2d calibrate {question.bundle.path} [precision={precision}]"
+            yield f"[precision={precision}]{calibrate if lighter.to_be_made else ''}"
 
 
 def _other(question: Question, precision: str, held: Sizes) -> Plan | None:

@@ -1,4 +1,4 @@
-"""Which engine runs a bundle on this machine: a table, best first, and what may be asked instead.
+"""The engine that runs a bundle on this machine: a table, best first, and what may be asked instead.
 
 Reads records and asks the machine; loads no graph.
 """
@@ -94,7 +94,7 @@ def buildable(row: tuple[str, str], asked: Placement) -> bool:
 
 
 def is_news(bundle: Bundle, row: tuple[str, str], asked: Placement) -> bool:
-    """That this row was not taken is worth a word: the GPU and the library are here, and engines have been built.
+    """True where passing this row over is worth a word: GPU and library are here, and engines have been built.
 
     A bundle with engines in it also goes to machines that have neither, and there is nothing to say of that.
     """

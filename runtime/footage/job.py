@@ -38,11 +38,11 @@ NEEDS = {"av": "reads video", "scenedetect": "finds shots", "opentimelineio": "w
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be logged, and how."""
+    """A request to log footage: clips, bundle, questions, files to write."""
 
     sources: Sequence[Path]
     target: Path
-    """What the files are called, without their endings."""
+    """Path of the files that are written, without their endings."""
     bundle: Path
     sampling: Sampling
     prompt: str | None = None
@@ -66,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job."""
+    """The outcome of a job."""
 
     read: int
     """Clips that were read; the others were known."""
@@ -132,7 +132,9 @@ def _checked(job: Job) -> list[Path]:
     if manifest.vision is None:
         raise RequestError(f"{job.bundle} reads text only, expected a vision-language bundle to log footage with")
     if job.prompt is None and manifest.text.default_prompt is None:
-        raise RequestError(f"{job.bundle} has no question of its own; say what to ask of each shot with --prompt")
+        raise RequestError(
+            f"{job.bundle} has no question of its own; say what to ask of each shot with the setting prompt"
+        )
     plan(manifest.decode, job.options)
     check_apart(job.sources, absolute(job.target))
     files = clips(job.sources)
@@ -150,7 +152,7 @@ def _check_target(job: Job, files: Sequence[Path]) -> None:
     if strange and not job.force and not job.file(".state").is_dir():
         raise RequestError(
             f"{', '.join(strange)} exists already, and no log that can be gone on with; choose another name, or "
-            "replace it with --force"
+            "replace it with the setting force"
         )
 
 

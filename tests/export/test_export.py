@@ -181,7 +181,7 @@ def test_command(tiny: Path, tmp_path: Path, untraced: None, capsys: pytest.Capt
         (["--block-size", "0"], ["block_size: got 0"]),
         (["--threshold", "1.5"], ["threshold: got 1.5"]),
         (["--steps", "9"], ["steps: got 9"]),
-        (["--max-context", "4096"], ["--max-context: got 4096", "at most 128"]),
+        (["--max-context", "4096"], ["max_context: got 4096", "at most 128"]),
         (["--max-context", "8"], ["more than a block of 8"]),
         (["--stop-token", "<end>"], ["'<end>'", "no tokenizer.json"]),
         (["--default-prompt", "hello"], ["prompt: got 'hello' (command line)", "tokenizer.json"]),

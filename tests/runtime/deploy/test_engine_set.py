@@ -17,6 +17,7 @@ from conftest import EXAMPLES
 
 import a2d
 from a2d.engines.errors import BundleError, EngineError, RequestError
+from a2d.runtime.cli.arguments import worded
 from a2d.runtime.deploy import engine_set as built_module
 from a2d.runtime.deploy.build import Job, build
 from a2d.runtime.deploy.engine_set import RECORD, Built, Machine
@@ -151,7 +152,7 @@ def test_engines_that_do_not_fit_are_passed_over_with_a_word(mine, monkeypatch):
 def test_engines_are_built_where_they_are_missing(floats, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt_rtx")
     mine = Path(shutil.copytree(floats, tmp_path / "tiny.a2d"))
-    with pytest.raises(EngineError, match=r"no engines of tensorrt_rtx .*; a2d build .*tiny\.a2d --target rtx --sm 89"):
+    with pytest.raises(EngineError, match=r"no engines of tensorrt_rtx .*; a2d build .*tiny\.a2d \[target=rtx sm=89\]"):
         a2d.load(mine, engine="tensorrt_rtx")
     model = a2d.load(mine, engine="tensorrt_rtx", build="auto")
     assert model.placement.built is not None and model.placement.built.record.sms == (89,)
@@ -176,7 +177,7 @@ def test_a_set_that_does_not_fit_prints_its_rebuild(mine, monkeypatch, changes, 
     doctored(mine, **changes)
     with pytest.raises(EngineError, match=message) as caught:
         a2d.load(mine, engine="tensorrt")
-    command = f"a2d build {mine} --target tensorrt --precision fp16 --context 128 --block-size 8"
+    command = f"a2d build {mine} [target=tensorrt precision=fp16 context=128 block_size=8]"
     assert f"build again: {command}" in str(caught.value)
 
 
@@ -194,7 +195,7 @@ def test_the_command_that_is_printed_mends_it(mine, monkeypatch):
     doctored(mine, version="1")
     with pytest.raises(EngineError) as caught:
         a2d.load(mine, engine="tensorrt")
-    command = str(caught.value).split("build again: a2d ")[1].splitlines()[0]
+    command = worded(str(caught.value)).split("build again: a2d ")[1].splitlines()[0]
     assert main([*command.split(), "--quiet"]) == 0
     assert a2d.load(mine, engine="tensorrt").placement.precision == "fp16"
 
@@ -245,7 +246,7 @@ def test_several_sets_take_the_best_that_fits(mine, monkeypatch):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "int8"}))
     assert a2d.load(mine).placement.precision == "int8"
     assert a2d.load(mine, precision="fp16").placement.precision == "fp16"
-    with pytest.raises(EngineError, match="no engines of tensorrt in fp8 have been built.*--precision fp8"):
+    with pytest.raises(EngineError, match="no engines of tensorrt in fp8 have been built.*precision=fp8"):
         a2d.load(mine, engine="tensorrt", precision="fp8")
 
 
@@ -288,7 +289,7 @@ def test_profiles_hold_whatever_the_loop_asks(golden, slate):
 @pytest.mark.parametrize(("context", "block"), [(0, None), (10**6, None), (None, 0), (None, 10**6)])
 def test_sizes_that_the_model_does_not_have(golden, context, block):
     manifest = a2d.runtime.bundle.files.Bundle.open(golden("tail-qwen3")).manifest
-    with pytest.raises(RequestError, match="--context: got|--block-size: got"):
+    with pytest.raises(RequestError, match="context: got|block_size: got"):
         sizes(manifest, context, block)
 
 
