@@ -30,7 +30,7 @@ _PARSERS = {
     "tokens": {"metavar": "ID_OR_TEXT", "action": "append"},
     "choice": {"metavar": "NAME"},  # the contract prints the table of meanings
 }
-"""How argparse reads a field of the contract, by the name of its type."""
+"""Keywords by which argparse reads a field of the contract, by its type."""
 
 
 def main(argv: list[str] | None = None, quantizers: Quantizers | None = None) -> int:

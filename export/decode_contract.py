@@ -91,7 +91,7 @@ def resolve(flags: Flags, checkpoint: Checkpoint, family: Family) -> Resolved:
 
 
 def collected(flags: Flags, checkpoint: Checkpoint, family: Family) -> tuple[dict[str, Any], dict[str, str]]:
-    """What is said of the contract, whether or not it is enough, and where. Raises ContractError for unknown tokens."""
+    """Everything said of the contract, enough or not, and where it is said. Raises ContractError for unknown tokens."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, found in _sources(flags, checkpoint, family, Vocabulary.of(checkpoint)):

@@ -26,7 +26,7 @@ FILES: dict[str, Callable[[Checkpoint], bool]] = {
 
 
 def survey(job: Job) -> tuple[str, bool]:
-    """What to print, and whether the checkpoint can be exported as it was asked for.
+    """Text to print, and whether the checkpoint can be exported as it was asked for.
 
     Raises CheckpointError where there is no checkpoint of a known family to look at.
     """
@@ -53,7 +53,7 @@ def _drafted(job: Job, checkpoint: Checkpoint, family: Family) -> list[str]:
 
 
 def _problems(job: Job, checkpoint: Checkpoint, family: Family) -> Iterator[str]:
-    """What each check of an export says, one after the other, where the first would end an export."""
+    """Findings of each check of an export, one after the other, where the first would end an export."""
     checks: list[Callable[[], object]] = [
         lambda: checkpoint.with_template(job.template),
         lambda: checkpoint.verify(family.sources, family.ignorable),

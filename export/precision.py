@@ -26,7 +26,7 @@ class Precision:
     kv_dtype: str
     """The cache's type under its numpy name."""
     bytes: int
-    """Of one number."""
+    """Bytes of one number."""
     what: str
 
 

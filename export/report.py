@@ -1,4 +1,4 @@
-"""What an export tells its user: what was decided and why, and what came of it."""
+"""Reports of an export to its user: decisions, reasons, results."""
 
 from __future__ import annotations
 

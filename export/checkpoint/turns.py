@@ -1,4 +1,4 @@
-"""How a chat template ends a turn, and whether the tokens that end one are stop tokens. Knows templates as text."""
+"""Ends of turns in a chat template, held against the stop tokens. Knows templates as text."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ class Vocabulary:
         return Vocabulary({**_model(data.get("model")), **added}, added)
 
     def notes(self, rows: int, mask: int | None) -> list[str]:
-        """What people should know of a model with so many rows of embedding under this tokenizer."""
+        """Remarks for people about a model with so many rows of embedding under this tokenizer."""
         if not self.ids:
             return ["no tokenizer.json: the bundle is driven by token ids"]
         known = set(self.ids.values())

@@ -56,7 +56,7 @@ ARCHITECTURES = {
 
 
 def describe(checkpoint: Checkpoint, family: str | None = None) -> Family:
-    """What the checkpoint's family says of it; `family` goes before what config.json says.
+    """Describe the checkpoint as its family sees it; `family` goes before what config.json says.
 
     Raises CheckpointError: the table for one that is not in it, or both where config.json names two.
     """

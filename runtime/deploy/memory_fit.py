@@ -16,7 +16,7 @@ from .memory_model import CPU, Estimate, Widths, estimate, shapes_of
 from .precisions import FLOATS, PREFERENCE, SOURCES
 from .profiles import Sizes, sizes
 
-__all__ = ["GIB", "Memory", "Plan", "Question", "planned"]
+__all__ = ["GIB", "MemoryPlan", "MemorySize", "Question", "planned"]
 
 SHARE, SHARE_UNIFIED = 0.9, 0.75
 """Parts of a card's memory, and of one that the system shares, that are planned with. Margins, not measurements."""
@@ -25,7 +25,7 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemorySize:
     """One size of memory."""
 
     bytes: int
@@ -35,7 +35,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """A bundle on a target."""
 
     target: str
@@ -46,7 +46,7 @@ class Plan:
     """The bundle does not hold that precision yet: weights are counted from what it will hold."""
     sizes: Sizes
     estimate: Estimate
-    memories: tuple[Memory, ...]
+    memories: tuple[MemorySize, ...]
     """Smallest first."""
     lower: tuple[str, ...]
     """Changes that make it fit the largest memory it does not fit, each by itself; empty where it fits all."""
@@ -76,7 +76,7 @@ def planned(
     sms: tuple[int, ...] = (),
     context: int | None = None,
     block: int | None = None,
-) -> Plan:
+) -> MemoryPlan:
     """The plan of a bundle on a target, against some sizes of memory.
 
     `precision` None is the best that can be built of the bundle for all of `sms`, by default the target's own.
@@ -92,14 +92,14 @@ def planned(
     return replace(made, lower=tuple(lower) or ("neither a shorter context nor a lighter precision: a smaller model",))
 
 
-def _plan(question: Question, precision: str, held: Sizes) -> Plan:
+def _plan(question: Question, precision: str, held: Sizes) -> MemoryPlan:
     bundle, target = question.bundle, question.target
     variant, widths = _source(bundle, target, precision)
     graphs = [name for name in bundle.variant(variant).graphs if name != "sample" or question.sampling]
     taken = estimate(bundle.manifest, shapes_of(bundle, bundle.variant(variant), graphs), held, widths)
     share = SHARE if widths.apart else SHARE_UNIFIED
-    fits = tuple(Memory(size, int(size * share), taken.peak <= size * share) for size in sorted(question.memories))
-    return Plan(target.name, precision, variant, widths.codes is not None, held, taken, fits, ())
+    fits = tuple(MemorySize(size, int(size * share), taken.peak <= size * share) for size in sorted(question.memories))
+    return MemoryPlan(target.name, precision, variant, widths.codes is not None, held, taken, fits, ())
 
 
 def _best(question: Question, sms: tuple[int, ...]) -> str:
@@ -129,7 +129,7 @@ def _source(bundle: Bundle, target: Target, precision: str) -> tuple[str, Widths
     return name, replace(whole, apart=not target.unified)
 
 
-def _lower(question: Question, plan: Plan) -> Iterator[str]:
+def _lower(question: Question, plan: MemoryPlan) -> Iterator[str]:
     """Changes that make it fit, each by itself: a shorter context, a lighter precision."""
     context = plan.sizes.context // 2
     while context >= CHUNK:
@@ -146,7 +146,7 @@ def _lower(question: Question, plan: Plan) -> Iterator[str]:
             yield f"[precision={precision}]{calibrate if lighter.to_be_made else ''}"
 
 
-def _other(question: Question, precision: str, held: Sizes) -> Plan | None:
+def _other(question: Question, precision: str, held: Sizes) -> MemoryPlan | None:
     """The plan in another precision, if the bundle can tell."""
     try:
         return _plan(question, precision, held)

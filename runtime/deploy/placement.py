@@ -13,7 +13,7 @@ from ...engines.errors import A2DError, EngineError, RequestError
 from ...engines.targets import GPUS
 from ...engines.tensorrt.libraries import LIBRARIES, version
 from ..bundle.files import Bundle
-from .engine_set import Built, engine_sets, find
+from .engine_set import EngineSet, engine_sets, find
 from .precisions import PREFERENCE
 
 __all__ = ["BUILDS", "CHOICES", "Placement", "buildable", "is_news", "on", "placed", "rows", "sm_of"]
@@ -44,7 +44,7 @@ class Placement:
     """Idle threads spin instead of sleeping."""
     variant: str = ""
     """The bundle's variant, once it is chosen."""
-    built: Built | None = None
+    built: EngineSet | None = None
     """Engines that were built of the variant; None where the engine reads the bundle's graphs."""
     passed_over: tuple[str, ...] = ()
     """Reasons why better engines were not taken, although they had been built."""
@@ -76,7 +76,7 @@ def placed(bundle: Bundle, row: tuple[str, str], asked: Placement) -> Placement:
     return replace(asked, engine=engine, device=device, precision=precision, variant=precision)
 
 
-def on(row: tuple[str, str], asked: Placement, built: Built) -> Placement:
+def on(row: tuple[str, str], asked: Placement, built: EngineSet) -> Placement:
     """The placement of engines that were built, on a row of the table."""
     engine, device = row
     record = built.record
@@ -110,7 +110,7 @@ def is_news(bundle: Bundle, row: tuple[str, str], asked: Placement) -> bool:
         return True  # a record that cannot be read
 
 
-def _built(bundle: Bundle, engine: str, device: str, asked: Placement) -> Built:
+def _built(bundle: Bundle, engine: str, device: str, asked: Placement) -> EngineSet:
     """Engines that fit. Raises EngineError where none do, BundleError for a record that cannot be read."""
     sm = sm_of(device)
     here = {engine: version(engine)}

@@ -19,8 +19,8 @@ import a2d
 from a2d.engines.errors import BundleError, EngineError, RequestError
 from a2d.runtime.cli.arguments import worded
 from a2d.runtime.deploy import engine_set as built_module
-from a2d.runtime.deploy.build import Job, build
-from a2d.runtime.deploy.engine_set import RECORD, Built, Machine
+from a2d.runtime.deploy.build import BuildJob, build
+from a2d.runtime.deploy.engine_set import RECORD, EngineSet, Platform
 from a2d.runtime.deploy.profiles import profiles, sizes
 
 FRAMES = sorted((EXAMPLES / "slate" / "frames").glob("*.png"))[:4]
@@ -33,7 +33,7 @@ def bundle(floats, tmp_path_factory) -> Path:
     shutil.copytree(floats, path)
     with pytest.MonkeyPatch.context() as patch:
         fake_cuda.install(patch, "tensorrt")
-        assert len([*build(Job(path, "tensorrt", precision="fp16", quiet=True))]) == 1
+        assert len([*build(BuildJob(path, "tensorrt", precision="fp16", quiet=True))]) == 1
     return path
 
 
@@ -58,7 +58,7 @@ def doctored(bundle: Path, **changes: object) -> None:
 
 def test_engines_run_the_bundle(floats, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt")
-    list(build(Job(floats, "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
+    list(build(BuildJob(floats, "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
     model = a2d.load(floats, engines=tmp_path)
     assert (model.placement.engine, model.placement.device, model.placement.precision) == ("tensorrt", "cuda", "fp32")
     assert "Imaginary GPU" in model.engine("backbone").describe
@@ -103,7 +103,7 @@ def test_fixed_steps_wait_when_the_block_is_done(bundle, monkeypatch):
 )
 def test_steps_that_are_issued_ahead_are_those_of_the_loop(golden, name, options, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt")
-    list(build(Job(golden(name), "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
+    list(build(BuildJob(golden(name), "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
     ahead, plain = a2d.load(golden(name), engines=tmp_path), a2d.load(golden(name), device="cpu", threads=1)
     for prompt in ([70, 75, 16, 101, 18], list(range(3, 40))):
         found, wanted = ([*model.stream(prompt, max_tokens=40, **options)] for model in (ahead, plain))
@@ -117,7 +117,7 @@ def test_steps_that_are_issued_ahead_are_those_of_the_loop(golden, name, options
 
 def test_the_slate_reader_reads_alike_on_engines(slate, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt_rtx")
-    job = Job(slate, "rtx", (89,), "fp16", tmp_path / "engines", quiet=True)
+    job = BuildJob(slate, "rtx", (89,), "fp16", tmp_path / "engines", quiet=True)
     ((made, cards),) = build(job)
     assert set(cards) == {"backbone", "denoise", "sample", "vision"} and made.record.kv_dtype == "float16"
     model = a2d.load(slate, engine="tensorrt_rtx", engines=tmp_path / "engines")
@@ -129,7 +129,7 @@ def test_the_slate_reader_reads_alike_on_engines(slate, tmp_path, monkeypatch):
 def test_the_context_is_what_was_built(floats, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt")
     place = tmp_path / "engines"
-    list(build(Job(floats, "tensorrt", precision="fp16", output=place, context=64, quiet=True)))
+    list(build(BuildJob(floats, "tensorrt", precision="fp16", output=place, context=64, quiet=True)))
     model = a2d.load(floats, engines=place)
     with pytest.raises(a2d.A2DError, match="the context holds 64"):
         model.generate([5] * 64)
@@ -301,9 +301,9 @@ def test_machines_are_called_alike_everywhere(monkeypatch):
     ):
         monkeypatch.setattr(built_module.platform, "machine", lambda arch=arch: arch)
         monkeypatch.setattr(built_module.platform, "system", lambda system=system: system)
-        assert Machine.here() == Machine(system, name)
+        assert Platform.here() == Platform(system, name)
 
 
 def test_a_folder_without_a_record_is_no_set(tmp_path):
     with pytest.raises(BundleError, match="holds no built engines"):
-        Built.open(tmp_path)
+        EngineSet.open(tmp_path)
