@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from a2d.calibration.exported import EXPORTED
 from a2d.engines import load_engine
 from a2d.export import cli, job
 from a2d.export.checkpoint.directory import INDEX, WEIGHTS, Checkpoint
@@ -146,7 +147,7 @@ def test_text_files_travel(tiny: Path, tmp_path: Path, untraced: None) -> None:
 
 
 def run(*arguments: object) -> int:
-    return cli.main([str(a) for a in arguments])
+    return cli.main([str(a) for a in arguments], EXPORTED)
 
 
 def test_command(tiny: Path, tmp_path: Path, untraced: None, capsys: pytest.CaptureFixture[str]) -> None:
