@@ -1,4 +1,4 @@
-"""What every engine checks before it runs, so that all of them refuse the same things in the same words."""
+"""Checks of every engine before it runs, so that all of them refuse the same things in the same words."""
 
 from __future__ import annotations
 

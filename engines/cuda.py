@@ -214,8 +214,9 @@ class Device:
         if what == "CUDA_ERROR_OUT_OF_MEMORY":
             asked = f" {arguments[0]:,} bytes were asked for." if name == "cuMemAlloc" else ""
             return (
-                f"the GPU is out of memory.{asked} Lower --max-tokens or the context that the engines are built for "
-                "(a2d build --context N), take a smaller precision, or close other programs; `a2d plan` adds it up"
+                f"the GPU is out of memory.{asked} Lower the setting max_tokens, or the context that the engines are "
+                "built for (a2d build, the setting context), take a smaller precision, or close other programs; "
+                "`a2d plan` adds it up"
             )
         if what in ("CUDA_ERROR_NO_DEVICE", "CUDA_ERROR_INSUFFICIENT_DRIVER", "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"):
             return f"the NVIDIA driver says {what}: no GPU, or a driver too old for these bindings; see `a2d doctor`"
@@ -249,7 +250,7 @@ class CudaBuffer:
 
 @dataclass(frozen=True)
 class CudaMemory:
-    """Where buffers of one device live; all engines of a process on that device share it."""
+    """Memory of one device, where its buffers live; all engines of a process on that device share it."""
 
     device: Device
     waits: ClassVar[bool] = True

@@ -1,4 +1,4 @@
-"""What engines on an NVIDIA GPU do alike: feeds to the device, one run in the stream's order, what is asked for back.
+"""The common part of engines on an NVIDIA GPU: feeds to the device, one run in the stream's order, outputs back.
 
 Feeds that are buffers are used where they lie and kept outputs stay there; a run waits for the device only if it
 returns arrays. How a graph is run, the backend's own file knows.

@@ -41,7 +41,7 @@ class HostBuffer:
 
 
 def on_host(feed: Array | Buffer) -> Array:
-    """What was fed, as an array."""
+    """The feed as an array on the host."""
     return feed if isinstance(feed, np.ndarray) else feed.numpy()
 
 

@@ -176,7 +176,7 @@ def _provider(device: str, precision: str) -> Provider:
     if precision not in provider.precisions:
         raise EngineError(
             f"precision {precision!r} does not run on {provider.name}: {provider.why}. "
-            f"Use {' or '.join(provider.precisions)}: a2d-export ... --precision {provider.precisions[0]}"
+            f"Use {' or '.join(provider.precisions)}: export with [precision={provider.precisions[0]}]"
         )
     return provider
 

@@ -21,7 +21,7 @@ __all__ = ["CudaOnnxRuntimeEngine", "provider_options"]
 
 
 def provider_options(gpu: Device) -> dict[str, str]:
-    """What makes the provider use our device and our stream."""
+    """Options that make the provider use our device and our stream."""
     return {"device_id": str(gpu.ordinal), "user_compute_stream": str(int(gpu.stream))}
 
 

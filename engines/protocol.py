@@ -38,7 +38,7 @@ Feeds: TypeAlias = Mapping[str, "Array | Buffer"]
 
 
 class Memory(Protocol):
-    """Where an engine's buffers live. Buffers of engines with equal memory may be fed to one another."""
+    """The memory where an engine's buffers live. Buffers of engines with equal memory may be fed to one another."""
 
     @property
     def waits(self) -> bool:
@@ -67,15 +67,15 @@ class Engine(Protocol):
 
     @property
     def inputs(self) -> Mapping[str, Signature]:
-        """What `run` must be fed."""
+        """Name to signature of every tensor that `run` must be fed."""
 
     @property
     def outputs(self) -> Mapping[str, Signature]:
-        """What `run` can return."""
+        """Name to signature of every tensor that `run` can return."""
 
     @property
     def memory(self) -> Memory:
-        """Where kept outputs stay, and where buffers for its inputs are made."""
+        """Memory where kept outputs stay, and where buffers for its inputs are made."""
 
     @property
     def describe(self) -> str:

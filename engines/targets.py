@@ -1,4 +1,4 @@
-"""What runs where: two tables, of GPU generations and of targets, and the one question that both answer together.
+"""Precisions by machine: two tables, of GPU generations and of targets, and the one question that both answer together.
 
 From the vendors' support matrices (TensorRT 10.13 to 11.4, TensorRT-RTX 1.7) and, for the CPU, from measurement. Knows
 names and numbers; which machine this is, `a2d doctor` finds out.
@@ -21,7 +21,7 @@ class Gpu:
     sm: int
     what: str
     precisions: tuple[str, ...]
-    """That its tensor cores compute in, best first."""
+    """Precisions that its tensor cores compute in, best first."""
 
 
 _FP8 = ("fp8", "int8", "fp16", "fp32")
@@ -42,7 +42,7 @@ GPUS = {
         Gpu(121, "DGX Spark", _FP8),
     )
 }
-"""By compute capability without its dot: 8.9 is 89."""
+"""GPU generations by compute capability without its dot: 8.9 is 89."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ class Target:
     sms: tuple[int, ...]
     """GPUs that the library serves there; none on a CPU."""
     default_sms: tuple[int, ...]
-    """What is built where nothing is said; empty means the GPU in the machine that builds."""
+    """GPUs that engines are built for where none is named; empty means the GPU in the machine that builds."""
     host_precisions: tuple[str, ...] = ()
-    """What runs where there is no GPU, best first."""
+    """Precisions that run where there is no GPU, best first."""
     emulated: tuple[str, ...] = ()
-    """Those that it computes in a wider type: right for checking numbers, wrong for serving."""
+    """Precisions that it computes in a wider type: right for checking numbers, wrong for serving."""
     memories: tuple[int, ...] = ()
     """GiB of memory that its devices are sold with; empty for a machine that one must look at."""
     unified: bool = False
@@ -73,7 +73,7 @@ class Target:
 
     @property
     def precisions(self) -> tuple[str, ...]:
-        """What runs on one of its devices at least, best first."""
+        """Precisions that run on one of its devices at least, best first."""
         return self.host_precisions or max((GPUS[sm].precisions for sm in self.sms), key=len)
 
 
@@ -121,7 +121,7 @@ TARGETS = {
         ),
     )
 }
-"""By the names that `--target` takes."""
+"""Targets by the name that a build, a plan or a calibration takes."""
 
 NEAREST = {
     "fp8": ("int8", "fp16"),
@@ -133,7 +133,7 @@ NEAREST = {
     "bf16": ("fp16", "fp32"),
     "fp32": ("fp16",),
 }
-"""What comes next to a precision, nearest first."""
+"""Precisions next to a precision, nearest first."""
 
 
 def require(target: str, precision: str, sms: Sequence[int] = ()) -> Target:
@@ -143,7 +143,7 @@ def require(target: str, precision: str, sms: Sequence[int] = ()) -> Target:
     """
     if target not in TARGETS:
         rows = "\n".join(f"  {t.name:<12} {t.what}" for t in TARGETS.values())
-        raise RequestError(f"--target: got {target!r}, expected one of\n{rows}")
+        raise RequestError(f"target: got {target!r}, expected one of\n{rows}")
     found = TARGETS[target]
     _check_sms(found, sms)
     runs = {sm: GPUS[sm].precisions for sm in sms} or {0: (*found.precisions, *found.emulated)}
@@ -163,9 +163,9 @@ def _check_sms(target: Target, sms: Sequence[int]) -> None:
     if wrong:
         rows = "\n".join(f"  {sm:>4}  {GPUS[sm].what}" for sm in target.sms)
         other = [t.name for t in TARGETS.values() if set(wrong) <= set(t.sms)]
-        hint = f"\nFor sm{wrong[0]} take --target {' or '.join(other)}" if other else ""
+        hint = f"\nFor sm{wrong[0]} take [target={' or '.join(other)}]" if other else ""
         raise RequestError(
-            f"--sm: got {', '.join(map(str, wrong))}, target {target.name!r} ({target.what}) serves\n{rows}{hint}"
+            f"sm: got {', '.join(map(str, wrong))}, target {target.name!r} ({target.what}) serves\n{rows}{hint}"
         )
 
 
@@ -174,6 +174,6 @@ def _refusal(target: Target, precision: str, sms: Sequence[int], unable: Sequenc
     fit = GPUS[unable[0]].precisions if sms else target.precisions
     nearest = next(p for p in (*NEAREST.get(precision, ()), *fit) if p in fit)
     able = [str(sm) for sm in sms if sm not in unable]
-    other = f", or --sm {','.join(able)}" if able else ""
+    other = f", or [sm={','.join(able)}]" if able else ""
     runs = f"{lacking or target.what} runs {', '.join(fit)}"
-    return f"target {target.name!r} cannot run {precision}: {runs}. The nearest is --precision {nearest}{other}"
+    return f"target {target.name!r} cannot run {precision}: {runs}. The nearest is [precision={nearest}]{other}"

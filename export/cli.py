@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engines.errors import BundleError, RequestError
-from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller
+from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller, worded
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
 from ..runtime.inputs.letterbox import Letterbox
 from ..runtime.schema import check
@@ -28,8 +28,9 @@ _PARSERS = {
     "float": {"type": float, "metavar": "P"},
     "token": {"metavar": "ID_OR_TEXT"},
     "tokens": {"metavar": "ID_OR_TEXT", "action": "append"},
+    "choice": {"metavar": "NAME"},  # the contract prints the table of meanings
 }
-"""How argparse reads a field of the contract, by the name of its type."""
+"""Keywords by which argparse reads a field of the contract, by its type."""
 
 
 def main(argv: list[str] | None = None, quantizers: Quantizers | None = None) -> int:
@@ -81,7 +82,7 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     )
     if arguments.dry_run:
         text, exportable = survey(job)
-        print(text)
+        print(worded(text))
         return 0 if exportable else BAD_INPUT
     export_all(job, quantizers, teller(arguments.quiet))
     return 0

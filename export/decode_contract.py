@@ -1,8 +1,8 @@
 """The decode contract of a checkpoint, collected from wherever it is said: the nearest source wins, nothing is guessed.
 
-In this order: command line flags, an `a2d` object in generation_config.json or config.json, keys that releases use in
+In this order: the command line, an `a2d` object in generation_config.json or config.json, keys that releases use in
 generation_config.json, what a family's code is told at every call, the same keys in config.json, the tokenizer's
-special tokens, the family's table, defaults. What no source gives is listed, with the flag that would. Knows where
+special tokens, the family's table, defaults. What no source gives is listed. Knows where
 values stand; what they mean is `runtime/decode/contract.py`.
 """
 
@@ -24,10 +24,10 @@ from .checkpoint.turns import special_tokens
 from .checkpoint.vocabulary import Vocabulary
 from .families.family import Family
 
-__all__ = ["FLAGS", "Flags", "Resolved", "collected", "draft", "mask_text", "resolve"]
+__all__ = ["FIELDS", "Flags", "Resolved", "collected", "draft", "mask_text", "resolve"]
 
-FLAGS = {one.name: f"--{setting_of(one).flag or one.name.replace('_', '-')}" for one in fields(DecodeContract)}
-"""Flag of the command line by field of the contract."""
+FIELDS = tuple(one.name for one in fields(DecodeContract))
+"""Fields of the contract, in order."""
 
 _CHOICES = {one.name: table for one in fields(DecodeContract) if (table := setting_of(one).choices) is not None}
 """Meanings of the names that a field may hold, by field."""
@@ -61,7 +61,7 @@ class Flags:
     def of(contract: str | None = None, **given: Any) -> Flags:
         """Flags from fields of the contract as keywords. Raises ContractError for another keyword."""
         for name in given:
-            check_choice("contract field", name, FLAGS)
+            check_choice("contract field", name, dict.fromkeys(FIELDS, ""))
         return Flags(given, contract)
 
 
@@ -91,7 +91,7 @@ def resolve(flags: Flags, checkpoint: Checkpoint, family: Family) -> Resolved:
 
 
 def collected(flags: Flags, checkpoint: Checkpoint, family: Family) -> tuple[dict[str, Any], dict[str, str]]:
-    """What is said of the contract, whether or not it is enough, and where. Raises ContractError for unknown tokens."""
+    """Everything said of the contract, enough or not, and where it is said. Raises ContractError for unknown tokens."""
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     for origin, found in _sources(flags, checkpoint, family, Vocabulary.of(checkpoint)):
@@ -106,7 +106,7 @@ def collected(flags: Flags, checkpoint: Checkpoint, family: Family) -> tuple[dic
 def draft(flags: Flags, checkpoint: Checkpoint, family: Family) -> list[str]:
     """One line a field: its value and where that stands, or that it is missing and how to give it."""
     values, origins = collected(flags, checkpoint, family)
-    said = [f"{name:<17} {_shown(values[name]):<14} {origins[name]}" for name in FLAGS if name in values]
+    said = [f"{name:<17} {_shown(values[name]):<14} {origins[name]}" for name in FIELDS if name in values]
     return said + [f"{name:<17} {'missing':<14} {where}" for name, where in _missing(values)]
 
 
@@ -116,7 +116,7 @@ def _sources(
     """(where, {field: value}), nearest first."""
     yield "command line", _from_flags(flags, vocabulary)
     if flags.contract is not None:
-        yield f"--contract {flags.contract}", _by_name(flags.contract, family)
+        yield f"contract {flags.contract}", _by_name(flags.contract, family)
     for file, own in own_objects(checkpoint):
         yield f"{file}, a2d", contract_fields(own)
     for file, data in (("generation_config.json", checkpoint.generation), ("config.json", checkpoint.config)):
@@ -130,23 +130,20 @@ def _sources(
 
 def _by_name(name: str, family: Family) -> dict[str, Any]:
     """The fields of a whole contract. Raises ContractError: the table."""
-    check_choice("--contract", name, terms.CONTRACTS)
+    check_choice("contract", name, terms.CONTRACTS)
     made = {key: list(value) if isinstance(value, tuple) else value for key, value in terms.AUTOREGRESSIVE.items()}
     return made | {"positions": "mrope" if family.shape.rope_axes else "arange"}
 
 
 def _from_flags(flags: Flags, vocabulary: Vocabulary) -> dict[str, Any]:
-    return {
-        name: _token_ids(value, FLAGS[name], vocabulary) if name in _IDS else value
-        for name, value in flags.given.items()
-    }
+    return {name: _token_ids(value, name, vocabulary) if name in _IDS else value for name, value in flags.given.items()}
 
 
-def _token_ids(value: str | tuple[str, ...], flag: str, vocabulary: Vocabulary) -> int | list[int]:
+def _token_ids(value: str | tuple[str, ...], name: str, vocabulary: Vocabulary) -> int | list[int]:
     """Token ids of one text, or of several, of which `none` stands for no token."""
     if isinstance(value, str):
-        return vocabulary.id(value, flag)
-    return [vocabulary.id(text, flag) for text in value if text != "none"]
+        return vocabulary.id(value, name)
+    return [vocabulary.id(text, name) for text in value if text != "none"]
 
 
 def _released(file: str, data: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -170,9 +167,9 @@ def _special(checkpoint: Checkpoint, vocabulary: Vocabulary) -> Iterator[tuple[s
 
 
 def _missing(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(field, the flag that gives it and where it was looked for)."""
+    """(field, the setting that gives it and where it was looked for)."""
     required = [f.name for f in fields(DecodeContract) if f.default is MISSING and f.default_factory is MISSING]
-    return [(name, f"{FLAGS[name]:<14} looked in {_LOOKED[name]}") for name in required if name not in values]
+    return [(name, f"the setting {name} looked in {_LOOKED[name]}") for name in required if name not in values]
 
 
 def _require_all(values: Mapping[str, Any], checkpoint: Checkpoint) -> None:
@@ -182,7 +179,7 @@ def _require_all(values: Mapping[str, Any], checkpoint: Checkpoint) -> None:
         unknown = mask_text(checkpoint) if "mask_token_id" not in values else None
         lost = f"\ntokenizer_config.json names the mask {unknown!r}, which tokenizer.json lacks: fetch its own"
         raise ContractError(
-            "the checkpoint does not say how it is decoded. Missing, with the flag that gives it:\n"
+            "the checkpoint does not say how it is decoded. Missing, with what gives it:\n"
             + "\n".join(rows)
             + (lost if unknown else "")
             + "\n(or put them into generation_config.json as an object `a2d`)"
@@ -236,7 +233,7 @@ def _bad_ids(values: Mapping[str, Any], vocab: int) -> Iterator[str]:
 
 def _said(line: str, origins: Mapping[str, str]) -> str:
     name = line.split(":", maxsplit=1)[0].split("[", maxsplit=1)[0]
-    return f" ({origins[name]}; flag {FLAGS[name]})" if name in origins else ""
+    return f" ({origins[name]}; the setting {name})" if name in origins else ""
 
 
 def _built(values: Mapping[str, Any]) -> DecodeContract:

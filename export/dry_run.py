@@ -26,7 +26,7 @@ FILES: dict[str, Callable[[Checkpoint], bool]] = {
 
 
 def survey(job: Job) -> tuple[str, bool]:
-    """What to print, and whether the checkpoint can be exported as it was asked for.
+    """Text to print, and whether the checkpoint can be exported as it was asked for.
 
     Raises CheckpointError where there is no checkpoint of a known family to look at.
     """
@@ -53,7 +53,7 @@ def _drafted(job: Job, checkpoint: Checkpoint, family: Family) -> list[str]:
 
 
 def _problems(job: Job, checkpoint: Checkpoint, family: Family) -> Iterator[str]:
-    """What each check of an export says, one after the other, where the first would end an export."""
+    """Findings of each check of an export, one after the other, where the first would end an export."""
     checks: list[Callable[[], object]] = [
         lambda: checkpoint.with_template(job.template),
         lambda: checkpoint.verify(family.sources, family.ignorable),
@@ -79,12 +79,12 @@ def _absent(job: Job, checkpoint: Checkpoint, family: Family) -> Iterator[str]:
         yield "preprocessor_config.json, or image_processor in processor_config.json"
     try:
         if asking(job.asking, checkpoint).prompt is None:
-            yield "a question of its own (--default-prompt TEXT): every caller gives a prompt"
+            yield "a question of its own (the setting default_prompt): every caller gives a prompt"
     except A2DError:
         return  # it is among the problems
 
 
 def _verdict(problems: list[str]) -> list[str]:
     if not problems:
-        return ["nothing was written; to export: the same without --dry-run, with -o BUNDLE"]
+        return ["nothing was written; to export: the same without the setting dry_run, and with a bundle to write"]
     return [f"cannot be exported, {len(problems)} to mend", *problems]

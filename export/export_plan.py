@@ -1,4 +1,4 @@
-"""What was asked of an export, and what is decided before anything is written."""
+"""The plan of an export: the request, and everything decided before anything is written."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BASE = 600_000_000
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked."""
+    """A request to export: a checkpoint, a bundle, and choices for it."""
 
     checkpoint: Path
     bundle: Path
@@ -39,7 +39,7 @@ class Job:
     flags: Flags = field(default_factory=Flags)
     asking: Asking = field(default_factory=Asking)
     family: str | None = None
-    """Which family the checkpoint is of; None is what its config.json says."""
+    """Family of the checkpoint; None is what its config.json says."""
     template: str | None = None
     """Name of the chat template, where the checkpoint has several."""
     max_context: int | None = None
@@ -52,9 +52,9 @@ class Job:
     quantized: tuple[str, ...] = ()
     """Precisions that calibration makes of the exported bundle."""
     data: Path | None = None
-    """What calibration decodes; None is its built-in samples."""
+    """Samples that calibration decodes; None is its built-in samples."""
     prompt: str | None = None
-    """What calibration asks of each image of a folder."""
+    """Question that calibration asks of each image of a folder."""
     samples: int = 64
     cache: Path | None = field(default_factory=default_folder)
     """Folder in which traces are kept for the next export; None keeps none."""
@@ -62,7 +62,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Plan:
-    """What was decided."""
+    """The decisions about one export."""
 
     job: Job
     checkpoint: Checkpoint
@@ -149,7 +149,7 @@ def plan(job: Job) -> Plan:
 
 
 def _vision(asked: Asking, family: Family) -> VisionSpec | None:
-    """How the family's images become patches, in the letterbox that was asked for."""
+    """Patching of the family's images, in the letterbox that was asked for."""
     if asked.letterbox is None:
         return family.vision
     origin = asked.origins["letterbox"]
@@ -166,7 +166,7 @@ def _max_context(job: Job, family: Family, resolved: Resolved) -> int:
     block = resolved.contract.block_size
     if not block < wanted <= family.max_context:
         raise ContractError(
-            f"--max-context: got {wanted}, expected more than a block of {block} and at most {family.max_context}, "
+            f"max_context: got {wanted}, expected more than a block of {block} and at most {family.max_context}, "
             "the positions that the checkpoint was made for (max_position_embeddings)"
         )
     return wanted

@@ -26,7 +26,7 @@ class Precision:
     kv_dtype: str
     """The cache's type under its numpy name."""
     bytes: int
-    """Of one number."""
+    """Bytes of one number."""
     what: str
 
 
@@ -48,5 +48,5 @@ def precisions(names: str, others: Mapping[str, str] | None = None) -> tuple[Pre
     if unknown or not wanted or len(set(wanted)) < len(wanted):
         known = {p.name: p.what for p in PRECISIONS.values()} | dict(others)
         rows = "\n".join(f"  {name:<12} {what}" for name, what in known.items())
-        raise ContractError(f"--precision: got {names!r}, expected one or more, by comma, each once, of\n{rows}")
+        raise ContractError(f"precision: got {names!r}, expected one or more, by comma, each once, of\n{rows}")
     return tuple(PRECISIONS[name] for name in wanted if name in PRECISIONS)

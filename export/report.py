@@ -1,4 +1,4 @@
-"""What an export tells its user: what was decided and why, and what came of it."""
+"""Reports of an export to its user: decisions, reasons, results."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def decided(plan: Plan) -> str:
 def done(plan: Plan, manifest: Manifest) -> str:
     """After the work: the bundle and the next command."""
     total = sum(record.bytes for record in manifest.files.values())
-    prompt = ' --prompt "..."' if manifest.text.tokenizer else " --token-ids 5,6,7"
-    image = " --image FILE" if manifest.vision else ""
+    prompt = ' [prompt="..."]' if manifest.text.tokenizer else " [token_ids=5,6,7]"
+    image = " [image=FILE]" if manifest.vision else ""
     asked = "" if manifest.text.default_prompt is not None else prompt
     bundle = plan.job.bundle
     return f"{bundle}: {size(total)} in {len(manifest.files) + 1} files\nnext: a2d run {bundle}{image}{asked}"

@@ -49,7 +49,7 @@ class Synthetic:
     model_type: str = "qwen3"
     tied: bool = True
     dtype: str = "F32"
-    """Of the stored tensors, as safetensors names it."""
+    """Number type of the stored tensors, as safetensors names it."""
     max_context: int = 4096
     contract: dict[str, Any] = field(default_factory=lambda: dict(CONTRACT))
     """The `a2d` object of generation_config.json."""

@@ -20,12 +20,12 @@ from .inputs.prompt import Picture
 __all__ = ["Reading", "readings"]
 
 FAULTS = (RequestError, NumericsError)
-"""What one frame can be to blame for; anything else would meet the next frame as well."""
+"""Errors that one frame can be to blame for; anything else would meet the next frame as well."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of one frame: a result, or an error."""
+    """The outcome of one frame: a result, or an error."""
 
     image: Picture
     """The frame as it was given; for one of a folder, its path."""
@@ -36,7 +36,7 @@ class Reading:
 
     @property
     def text(self) -> str | None:
-        """What was read; None where there is an error."""
+        """Text that was read; None where there is an error."""
         return None if self.result is None else self.result.text
 
 

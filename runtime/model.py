@@ -62,7 +62,7 @@ class Model:
 
     @property
     def manifest(self) -> Manifest:
-        """What the bundle says of itself."""
+        """The bundle's manifest."""
         return self.bundle.manifest
 
     def engine(self, graph: str) -> Engine:
@@ -109,7 +109,7 @@ class Model:
         if prompt is None:
             prompt = self._question()
             if self.manifest.vision is not None and not images:
-                raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give --image")
+                raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give an image")
         self._check_one(len(images))
         turn = Turn(template_options or {}, continue_final)
         if isinstance(prompt, str):
@@ -144,7 +144,7 @@ class Model:
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Result:
-        """As `stream`, to the end."""
+        """Generate to the end; arguments as for `stream`."""
         asked = {"images": images, "raw": raw, "template_options": template_options, "continue_final": continue_final}
         return self.stream(prompt, **asked, options=options, **chosen).run()  # type: ignore[arg-type]
 
@@ -186,7 +186,7 @@ class Model:
         return "" if self._text is None else self._text.decode(tokens)
 
     def text(self, tokens: Sequence[int]) -> str:
-        """What a reader is shown of `tokens`: text up to a stop token, or ids where there is no tokenizer."""
+        """Text of `tokens` for a reader: up to a stop token, or ids where there is no tokenizer."""
         if self._text is None:
             return "".join(f"{token} " for token in tokens)
         return self.detokenize(until(list(tokens), self.manifest.decode.stop_token_ids))
@@ -200,12 +200,12 @@ class Model:
             )
 
     def _question(self) -> str:
-        """What the bundle asks by itself. Raises RequestError where it has no question."""
+        """The bundle's own question. Raises RequestError where it has no question."""
         question = self.manifest.text.default_prompt
         if question is None:
             raise RequestError(
-                "no prompt, and this bundle has none of its own: give one (--prompt TEXT, or token ids), or export "
-                "the checkpoint with --default-prompt TEXT"
+                "no prompt, and this bundle has none of its own: give one (a text, or token ids), or export "
+                "the checkpoint with the setting default_prompt"
             )
         return question
 
@@ -249,7 +249,7 @@ def load(
 
 
 def load_placed(path: str | Path, asked: Placement, verify: bool = True) -> Model:
-    """As `load`, from a placement whose empty fields are left to this machine."""
+    """Load a bundle from a placement whose empty fields are left to this machine."""
     bundle = Bundle.open(path)
     fit = rows(asked)
     passed: list[str] = []

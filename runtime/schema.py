@@ -86,7 +86,7 @@ def _no_constant(name: str) -> Any:
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in a record we are, and what its field says about bounds."""
+    """A place in a record, with its field's bounds."""
 
     path: str
     limits: tuple[float, float] | None

@@ -14,7 +14,7 @@ import pytest
 
 import a2d
 from a2d.__main__ import main
-from a2d.calibration.job import Job as Calibration
+from a2d.calibration.job import BuildJob as Calibration
 from a2d.calibration.job import calibrate
 from a2d.calibration.quantize.recipes import recipes
 from a2d.engines.errors import EngineError, RequestError
@@ -23,8 +23,8 @@ from a2d.export.synthetic import bundle_100m
 from a2d.runtime.bundle import staging
 from a2d.runtime.decode.options import Options
 from a2d.runtime.deploy import build as build_module
-from a2d.runtime.deploy.build import Job, build
-from a2d.runtime.deploy.engine_set import RECORD, Built
+from a2d.runtime.deploy.build import BuildJob, build
+from a2d.runtime.deploy.engine_set import RECORD, EngineSet
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed: engines are not built here")
 
@@ -101,7 +101,7 @@ def test_the_100m_model_s_engines(large, precision, tmp_path, capsys):
 def test_auto_builds_the_best_for_each_gpu(tiny, capsys):
     engines = built(capsys, tiny, "--target", "rtx")
     assert {(engine["precision"], *engine["sm"]) for engine in engines} == {("int8", 86), ("fp8", 89, 120)}
-    records = [Built.open(path.parent).record for path in tiny.glob(f"engines/*/{RECORD}")]
+    records = [EngineSet.open(path.parent).record for path in tiny.glob(f"engines/*/{RECORD}")]
     assert {(r.precision, r.variant, r.kv_dtype, r.driver) for r in records} == {
         ("int8", "int8", "float16", None),
         ("fp8", "fp8", "float16", None),
@@ -119,7 +119,7 @@ def test_a_set_that_fits_is_not_built_again(tiny, capsys):
     assert "is there and fits; --force builds it again" in capsys.readouterr().out
     assert record.stat().st_mtime_ns == before
     assert main([*flags, "--context", "64"]) == 0  # another size is another engine
-    assert Built.open(record.parent).record.context == 64
+    assert EngineSet.open(record.parent).record.context == 64
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_a_precision_that_the_bundle_lacks_says_how_to_make_it(floats, tmp_path,
 
 def test_a_build_that_fails_keeps_its_log_and_prints_the_first_cause(tiny, monkeypatch, capsys):
     monkeypatch.setattr(build_module, "require", lambda name, *_: TARGETS[name])
-    job = Job(tiny, "rtx", (86,), "fp8", quiet=True)
+    job = BuildJob(tiny, "rtx", (86,), "fp8", quiet=True)
     with pytest.raises(EngineError, match=r"cannot build it: .*\n?.*(fp8|FP8)") as caught:
         list(build(job))
     (log,) = tiny.glob("engines/*.log")
@@ -167,12 +167,12 @@ def test_a_full_disk_leaves_nothing(tiny, monkeypatch):
 
     monkeypatch.setattr(staging.HashedFile, "write", full)
     with pytest.raises(a2d.A2DError, match="No space left on device.*Nothing was left behind"):
-        list(build(Job(tiny, "rtx", (89,), "fp16", quiet=True)))
+        list(build(BuildJob(tiny, "rtx", (89,), "fp16", quiet=True)))
     assert not [path for path in (tiny / "engines").iterdir() if path.is_dir()]
     monkeypatch.undo()
     monkeypatch.setattr(staging.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
     with pytest.raises(a2d.A2DError, match="0.0 GB free, expected"):
-        list(build(Job(tiny, "rtx", (89,), "fp16", quiet=True)))
+        list(build(BuildJob(tiny, "rtx", (89,), "fp16", quiet=True)))
 
 
 def process(bundle: Path, *flags: str) -> subprocess.Popen[str]:
@@ -211,7 +211,7 @@ def test_without_the_library_it_says_how_to_get_it(tiny, monkeypatch, capsys):
 def test_a_library_that_builds_for_its_own_gpu_is_not_told_another(tiny, monkeypatch):
     monkeypatch.setattr(build_module, "_here", lambda target: (89,))
     with pytest.raises(RequestError, match=r"--sm: got 120; TensorRT builds for the GPU that is here, sm89"):
-        list(build(Job(tiny, "tensorrt", (120,), "fp16", quiet=True)))
+        list(build(BuildJob(tiny, "tensorrt", (120,), "fp16", quiet=True)))
 
 
 def test_run_without_a_gpu_says_nothing_of_engines(tiny, capsys):

@@ -1,1 +1,1 @@
-"""What `a2d doctor` asks the machine: processor, GPUs, drivers, packages. Reads, never changes."""
+"""Questions of `a2d doctor` to the machine: processor, GPUs, drivers, packages. Reads, never changes."""

@@ -1,4 +1,4 @@
-"""What NVIDIA's driver says of the GPUs here, asked in a process of its own: a broken driver may take that one down.
+"""NVIDIA's driver's answer about the GPUs here, asked in a process of its own: a broken driver may take that one down.
 
 Asked are the driver's library (ctypes; no context, no memory, nothing changes) and, where it gives no answer,
 `nvidia-smi`. Knows GPUs as the driver does; not what a2d makes of them.
@@ -33,7 +33,7 @@ MEANING = {
     "CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE": "a compatibility library (cuda-compat) that this GPU does not take",
     "CUDA_ERROR_UNKNOWN": "often a kernel module (nvidia-uvm) that is not loaded, or a machine that slept: reboot",
 }
-"""What the driver's refusals usually mean."""
+"""Usual meanings of the driver's refusals."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Adapter:
 
 @dataclass(frozen=True)
 class Driver:
-    """What there is of a driver."""
+    """The driver's parts that were found, and the GPUs that they list."""
 
     cuda: str | None = None
     """The newest CUDA that it runs, `13.0`."""
@@ -93,7 +93,7 @@ def _ask_library(library: str) -> Driver:
 
 
 def _ask_smi(smi: str) -> Driver | None:
-    """What `nvidia-smi` lists; None where it does not run."""
+    """GPUs that `nvidia-smi` lists; None where it does not run."""
     path = shutil.which(smi)
     if path is None:
         return None

@@ -1,4 +1,4 @@
-"""What kind of Jetson this is, from the files that Jetson Linux keeps: module, L4T, JetPack, power mode, clocks.
+"""The kind of Jetson that this is, from the files that Jetson Linux keeps: module, L4T, JetPack, power mode, clocks.
 
 Reads below a root folder, so that a copy of those files is as good as a Jetson. Knows nothing of GPUs' drivers.
 """
@@ -21,7 +21,7 @@ class Soc:
 
 
 SOCS = {"tegra234": Soc("Jetson Orin", 87), "tegra264": Soc("Jetson Thor", 110), "tegra194": Soc("Jetson Xavier", 72)}
-"""By the last word of the device tree's `compatible`."""
+"""Systems on a chip by the last word of the device tree's `compatible`."""
 
 JETPACKS = {
     "36.3": "6.0",
@@ -40,7 +40,7 @@ class Jetson:
     """A Jetson."""
 
     model: str
-    """As the device tree calls it: `NVIDIA Jetson AGX Orin Developer Kit`."""
+    """Name in the device tree: `NVIDIA Jetson AGX Orin Developer Kit`."""
     soc: str
     """`tegra234`; empty where the device tree does not say."""
     sm: int | None
@@ -111,7 +111,7 @@ def _mode(status: str, modes: dict[int, str]) -> str | None:
 
 
 def _locked(root: Path) -> bool | None:
-    """Whether the GPU's frequency has no room to move."""
+    """True where the GPU's frequency has no room to move; None where nothing tells."""
     for folder in sorted((root / "sys/class/devfreq").glob("*gpu*")):
         low, high = (text_of(folder / name) for name in ("min_freq", "max_freq"))
         if low is not None and high is not None:

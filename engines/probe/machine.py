@@ -1,4 +1,4 @@
-"""What this machine is: processor, memory, GPUs, Jetson, libraries. Reads, never changes; loads no vendor's library.
+"""Facts of this machine: processor, memory, GPUs, Jetson, libraries. Reads, never changes; loads no vendor's library.
 
 Everything outside Python is asked below a root folder or through a function, so that a test can be any machine.
 """
@@ -47,7 +47,7 @@ class Facts:
     cores: int
     memory_bytes: int | None
     available_bytes: int | None
-    """What could be taken now."""
+    """Memory that could be taken now, in bytes."""
     driver: Driver
     jetson: Jetson | None
     packages: Packages
@@ -64,7 +64,7 @@ class Facts:
 
     @property
     def unified(self) -> bool:
-        """Whether the GPU and the processor share one memory."""
+        """True where the GPU and the processor share one memory."""
         return self.jetson is not None or bool(self.gpu and self.gpu.integrated)
 
 

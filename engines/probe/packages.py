@@ -1,4 +1,4 @@
-"""Which libraries are installed that engines run on, and in which flavours. Reads metadata; imports none of them."""
+"""Installed libraries that engines run on, and their flavours. Reads metadata; imports none of them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Packages:
-    """What is installed."""
+    """Installed packages with their versions."""
 
     found: tuple[Package, ...]
     unnamed: tuple[str, ...] = ()
@@ -53,7 +53,7 @@ class Packages:
         return tuple(package for package in self.found if package.module == module)
 
     def has(self, module: str) -> bool:
-        """Whether Python would find the module."""
+        """True where Python would find the module."""
         return bool(self.of(module)) or module in self.unnamed
 
     def version(self, module: str) -> str | None:
@@ -80,7 +80,7 @@ class Packages:
 
 
 def installed(root: Path, lookup: Callable[[str], str] = metadata.version) -> Packages:
-    """What is installed here, the system's own libraries below `root`."""
+    """Packages that are installed here, the system's own libraries below `root`."""
     found = [
         Package(module, name, version)
         for module, names in MODULES.items()

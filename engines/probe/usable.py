@@ -1,4 +1,4 @@
-"""Which engines and precisions a machine can use, and why not the others: the tables of `targets`, asked of its facts.
+"""Engines and precisions that a machine can use, and why not the others: the tables of `targets`, asked of its facts.
 
 Pure: from facts to verdicts. Everything that stands in the way is listed, not the first thing.
 """
@@ -19,7 +19,7 @@ DRIVERS = {13: "580", 12: "525"}
 """CUDA to the first driver for it (CUDA's release notes; on Windows 528 for CUDA 12)."""
 
 CUDA_PRECISIONS = ("fp16", "fp32")
-"""Of ONNX Runtime on a GPU: it dequantizes the rest operator by operator."""
+"""Precisions of ONNX Runtime on a GPU: it dequantizes the rest operator by operator."""
 
 TITLES = {"onnxruntime": "ONNX Runtime"} | {name: library.title for name, library in LIBRARIES.items()}
 INSTALL = {"onnxruntime": "pip install onnxruntime"} | {name: library.install for name, library in LIBRARIES.items()}
@@ -33,17 +33,17 @@ class Verdict:
     device: str
     """`cpu` or `cuda`."""
     target: str | None
-    """What `--target` calls this machine; None where nothing is built for it."""
+    """Name of the target that this machine is; None where nothing is built for it."""
     version: str | None
     runs: bool
     builds: bool
     """Engines for it can be built here, be it for other machines."""
     precisions: tuple[str, ...]
-    """That it runs here, best first; empty where it does not run."""
+    """Precisions that it runs here, best first; empty where it does not run."""
     emulated: tuple[str, ...]
-    """Those that it computes in a wider type: right for checking numbers, wrong for serving."""
+    """Precisions that it computes in a wider type: right for checking numbers, wrong for serving."""
     why: tuple[str, ...]
-    """What stands in the way of running, and of building where that is possible at all."""
+    """Obstacles to running, and of building where that is possible at all."""
 
 
 def verdicts(facts: Facts) -> tuple[Verdict, ...]:
@@ -53,7 +53,7 @@ def verdicts(facts: Facts) -> tuple[Verdict, ...]:
 
 
 def notes(facts: Facts) -> tuple[str, ...]:
-    """What is no obstacle, but worth knowing."""
+    """Remarks: no obstacles, but worth knowing."""
     return tuple(_notes(facts))
 
 
@@ -158,7 +158,8 @@ def _notes(facts: Facts) -> Iterator[str]:
     if packages.has("tensorrt") and packages.has("tensorrt_rtx"):
         yield (
             f"TensorRT {packages.version('tensorrt') or ''} and TensorRT-RTX {packages.version('tensorrt_rtx') or ''} "
-            "are both installed: neither reads what the other built, so say which one with --target when building"
+            "are both installed: neither reads what the other built, so say which one when building, by "
+            "the setting target"
         )
     if len(facts.driver.adapters) > 1:
         yield "several GPUs: the verdicts are for the first"

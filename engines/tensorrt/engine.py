@@ -66,8 +66,8 @@ class TensorRTEngine(CudaEngine):
                 for p in self._profiles
             )
             raise EngineError(
-                f"{self.graph}: got {asked}, the engine was built for {built}. Build it for more (a2d build "
-                "--context N --block-size N), or ask for less"
+                f"{self.graph}: got {asked}, the engine was built for {built}. Build it for more (a2d build, "
+                "the setting context, the setting block_size), or ask for less"
             )
         return found
 
@@ -78,7 +78,8 @@ class TensorRTEngine(CudaEngine):
                 free, total = self._gpu.free_bytes()
                 raise EngineError(
                     f"{self.graph}: no execution context: {self._log.cause}; {free:,} of {total:,} bytes of device "
-                    "memory are free. Build for a shorter context (a2d build --context N), or close other programs"
+                    "memory are free. Build for a shorter context (a2d build, the setting context), or close other "
+                    "programs"
                 )
             self._told(context.set_optimization_profile_async(profile, int(self._gpu.stream)), f"profile {profile}")
             self._contexts[profile] = context

@@ -1,4 +1,4 @@
-"""Which of the two libraries is meant, and whether it is here. Imports them by name, and only when asked."""
+"""TensorRT and TensorRT-RTX: names, releases, ways to install. Imports them by name, and only when asked."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Library:
     """One flavour of TensorRT."""
 
     name: str
-    """Of its Python module, and of the engine that runs what it builds."""
+    """Name of its Python module, and of the engine that runs what it builds."""
     title: str
     distributions: tuple[str, ...]
     """Packages that bring it, the plain name first."""
@@ -48,7 +48,7 @@ LIBRARIES = {
 }
 
 OLDEST = (10, 3)
-"""Of `tensorrt`: the first with strongly typed networks and what else is used here; JetPack 6.2 has it."""
+"""The oldest `tensorrt`: the first with strongly typed networks and what else is used here; JetPack 6.2 has it."""
 
 
 @cache

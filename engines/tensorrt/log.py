@@ -1,4 +1,4 @@
-"""What a library says while it works: kept, and of its errors the first, which is the cause of the others."""
+"""A library's log while it works: kept, and of its errors the first, which is the cause of the others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside an engine file: its ports and the sizes that it was built for, which it does not tell itself."""
+"""The card beside an engine file: its ports and the sizes that it was built for, which it does not tell itself."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Card:
     layers: dict[str, int]
     """Layers of the network by the precision that they compute in."""
     products: dict[str, int]
-    """Those of them that multiply matrices."""
+    """Number of layers that multiply matrices, by precision."""
     seconds: float
-    """That building took."""
+    """Build time, in seconds."""
 
     def write(self, engine: Path) -> Path:
         """Write the card beside the engine file; returns its path."""
@@ -59,7 +59,7 @@ class Card:
 
 
 def card_of(engine: Path) -> Path:
-    """Where the card of an engine file lies."""
+    """Path of an engine file's card."""
     return engine.with_suffix(".json")
 
 

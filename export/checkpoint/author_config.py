@@ -24,12 +24,12 @@ __all__ = ["Asking", "asking", "contract_fields", "own_objects"]
 
 @dataclass(frozen=True)
 class Asking:
-    """How the model is to be asked; None where nobody says it."""
+    """The question that the model is asked and its frame's size; None where nobody says it."""
 
     prompt: str | None = None
     letterbox: Letterbox | None = None
     origins: dict[str, str] = field(default_factory=dict)
-    """Where each value stood."""
+    """Place where each value stood, by field."""
 
     def lines(self) -> list[str]:
         """One line a value that was found, for people."""
@@ -56,7 +56,7 @@ def contract_fields(own: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def asking(given: Asking, checkpoint: Checkpoint) -> Asking:
-    """How to ask: as `given` on the command line, else as the objects say. Raises ContractError for ill values."""
+    """Resolve the question: as `given` by the command line, else as the objects say. Raises ContractError."""
     values = {name: value for name in KEYS if (value := getattr(given, name)) is not None}
     origins = dict.fromkeys(values, "command line")
     for file, own in own_objects(checkpoint):

@@ -38,7 +38,7 @@ class Checkpoint:
     generation: Mapping[str, Any] = field(default_factory=dict)
     """generation_config.json"""
     tokenizer: Mapping[str, Any] | None = None
-    """What of tokenizer.json names tokens: `added_tokens`, and `vocab` of `model`."""
+    """The part of tokenizer.json that names tokens: `added_tokens`, and `vocab` of `model`."""
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
     preprocessor: Mapping[str, Any] | None = None
     """Settings of the image processor."""
@@ -88,7 +88,7 @@ class Checkpoint:
         names = ", ".join(self.chat_templates) or "none"
         raise CheckpointError(
             f"{self.path}: no chat template is called {wanted!r}, expected one of: {names}. Choose one with "
-            "--chat-template NAME."
+            "[chat_template=NAME]."
         )
 
     def same(self, one: str, other: str) -> bool:
@@ -98,7 +98,7 @@ class Checkpoint:
         return bool(torch.equal(self.read(one), self.read(other).to(self.entry(one).dtype)))
 
     def entry(self, name: str) -> Entry:
-        """Where a tensor lies, its dtype and its shape."""
+        """Place, dtype and shape of a tensor."""
         return self.files[name].entries[name]
 
     def read(self, name: str) -> torch.Tensor:

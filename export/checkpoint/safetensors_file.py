@@ -45,7 +45,7 @@ _NEXT = "Fetch or save the checkpoint again."
 
 @dataclass(frozen=True)
 class Entry:
-    """Where one tensor lies."""
+    """Place of one tensor: file, offset, dtype, shape."""
 
     dtype: torch.dtype
     shape: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Which checkpoint tensors make one parameter of a graph, and how they are joined.
+"""Sources: the checkpoint tensors that make one parameter of a graph, and the way they are joined.
 
 A `Source` is only a description. It does not know files: `assemble` asks a reader for one tensor at a time, so that
 no more than one parameter is ever in memory beside its sources.
@@ -33,7 +33,7 @@ class Source:
     """Stays float32 in every precision: what decides between experts."""
 
     def dtype(self, precision: torch.dtype) -> torch.dtype:
-        """Of the parameter in a variant of this precision."""
+        """Number type of the parameter in a variant of this precision."""
         return torch.float32 if self.exact else precision
 
 

@@ -1,4 +1,4 @@
-"""How a chat template ends a turn, and whether the tokens that end one are stop tokens. Knows templates as text."""
+"""Ends of turns in a chat template, held against the stop tokens. Knows templates as text."""
 
 from __future__ import annotations
 
@@ -45,9 +45,8 @@ def turn_notes(checkpoint: Checkpoint, source: str | None, stops: tuple[int, ...
     ids = Vocabulary.of(checkpoint).ids
     for text, where in turn_tokens(checkpoint, source).items():
         if text in ids and ids[text] not in stops:
-            yield f"{where} {text} ({ids[text]}) is no stop token; --stop-token adds it: --stop-token " + ",".join(
-                map(str, (*stops, ids[text]))
-            )
+            all_stops = ",".join(map(str, (*stops, ids[text])))
+            yield f"{where} {text} ({ids[text]}) is no stop token; to add it: [stop_token_ids={all_stops}]"
 
 
 def _end_of_turn(checkpoint: Checkpoint, source: str) -> str | None:

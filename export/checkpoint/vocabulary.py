@@ -27,7 +27,7 @@ class Vocabulary:
         return Vocabulary({**_model(data.get("model")), **added}, added)
 
     def notes(self, rows: int, mask: int | None) -> list[str]:
-        """What people should know of a model with so many rows of embedding under this tokenizer."""
+        """Remarks for people about a model with so many rows of embedding under this tokenizer."""
         if not self.ids:
             return ["no tokenizer.json: the bundle is driven by token ids"]
         known = set(self.ids.values())
@@ -41,7 +41,7 @@ class Vocabulary:
             notes.append(f"mask {mask} is no token of tokenizer.json: right where the release trained an unused row")
         return notes
 
-    def id(self, text: str, flag: str) -> int:
+    def id(self, text: str, name: str) -> int:
         """The id that `text` is, or names. Raises ContractError for a text that is no single token."""
         if text.lstrip("-").isdigit():
             return int(text)
@@ -49,7 +49,7 @@ class Vocabulary:
             return self.ids[text]
         known = ", ".join(self.added) if self.added else "none: the checkpoint has no tokenizer.json, so give an id"
         raise ContractError(
-            f"{flag}: got {text!r}, expected a token id or the text of one token. Special tokens: {known}"
+            f"{name}: got {text!r}, expected a token id or the text of one token. Special tokens: {known}"
         )
 
 

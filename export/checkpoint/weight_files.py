@@ -1,4 +1,4 @@
-"""Which files of a checkpoint hold its weights, and the tensors in them by name. Knows no tensor's meaning."""
+"""Files of a checkpoint that hold its weights, and the tensors in them by name. Knows no tensor's meaning."""
 
 from __future__ import annotations
 

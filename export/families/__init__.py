@@ -56,7 +56,7 @@ ARCHITECTURES = {
 
 
 def describe(checkpoint: Checkpoint, family: str | None = None) -> Family:
-    """What the checkpoint's family says of it; `family` goes before what config.json says.
+    """Describe the checkpoint as its family sees it; `family` goes before what config.json says.
 
     Raises CheckpointError: the table for one that is not in it, or both where config.json names two.
     """
@@ -68,7 +68,7 @@ def describe(checkpoint: Checkpoint, family: str | None = None) -> Family:
         raise CheckpointError(
             f"{checkpoint.path}: config.json matches two families: its model_type is {kind!r}, and its architectures "
             f"{checkpoint.config['architectures']} are {others[0]!r}. They may be decoded in other ways: say which it "
-            f"is, --family {kind} or --family {others[0]}"
+            f"is, [family={kind}] or [family={others[0]}]"
         )
     module = import_module(f"{__name__}.{FAMILIES[kind][0]}")
     find: Callable[[Checkpoint], Family] = module.describe
@@ -86,7 +86,7 @@ def _unknown(checkpoint: Checkpoint, kind: object) -> str:
     remote = f" Its config.json wants code of its own ({_files(code)}), which a2d never runs." if code else ""
     return (
         f"{checkpoint.path}: model_type is {kind!r} in config.json, expected one of\n{rows}\n"
-        f"{remote} If its tensors have the names and shapes of one of these, say so: --family NAME".lstrip("\n")
+        f"{remote} If its tensors have the names and shapes of one of these, say so: [family=NAME]".lstrip("\n")
     )
 
 

@@ -1,4 +1,4 @@
-"""What families share whose pictures are cut in crops that a SigLIP tower sees (LLaVA-OneVision, 2408.03326)."""
+"""The common part of families whose pictures are cut in crops for a SigLIP tower (LLaVA-OneVision, 2408.03326)."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def crop_spec(
     vocab: int,
     given: Mapping[str, Any],
 ) -> VisionSpec:
-    """How pictures are cut and normalised.
+    """Describe how pictures are cut and normalised.
 
     `grids` are sizes (height, width); `aspect` is the config's `anyres_max_N`; `tokens` stand for an image and a video,
     in the vocabulary of `vocab`; `given` is preprocessor_config.json. Raises CheckpointError for what the runtime does

@@ -1,4 +1,4 @@
-"""What the Llama-like decoders share: tensor names, fused projections, and the rotary embedding of their configs.
+"""The common part of Llama-like decoders: tensor names, fused projections, and the rotary embedding of their configs.
 
 Configs are normalised by transformers' own configuration classes, so that old and new spellings (`rope_scaling` and
 `rope_theta`, or `rope_parameters`) mean the same here; no modelling code is imported.
@@ -52,7 +52,7 @@ MAX_EXPERTS = 4096
 
 @dataclass(frozen=True)
 class Traits:
-    """Where the families differ."""
+    """Differences between the families."""
 
     qkv_bias: bool = False
     out_bias: bool = False
@@ -142,7 +142,7 @@ def _unsupported(config: Any) -> list[str]:
 
 
 def _impossible(experts: ExpertShape) -> Iterator[str]:
-    """What no mixture of experts can be."""
+    """Faults of a mixture of experts, one line each."""
     s = experts
     if not 1 <= s.count <= MAX_EXPERTS:
         yield f"{s.count} experts, expected 1 to {MAX_EXPERTS}"

@@ -27,7 +27,7 @@ CONTRACT = {
     "stop_token_ids": [151645],  # <|im_end|>
     "prompt_alignment": "tail",
 }
-"""What `generate_with_bd3lm` has in its code; the block size is config.json's `bd3lm_block_size`."""
+"""Constants in the code of `generate_with_bd3lm`; the block size is config.json's `bd3lm_block_size`."""
 
 SO400M = {
     "hidden_size": 1152,

@@ -19,7 +19,7 @@ CONTRACT = {
     "positions": "arange_x3",
     "confidence": "filtered",
 }
-"""What `generate_with_bd3lm` has in its code; the block size is config.json's `bd3lm_block_size`."""
+"""Constants in the code of `generate_with_bd3lm`; the block size is config.json's `bd3lm_block_size`."""
 
 RELEASE = Names("model.", "model.vision_tower.vision_tower.", "model.mm_projector.merger.")
 CONVERTED = Names("model.", "vision_tower.safetensors:", "projector.safetensors:")

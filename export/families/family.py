@@ -1,4 +1,4 @@
-"""What a family module says of a checkpoint: shapes, where weights come from, and what is known of its decoding."""
+"""A checkpoint as its family module describes it: shapes, sources of its weights, and facts about its decoding."""
 
 from __future__ import annotations
 

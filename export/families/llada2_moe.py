@@ -34,7 +34,7 @@ CONTRACT = {
 """LLaDA2.0's generate with its published settings."""
 
 NOTE = (
-    "LLaDA2.1 edits accepted tokens, 2.0 does not, and nothing in the checkpoint says which it is: --replace-above 0.9"
+    "LLaDA2.1 edits accepted tokens, 2.0 does not, and nothing in the checkpoint says which it is: [replace_above=0.9]"
 )
 
 _RENAMED = {

@@ -45,17 +45,17 @@ _PREPROCESSOR = {
     "rescale_factor": 1 / 255,
     "resample": 3,
 }
-"""What transformers' Qwen2-VL image processor does where preprocessor_config.json says nothing."""
+"""Defaults of transformers' Qwen2-VL image processor, where preprocessor_config.json says nothing."""
 
 
 @dataclass(frozen=True)
 class Names:
-    """What tensor names begin with in a checkpoint."""
+    """Prefixes of tensor names in a checkpoint."""
 
     decoder: str
     tower: str
     merger: str | None = None
-    """Of the tower's last part; None is within the tower."""
+    """Prefix of the tower's last part; None is within the tower."""
 
 
 def describe(checkpoint: Checkpoint) -> Family:
@@ -97,7 +97,7 @@ def _check(mrope: bool, features: int, hidden: int) -> None:
 
 
 def names(checkpoint: Checkpoint) -> Names:
-    """Those of Qwen2.5-VL's own releases, old and new."""
+    """Find the prefixes of Qwen2.5-VL's own releases, old and new."""
     new = "model.language_model.embed_tokens.weight" in checkpoint
     tower = "model.visual." if "model.visual.patch_embed.proj.weight" in checkpoint else "visual."
     return Names("model.language_model." if new else "model.", tower)

@@ -22,7 +22,10 @@ CONTRACT = {
 }
 """SDAR's generate.py with its published settings."""
 
-NOTE = "SDAR: where config.json has no block_size it is taken to be 4; a -b8, -b16, ... release wants --block-size"
+NOTE = (
+    "SDAR: where config.json has no block_size it is taken to be 4; a -b8, -b16, ... release wants "
+    "the setting block_size"
+)
 
 
 def describe(checkpoint: Checkpoint) -> Family:

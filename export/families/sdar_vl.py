@@ -32,7 +32,7 @@ CONTRACT = {
 """Its generate.py."""
 
 STOPS = (151645, 151643)  # <|im_end|>, <|endoftext|>
-"""What generate.py is called with. text_config names the second alone, which does not end an answer."""
+"""Stop tokens that generate.py is called with. text_config names the second alone, which does not end an answer."""
 
 
 def describe(checkpoint: Checkpoint) -> Family:

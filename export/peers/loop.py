@@ -44,7 +44,7 @@ def check_plain(bundle: Bundle, name: str) -> None:
     shifted = decode.shift != "none" or decode.context_mask == "token_causal"
     if bundle.manifest.vision is not None or shifted or parts:
         raise RequestError(
-            f"--against {name} decodes text models without a logit shift, sub-blocks or edits, block-causal or with a "
+            f"{name} decodes text models without a logit shift, sub-blocks or edits, block-causal or with a "
             "causal prompt; leave it out for this bundle"
         )
 

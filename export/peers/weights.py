@@ -41,7 +41,5 @@ def family_of(bundle: Bundle, precision: str) -> Family:
     graph = ir.load(bundle.file(bundle.variant(precision).graphs["backbone"]))
     family = describe(Checkpoint(bundle.path, json.loads(graph.metadata_props[CONFIG_KEY])))
     if family.shape.experts is not None:
-        raise RequestError(
-            f"--against: no peer runs a mixture of experts ({family.name}); leave it out for this bundle"
-        )
+        raise RequestError(f"no peer runs a mixture of experts ({family.name}); leave it out for this bundle")
     return family

@@ -44,12 +44,12 @@ class Bundle:
         if precision not in variants:
             raise BundleError(
                 f"{self.path}: got precision {precision!r}, this bundle holds {', '.join(variants)}; "
-                f"export it with --precision {','.join([*variants, precision])}"
+                f"export it with [precision={','.join([*variants, precision])}]"
             )
         return variants[precision]
 
     def file(self, name: str) -> Path:
-        """Where a file of the manifest lies."""
+        """Path of a file of the manifest."""
         return self.path / name
 
     def needed(self, precision: str) -> list[str]:

@@ -31,7 +31,7 @@ GRAPHS = {
 """Names that a variant may give to its graphs; `vision` is for vision-language families only."""
 
 KV_DTYPES = ("float32", "float16", "bfloat16")
-"""What a cache may be made of, by numpy's names."""
+"""Number types of a cache, by numpy's names."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -50,7 +50,7 @@ class FileRecord:
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What the runtime must know of the network to own its cache."""
+    """Sizes of the network that the runtime needs to own its cache."""
 
     layers: int = field(metadata=bounds(1, 4096))
     hidden: int = field(metadata=bounds(1, 1 << 20))
@@ -95,7 +95,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class TextFiles:
-    """How text becomes tokens; absent for checkpoints that are driven by token ids."""
+    """Files and names that turn text into tokens; absent for checkpoints that are driven by token ids."""
 
     tokenizer: str | None = None
     chat_template: str | None = None
@@ -150,7 +150,7 @@ class Manifest:
             raise Violations(lines)
 
     def _too_new(self) -> list[str]:
-        """What a reader of the schema that is named would refuse as unknown."""
+        """Keys that a reader of the named schema would refuse as unknown, one line each."""
         return [
             f"{place}.{name}: came with schema {since}, but the manifest says schema {self.schema}"
             for (place, name), (since, absent) in NEWER.items()

@@ -72,7 +72,7 @@ class HashedFile:
 
 
 def aligned(size: int, count: int) -> int:
-    """Where a tensor of `count` bytes starts in a file of `size`."""
+    """Offset at which a tensor of `count` bytes starts in a file of `size`."""
     step = PAGE if count >= BIG else SMALL
     return -(-size // step) * step
 
@@ -89,7 +89,7 @@ class Staging:
     last: str = "manifest.json"
     """The file that is written last, and that tells such a folder from others."""
     kind: str = "bundle"
-    """What the folder is called in messages."""
+    """Name of the folder's kind in messages."""
 
     def __post_init__(self) -> None:
         self.target = self.target.resolve()  # through links, so that what is renamed is a folder
@@ -101,9 +101,13 @@ class Staging:
 
     def __enter__(self) -> Staging:
         if self.target.exists() and not self.force:
-            raise BundleError(f"{self.target} exists, expected a new name. Remove it, or replace it with --force.")
+            raise BundleError(
+                f"{self.target} exists, expected a new name. Remove it, or replace it with the setting force."
+            )
         if self.target.exists() and not (self.target / self.last).is_file():
-            raise BundleError(f"{self.target} exists and is not a {self.kind}: --force replaces nothing else.")
+            raise BundleError(
+                f"{self.target} exists and is not a {self.kind}: the setting force replaces nothing else."
+            )
         try:
             self.target.parent.mkdir(parents=True, exist_ok=True)
             self.path.mkdir()

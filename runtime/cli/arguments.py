@@ -1,4 +1,4 @@
-"""What every command does alike: errors to messages and exit statuses, arguments to options.
+"""The common part of all commands: errors to messages and exit statuses, arguments to options.
 
 0 done, 1 the machine failed (a full disk, a read-only folder), 2 bad input, 130 interrupted.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ...engines.errors import A2DError, RequestError
 from ..decode.choices import setting_of
+from ..decode.contract import DecodeContract
 from ..decode.options import Options
 from ..deploy.placement import BUILDS, CHOICES, Placement
 from ..model import Model
@@ -40,17 +42,18 @@ __all__ = [
     "teller",
     "template_options_from",
     "token_ids",
+    "worded",
 ]
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 def teller(quiet: bool) -> Callable[[str], None]:
-    """What a long command tells its findings to: stdout at once, or nobody."""
+    """Function that a long command tells its findings to: stdout at once, or nobody."""
 
     def say(text: str) -> None:
         if not quiet:
-            print(text, flush=True)
+            print(worded(text), flush=True)
 
     return say
 
@@ -67,7 +70,7 @@ def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupt
         status = work()
         sys.stdout.flush()
     except A2DError as error:
-        status = _say(command, str(error), BAD_INPUT)
+        status = _say(command, worded(str(error)), BAD_INPUT)
     except KeyboardInterrupt:
         status = _say(command, interrupted, INTERRUPTED)
     except BrokenPipeError:
@@ -78,6 +81,26 @@ def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupt
         status = _say(command, f"{error}. Nothing half written was left behind.", FAILED)
     _let_go_of_stdout()
     return status
+
+
+FLAGS = {one.name: said.flag for one in fields(DecodeContract) if (said := setting_of(one)).flag is not None}
+"""Settings whose flag has another name."""
+
+
+def worded(text: str) -> str:
+    """A message in the words of a command line: `the setting max_tokens` and `[context=512]` become flags."""
+    valued = re.sub(r"\[(\w+=[^\[\]]*)\]", lambda found: _flags(found[1]), text)
+    return re.sub(r"\bthe setting (\w+)", lambda found: _flag(found[1]), valued)
+
+
+def _flags(settings: str) -> str:
+    """`target=rtx sm=86,89` to flags with values."""
+    pairs = (part.split("=", 1) for part in re.split(r" (?=\w+=)", settings))
+    return " ".join(f"{_flag(name)} {value}" for name, value in pairs)
+
+
+def _flag(name: str) -> str:
+    return f"--{FLAGS.get(name) or name.replace('_', '-')}"
 
 
 def _let_go_of_stdout() -> None:
@@ -126,18 +149,20 @@ def add_settings(group: Any, kind: type[Any], parsers: Mapping[str, Any] | None 
 
     The destination is the field's name, and the default None: not given.
     """
-    hints = get_type_hints(kind)
+    hints, how = get_type_hints(kind), PARSERS | dict(parsers or {})
     for one in fields(kind):
         said = setting_of(one)
-        form = _form(hints[one.name], said.tokens)
-        keywords = (PARSERS | dict(parsers or {}))[form] if said.choices is None else {"choices": list(said.choices)}
+        keywords = how["choice" if said.choices is not None else _form(hints[one.name], said.tokens)]
+        listed = {"choices": list(said.choices)} if said.choices is not None and not keywords else {}
         text = said.help if said.choices is None else f"{said.help}. {_rows(said.choices)}"
-        group.add_argument(flag_of(one), dest=one.name, default=None, help=text.replace("%", "%%"), **keywords)
+        group.add_argument(
+            flag_of(one), dest=one.name, default=None, help=text.replace("%", "%%"), **keywords, **listed
+        )
 
 
 def flag_of(one: Field[Any]) -> str:
     """The flag of a declared field."""
-    return f"--{setting_of(one).flag or one.name.replace('_', '-')}"
+    return _flag(one.name)
 
 
 def given(arguments: argparse.Namespace, kind: type[Any]) -> dict[str, Any]:
@@ -150,8 +175,9 @@ PARSERS: dict[str, dict[str, Any]] = {
     "float": {"type": float, "metavar": "FLOAT"},
     "ids": {"type": _ids, "metavar": "IDS"},
     "bool": {"action": "store_true"},
+    "choice": {},
 }
-"""How argparse reads a field, by the name of its type."""
+"""Keywords by which argparse reads a field, by its type; a choice whose keywords are empty takes its names alone."""
 
 
 def _form(hint: Any, tokens: bool) -> str:
@@ -212,7 +238,7 @@ def placement_from(arguments: argparse.Namespace) -> Placement:
 def tell_passed_over(command: str, model: Model) -> None:
     """Say on stderr why better engines were not taken, where somebody has built some."""
     for reason in model.placement.passed_over:
-        print(f"{command}: not used: {reason}", file=sys.stderr)
+        print(f"{command}: not used: {worded(reason)}", file=sys.stderr)
 
 
 def _rows(table: Mapping[str, str]) -> str:

@@ -126,7 +126,7 @@ MakePeer = Callable[[Model], Peer]
 
 
 def _peer(name: str, path: Path, arguments: argparse.Namespace, rivals: Rivals) -> MakePeer:
-    """How to make a peer, once a2d was measured alone: another precision of the bundle, or an installed one."""
+    """Function that makes a peer, once a2d was measured alone: another precision of the bundle, or an installed one."""
     held = Bundle.open(path).manifest.variants if (path / MANIFEST).is_file() else {}
     if name in held:
         return lambda _: VariantPeer(load(path, precision=name, threads=arguments.threads))

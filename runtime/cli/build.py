@@ -9,8 +9,8 @@ from typing import Any
 
 from ...engines.targets import TARGETS
 from ...engines.tensorrt.sidecar import Card
-from ..deploy.build import Job, build, summary
-from ..deploy.engine_set import Built
+from ..deploy.build import BuildJob, build, summary
+from ..deploy.engine_set import EngineSet
 from .arguments import Parser, compute_capabilities, guarded, teller
 
 __all__ = ["main"]
@@ -47,7 +47,7 @@ def _parser() -> Parser:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    job = Job(
+    job = BuildJob(
         bundle=arguments.bundle,
         target=arguments.target,
         sms=arguments.sm,
@@ -67,7 +67,7 @@ def _build(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _facts(built: Built, graph: str, card: Card) -> dict[str, Any]:
+def _facts(built: EngineSet, graph: str, card: Card) -> dict[str, Any]:
     return {
         "graph": graph,
         "path": str(built.file(graph)),

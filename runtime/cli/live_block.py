@@ -83,7 +83,7 @@ def _bare(text: str) -> str:
 
 
 def _row_starts(text: str) -> list[int]:
-    """Where each row of `text` begins on this terminal. A full row ends with the first character that does not fit."""
+    """Indices at which terminal rows of `text` begin. A full row ends with the first character that does not fit."""
     columns = shutil.get_terminal_size().columns
     starts, used = [0], 0
     for at, char in enumerate(text):

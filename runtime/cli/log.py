@@ -13,7 +13,7 @@ from ...engines.errors import RequestError
 from ..console.one_line import one_line
 from ..footage.clip import Clip
 from ..footage.files import RAW
-from ..footage.job import Job, Outcome, log
+from ..footage.job import LogJob, Outcome, log
 from ..footage.sampling import CAPTIONS, SLATES, Sampling
 from ..footage.shots import DETECTORS
 from ..footage.writers import WRITERS
@@ -72,7 +72,7 @@ def _parser() -> Parser:
 def _run(arguments: argparse.Namespace, slate: SlateReader) -> int:
     if arguments.decoders < 1:
         raise RequestError(f"--decoders: got {arguments.decoders}, expected at least 1")
-    job = Job(
+    job = LogJob(
         sources=arguments.footage,
         target=arguments.out,
         bundle=arguments.bundle or _built_in(slate(arguments.quiet)),
@@ -120,7 +120,7 @@ def _passed_over(clips: Sequence[Clip]) -> Iterator[str]:
             yield f"{len(found)} files {what}: {names}{more}"
 
 
-def _tell(job: Job, outcome: Outcome, quiet: bool) -> int:
+def _tell(job: LogJob, outcome: Outcome, quiet: bool) -> int:
     say, totals = teller(quiet), outcome.totals
     say(f"{totals.clips} clips, {outcome.read} of them new: {totals.shots} shots, {totals.slates} slates")
     say(

@@ -13,9 +13,9 @@ from ...engines.probe.machine import facts
 from ...engines.targets import TARGETS, Target, require
 from ..bundle.files import Bundle
 from ..console.progress import size
-from ..deploy.memory_fit import GIB, Plan, Question, planned
+from ..deploy.memory_fit import GIB, MemoryPlan, Question, planned
 from ..schema import to_json
-from .arguments import Parser, compute_capabilities, guarded
+from .arguments import Parser, compute_capabilities, guarded, worded
 
 __all__ = ["main"]
 
@@ -83,7 +83,7 @@ def _memories(asked: float | None, target: Target) -> tuple[int, ...]:
     return tuple(size * GIB for size in target.memories)
 
 
-def found(bundle: Bundle, plan: Plan) -> dict[str, Any]:
+def found(bundle: Bundle, plan: MemoryPlan) -> dict[str, Any]:
     """The plan as one JSON object."""
     e = plan.estimate
     return {
@@ -106,11 +106,11 @@ def found(bundle: Bundle, plan: Plan) -> dict[str, Any]:
         "peak_bytes": e.peak,
         "memories": to_json(plan.memories),
         "fits": plan.fits,
-        "lower": list(plan.lower),
+        "lower": [worded(change) for change in plan.lower],
     }
 
 
-def lines(bundle: Bundle, plan: Plan) -> Iterator[str]:
+def lines(bundle: Bundle, plan: MemoryPlan) -> Iterator[str]:
     """The plan for people."""
     e, s = plan.estimate, plan.sizes
     made = f", estimated from {plan.variant}: the bundle has no {plan.precision} yet" if plan.to_be_made else ""
@@ -128,10 +128,10 @@ def lines(bundle: Bundle, plan: Plan) -> Iterator[str]:
     ]
     yield from (f"  {name:<12}{size(count):>10}  {note}".rstrip() for name, count, note in rows)
     yield from (_verdict(plan, fits) for fits in (True, False) if any(m.fits == fits for m in plan.memories))
-    yield from (f"to make it fit: {change}" for change in plan.lower)
+    yield from (f"to make it fit: {worded(change)}" for change in plan.lower)
 
 
-def _verdict(plan: Plan, fits: bool) -> str:
+def _verdict(plan: MemoryPlan, fits: bool) -> str:
     those = [memory for memory in plan.memories if memory.fits == fits]
     sizes = ", ".join(f"{memory.bytes / GIB:.4g}" for memory in those)
     share = those[0].usable_bytes / those[0].bytes

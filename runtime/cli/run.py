@@ -33,6 +33,7 @@ from .arguments import (
     tell_passed_over,
     template_options_from,
     token_ids,
+    worded,
 )
 from .live_block import BlockView
 
@@ -125,7 +126,7 @@ def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
 
 def _tell(reading: Reading, model: Model, as_json: bool) -> bool:
     """Print a reading; false for one with an error."""
-    image, fault = one_line(str(reading.image)), one_line(str(reading.error))
+    image, fault = one_line(str(reading.image)), one_line(worded(str(reading.error)))
     if as_json:
         event: dict[str, Any] = {"event": "error", "image": image, "message": fault}
         if reading.result is not None:

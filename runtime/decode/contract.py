@@ -91,7 +91,7 @@ AUTOREGRESSIVE: dict[str, object] = {
 
 @dataclass(frozen=True)
 class DecodeContract:
-    """How one checkpoint is decoded, with the defaults that a caller may override."""
+    """The contract between one checkpoint and the loop that decodes it, with defaults that a caller may override."""
 
     mask_token_id: int | None = field(
         metadata=setting(
@@ -223,7 +223,7 @@ class DecodeContract:
 
     @property
     def filler(self) -> int:
-        """What a row holds while it is masked; any id where none is ever run."""
+        """Token id that a row holds while it is masked; any id where none is ever run."""
         return 0 if self.mask_token_id is None else self.mask_token_id
 
     @property

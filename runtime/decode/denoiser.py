@@ -210,6 +210,6 @@ def check_finite(rows: NDArray[np.intp], confidence: NDArray[np.float32], graph:
     if len(bad):
         raise NumericsError(
             f"graph {graph!r}, block {at[0]}, step {at[1]}: the confidence of rows {bad.tolist()} is not finite. "
-            "The weights or activations overflow at this precision: export with --precision fp32 (or bf16) and "
+            "The weights or activations overflow at this precision: export with [precision=fp32] (or bf16) and "
             "check the checkpoint for NaN."
         )

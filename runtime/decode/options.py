@@ -1,4 +1,4 @@
-"""What a caller may choose for one generation, and how it meets the contract's defaults."""
+"""Choices of a caller for one generation, resolved against the contract's defaults."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ class Plan:
 
     @property
     def fused(self) -> bool:
-        """What is accepted is decided by the denoise graph."""
+        """True where the denoise graph decides which tokens are accepted."""
         o = self.options
         return (o.rule, o.confidence) == ("confidence", "raw") and o.fallback in ("count", "top-1")
 
@@ -233,7 +233,7 @@ def _contradictions(options: Options, paced: bool) -> Iterator[str]:
 
 
 def _not_speculative(contract: DecodeContract, options: Options) -> Iterator[str]:
-    """What speaks against self-speculative decoding."""
+    """Objections to self-speculative decoding, one line each."""
     if contract.context_mask != "token_causal" or contract.shift == "none":
         yield (
             f"decode: got 'speculative' for a model with context_mask {contract.context_mask!r} and shift "

@@ -25,7 +25,7 @@ Accept: TypeAlias = "Callable[[Block, Proposal, int, Plan], NDArray[np.bool_]]"
 """The rows to accept, of the masked ones, given the count that the schedule asks for; one at least if one is masked."""
 
 NEAR = np.float32(1e-5)
-"""How far below the most confident row a row may be for fallback `near-top` (dInfer)."""
+"""Distance from the most confident row that a row may have for fallback `near-top` (dInfer)."""
 
 
 def confidence(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
@@ -46,7 +46,7 @@ def entropy(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray
 
 
 def joint_entropy(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
-    """As `entropy`, with the paper's own bound: of the sum less its largest term."""
+    """Like `entropy`, with the paper's own bound: of the sum less its largest term."""
     return _bounded(block, proposal, lambda H: np.cumsum(H) - H <= plan.options.entropy_bound)
 
 
@@ -92,12 +92,12 @@ Fallback = Callable[[NDArray[np.float32], NDArray[np.bool_], int], NDArray[np.bo
 
 
 def _leftmost_instead(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    """As in JetEngine's vectorised sampler: all that pass if they are `count`, else the leftmost `count`."""
+    """Accept as JetEngine's vectorised sampler does: all that pass if they are `count`, else the leftmost `count`."""
     return passed if passed.sum() >= count else _leftmost(-np.inf < C, count)
 
 
 def _near_top(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    """As in dInfer's threshold decoder: the threshold is never more than the largest confidence less 1e-5."""
+    """Accept as dInfer's threshold decoder does: the threshold is never more than the largest confidence less 1e-5."""
     return np.asarray(passed | (C.max() - NEAR <= C), np.bool_)
 
 

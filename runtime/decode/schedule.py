@@ -1,4 +1,4 @@
-"""How many tokens each step of a block settles. An algorithm is a function here; the table names them."""
+"""Schedules: the number of tokens that each step of a block settles. Each is a function; the table names them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def linear_round(masks: int, block: int, steps: int) -> list[int]:
 
 
 def cosine_round(masks: int, block: int, steps: int) -> list[int]:
-    """As `linear_round`, with alpha(t) = 1 - cos(pi (1 - t) / 2) (dLLM's CosineAlphaScheduler)."""
+    """Like `linear_round`, with alpha(t) = 1 - cos(pi (1 - t) / 2) (dLLM's CosineAlphaScheduler)."""
     return _rounded(masks, steps, lambda t: np.float32(1) - np.cos(np.float32(np.pi / 2) * (np.float32(1) - t)))
 
 

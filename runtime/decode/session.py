@@ -222,7 +222,7 @@ class Session:
             raise ContextFullError(
                 f"the prompt has {len(prompt)} tokens and the context holds {self.max_context}: there is no room for "
                 f"a block of {plan.block}. Shorten the prompt, start a new session, or export with a larger "
-                "--max-context"
+                "context: the setting max_context"
             )
         return sequence
 

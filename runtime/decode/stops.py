@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # a contract reads the table below
 __all__ = ["STOPS", "repeats"]
 
 Stop: TypeAlias = "Callable[[Block, bool, Sequence[int]], bool]"
-"""Whether the answer ends with this block, given whether the block is finished, and the stop tokens."""
+"""True where the answer ends with this block, given whether the block is finished, and the stop tokens."""
 
 
 def block_ends(block: Block, finished: bool, stops: Sequence[int]) -> bool:

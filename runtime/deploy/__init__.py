@@ -1,1 +1,1 @@
-"""Which engine runs a bundle where: placement, engine sets, builds, memory on a target."""
+"""Placing a bundle on a machine: placement, engine sets, builds, memory on a target."""

@@ -19,7 +19,7 @@ from ..bundle.files import Bundle, sha256_of
 from ..bundle.manifest import FileRecord, Variant
 from ..bundle.staging import Staging, check_space
 from ..console.progress import Progress, size
-from .engine_set import RECORD, SCHEMA, Built, Machine, Record
+from .engine_set import RECORD, SCHEMA, EngineSet, EngineSetRecord, Platform
 from .memory_fit import Question, planned
 from .precisions import NARROW, SOURCES
 from .profiles import Sizes, profiles, sizes
@@ -27,15 +27,15 @@ from .profiles import Sizes, profiles, sizes
 if TYPE_CHECKING:
     from ...engines.tensorrt.sidecar import Card
 
-__all__ = ["Job", "Set", "build", "build_here", "key_of", "source_of"]
+__all__ = ["BuildJob", "BuildSpec", "build", "build_here", "key_of", "source_of"]
 
 COPIES = 2
-"""Of the weights, on disk while engines are built: TensorRT's copy of a graph, and the engine."""
+"""Copies of the weights on disk while engines are built: TensorRT's copy of a graph, and the engine."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """What was asked."""
+class BuildJob:
+    """A request to build: a bundle, a target, and what to build for it."""
 
     bundle: Path
     target: str
@@ -52,7 +52,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Set:
+class BuildSpec:
     """Engines of one precision for some GPUs, to be built of one variant."""
 
     target: Target
@@ -63,7 +63,7 @@ class Set:
     """Products become float16 on the way."""
 
 
-def build(job: Job, say: Callable[[str], None] = lambda _: None) -> Iterator[tuple[Built, dict[str, Card]]]:
+def build(job: BuildJob, say: Callable[[str], None] = lambda _: None) -> Iterator[tuple[EngineSet, dict[str, Card]]]:
     """Build what was asked, a set at a time, with the card of each graph's engine.
 
     Raises RequestError (names, illegal pairs), BundleError (files, disk), EngineError (the library's own reason).
@@ -79,15 +79,15 @@ def build(job: Job, say: Callable[[str], None] = lambda _: None) -> Iterator[tup
     yield from (_build_set(job, one, bundle, held, folder, say) for one in wanted)
 
 
-def build_here(bundle: Path, library: str, sm: int, precision: str, folder: Path | None) -> Built:
+def build_here(bundle: Path, library: str, sm: int, precision: str, folder: Path | None) -> EngineSet:
     """Build one set for the GPU of this machine, without a word. `precision` empty is the best for it."""
     target = next(t.name for t in TARGETS.values() if t.library == library and sm in t.sms)
     sms = (sm,) if LIBRARIES[library].ahead else ()
-    ((built, _),) = build(Job(bundle, target, sms, precision or "auto", folder, quiet=True))
+    ((built, _),) = build(BuildJob(bundle, target, sms, precision or "auto", folder, quiet=True))
     return built
 
 
-def key_of(wanted: Set) -> str:
+def key_of(wanted: BuildSpec) -> str:
     """The name of a set's folder."""
     gpus = "+".join(f"sm{sm}" for sm in wanted.sms)
     return f"{wanted.target.library}-{imported(wanted.target.library).__version__}-{gpus}-{wanted.precision}"
@@ -96,18 +96,18 @@ def key_of(wanted: Set) -> str:
 # -- what to build
 
 
-def _sets(job: Job, bundle: Bundle) -> Iterator[Set]:
+def _sets(job: BuildJob, bundle: Bundle) -> Iterator[BuildSpec]:
     """One set, or with `auto` one for each precision that is best for some of the GPUs."""
     if job.precision != "auto":
         require(job.target, job.precision, job.sms)
     target = require(job.target, job.precision if job.precision != "auto" else "fp16", job.sms)
     if not target.sms:
-        raise RequestError(f"--target {job.target}: {target.what} reads the bundle as it is; there is nothing to build")
+        raise RequestError(f"target {job.target}: {target.what} reads the bundle as it is; there is nothing to build")
     sms = job.sms or target.default_sms or _here(target)
     if not target.ahead and sms != (own := _here(target)):
         raise RequestError(
-            f"--sm: got {', '.join(map(str, sms))}; {LIBRARIES[target.library].title} builds for the GPU that is here, "
-            f"sm{own[0]}. Leave --sm out, and build on each machine"
+            f"sm: got {', '.join(map(str, sms))}; {LIBRARIES[target.library].title} builds for the GPU that is here, "
+            f"sm{own[0]}. Leave the setting sm out, and build on each machine"
         )
     held = bundle.manifest.variants
     if job.precision != "auto":
@@ -125,8 +125,8 @@ def _sets(job: Job, bundle: Bundle) -> Iterator[Set]:
     yield from (_set(target, precision, tuple(gpus), bundle) for precision, gpus in by_precision.items())
 
 
-def _set(target: Target, precision: str, sms: tuple[int, ...], bundle: Bundle) -> Set:
-    return Set(target, precision, sms, *source_of(bundle, precision))
+def _set(target: Target, precision: str, sms: tuple[int, ...], bundle: Bundle) -> BuildSpec:
+    return BuildSpec(target, precision, sms, *source_of(bundle, precision))
 
 
 def source_of(bundle: Bundle, precision: str) -> tuple[str, bool]:
@@ -135,7 +135,7 @@ def source_of(bundle: Bundle, precision: str) -> tuple[str, bool]:
     Raises RequestError for a precision that engines are not built in, BundleError if the bundle lacks its variants.
     """
     if precision not in SOURCES:
-        raise RequestError(f"--precision: got {precision!r}, engines are built in auto, {', '.join(SOURCES)}")
+        raise RequestError(f"precision: got {precision!r}, engines are built in auto, {', '.join(SOURCES)}")
     name = next((name for name in SOURCES[precision] if name in bundle.manifest.variants), None)
     if name is None:
         raise BundleError(_lacking(bundle, precision))
@@ -145,8 +145,8 @@ def source_of(bundle: Bundle, precision: str) -> tuple[str, bool]:
 def _lacking(bundle: Bundle, precision: str) -> str:
     held = ", ".join(bundle.manifest.variants)
     make = "a2d calibrate" if precision in ("int8", "fp8") else "a2d-export"
-    source = f"{bundle.path} -o NEW" if precision in ("int8", "fp8") else f"CHECKPOINT -o {bundle.path} --force"
-    return f"{bundle.path} holds {held}, from which {precision} is not built: {make} {source} --precision {precision}"
+    source = f"{bundle.path}" if precision in ("int8", "fp8") else "CHECKPOINT"
+    return f"{bundle.path} holds {held}, from which {precision} is not built: {make} {source} [precision={precision}]"
 
 
 def _here(target: Target) -> tuple[int, ...]:
@@ -165,8 +165,8 @@ def _here(target: Target) -> tuple[int, ...]:
 
 
 def _build_set(
-    job: Job, wanted: Set, bundle: Bundle, held: Sizes, folder: Path, say: Callable[[str], None]
-) -> tuple[Built, dict[str, Card]]:
+    job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes, folder: Path, say: Callable[[str], None]
+) -> tuple[EngineSet, dict[str, Card]]:
     """Build one set, or find it built; another process that builds the same is waited for."""
     from filelock import FileLock, Timeout  # noqa: PLC0415 - whoever only runs engines has no need of it
 
@@ -184,24 +184,24 @@ def _build_set(
             say(f"{place.name}: {_memory(job, wanted, bundle)}")
             there = _build_new(job, wanted, bundle, held, place)
         else:
-            say(f"{place} is there and fits; --force builds it again")
+            say(f"{place} is there and fits; the setting force builds it again")
     lock.release(force=True)
     return there, _cards(there)
 
 
-def _there(place: Path, wanted: Set, bundle: Bundle, held: Sizes) -> Built | None:
+def _there(place: Path, wanted: BuildSpec, bundle: Bundle, held: Sizes) -> EngineSet | None:
     """The set that stands in `place`, if it is what is wanted and whole."""
     try:
-        built = Built.open(place)
+        built = EngineSet.open(place)
         built.check()
     except BundleError:
         return None
     library = wanted.target.library
     same = (built.record.context, built.record.block_size) == (held.context, held.block)
-    return built if same and not built.faults(bundle, {library: version(library)}, Machine.here(), None) else None
+    return built if same and not built.faults(bundle, {library: version(library)}, Platform.here(), None) else None
 
 
-def _build_new(job: Job, wanted: Set, bundle: Bundle, held: Sizes, place: Path) -> Built:
+def _build_new(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes, place: Path) -> EngineSet:
     variant = bundle.variant(wanted.variant)
     check_space(place, COPIES * variant.weights_bytes)
     with Staging(place, force=True, last=RECORD, kind="set of engines") as staging:
@@ -212,11 +212,11 @@ def _build_new(job: Job, wanted: Set, bundle: Bundle, held: Sizes, place: Path) 
             raise EngineError(f"{error}{_kept_log(staging.path, place)}") from error
         record = _record(wanted, bundle, variant, held, staging.path)
         staging.publish(record.dumps())
-    return Built(place, record)
+    return EngineSet(place, record)
 
 
-def _memory(job: Job, wanted: Set, bundle: Bundle) -> str:
-    """What it will take to run, before it is built."""
+def _memory(job: BuildJob, wanted: BuildSpec, bundle: Bundle) -> str:
+    """Memory that it will take to run, in words, before it is built."""
     question = Question(bundle, wanted.target, (1,), sampling=True)
     e = planned(question, precision=wanted.precision, context=job.context, block=job.block_size).estimate
     weights, rest = sum(e.weights.values()), sum(e.activations.values()) + e.workspace
@@ -224,7 +224,7 @@ def _memory(job: Job, wanted: Set, bundle: Bundle) -> str:
     return f"will take about {size(e.total)} to run ({parts}); a2d plan has the parts"
 
 
-def _build_graph(job: Job, wanted: Set, bundle: Bundle, held: Sizes, graph: str, staging: Staging) -> None:
+def _build_graph(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes, graph: str, staging: Staging) -> None:
     from ...engines.tensorrt.builder import build_engine as builder  # noqa: PLC0415 - needs onnx-ir, which a device has not
 
     variant = bundle.variant(wanted.variant)
@@ -244,8 +244,8 @@ def _build_graph(job: Job, wanted: Set, bundle: Bundle, held: Sizes, graph: str,
         builder.build(what, lambda share: progress.add(max(0.0, 100 * share - progress.done)))
 
 
-def _timing_cache(folder: Path, wanted: Set) -> Path:
-    """What TensorRT measured of this GPU's kernels, for all builds beside one another."""
+def _timing_cache(folder: Path, wanted: BuildSpec) -> Path:
+    """Path of TensorRT's timings of this GPU's kernels, which all builds beside one another share."""
     return folder / f"timing-{imported('tensorrt').__version__}-sm{wanted.sms[0]}.cache"
 
 
@@ -259,10 +259,10 @@ def _kept_log(staged: Path, place: Path) -> str:
     return f"\nThe whole log: {kept}"
 
 
-def _record(wanted: Set, bundle: Bundle, variant: Variant, held: Sizes, folder: Path) -> Record:
+def _record(wanted: BuildSpec, bundle: Bundle, variant: Variant, held: Sizes, folder: Path) -> EngineSetRecord:
     made = sorted(p for p in folder.iterdir() if p.suffix in (".engine", ".json"))
     read = [*variant.graphs.values(), variant.weights]
-    return Record(
+    return EngineSetRecord(
         schema=SCHEMA,
         bundle=bundle.manifest.name,
         library=wanted.target.library,
@@ -274,7 +274,7 @@ def _record(wanted: Set, bundle: Bundle, variant: Variant, held: Sizes, folder: 
         context=held.context,
         block_size=held.block,
         kv_dtype="float16" if wanted.half else variant.kv_dtype,
-        machine=Machine.here(),
+        machine=Platform.here(),
         driver=_driver(),
         sources={name: bundle.manifest.files[name].sha256 for name in read},
         files={path.name: FileRecord(path.stat().st_size, sha256_of(path)) for path in made},
@@ -288,7 +288,7 @@ def _driver() -> str | None:
         return None
 
 
-def _cards(built: Built) -> dict[str, Card]:
+def _cards(built: EngineSet) -> dict[str, Card]:
     from ...engines.tensorrt.sidecar import Card  # noqa: PLC0415
 
     return {
@@ -298,8 +298,8 @@ def _cards(built: Built) -> dict[str, Card]:
     }
 
 
-def summary(built: Built, cards: dict[str, Card]) -> Iterator[str]:
-    """What was built, for people."""
+def summary(built: EngineSet, cards: dict[str, Card]) -> Iterator[str]:
+    """Lines about a set that was built, for people."""
     yield f"{built.path}"
     for graph, card in cards.items():
         engine = built.record.files[f"{graph}.engine"]

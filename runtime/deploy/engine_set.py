@@ -19,7 +19,7 @@ from ..bundle.files import Bundle, sha256_of
 from ..bundle.manifest import FileRecord
 from ..schema import Violations, bounds, from_json, parse, to_json
 
-__all__ = ["RECORD", "SCHEMA", "Built", "Machine", "Record", "engine_sets", "find"]
+__all__ = ["RECORD", "SCHEMA", "EngineSet", "EngineSetRecord", "Platform", "engine_sets", "find"]
 
 RECORD = "engines.json"
 
@@ -29,8 +29,8 @@ MAX_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
-class Machine:
-    """What an engine depends on, of the machine that builds or runs it."""
+class Platform:
+    """The properties of a machine that an engine depends on."""
 
     system: str
     """`Linux`, `Windows`, ...: engines do not go from one to another."""
@@ -38,15 +38,15 @@ class Machine:
     """`x86_64`, `aarch64`, ..."""
 
     @staticmethod
-    def here() -> Machine:
+    def here() -> Platform:
         """The machine that this runs on."""
         arch = platform.machine().lower()
-        return Machine(platform.system(), {"amd64": "x86_64", "arm64": "aarch64"}.get(arch, arch))
+        return Platform(platform.system(), {"amd64": "x86_64", "arm64": "aarch64"}.get(arch, arch))
 
 
 @dataclass(frozen=True)
-class Record:
-    """What was built, of what, and for what."""
+class EngineSetRecord:
+    """The record of a set: what was built, of which files, for which machines."""
 
     schema: int = field(metadata=bounds(1, SCHEMA))
     bundle: str
@@ -54,7 +54,7 @@ class Record:
     library: str
     """`tensorrt` or `tensorrt_rtx`."""
     version: str
-    """Of the library: engines are not read by another release."""
+    """Release of the library: engines are not read by another release."""
     target: str
     sms: tuple[int, ...] = field(metadata=bounds(50, 999))
     """GPUs that the engines run on, by compute capability."""
@@ -66,8 +66,8 @@ class Record:
     block_size: int = field(metadata=bounds(1, 1 << 26))
     """Rows of the largest block."""
     kv_dtype: str
-    """Of the cache that the engines read, by its numpy name."""
-    machine: Machine
+    """Number type of the cache that the engines read, by its numpy name."""
+    machine: Platform
     driver: str | None
     """CUDA release of the driver on the machine that built them; None if there was none."""
     sources: dict[str, str]
@@ -76,19 +76,19 @@ class Record:
     """Engines and their cards."""
 
     def dumps(self) -> str:
-        """As JSON text."""
+        """The record as JSON text."""
         return json.dumps(to_json(self), indent=1) + "\n"
 
 
 @dataclass(frozen=True)
-class Built:
+class EngineSet:
     """One set of engines on disk."""
 
     path: Path
-    record: Record
+    record: EngineSetRecord
 
     @staticmethod
-    def open(path: Path) -> Built:
+    def open(path: Path) -> EngineSet:
         """Read the record of a folder. Raises BundleError that lists everything wrong with it."""
         try:
             raw = (path / RECORD).read_bytes()[: MAX_BYTES + 1]
@@ -98,7 +98,7 @@ class Built:
             schema = data.get("schema") if isinstance(data, dict) else None
             if isinstance(schema, int) and schema > SCHEMA:
                 raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d, or build again"])
-            return Built(path, from_json(Record, data))
+            return EngineSet(path, from_json(EngineSetRecord, data))
         except OSError as error:
             raise BundleError(f"{path} holds no built engines: {error}") from error
         except (Violations, UnicodeDecodeError) as error:
@@ -111,7 +111,9 @@ class Built:
             raise BundleError(f"{self.path} has no engine for graph {graph!r}; build again: {self.rebuild()}")
         return self.path / name
 
-    def faults(self, bundle: Bundle, versions: Mapping[str, str | None], machine: Machine, sm: int | None) -> list[str]:
+    def faults(
+        self, bundle: Bundle, versions: Mapping[str, str | None], machine: Platform, sm: int | None
+    ) -> list[str]:
         """Why these engines cannot be used: here, and with this bundle. `sm` None asks nothing of the GPU."""
         r, m = self.record, bundle.manifest
         here = versions.get(r.library)
@@ -146,20 +148,20 @@ class Built:
         return None
 
     def rebuild(self, bundle: Path | None = None, sm: int | None = None) -> str:
-        """The command that builds such a set again, for one GPU or for those it was built for."""
+        """The command that builds such a set again, its settings in brackets, for one GPU or those it was built for."""
         r = self.record
         where = self.path.parent.parent if bundle is None else bundle
         gpus = () if r.target not in ("rtx",) else ((sm,) if sm is not None and sm not in r.sms else r.sms)
-        named = f" --sm {','.join(map(str, gpus))}" if gpus else ""
-        place = "" if self.path.parent == where / "engines" else f" -o {self.path.parent}"
-        kept = f" --context {r.context} --block-size {r.block_size}"
-        return f"a2d build {where} --target {r.target}{named} --precision {r.precision}{kept}{place}"
+        named = f" sm={','.join(map(str, gpus))}" if gpus else ""
+        place = "" if self.path.parent == where / "engines" else f" output={self.path.parent}"
+        kept = f" context={r.context} block_size={r.block_size}"
+        return f"a2d build {where} [target={r.target}{named} precision={r.precision}{kept}{place}]"
 
 
-def engine_sets(folder: Path) -> Iterator[Built]:
+def engine_sets(folder: Path) -> Iterator[EngineSet]:
     """Every set under a folder, or the folder itself if it is one. Raises BundleError for a broken record."""
     places = [folder] if (folder / RECORD).is_file() else sorted(p.parent for p in folder.glob(f"*/{RECORD}"))
-    yield from (Built.open(place) for place in places if not place.name.startswith("."))
+    yield from (EngineSet.open(place) for place in places if not place.name.startswith("."))
 
 
 def find(
@@ -171,7 +173,7 @@ def find(
     precision: str | None = None,
     folder: Path | None = None,
     order: Sequence[str] = (),
-) -> Built:
+) -> EngineSet:
     """The set of engines of `library` that fits: this bundle, this release, this machine, this GPU.
 
     `order`: precisions, best first, where several fit; `folder`: sets, `engines` in the bundle if None.
@@ -182,7 +184,7 @@ def find(
     held = [built for built in engine_sets(place) if built.record.library == library] if place.is_dir() else []
     held = [built for built in held if precision in (None, built.record.precision)]
     held.sort(key=lambda built: [*order, built.record.precision].index(built.record.precision))
-    machine, refused = Machine.here(), []
+    machine, refused = Platform.here(), []
     for built in held:
         faults = built.faults(bundle, versions, machine, sm)
         if not faults:
@@ -192,9 +194,9 @@ def find(
     if refused:
         raise EngineError(f"{place}: no engines that fit this machine:\n" + "\n".join(refused))
     target = "rtx" if library == "tensorrt_rtx" else "tensorrt"
-    gpu = f" --sm {sm}" if sm is not None and target == "rtx" else ""
-    asked = f" --precision {precision}" if precision is not None else ""
+    gpu = f" sm={sm}" if sm is not None and target == "rtx" else ""
+    asked = f" precision={precision}" if precision is not None else ""
     raise EngineError(
         f"{place}: no engines of {library}{f' in {precision}' if precision else ''} have been built; "
-        f"a2d build {bundle.path} --target {target}{gpu}{asked}"
+        f"a2d build {bundle.path} [target={target}{gpu}{asked}]"
     )

@@ -19,7 +19,7 @@ GRAPH, INITIALIZER = 7, 5
 """ModelProto.graph, GraphProto.initializer."""
 
 DIMS, KIND, NAME = 1, 2, 8
-"""Of TensorProto."""
+"""Field numbers of TensorProto."""
 
 BITS = {1: 32, 2: 8, 3: 8, 5: 16, 6: 32, 7: 64, 9: 8, 10: 16, 11: 64, 16: 16, 17: 8, 19: 8, 21: 4, 22: 4, 23: 4}
 """TensorProto.DataType to bits: the kinds that bundles are made of, and those like them."""
@@ -49,12 +49,12 @@ class Tensor:
 
     @property
     def elements(self) -> int:
-        """How many there are."""
+        """Number of elements."""
         return prod(self.shape)
 
     @property
     def is_float(self) -> bool:
-        """Whether it is made of fp32, fp16 or bf16."""
+        """True where its elements are fp32, fp16 or bf16."""
         return self.kind in FLOATS
 
 

@@ -16,7 +16,7 @@ from .memory_model import CPU, Estimate, Widths, estimate, shapes_of
 from .precisions import FLOATS, PREFERENCE, SOURCES
 from .profiles import Sizes, sizes
 
-__all__ = ["GIB", "Memory", "Plan", "Question", "planned"]
+__all__ = ["GIB", "MemoryPlan", "MemorySize", "Question", "planned"]
 
 SHARE, SHARE_UNIFIED = 0.9, 0.75
 """Parts of a card's memory, and of one that the system shares, that are planned with. Margins, not measurements."""
@@ -25,31 +25,31 @@ GIB = 1 << 30
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemorySize:
     """One size of memory."""
 
     bytes: int
     usable_bytes: int
-    """What is planned with."""
+    """Part of it that is planned with, in bytes."""
     fits: bool
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """A bundle on a target."""
 
     target: str
     precision: str
     variant: str
-    """Of the bundle, whose files were looked at."""
+    """The bundle's variant whose files were looked at."""
     to_be_made: bool
     """The bundle does not hold that precision yet: weights are counted from what it will hold."""
     sizes: Sizes
     estimate: Estimate
-    memories: tuple[Memory, ...]
+    memories: tuple[MemorySize, ...]
     """Smallest first."""
     lower: tuple[str, ...]
-    """What, each by itself, would make it fit the largest memory that it does not fit; empty where it fits all."""
+    """Changes that make it fit the largest memory it does not fit, each by itself; empty where it fits all."""
 
     @property
     def fits(self) -> bool:
@@ -59,7 +59,7 @@ class Plan:
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be planned, but for the precision and the sizes."""
+    """A plan's givens: bundle, target and memories; precision and sizes come later."""
 
     bundle: Bundle
     target: Target
@@ -76,7 +76,7 @@ def planned(
     sms: tuple[int, ...] = (),
     context: int | None = None,
     block: int | None = None,
-) -> Plan:
+) -> MemoryPlan:
     """The plan of a bundle on a target, against some sizes of memory.
 
     `precision` None is the best that can be built of the bundle for all of `sms`, by default the target's own.
@@ -92,14 +92,14 @@ def planned(
     return replace(made, lower=tuple(lower) or ("neither a shorter context nor a lighter precision: a smaller model",))
 
 
-def _plan(question: Question, precision: str, held: Sizes) -> Plan:
+def _plan(question: Question, precision: str, held: Sizes) -> MemoryPlan:
     bundle, target = question.bundle, question.target
     variant, widths = _source(bundle, target, precision)
     graphs = [name for name in bundle.variant(variant).graphs if name != "sample" or question.sampling]
     taken = estimate(bundle.manifest, shapes_of(bundle, bundle.variant(variant), graphs), held, widths)
     share = SHARE if widths.apart else SHARE_UNIFIED
-    fits = tuple(Memory(size, int(size * share), taken.peak <= size * share) for size in sorted(question.memories))
-    return Plan(target.name, precision, variant, widths.codes is not None, held, taken, fits, ())
+    fits = tuple(MemorySize(size, int(size * share), taken.peak <= size * share) for size in sorted(question.memories))
+    return MemoryPlan(target.name, precision, variant, widths.codes is not None, held, taken, fits, ())
 
 
 def _best(question: Question, sms: tuple[int, ...]) -> str:
@@ -121,7 +121,7 @@ def _source(bundle: Bundle, target: Target, precision: str) -> tuple[str, Widths
     if name is None or (precision == "fp32" and name != "fp32"):
         raise BundleError(
             f"{bundle.path} holds {', '.join(held)}, from which {precision} cannot be planned: expected "
-            f"{' or '.join(dict.fromkeys((*sources, *FLOATS)))}; a2d-export CHECKPOINT -o {bundle.path} --force"
+            f"{' or '.join(dict.fromkeys((*sources, *FLOATS)))}; export the checkpoint again to {bundle.path}"
         )
     codes = None if name in sources else 1
     floats, computed, cache = (4, 4, "float32") if precision == "fp32" else (2, 2, "float16")
@@ -129,24 +129,24 @@ def _source(bundle: Bundle, target: Target, precision: str) -> tuple[str, Widths
     return name, replace(whole, apart=not target.unified)
 
 
-def _lower(question: Question, plan: Plan) -> Iterator[str]:
+def _lower(question: Question, plan: MemoryPlan) -> Iterator[str]:
     """Changes that make it fit, each by itself: a shorter context, a lighter precision."""
     context = plan.sizes.context // 2
     while context >= CHUNK:
         rows = -(-context // CHUNK) * CHUNK
         if _plan(question, plan.precision, replace(plan.sizes, context=rows)).fits:
-            yield f"--context {rows}"
+            yield f"[context={rows}]"
             break
         context //= 2
     target = question.target
     for precision in (*target.precisions, *target.emulated):
         lighter = None if precision == plan.precision else _other(question, precision, plan.sizes)
         if lighter is not None and lighter.fits:
-            calibrate = f", after a2d calibrate {question.bundle.path} --precision {precision}"
-            yield f"--precision {precision}{calibrate if lighter.to_be_made else ''}"
+            calibrate = f", after a2d calibrate {question.bundle.path} [precision={precision}]"
+            yield f"[precision={precision}]{calibrate if lighter.to_be_made else ''}"
 
 
-def _other(question: Question, precision: str, held: Sizes) -> Plan | None:
+def _other(question: Question, precision: str, held: Sizes) -> MemoryPlan | None:
     """The plan in another precision, if the bundle can tell."""
     try:
         return _plan(question, precision, held)

@@ -1,4 +1,4 @@
-"""How much memory a bundle takes on a target, before anything is built or loaded.
+"""Memory that a bundle takes on a target, before anything is built or loaded.
 
     weights      what each graph's file holds, at the target's width; one copy for each graph, as libraries keep them
     cache        2 · L · Hkv · D · w bytes for each row of context (Pope et al. 2022, section 3.3), in chunks
@@ -41,7 +41,7 @@ QUANTIZED_LOAD = 13
 
 @dataclass(frozen=True)
 class Widths:
-    """How wide numbers are in memory."""
+    """Bytes of a number in memory, by kind."""
 
     floats: int | None
     """Bytes of a float weight; None as the file has it."""
@@ -65,7 +65,7 @@ CPU = Widths(floats=4, codes=None, computed=4, cache="float32", mapped=True, apa
 
 @dataclass(frozen=True)
 class Shapes:
-    """What the graphs' tensors tell beyond the manifest."""
+    """Sizes that the graphs' tensors tell beyond the manifest."""
 
     query_heads: int
     projected: int
@@ -75,7 +75,7 @@ class Shapes:
     vision_hidden: int
     vision_widest: int
     tensors: dict[str, tuple[Tensor, ...]]
-    """By graph."""
+    """Stored tensors by graph."""
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,12 @@ class Estimate:
     """Bytes."""
 
     weights: dict[str, int]
-    """By graph."""
+    """Bytes by graph."""
     cache: int
     cache_per_1k: int
     """For 1000 rows of context."""
     activations: dict[str, int]
-    """By graph; each keeps what it once took."""
+    """Bytes by graph; each keeps what it once took."""
     workspace: int
     process: int
     load: int
@@ -130,7 +130,7 @@ def _widths(tensors: tuple[Tensor, ...], prefix: str) -> dict[str, int]:
 
 
 def estimate(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -> Estimate:
-    """What the graphs in `shapes` take."""
+    """Memory that the graphs in `shapes` take."""
     m = manifest.model
     weights = {name: _weights(name, tensors, widths) for name, tensors in shapes.tensors.items()}
     activations = _activations(manifest, shapes, sizes, widths)

@@ -1,4 +1,4 @@
-"""Which engine runs a bundle on this machine: a table, best first, and what may be asked instead.
+"""The engine that runs a bundle on this machine: a table, best first, and what may be asked instead.
 
 Reads records and asks the machine; loads no graph.
 """
@@ -13,7 +13,7 @@ from ...engines.errors import A2DError, EngineError, RequestError
 from ...engines.targets import GPUS
 from ...engines.tensorrt.libraries import LIBRARIES, version
 from ..bundle.files import Bundle
-from .engine_set import Built, engine_sets, find
+from .engine_set import EngineSet, engine_sets, find
 from .precisions import PREFERENCE
 
 __all__ = ["BUILDS", "CHOICES", "Placement", "buildable", "is_news", "on", "placed", "rows", "sm_of"]
@@ -44,7 +44,7 @@ class Placement:
     """Idle threads spin instead of sleeping."""
     variant: str = ""
     """The bundle's variant, once it is chosen."""
-    built: Built | None = None
+    built: EngineSet | None = None
     """Engines that were built of the variant; None where the engine reads the bundle's graphs."""
     passed_over: tuple[str, ...] = ()
     """Reasons why better engines were not taken, although they had been built."""
@@ -76,7 +76,7 @@ def placed(bundle: Bundle, row: tuple[str, str], asked: Placement) -> Placement:
     return replace(asked, engine=engine, device=device, precision=precision, variant=precision)
 
 
-def on(row: tuple[str, str], asked: Placement, built: Built) -> Placement:
+def on(row: tuple[str, str], asked: Placement, built: EngineSet) -> Placement:
     """The placement of engines that were built, on a row of the table."""
     engine, device = row
     record = built.record
@@ -94,7 +94,7 @@ def buildable(row: tuple[str, str], asked: Placement) -> bool:
 
 
 def is_news(bundle: Bundle, row: tuple[str, str], asked: Placement) -> bool:
-    """That this row was not taken is worth a word: the GPU and the library are here, and engines have been built.
+    """True where passing this row over is worth a word: GPU and library are here, and engines have been built.
 
     A bundle with engines in it also goes to machines that have neither, and there is nothing to say of that.
     """
@@ -110,7 +110,7 @@ def is_news(bundle: Bundle, row: tuple[str, str], asked: Placement) -> bool:
         return True  # a record that cannot be read
 
 
-def _built(bundle: Bundle, engine: str, device: str, asked: Placement) -> Built:
+def _built(bundle: Bundle, engine: str, device: str, asked: Placement) -> EngineSet:
     """Engines that fit. Raises EngineError where none do, BundleError for a record that cannot be read."""
     sm = sm_of(device)
     here = {engine: version(engine)}

@@ -28,7 +28,7 @@ TYPICAL_TOKENS = 256
 
 @dataclass(frozen=True)
 class Sizes:
-    """What engines are to hold."""
+    """Rows that engines are to hold."""
 
     context: int
     """Rows of cache, a multiple of its chunk."""
@@ -46,9 +46,9 @@ def sizes(manifest: Manifest, context: int | None = None, block: int | None = No
     longest = manifest.model.max_context
     wanted = min(longest, CONTEXT) if context is None else context
     if not 1 <= wanted <= longest:
-        raise RequestError(f"--context: got {context}, this model was exported for 1 to {longest} rows")
+        raise RequestError(f"context: got {context}, this model was exported for 1 to {longest} rows")
     if block is not None and not 1 <= block <= longest:
-        raise RequestError(f"--block-size: got {block}, expected 1 to {longest}")
+        raise RequestError(f"block_size: got {block}, expected 1 to {longest}")
     return Sizes(-(-wanted // CHUNK) * CHUNK, block or manifest.decode.block_size)
 
 

@@ -1,4 +1,4 @@
-"""What is known of a clip: what its file says, its shots, and what was read on their frames. Frozen data.
+"""Everything known of a clip: what its file says, its shots, and what was read on their frames. Frozen data.
 
 Knows no media library and no model. Seconds count from the first frame that is shown; time codes follow from them.
 """
@@ -21,7 +21,7 @@ DIGITS = 6
 
 @dataclass(frozen=True)
 class Facts:
-    """What a file says of its video."""
+    """Facts that a file states about its video."""
 
     width: int
     """In square pixels, as shown: turned upright, and widened where pixels are not square."""
@@ -46,7 +46,7 @@ class Facts:
 
     @property
     def timebase(self) -> Timebase:
-        """How its time code counts."""
+        """The timebase in which its time code counts."""
         return Timebase(Fraction(self.rate), self.drop)
 
     @property
@@ -76,11 +76,11 @@ class Look:
 
     seconds: float
     text: str
-    """What the model wrote."""
+    """Text that the model wrote."""
     confidence: float = field(metadata=bounds(0, 1))
-    """Of a slate, that of its least certain field; of any other text, the geometric mean over its tokens."""
+    """Probability: of a slate, that of its least certain field; of other texts, the geometric mean over the tokens."""
     fields: dict[str, str] = field(default_factory=dict)
-    """What stands on the slate by name; empty where there is none."""
+    """Texts of the slate by field; empty where there is none."""
     certainty: dict[str, float] = field(default_factory=dict)
     """For each field that a slate may have, the probability of what was read, its absence included."""
     turned: bool = False

@@ -1,4 +1,4 @@
-"""What a frame's numbers mean as colour: the matrix of footage that has no tag, and HDR brought down to SDR.
+"""Meaning of a frame's numbers as colour: the matrix of footage that has no tag, and HDR brought down to SDR.
 
 Untagged footage is taken as players and editing systems take it: BT.709 from HD sizes on, BT.601 below. PQ and HLG
 (BT.2100) are shown as a person would see them on an SDR screen: light as in BT.2100, diffuse white (203 cd/m2, BT.2408)

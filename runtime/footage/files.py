@@ -1,4 +1,4 @@
-"""Which footage a caller means: files, and folders with footage anywhere below them. Opens none of it.
+"""The footage that a caller means: files, and folders with footage anywhere below them. Opens none of it.
 
 A folder's clips come in the order in which people count, its own before those of its folders. Hidden files are left
 out: macOS leaves `._A001.mov` beside `A001.mov`, which is no clip.

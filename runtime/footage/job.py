@@ -30,19 +30,19 @@ from .sampling import Sampling
 from .writers import WRITERS, writer
 from .writers.log import Log, Totals
 
-__all__ = ["Job", "Outcome", "log"]
+__all__ = ["LogJob", "Outcome", "log"]
 
 NEEDS = {"av": "reads video", "scenedetect": "finds shots", "opentimelineio": "writes timelines"}
 """Packages that only logging footage needs, and what for."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """What is to be logged, and how."""
+class LogJob:
+    """A request to log footage: clips, bundle, questions, files to write."""
 
     sources: Sequence[Path]
     target: Path
-    """What the files are called, without their endings."""
+    """Path of the files that are written, without their endings."""
     bundle: Path
     sampling: Sampling
     prompt: str | None = None
@@ -66,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a job."""
+    """The outcome of a job."""
 
     read: int
     """Clips that were read; the others were known."""
@@ -75,7 +75,7 @@ class Outcome:
     """Files whose content is new."""
 
 
-def log(job: Job, say: Callable[[str], None] = lambda _: None) -> Outcome:
+def log(job: LogJob, say: Callable[[str], None] = lambda _: None) -> Outcome:
     """Log the footage, and write all forms of the log together.
 
     Raises RequestError or BundleError for what must be asked otherwise, OSError where files cannot be written: those of
@@ -120,7 +120,7 @@ def _raw(file: Path) -> Clip:
     return Clip(str(file), fault=one_line(fault), passed_over=True)
 
 
-def _checked(job: Job) -> list[Path]:
+def _checked(job: LogJob) -> list[Path]:
     """The clips. Raises for everything that can be known to be wrong without decoding a frame."""
     missing = [f"{name} ({what})" for name, what in NEEDS.items() if find_spec(name) is None]
     if missing:
@@ -132,7 +132,9 @@ def _checked(job: Job) -> list[Path]:
     if manifest.vision is None:
         raise RequestError(f"{job.bundle} reads text only, expected a vision-language bundle to log footage with")
     if job.prompt is None and manifest.text.default_prompt is None:
-        raise RequestError(f"{job.bundle} has no question of its own; say what to ask of each shot with --prompt")
+        raise RequestError(
+            f"{job.bundle} has no question of its own; say what to ask of each shot with the setting prompt"
+        )
     plan(manifest.decode, job.options)
     check_apart(job.sources, absolute(job.target))
     files = clips(job.sources)
@@ -140,7 +142,7 @@ def _checked(job: Job) -> list[Path]:
     return files
 
 
-def _check_target(job: Job, files: Sequence[Path]) -> None:
+def _check_target(job: LogJob, files: Sequence[Path]) -> None:
     touched = [str(file) for file in files if file in {job.file(suffix) for suffix in WRITERS}]
     if touched:
         raise RequestError(f"-o {job.target} would be written over {', '.join(touched)}; choose another name")
@@ -150,18 +152,18 @@ def _check_target(job: Job, files: Sequence[Path]) -> None:
     if strange and not job.force and not job.file(".state").is_dir():
         raise RequestError(
             f"{', '.join(strange)} exists already, and no log that can be gone on with; choose another name, or "
-            "replace it with --force"
+            "replace it with the setting force"
         )
 
 
-def _question(job: Job) -> str:
+def _question(job: LogJob) -> str:
     """A sum that is another one whenever a clip might be read otherwise."""
     asked = [SCHEMA, sha256_of(job.bundle / MANIFEST), job.precision, job.prompt]
     asked += [to_json(job.options), to_json(job.sampling)]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _reader(job: Job) -> Reader:
+def _reader(job: LogJob) -> Reader:
     return Reader(load(job.bundle, precision=job.precision, threads=job.threads), job.prompt, job.options)
 
 

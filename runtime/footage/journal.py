@@ -1,4 +1,4 @@
-"""What has been logged so far, a file for each clip: an interrupted run goes on, a second one reads what changed.
+"""The journal of logged clips, a file for each: an interrupted run goes on, a second one reads what changed.
 
 An entry counts while the clip's size and time are what they were, and the question is the same. Entries are written
 whole or not at all. Knows nothing of how clips are read.
@@ -21,12 +21,12 @@ from .clip import Clip
 __all__ = ["Entry", "Journal", "Stamp", "publish"]
 
 SCHEMA = 2
-"""Of an entry; those of another schema do not count."""
+"""Schema of an entry; entries of another schema do not count."""
 
 
 @dataclass(frozen=True)
 class Stamp:
-    """By what a file is known to have changed."""
+    """Size and time by which a file is known to have changed."""
 
     size: int
     modified: int
@@ -41,7 +41,7 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Entry:
-    """What was made of one clip, and of what exactly."""
+    """The reading of one clip, and the stamp of the file that was read."""
 
     schema: int
     question: str
@@ -59,7 +59,7 @@ class Journal:
     question: str
 
     def fresh(self, file: Path) -> bool:
-        """Whether what is known of a clip still holds."""
+        """True where the entry of a clip still holds."""
         try:
             stamp = Stamp.of(file)
         except OSError:
@@ -68,7 +68,7 @@ class Journal:
         return entry is not None and (entry.question, entry.stamp) == (self.question, stamp)
 
     def get(self, file: Path) -> Clip | None:
-        """What was last known of a clip; None where nothing was."""
+        """The last entry's clip; None where there is none."""
         entry = self._entry(file)
         return None if entry is None else replace(entry.clip, file=str(file))
 

@@ -88,7 +88,7 @@ class Media:
 
     @property
     def timebase(self) -> Timebase:
-        """How its frames are counted. Raises ClipError where the file gives no usable rate."""
+        """The timebase in which its frames are counted. Raises ClipError where the file gives no usable rate."""
         stream = self._stream
         for rate in (stream.guessed_rate, stream.average_rate):
             try:
@@ -99,7 +99,7 @@ class Media:
         raise ClipError(f"{self.path} gives no rate of frames, expected one; it may hold a single picture")
 
     def counted_at(self, rate: Fraction) -> Timebase:
-        """How its frames are counted at `rate` a second: in drop-frame where the file's time code is."""
+        """The timebase at `rate` frames a second: in drop-frame where the file's time code is."""
         code = self._timecode()
         return Timebase(rate, drop=code is not None and ";" in code and drops(rate))
 
@@ -279,7 +279,7 @@ class Media:
 
 
 def _orientation(frame: Any) -> Orientation:
-    """How a frame lies, by the display matrix that stands beside it."""
+    """Orientation of a frame, by the display matrix that stands beside it."""
     # PyAV ties a frame and what stands beside it in a circle that lives until the next collection: tie a small one.
     matrix = frame.reformat(width=16, height=16, format="gray").side_data.get("DISPLAYMATRIX")
     return UPRIGHT if matrix is None else Orientation.of(np.frombuffer(bytes(matrix), np.int32).tolist())

@@ -1,4 +1,4 @@
-"""How a stored frame is turned and mirrored to be seen as it was filmed: the display matrix of QuickTime and MP4.
+"""Turning and mirroring of a stored frame, to be seen as it was filmed: the display matrix of QuickTime and MP4.
 
 Knows the matrix and pixels; not where either comes from.
 """

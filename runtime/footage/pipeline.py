@@ -27,7 +27,7 @@ from .sights import Fit, Meter, Sight, Survey
 __all__ = ["Pipeline"]
 
 FAULTS = (ClipError, ImageError, NumericsError)
-"""What one clip can be to blame for; anything else would meet the next clip as well."""
+"""Errors that one clip can be to blame for; anything else would meet the next clip as well."""
 
 DEPTH = 4
 """Frames of a clip that wait for the model at most."""

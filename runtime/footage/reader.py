@@ -47,7 +47,7 @@ class Reader:
             yield look(moments.pop(), reading.result.text, self._tokens(reading.result))
 
     def _tokens(self, result: Result) -> list[Token]:
-        """Where in its text each token stands: the text grows by what a token adds, whatever its bytes are."""
+        """The place of each token in the text: the text grows by what a token adds, whatever its bytes are."""
         tokens = until(list(result.tokens), self.model.manifest.decode.stop_token_ids)
         ends = [len(self.model.detokenize(tokens[: count + 1])) for count in range(len(tokens))]
         return list(zip([0, *ends], ends, result.confidence, strict=False))

@@ -1,4 +1,4 @@
-"""Which frames of a clip are read: some of each shot, more where slates stand. Knows indices and seconds, no files."""
+"""Frames of a clip that are read: some of each shot, more where slates stand. Knows indices and seconds, no files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["CAPTIONS", "SLATES", "Sampling", "moments"]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How clips are looked at."""
+    """Settings of how densely clips are looked at."""
 
     detector: str = "adaptive"
     """Way to find shots: a name of `shots.DETECTORS`."""

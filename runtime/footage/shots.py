@@ -1,4 +1,4 @@
-"""Where a shot ends and the next begins, found by PySceneDetect (BSD-3-Clause, https://www.scenedetect.com).
+"""Cuts between shots, found by PySceneDetect (BSD-3-Clause, https://www.scenedetect.com).
 
 The one file that imports it. Cuts are found on small pictures, one after the other, so a clip's length costs no memory
 but its time stamps. Knows pictures and their order; nothing of files, seconds or models.
@@ -51,7 +51,7 @@ DETECTORS: Choices[Callable[[int], Any]] = Choices(
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over a clip gives."""
+    """Findings of one pass over a clip."""
 
     stamps: array[int]
     """The time stamp of every frame, rising."""

@@ -1,4 +1,4 @@
-"""What a study of a clip gives: its facts and shots first, then the frames to read. Plain data; made by `scan.py`."""
+"""Findings of a study of a clip: its facts and shots first, then the frames to read. Plain data; made by `scan.py`."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Sight:
 
 @dataclass
 class Meter:
-    """How far a study is, written by its thread, and whether anybody wants the rest, written by the others."""
+    """Progress of a study, written by its thread, and whether anybody wants the rest, written by the others."""
 
     share: float = 0.0
-    """Of the clip's pass in which shots are found."""
+    """Share 0..1 of the pass over the clip in which shots are found."""
     cancelled: bool = False

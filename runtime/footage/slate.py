@@ -1,4 +1,4 @@
-"""What a reader of slates writes, and what several readings of one slate say together. Knows texts, not frames.
+"""Slates as a reader writes them, and several readings of one slate taken together. Knows texts, not frames.
 
 The answer's form is that of the built-in model: `scene 12A take 3 roll A004 date 2025-03-14 fps 24`, `-` for a field
 that is not on the slate, `no slate` for a frame without one. Whatever is written otherwise is no slate.
@@ -20,7 +20,7 @@ FIELDS = ("scene", "take", "roll", "date", "fps")
 MISSING, NO_SLATE = "-", "no slate"
 
 Token: TypeAlias = "tuple[int, int, float]"
-"""Where in a text a token begins and ends, and the probability with which it was settled."""
+"""Begin and end of a token in a text, and the probability with which it was settled."""
 
 _ANSWER = re.compile(" ".join(rf"{name} (\S+)" for name in FIELDS))
 

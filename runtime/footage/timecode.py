@@ -18,7 +18,7 @@ __all__ = ["EDITING", "Timebase", "drops", "editing_rate", "nearest_rate"]
 DAY = 24 * 60 * 60
 
 NTSC = Fraction(1000, 1001)
-"""By how much the rates of American television fall short of whole numbers."""
+"""Factor by which the rates of American television fall short of whole numbers."""
 
 RATES = tuple(Fraction(whole) * factor for whole in (24, 30, 48, 60, 72, 96, 120) for factor in (1, NTSC))
 """Rates of cameras that are no plain whole numbers, with their whole ones."""
@@ -58,7 +58,7 @@ def editing_rate(rate: Fraction) -> Fraction:
 
 
 def drops(rate: Fraction) -> bool:
-    """Whether drop-frame counting exists at this rate: 29.97 and its multiples."""
+    """True where drop-frame counting exists at this rate: 29.97 and its multiples."""
     return rate.denominator == NTSC.denominator and _whole(rate) % 30 == 0
 
 

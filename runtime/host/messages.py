@@ -1,4 +1,4 @@
-"""What a host and its worker say to each other, a dataclass for each kind of frame. docs/embedding.md has tables.
+"""Messages between a host and its worker, a dataclass for each kind of frame. docs/embedding.md has tables.
 
 CANCEL, PING, CLOSE and PONG say all by their kind and id, and have no payload. Knows forms, not what is done with them.
 """
@@ -89,7 +89,7 @@ class Opened:
     """The bundle is loaded."""
 
     version: str = wire(TEXT)
-    """Of a2d."""
+    """Version of a2d."""
     name: str = wire(TEXT)
     precision: str = wire(TEXT)
     engine: str = wire(TEXT)
@@ -100,7 +100,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class StepTaken:
-    """What one step did."""
+    """The outcome of one step."""
 
     block: int = wire(U32)
     index: int = wire(U32)
@@ -117,7 +117,7 @@ class StepTaken:
 
 @dataclass(frozen=True)
 class Summary:
-    """How a generation ended: the payload of DONE."""
+    """The end of a generation: the payload of DONE."""
 
     stop: str = wire(Name("stop", "length", "context", "cancelled"))
     forwards: int = wire(U32)

@@ -1,4 +1,4 @@
-"""What a host asks for, from its message to what a Model takes: a prompt, options, pictures.
+"""A host's request, from its message to what a Model takes: a prompt, options, pictures.
 
 Knows messages and the shared file of pixels; does not decode.
 """
@@ -25,7 +25,7 @@ TURN: dict[str, type] = {"template_options": dict, "continue_final": bool}
 
 
 def prompt_of(request: Generate) -> Any:
-    """What `Model.prompt` takes: a text, messages, token ids, or None for the bundle's own question.
+    """The argument of `Model.prompt`: a text, messages, token ids, or None for the bundle's own question.
 
     Raises RequestError for JSON that is none, or not of that kind.
     """
@@ -108,7 +108,7 @@ def pictures_of(request: Generate, shared: SharedFile | None) -> Sequence[str | 
     """Each image as `load_image` takes it: a path, or an array that is good until the next request."""
     there = [image for image in request.images if isinstance(image, Pixels)]
     if there and shared is None:
-        raise ImageError("got pixels, but no shared file; start the worker with --pixels, or give a path")
+        raise ImageError("got pixels, but no shared file; start the worker with one, or give a path")
     arrays = iter(shared.read(there) if shared is not None else ())
     return [image.path if isinstance(image, PathImage) else next(arrays) for image in request.images]
 

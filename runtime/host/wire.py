@@ -56,7 +56,7 @@ class WireError(ValueError):
 
 
 class Kind(IntEnum):
-    """What a frame is: up to 64 from the host, above from the worker."""
+    """Kinds of frames: up to 64 from the host, above from the worker."""
 
     OPEN = 1
     GENERATE = 2
@@ -146,7 +146,7 @@ class Payload:
 
 
 class Form(Protocol):
-    """How a field is written."""
+    """A field's form on the wire."""
 
     def write(self, value: Any) -> bytes:
         """The bytes of a value."""

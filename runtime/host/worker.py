@@ -69,7 +69,7 @@ def failed(error: BaseException) -> Failed:
 
 
 @dataclass
-class Job:
+class QueuedGeneration:
     """One generation, from the moment it is asked for."""
 
     id: int
@@ -100,9 +100,9 @@ class Worker:
         self._pixels = None if pixels is None else SharedFile(pixels)
         self._send_bytes = send
         self._sending, self._jobs_lock = threading.Lock(), threading.Lock()
-        self._jobs: dict[int, Job] = {}
+        self._jobs: dict[int, QueuedGeneration] = {}
         self._opening: queue.SimpleQueue[Open | None] = queue.SimpleQueue()
-        self._todo: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._todo: queue.SimpleQueue[QueuedGeneration | None] = queue.SimpleQueue()
         self._asked = False
 
     def listen(self) -> bool:
@@ -150,7 +150,7 @@ class Worker:
 
     def on_generate(self, frame: Frame) -> None:
         """A generation is queued."""
-        job = Job(frame.id, frame.payload)
+        job = QueuedGeneration(frame.id, frame.payload)
         with self._jobs_lock:
             if frame.id in self._jobs or frame.id == 0 or not self._asked:
                 raise WireError(f"got GENERATE {frame.id}, expected a number of its own, from 1, and OPEN before it")
@@ -181,7 +181,7 @@ class Worker:
         self.send(Kind.OPENED, 0, _opened(model))
         return model
 
-    def _run(self, job: Job, model: Model, session: Session) -> None:
+    def _run(self, job: QueuedGeneration, model: Model, session: Session) -> None:
         try:
             self.send(Kind.DONE, job.id, self._decode(job, model, session))
         except BrokenPipeError:
@@ -192,7 +192,7 @@ class Worker:
             with self._jobs_lock:
                 self._jobs.pop(job.id, None)
 
-    def _decode(self, job: Job, model: Model, session: Session) -> Summary:
+    def _decode(self, job: QueuedGeneration, model: Model, session: Session) -> Summary:
         if job.cancelled.is_set():
             return Summary("cancelled", 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, "", ())
         request = unpack(Generate, job.request)

@@ -38,7 +38,7 @@ class Cropped:
 
     @property
     def grid(self) -> Grid:
-        """As a run of features, which has no lines and columns."""
+        """The grid of a run of features, which has no lines and columns."""
         return Grid(1, 1, self.tokens)
 
     @cached_property

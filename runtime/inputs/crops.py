@@ -25,7 +25,7 @@ SPARE = 1.1
 
 @dataclass(frozen=True)
 class Crops:
-    """How a picture is cut. `from_json` holds each field against its bounds."""
+    """The rule by which a picture is cut. `from_json` holds each field against its bounds."""
 
     size: int = field(metadata=bounds(1, 8192))
     """Side of a crop, in pixels."""
@@ -82,7 +82,7 @@ class Crops:
         return _resized(canvas, self.size, self.size, resample)[None]
 
     def arrange(self, height: int, width: int, side: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Where the features of a picture of `height` x `width` pixels come from, in the order of the prompt.
+        """Sources of the features of a picture of `height` x `width` pixels, in the order of the prompt.
 
         A crop has `side` x `side` features, and behind them one that ends a line. Returns rows `[G, 4]` among those of
         all crops, and the weights `[G, 4]` with which they are mixed.
@@ -97,7 +97,7 @@ class Crops:
         y0, y1, x0, x1 = y0 + lines_cut, y1 + lines_cut, x0 + columns_cut, x1 + columns_cut
 
         def row(y: NDArray[np.int64], x: NDArray[np.int64]) -> NDArray[np.int64]:
-            """Of line `y`, column `x` of the cut, which begins behind the whole picture."""
+            """Row of line `y`, column `x` of the cut, which begins behind the whole picture."""
             line, column = y[:, None], x[None]
             crop = 1 + line // side * (columns // side) + column // side
             return crop * (side**2 + 1) + line % side * side + column % side

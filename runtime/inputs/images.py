@@ -38,7 +38,7 @@ DEFAULT_PIXEL_BUDGET = 64_000_000
 """Pixels of the largest image that is decoded: an 8K frame twice, 192 MB as RGB."""
 
 ImageSource = str | os.PathLike[str] | bytes | NDArray[Any] | Image.Image
-"""What `load_image` takes."""
+"""Kinds of images that `load_image` takes."""
 
 
 def load_image(source: ImageSource, budget: int = DEFAULT_PIXEL_BUDGET) -> NDArray[np.uint8]:
@@ -103,8 +103,8 @@ def _check_file(path: Path) -> None:
         ) from error
     if stat.S_ISDIR(status.st_mode):
         raise ImageError(
-            f"{path} is a directory, expected an image file; name one in it, or give --each a folder with images in it "
-            "(.png, .jpg, ...)"
+            f"{path} is a directory, expected an image file; name one in it, or read a folder with images in it "
+            "frame by frame (.png, .jpg, ...)"
         )
     if not stat.S_ISREG(status.st_mode):
         raise ImageError(f"{path} is a device or a pipe, expected an image file; read it and give the bytes")

@@ -41,7 +41,7 @@ MAX_ASPECT_RATIO = 200
 
 @dataclass(frozen=True)
 class VisionSpec:
-    """How a model wants its images. `from_json` holds each field against its bounds."""
+    """A model's demands on its images. `from_json` holds each field against its bounds."""
 
     patch_size: int = field(metadata=bounds(1, 256))
     """Side of a square patch, in pixels."""
@@ -62,7 +62,7 @@ class VisionSpec:
     image_std: tuple[float, ...] = field(metadata=bounds(1e-6, 100))
     """Per channel, in units of the rescaled values."""
     rescale_factor: float = field(metadata=bounds(1e-9, 1))
-    """What 8-bit values are multiplied with before the mean is taken off; usually 1/255."""
+    """Factor of 8-bit values, before the mean is taken off; usually 1/255."""
     resample: int = field(metadata=bounds(0, 5))
     """Pillow's number of the resizing filter; 3 is bicubic."""
     image_token_id: int = field(metadata=bounds(0, 2**31 - 1))
@@ -78,7 +78,7 @@ class VisionSpec:
     letterbox: Letterbox | None = field(default=None, metadata={"since": 2})
     """The one size that every picture takes; None where `smart_resize` finds one between the two areas."""
     crops: Crops | None = field(default=None, metadata={"since": 3})
-    """How a picture is cut into crops of one size, for towers that see no other (`cropped.py`); None for all others."""
+    """The cut of a picture into crops of one size, for towers that see no other (`crop_patches.py`); else None."""
 
     def __post_init__(self) -> None:
         lines = [

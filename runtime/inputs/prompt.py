@@ -116,11 +116,11 @@ class PromptBuilder:
         if len(outside):
             raise RequestError(f"token id {int(outside[0])} is outside the vocabulary, expected 0 to {self.vocab - 1}")
         if pictures and self.vision is None:
-            raise RequestError(f"got {len(pictures)} images, but this bundle reads text only; leave --image out")
+            raise RequestError(f"got {len(pictures)} images, but this bundle reads text only; leave them out")
 
     def _text(self) -> Text:
         if self.text is None:
-            raise RequestError("this bundle has no tokenizer; pass token ids (--token-ids 1,2,3)")
+            raise RequestError("this bundle has no tokenizer; pass token ids like 1, 2, 3: the setting token_ids")
         return self.text
 
 
@@ -177,7 +177,7 @@ def _expanded(ids: NDArray[np.int64], grids: Sequence[Grid], spec: VisionSpec) -
     if len(places) != len(grids):
         raise RequestError(
             f"the prompt has {len(places)} places for pictures and {len(grids)} pictures came; expected as many. "
-            "Give one --image per placeholder, or let the chat template place them"
+            "Give one image per placeholder, or let the chat template place them"
         )
     repeats = np.ones(len(ids), np.int64)
     repeats[places] = sizes

@@ -1,4 +1,4 @@
-"""Which frames a caller means: files, folders of files, pictures in memory, one after the other.
+"""The frames that a caller means: files, folders of files, pictures in memory, one after the other.
 
 A folder means the images in it, in the order in which people count (`take 2` before `take 10`), not those of its
 folders. Opens nothing: whether a file is an image is `images.py`'s business.

@@ -30,7 +30,7 @@ __all__ = ["ChatTemplate", "Text"]
 
 
 NOTHING = {"add_generation_prompt": True, "tools": None, "documents": None}
-"""What templates find beside messages and special tokens; transformers defines these, so templates rely on them."""
+"""Values that templates find beside messages and special tokens: transformers defines them, templates rely on them."""
 
 
 MARK = "\ufdd0"
@@ -156,7 +156,7 @@ def _public(name: str) -> str:
 
 
 def _make_dict(*values: Any, **named: Any) -> dict[Any, Any]:
-    """What templates call `dict`: not the type, whose attributes lead further than its values."""
+    """The function that templates call `dict`: not the type, whose attributes lead further than its values."""
     return dict(*values, **named)
 
 

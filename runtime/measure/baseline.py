@@ -42,7 +42,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What was measured, in one run."""
+    """Measurements of one run."""
 
     tokens_per_second: float
     """One token per forward: median over all decodes."""
@@ -52,7 +52,7 @@ class Baseline:
 
 
 def choices(model: Model, options: Options) -> list[Options]:
-    """What is compared: the steps or threshold that were asked for, else 1 to 8 steps and a threshold of 0.9."""
+    """Options to compare: the steps or threshold that were asked for, else 1 to 8 steps and a threshold of 0.9."""
     if options.steps is not None or options.threshold is not None:
         return [options]
     block = plan(model.manifest.decode, options).block

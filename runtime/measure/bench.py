@@ -51,7 +51,7 @@ WIDTH = 1024
 
 @dataclass(frozen=True)
 class Settings:
-    """What is decoded."""
+    """Sizes and options of the decode that is measured."""
 
     prompt_tokens: int = 512
     repeats: int = 3
@@ -60,7 +60,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Report:
-    """What was measured; times in milliseconds unless named otherwise."""
+    """Measurements; times in milliseconds unless named otherwise."""
 
     prompt_tokens: int
     tokens: int
@@ -198,7 +198,7 @@ class _Run:
     steps: list[Step]
     seconds: list[float]
     forwards: int
-    """Of the backbone, those left out that did nothing but prefill."""
+    """Forwards of the backbone without those that did nothing but prefill."""
     busy: float
     cache_bytes: int
 

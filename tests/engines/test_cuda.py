@@ -49,7 +49,9 @@ def test_a_full_device_first_gives_up_what_it_kept(gpu, driver):
 
 def test_a_device_that_is_full_says_what_to_lower(gpu):
     held = gpu.memory.zeros((100_000,), "float32")
-    with pytest.raises(EngineError, match=r"out of memory\. 3,200,000 bytes were asked for\. Lower --max-tokens"):
+    with pytest.raises(
+        EngineError, match=r"out of memory\. 3,200,000 bytes were asked for\. Lower the setting max_tokens"
+    ):
         gpu.memory.zeros((800_000,), "float32")
     assert not held.numpy().any()
 

@@ -23,14 +23,14 @@ def test_targets_name_known_gpus_engines_and_precisions():
     ("target", "precision", "sms", "message"),
     [
         ("tpu", "fp16", [], "(?s)got 'tpu', expected one of.*jetson-orin"),
-        ("rtx", "fp8", [86, 89, 120], r"cannot run fp8: sm86 .*nearest is --precision int8, or --sm 89,120$"),
-        ("rtx", "fp8", [86], r"sm86 .*nearest is --precision int8$"),
-        ("jetson-orin", "fp8", [], "nearest is --precision int8"),
-        ("rtx", "int4-weight", [89], "nearest is --precision int8"),
-        ("rtx", "bf16", [], "nearest is --precision fp16"),
-        ("rtx", "fp32", [75], "nearest is --precision fp16"),
-        ("rtx", "fp16", [90], r"(?s)--sm: got 90, target 'rtx'.*  86 .*take --target tensorrt"),
-        ("jetson-orin", "fp16", [110], "take --target jetson-thor"),
+        ("rtx", "fp8", [86, 89, 120], r"cannot run fp8: sm86 .*nearest is \[precision=int8\], or \[sm=89,120\]$"),
+        ("rtx", "fp8", [86], r"sm86 .*nearest is \[precision=int8\]$"),
+        ("jetson-orin", "fp8", [], r"nearest is \[precision=int8\]"),
+        ("rtx", "int4-weight", [89], r"nearest is \[precision=int8\]"),
+        ("rtx", "bf16", [], r"nearest is \[precision=fp16\]"),
+        ("rtx", "fp32", [75], r"nearest is \[precision=fp16\]"),
+        ("rtx", "fp16", [90], r"(?s)sm: got 90, target 'rtx'.*  86 .*take \[target=tensorrt\]"),
+        ("jetson-orin", "fp16", [110], r"take \[target=jetson-thor\]"),
         ("rtx", "fp16", [61], r"(?s)got 61.*120  GeForce RTX 50.*DGX Spark$"),
     ],
 )
@@ -46,7 +46,7 @@ def test_a_refused_pair_s_advice_is_legal():
                 try:
                     require(target.name, precision, sms)
                 except RequestError as error:
-                    advice = str(error).split("--precision ")[1].split(",")[0]
+                    advice = str(error).split("[precision=")[1].split("]")[0]
                     assert require(target.name, advice, sms) is target
 
 

@@ -52,7 +52,7 @@ def test_a_tokenizer_that_lacks_the_mask_it_is_said_to_have(copy: Path) -> None:
     tokenizer(copy, 100)
     change(copy, "tokenizer_config.json", mask_token="<|MASK|>")
     said = refused(copy)
-    assert "mask_token_id     --mask-token" in said
+    assert "mask_token_id     the setting mask_token_id" in said
     assert "tokenizer_config.json names the mask '<|MASK|>', which tokenizer.json lacks" in said
 
 
@@ -86,7 +86,7 @@ def test_two_families_that_match(copy: Path) -> None:
     change(copy, "config.json", architectures=["SDARForCausalLM"])
     said = refused(copy)
     assert "matches two families: its model_type is 'qwen3'" in said
-    assert "--family qwen3 or --family sdar" in said
+    assert "[family=qwen3] or [family=sdar]" in said
     assert plan(Job(copy, copy / "unused", family="qwen3")).family.name == "qwen3"
     assert plan(Job(copy, copy / "unused", family="sdar")).family.name == "sdar"
 
@@ -101,7 +101,7 @@ def test_remote_code_of_an_unknown_family(copy: Path) -> None:
     change(copy, "config.json", model_type="new_thing", auto_map=code)
     said = refused(copy)
     assert "code of its own (configuration_it.py, modeling_it.py), which a2d never runs" in said
-    assert "sdar_moe" in said and "--family NAME" in said
+    assert "sdar_moe" in said and "[family=NAME]" in said
     assert plan(Job(copy, copy / "unused", family="qwen3")).family.name == "qwen3"
 
 
@@ -185,7 +185,7 @@ def test_a_dry_run_writes_nothing_and_says_all(tiny: Path, tmp_path: Path, capsy
     assert status == 0
     assert "mask_token_id     3              generation_config.json, a2d" in out
     assert "nothing was written" in out
-    for absent in ("tokenizer.json", "a chat template: prompts are plain text", "--default-prompt TEXT"):
+    for absent in ("tokenizer.json", "a chat template: prompts are plain text", "--default-prompt"):
         assert absent in out.split("not found")[1]
     assert list(tmp_path.iterdir()) == []
 
@@ -196,7 +196,7 @@ def test_a_dry_run_goes_on_where_an_export_stops(copy: Path, capsys: pytest.Capt
     status, out, _ = run(capsys, copy, "--dry-run")
     assert status == 2
     assert "stop_token_ids    2              config.json, eos_token_id" in out
-    assert "mask_token_id     missing        --mask-token   looked in config.json" in out
+    assert "mask_token_id     missing        --mask-token looked in config.json" in out
     assert "cannot be exported, 2 to mend" in out
     assert "shape    model.layers.0.mlp.gate_proj.weight" in out and "does not say how it is decoded" in out
     assert "auto_map" in out

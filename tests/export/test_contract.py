@@ -11,7 +11,7 @@ import pytest
 from a2d.engines.errors import ContractError
 from a2d.export.checkpoint.author_config import Asking, asking
 from a2d.export.checkpoint.directory import Checkpoint
-from a2d.export.decode_contract import FLAGS, Flags, Resolved, resolve
+from a2d.export.decode_contract import FIELDS, Flags, Resolved, resolve
 from a2d.export.families.decoder import A2D_CONTRACT
 from a2d.export.families.family import Family
 from a2d.export.graphs.shapes import DecoderShape
@@ -66,7 +66,7 @@ def test_all_missing_fields_are_listed_with_their_flags() -> None:
         found()
     for name in ("mask_token_id", "stop_token_ids", "block_size", "prompt_alignment"):
         assert name in str(caught.value)
-        assert FLAGS[name] in str(caught.value)
+        assert f"the setting {name} looked in" in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["block_size", "bd3lm_block_size", "bd_size"])
@@ -182,7 +182,7 @@ def test_mask_by_the_tokenizers_name(named: object) -> None:
 @pytest.mark.parametrize("texts", [["<|mask|>", "[MASK]"], ["<|unmask|>"], ["mask"]])
 def test_no_mask_by_doubtful_tokens(texts: list[str]) -> None:
     tokens = [{"id": i, "content": text} for i, text in enumerate(texts)]
-    with pytest.raises(ContractError, match="--mask-token"):
+    with pytest.raises(ContractError, match="the setting mask_token_id"):
         found(but(FULL, mask_token_id=None), tokenizer={"added_tokens": tokens})
 
 
@@ -229,7 +229,7 @@ def test_steps_over_the_block_size() -> None:
 
 @pytest.mark.parametrize("block", [0, -3, 1 << 20])
 def test_block_size_that_cannot_be(block: int) -> None:
-    with pytest.raises(ContractError, match=rf"block_size: got {block}.*--block-size"):
+    with pytest.raises(ContractError, match=rf"block_size: got {block}.*the setting block_size"):
         found(but(FULL, block_size=block))
 
 
@@ -243,5 +243,5 @@ def test_positions_of_mrope() -> None:
 
 def test_lines_name_every_field() -> None:
     lines = found(FULL).lines()
-    assert len(lines) == len(FLAGS)
+    assert len(lines) == len(FIELDS)
     assert json.dumps(lines).count("command line") == 4

@@ -17,6 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from a2d.calibration.exported import EXPORTED
 from a2d.engines import load_engine
 from a2d.export import cli, job
 from a2d.export.checkpoint.directory import INDEX, WEIGHTS, Checkpoint
@@ -131,7 +132,7 @@ def test_text_files_travel(tiny: Path, tmp_path: Path) -> None:
 
 
 def run(*arguments: object) -> int:
-    return cli.main([str(a) for a in arguments])
+    return cli.main([str(a) for a in arguments], EXPORTED)
 
 
 def test_command(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,7 +167,7 @@ def test_command(tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str])
         (["--block-size", "0"], ["block_size: got 0"]),
         (["--threshold", "1.5"], ["threshold: got 1.5"]),
         (["--steps", "9"], ["steps: got 9"]),
-        (["--max-context", "4096"], ["--max-context: got 4096", "at most 128"]),
+        (["--max-context", "4096"], ["max_context: got 4096", "at most 128"]),
         (["--max-context", "8"], ["more than a block of 8"]),
         (["--stop-token", "<end>"], ["'<end>'", "no tokenizer.json"]),
         (["--default-prompt", "hello"], ["prompt: got 'hello' (command line)", "tokenizer.json"]),

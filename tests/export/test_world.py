@@ -24,7 +24,7 @@ SIZES = {
     "num_key_value_heads": 1, "max_position_embeddings": 64, "head_dim": 8, "eos_token_id": 2,
 }  # fmt: skip
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "0f" * 32 + "\nsize 987654321\n"
-FLAGS = Flags({"stop_token_ids": ("2",)}, contract="autoregressive")
+FLAGS = Flags.of(contract="autoregressive", stop_token_ids=("2",))
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_tokens_that_end_a_turn_and_stop_nothing_are_told(checkpoint, config, st
     opened = Checkpoint.open(checkpoint)
     lines = list(turn_notes(opened, opened.chat_template, stops))
     assert len(lines) == len(told) and all(line.startswith(start) for line, start in zip(lines, told, strict=True))
-    assert all("--stop-token 2,4" in line for line in lines)
+    assert all("[stop_token_ids=2,4]" in line for line in lines)
 
 
 def test_an_eos_that_only_the_tokenizer_names_stops(checkpoint):
@@ -216,7 +216,7 @@ def boxed(path: Path) -> None:
 @pytest.mark.parametrize("place", [listed, folder, boxed])
 def test_templates_without_a_default_are_refused_by_name_and_chosen(checkpoint, place, capsys):
     place(checkpoint)
-    with pytest.raises(CheckpointError, match="expected one of: chat, tool_use. Choose one with --chat-template"):
+    with pytest.raises(CheckpointError, match="expected one of: chat, tool_use. Choose one with \\[chat_template=NAME"):
         planned(checkpoint)
     assert dry(checkpoint) == 2 and "tool_use" in capsys.readouterr().out
     assert planned(checkpoint, template="tool_use").chat_template == NAMED["tool_use"]

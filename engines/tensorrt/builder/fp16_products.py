@@ -166,6 +166,6 @@ def _half(tensor: ir.TensorProtocol, name: str) -> ir.Tensor:
     if not np.isfinite(made).all():
         raise EngineError(
             f"weight {name.removesuffix('.half')} holds values beyond 65504, the range of fp16; export the checkpoint "
-            "with --precision bf16 or fp32, and build from that"
+            "with [precision=bf16] or [precision=fp32], and build from that"
         )
     return ir.Tensor(made, name=name)

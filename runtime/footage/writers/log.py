@@ -33,7 +33,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class Totals:
-    """What is counted over all clips."""
+    """Counts over all clips."""
 
     clips: int
     shots: int
@@ -77,7 +77,7 @@ class Log:
 
     @property
     def timebase(self) -> Timebase:
-        """Of the timeline."""
+        """Timebase of the timeline."""
         return self.totals.timebase
 
     @property

@@ -65,7 +65,9 @@ def test_each_width_takes_the_first_profile_that_fits(tmp_path):
 
 
 def test_a_width_that_no_profile_has_says_what_was_built(tmp_path):
-    with pytest.raises(EngineError, match=r"got rows 137, .* step: rows 1 to 16; prefill: rows 1 to 136.*--context N"):
+    with pytest.raises(
+        EngineError, match=r"got rows 137, .* step: rows 1 to 16; prefill: rows 1 to 136.*the setting context"
+    ):
         made(tmp_path).run({"x": rows(137)})
 
 
@@ -164,12 +166,14 @@ def test_a_corrupt_engine_gives_the_first_cause(tmp_path, monkeypatch):
 def test_no_memory_for_a_context(tmp_path, monkeypatch):
     engine = made(tmp_path)
     monkeypatch.setattr(engine._kernels, "context", lambda: None)
-    with pytest.raises(EngineError, match=r"no execution context.*bytes of device memory are free.*--context N"):
+    with pytest.raises(
+        EngineError, match=r"no execution context.*bytes of device memory are free.*the setting context"
+    ):
         engine.run({"x": rows(1)})
 
 
 def test_a_gpu_that_fills_up_while_it_runs(tmp_path):
     engine = made(tmp_path, driver=fake_cuda.Driver(total=3000))
-    with pytest.raises(EngineError, match="the GPU is out of memory.*Lower --max-tokens"):
+    with pytest.raises(EngineError, match="the GPU is out of memory.*Lower the setting max_tokens"):
         for _ in range(9):
             engine.run({"x": rows(120)})

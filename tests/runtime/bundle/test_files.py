@@ -33,7 +33,7 @@ def test_needed_are_the_files_that_decoding_reads(folder):
 
 
 def test_unknown_precisions_list_the_known_and_say_how_to_get_more(folder):
-    with pytest.raises(BundleError, match=r"got precision 'int3', this bundle holds fp32.*--precision fp32,int3"):
+    with pytest.raises(BundleError, match=r"got precision 'int3', this bundle holds fp32.*\[precision=fp32,int3\]"):
         Bundle.open(folder).variant("int3")
 
 

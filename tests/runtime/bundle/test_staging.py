@@ -45,7 +45,7 @@ def test_published(target: Path) -> None:
 
 def test_existing_needs_force(target: Path) -> None:
     fill(target)
-    with pytest.raises(BundleError, match="--force"):
+    with pytest.raises(BundleError, match="the setting force"):
         fill(target)
     fill(target, force=True, text='{"new": 1}')
     assert (target / "manifest.json").read_text() == '{"new": 1}'

@@ -150,10 +150,10 @@ def test_what_to_lower_is_what_then_fits(tiny):
     just = whole.estimate.peak / GIB  # with the share that is planned with, a little too small
     plan = planned(question(tiny, "rtx", just), precision="fp32")
     assert not plan.fits
-    context = int(next(line for line in plan.lower if line.startswith("--context")).split()[1])
+    context = int(next(line for line in plan.lower if line.startswith("[context=")).strip("[]").split("=")[1])
     assert planned(question(tiny, "rtx", just), precision="fp32", context=context).fits
-    assert "--precision fp16" in plan.lower
-    assert any(line.startswith("--precision int8, after a2d calibrate") for line in plan.lower)
+    assert "[precision=fp16]" in plan.lower
+    assert any(line.startswith("[precision=int8], after a2d calibrate") for line in plan.lower)
 
 
 def test_nothing_to_lower_says_so(tiny):
@@ -174,13 +174,13 @@ def test_a_precision_that_is_yet_to_be_made_is_estimated(tiny):
 
 
 def test_illegal_precisions_and_sizes_are_refused(tiny):
-    with pytest.raises(RequestError, match="cannot run fp8.*nearest is --precision int8"):
+    with pytest.raises(RequestError, match=r"cannot run fp8.*nearest is \[precision=int8\]"):
         planned(question(tiny, "jetson-orin", 8), precision="fp8")
-    with pytest.raises(RequestError, match="sm86 .*nearest is --precision int8"):
+    with pytest.raises(RequestError, match=r"sm86 .*nearest is \[precision=int8\]"):
         planned(question(tiny, "rtx", 8), precision="fp8", sms=(86,))
-    with pytest.raises(RequestError, match=r"--context: got 100000000, this model was exported for 1 to"):
+    with pytest.raises(RequestError, match=r"context: got 100000000, this model was exported for 1 to"):
         planned(question(tiny, "rtx", 8), context=100_000_000)
-    with pytest.raises(RequestError, match="--block-size: got 0"):
+    with pytest.raises(RequestError, match="block_size: got 0"):
         planned(question(tiny, "rtx", 8), block=0)
     with pytest.raises(BundleError, match="holds fp32"):
         planned(question(tiny, "cpu", 8), precision="int8")

@@ -98,7 +98,7 @@ def test_context_full_leaves_the_session_as_it_was():
     session = Toy().session(contract(prompt_alignment="tail"), max_context=24)
     one = session.generate(prompt([5, 6, 7, 8]), SHORT)
     cached = session.cached_tokens
-    with pytest.raises(ContextFullError, match="has 24 tokens and the context holds 24.*--max-context"):
+    with pytest.raises(ContextFullError, match="has 24 tokens and the context holds 24.*the setting max_context"):
         session.stream(prompt(([5, 6, 7, 8, *one.tokens] + [9] * 24)[:24]), SHORT)
     assert session.cached_tokens == cached
     assert session.generate(prompt([5, 6, 7, 8, *one.tokens]), SHORT).cached_tokens == cached

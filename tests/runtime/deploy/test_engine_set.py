@@ -17,9 +17,10 @@ from conftest import EXAMPLES
 
 import a2d
 from a2d.engines.errors import BundleError, EngineError, RequestError
+from a2d.runtime.cli.arguments import worded
 from a2d.runtime.deploy import engine_set as built_module
-from a2d.runtime.deploy.build import Job, build
-from a2d.runtime.deploy.engine_set import RECORD, Built, Machine
+from a2d.runtime.deploy.build import BuildJob, build
+from a2d.runtime.deploy.engine_set import RECORD, EngineSet, Platform
 from a2d.runtime.deploy.profiles import profiles, sizes
 
 FRAMES = sorted((EXAMPLES / "slate" / "frames").glob("*.png"))[:4]
@@ -32,7 +33,7 @@ def bundle(floats, tmp_path_factory) -> Path:
     shutil.copytree(floats, path)
     with pytest.MonkeyPatch.context() as patch:
         fake_cuda.install(patch, "tensorrt")
-        assert len([*build(Job(path, "tensorrt", precision="fp16", quiet=True))]) == 1
+        assert len([*build(BuildJob(path, "tensorrt", precision="fp16", quiet=True))]) == 1
     return path
 
 
@@ -57,7 +58,7 @@ def doctored(bundle: Path, **changes: object) -> None:
 
 def test_engines_run_the_bundle(floats, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt")
-    list(build(Job(floats, "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
+    list(build(BuildJob(floats, "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
     model = a2d.load(floats, engines=tmp_path)
     assert (model.placement.engine, model.placement.device, model.placement.precision) == ("tensorrt", "cuda", "fp32")
     assert "Imaginary GPU" in model.engine("backbone").describe
@@ -102,7 +103,7 @@ def test_fixed_steps_wait_when_the_block_is_done(bundle, monkeypatch):
 )
 def test_steps_that_are_issued_ahead_are_those_of_the_loop(golden, name, options, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt")
-    list(build(Job(golden(name), "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
+    list(build(BuildJob(golden(name), "tensorrt", precision="fp32", output=tmp_path, quiet=True)))
     ahead, plain = a2d.load(golden(name), engines=tmp_path), a2d.load(golden(name), device="cpu", threads=1)
     for prompt in ([70, 75, 16, 101, 18], list(range(3, 40))):
         found, wanted = ([*model.stream(prompt, max_tokens=40, **options)] for model in (ahead, plain))
@@ -116,7 +117,7 @@ def test_steps_that_are_issued_ahead_are_those_of_the_loop(golden, name, options
 
 def test_the_slate_reader_reads_alike_on_engines(slate, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt_rtx")
-    job = Job(slate, "rtx", (89,), "fp16", tmp_path / "engines", quiet=True)
+    job = BuildJob(slate, "rtx", (89,), "fp16", tmp_path / "engines", quiet=True)
     ((made, cards),) = build(job)
     assert set(cards) == {"backbone", "denoise", "sample", "vision"} and made.record.kv_dtype == "float16"
     model = a2d.load(slate, engine="tensorrt_rtx", engines=tmp_path / "engines")
@@ -128,7 +129,7 @@ def test_the_slate_reader_reads_alike_on_engines(slate, tmp_path, monkeypatch):
 def test_the_context_is_what_was_built(floats, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt")
     place = tmp_path / "engines"
-    list(build(Job(floats, "tensorrt", precision="fp16", output=place, context=64, quiet=True)))
+    list(build(BuildJob(floats, "tensorrt", precision="fp16", output=place, context=64, quiet=True)))
     model = a2d.load(floats, engines=place)
     with pytest.raises(a2d.A2DError, match="the context holds 64"):
         model.generate([5] * 64)
@@ -151,7 +152,7 @@ def test_engines_that_do_not_fit_are_passed_over_with_a_word(mine, monkeypatch):
 def test_engines_are_built_where_they_are_missing(floats, tmp_path, monkeypatch):
     fake_cuda.install(monkeypatch, "tensorrt_rtx")
     mine = Path(shutil.copytree(floats, tmp_path / "tiny.a2d"))
-    with pytest.raises(EngineError, match=r"no engines of tensorrt_rtx .*; a2d build .*tiny\.a2d --target rtx --sm 89"):
+    with pytest.raises(EngineError, match=r"no engines of tensorrt_rtx .*; a2d build .*tiny\.a2d \[target=rtx sm=89\]"):
         a2d.load(mine, engine="tensorrt_rtx")
     model = a2d.load(mine, engine="tensorrt_rtx", build="auto")
     assert model.placement.built is not None and model.placement.built.record.sms == (89,)
@@ -176,7 +177,7 @@ def test_a_set_that_does_not_fit_prints_its_rebuild(mine, monkeypatch, changes, 
     doctored(mine, **changes)
     with pytest.raises(EngineError, match=message) as caught:
         a2d.load(mine, engine="tensorrt")
-    command = f"a2d build {mine} --target tensorrt --precision fp16 --context 128 --block-size 8"
+    command = f"a2d build {mine} [target=tensorrt precision=fp16 context=128 block_size=8]"
     assert f"build again: {command}" in str(caught.value)
 
 
@@ -194,7 +195,7 @@ def test_the_command_that_is_printed_mends_it(mine, monkeypatch):
     doctored(mine, version="1")
     with pytest.raises(EngineError) as caught:
         a2d.load(mine, engine="tensorrt")
-    command = str(caught.value).split("build again: a2d ")[1].splitlines()[0]
+    command = worded(str(caught.value)).split("build again: a2d ")[1].splitlines()[0]
     assert main([*command.split(), "--quiet"]) == 0
     assert a2d.load(mine, engine="tensorrt").placement.precision == "fp16"
 
@@ -245,7 +246,7 @@ def test_several_sets_take_the_best_that_fits(mine, monkeypatch):
     path.write_text(json.dumps(json.loads(path.read_text()) | {"precision": "int8"}))
     assert a2d.load(mine).placement.precision == "int8"
     assert a2d.load(mine, precision="fp16").placement.precision == "fp16"
-    with pytest.raises(EngineError, match="no engines of tensorrt in fp8 have been built.*--precision fp8"):
+    with pytest.raises(EngineError, match="no engines of tensorrt in fp8 have been built.*precision=fp8"):
         a2d.load(mine, engine="tensorrt", precision="fp8")
 
 
@@ -288,7 +289,7 @@ def test_profiles_hold_whatever_the_loop_asks(golden, slate):
 @pytest.mark.parametrize(("context", "block"), [(0, None), (10**6, None), (None, 0), (None, 10**6)])
 def test_sizes_that_the_model_does_not_have(golden, context, block):
     manifest = a2d.runtime.bundle.files.Bundle.open(golden("tail-qwen3")).manifest
-    with pytest.raises(RequestError, match="--context: got|--block-size: got"):
+    with pytest.raises(RequestError, match="context: got|block_size: got"):
         sizes(manifest, context, block)
 
 
@@ -300,9 +301,9 @@ def test_machines_are_called_alike_everywhere(monkeypatch):
     ):
         monkeypatch.setattr(built_module.platform, "machine", lambda arch=arch: arch)
         monkeypatch.setattr(built_module.platform, "system", lambda system=system: system)
-        assert Machine.here() == Machine(system, name)
+        assert Platform.here() == Platform(system, name)
 
 
 def test_a_folder_without_a_record_is_no_set(tmp_path):
     with pytest.raises(BundleError, match="holds no built engines"):
-        Built.open(tmp_path)
+        EngineSet.open(tmp_path)
