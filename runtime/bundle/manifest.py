@@ -17,8 +17,8 @@ from ..schema import Violations, bounds, from_json, parse, to_json
 
 __all__ = ["GRAPHS", "SCHEMA", "FileRecord", "Manifest", "ModelShape", "ParityRow", "TextFiles", "Variant"]
 
-SCHEMA = 3
-"""Version of the manifest's form. A reader refuses a newer one, and reads all older ones."""
+SCHEMA = 4
+"""Version of the manifest's form and of the graphs' ports. A reader refuses every other."""
 
 MAX_MANIFEST_BYTES = 4 << 20
 
@@ -29,23 +29,6 @@ GRAPHS = {
     "vision": "pixels to features",
 }
 """Names that a variant may give to its graphs; `vision` is for vision-language families only."""
-
-NEWER: dict[tuple[str, str], tuple[int, object]] = {
-    ("text", "default_prompt"): (2, None),
-    ("vision", "letterbox"): (2, None),
-    ("vision", "crops"): (3, None),
-    ("decode", "opening"): (3, "masked"),
-    ("decode", "last_block"): (3, None),
-    ("decode", "sub_block_size"): (3, None),
-    ("decode", "replace_above"): (3, None),
-    ("decode", "confidence"): (3, "raw"),
-    ("decode", "comparison"): (3, "above"),
-    ("decode", "fallback"): (3, "count"),
-    ("decode", "stop"): (3, "block"),
-    ("decode", "stop_repeats"): (3, None),
-    ("decode", "drop_token_ids"): (3, ()),
-}
-"""Keys that came after schema 1: since when, and what their absence means."""
 
 KV_DTYPES = ("float32", "float16", "bfloat16")
 """What a cache may be made of, by numpy's names."""
@@ -119,7 +102,7 @@ class TextFiles:
     special_tokens: dict[str, str] = field(default_factory=dict)
     """Names that a chat template may use: `bos_token`, `eos_token`, ..."""
     default_prompt: str | None = None
-    """What is asked where the caller gives no prompt; None where the caller must. Since schema 2."""
+    """What is asked where the caller gives no prompt; None where the caller must."""
 
     def __post_init__(self) -> None:
         if self.default_prompt is None:
@@ -135,7 +118,7 @@ class TextFiles:
 class Manifest:
     """The whole manifest."""
 
-    schema: int = field(metadata=bounds(1, SCHEMA))
+    schema: int = field(metadata=bounds(SCHEMA, SCHEMA))
     producer: str
     name: str
     family: str
@@ -147,18 +130,10 @@ class Manifest:
     vision: VisionSpec | None = None
 
     def __post_init__(self) -> None:
-        lines = [*self._too_new(), *self._bad_texts(), *self._bad_names(), *self._bad_references()]
+        lines = [*self._bad_texts(), *self._bad_names(), *self._bad_references()]
         lines += [*self._bad_vision(), *self._bad_ids()]
         if lines:
             raise Violations(lines)
-
-    def _too_new(self) -> list[str]:
-        """What a reader of the schema that is named would refuse as unknown."""
-        return [
-            f"{place}.{name}: came with schema {since}, but the manifest says schema {self.schema}"
-            for (place, name), (since, absent) in NEWER.items()
-            if self.schema < since and getattr(getattr(self, place), name, absent) != absent
-        ]
 
     def _bad_texts(self) -> list[str]:
         """Texts that `a2d inspect` prints must not be able to steer a terminal."""
@@ -227,7 +202,15 @@ def _text(raw: bytes) -> str:
 
 
 def _check_schema(data: Any) -> None:
-    """A newer manifest first says that it is newer, not which of its keys we do not know."""
+    """Another schema first says what to do, not which of its keys we do not know."""
     schema = data.get("schema") if isinstance(data, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1 or schema == SCHEMA:
+        return
+    if schema > SCHEMA:
         raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d (pip install -U a2d)"])
+    raise Violations(
+        [
+            f"schema: got {schema}, this a2d reads {SCHEMA}, whose graphs have other inputs; export the checkpoint "
+            "again: a2d-export CHECKPOINT -o BUNDLE --force"
+        ]
+    )
