@@ -56,6 +56,7 @@ _DTYPES = {
     "tensor(float16)": "float16",
     "tensor(int64)": "int64",
     "tensor(bool)": "bool",
+    "tensor(uint8)": "uint8",
 }
 
 

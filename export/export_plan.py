@@ -134,7 +134,7 @@ def plan(job: Job) -> Plan:
     family = describe(checkpoint, job.family)
     checkpoint.verify(family.sources, family.ignorable)
     resolved = resolve(job.flags, checkpoint, family)
-    network = Network(family.shape, resolved.contract.forbid_token_ids, family.tower)
+    network = Network(family.shape, family.tower)
     asked = asking(job.asking, checkpoint)
     vision = _vision(asked, family)
     if asked.prompt is not None and (not asked.prompt or checkpoint.tokenizer is None):

@@ -33,6 +33,7 @@ DTYPES = {
     "tensor(float16)": np.float16,
     "tensor(int64)": np.int64,
     "tensor(bool)": np.bool_,
+    "tensor(uint8)": np.uint8,
 }
 
 

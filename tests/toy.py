@@ -26,7 +26,6 @@ class Toy:
     """Weights of the toy network, and its engines."""
 
     seed: int = 0
-    forbid: tuple[int, ...] = (MASK,)
 
     def weights(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(self.seed)
@@ -99,6 +98,8 @@ class Toy:
             "masked": Signature("bool", (1, "block")),
             "count": Signature("int64", (1,)),
             "threshold": Signature("float32", (1,)),
+            "allowed": Signature("uint8", ("masks", -(-V // 8))),
+            "allowed_by": row,
         }
         if sample:
             inputs |= {"noise": Signature("float32", (1, "block")), "temperature": Signature("float32", (1,))}
@@ -118,8 +119,8 @@ class Toy:
     def propose(self, logits, feeds):
         p = np.exp(logits - logits.max(-1, keepdims=True))
         p /= p.sum(-1, keepdims=True)
-        allowed = p.copy()
-        allowed[:, list(self.forbid)] = -1
+        bits = (feeds["allowed"][:, np.arange(V) // 8] >> (np.arange(V) % 8)) & 1
+        allowed = np.where(bits[feeds["allowed_by"][0]] == 1, p, -1)
         proposed = allowed.argmax(-1)
         believed = {}
         if "noise" in feeds:

@@ -127,8 +127,10 @@ def follow(reference: Model, variant: Model, prompts: tuple[Prompt, Prompt], opt
     lead, chased = reference.session(), variant.session()
     resolved = plan(lead.contract, options)
     backbones = _Backbones(lead.backbone, chased.backbone, prompts[1], drift)
-    other = Denoiser(chased.engine, chased.contract.shift, resolved)
-    denoiser = _Denoisers(lead.engine, lead.contract.shift, resolved, other, backbones, drift)
+    other = Denoiser(chased.engine, chased.contract.shift, resolved, chased.contract.forbid_token_ids)
+    denoiser = _Denoisers(
+        lead.engine, lead.contract.shift, resolved, lead.contract.forbid_token_ids, other, backbones, drift
+    )
     sequence = lead.enter(prompts[0], resolved)
     for _ in decode(sequence, backbones, denoiser, lead.contract, resolved):
         pass

@@ -18,7 +18,7 @@ from .kind import OWN, Array, Case, Kind, Machine, Piece, Port
 from .layers import parameters
 from .shapes import Network
 
-__all__ = ["DENOISE", "Chooser", "block_cases", "block_ports", "logits_of", "settled", "settled_ports", "wide"]
+__all__ = ["DENOISE", "block_cases", "block_ports", "logits_of", "settled", "settled_ports", "wide"]
 
 V = TypeVar("V")
 
@@ -26,7 +26,10 @@ SETTLED = ("next_tokens", "next_masked", "left", "proposed", "confidence", "entr
 """Results of `Settle`, in this order: the outputs of both graphs."""
 
 FORBIDDEN_LOGIT = -3.0e38
-"""Stands for the logit of a token that may not be proposed: below all others, and finite."""
+"""Added to the logit of a token that may not be proposed: below all others, and finite."""
+
+CLEAR = [[1 - (byte >> bit & 1) for bit in range(8)] for byte in range(256)]
+"""By a byte of a mask: 1 for each of its eight tokens that is not allowed."""
 
 
 class Project(nn.Module):
@@ -42,27 +45,29 @@ class Project(nn.Module):
         return nn.functional.linear(rows, self.lm_head).float()
 
 
-class Chooser(nn.Module):
-    """What picks tokens: `forbidden` ids are out of reach for it, though they count in every probability."""
+class Allow(nn.Module):
+    """Tokens that a row may not propose get a logit below all others; they still count in every probability.
 
-    def __init__(self, forbidden: tuple[int, ...]) -> None:
-        super().__init__()
-        self.forbidden = forbidden
+    A byte of the mask is looked up in a table, because TensorRT has no bitwise operators on integers.
+    """
 
-    def allowed(self, logits: Tensor) -> Tensor:
-        """`logits [B,V]` with the forbidden columns at the bottom."""
-        if not self.forbidden:
-            return logits
-        columns = torch.tensor(self.forbidden).unsqueeze(0).expand(logits.shape[0], -1)
-        return logits.scatter(1, columns, FORBIDDEN_LOGIT)
+    def forward(self, logits: Tensor, allowed: Tensor, allowed_by: Tensor) -> Tensor:
+        """`logits [B,V]`, `allowed [M,W]` uint8, `allowed_by [1,B]`, the mask of each row, to `[B,V]`.
+
+        Token t is allowed where bit `t % 8` of byte `t // 8` is set.
+        """
+        clear = torch.tensor(CLEAR).index_select(0, allowed.long().flatten()).view(allowed.shape[0], -1)
+        added = clear.index_select(1, torch.arange(logits.shape[1])).float() * FORBIDDEN_LOGIT
+        # A sum, because ONNX Runtime's Where takes four times as long.
+        return logits + added.index_select(0, allowed_by[0])
 
 
-class Greedy(Chooser):
+class Greedy(nn.Module):
     """The most probable token; of equals the first."""
 
-    def forward(self, logits: Tensor) -> Tensor:
-        """`logits [B,V]` to `proposed [B]` int64."""
-        return self.allowed(logits).argmax(-1)
+    def forward(self, open_logits: Tensor) -> Tensor:
+        """`open_logits [B,V]` to `proposed [B]` int64."""
+        return open_logits.argmax(-1)
 
 
 class Settle(nn.Module):
@@ -103,9 +108,9 @@ def _rank(confidence: Tensor, masked: Tensor) -> Tensor:
     return (before & masked.unsqueeze(0)).sum(1)
 
 
-def wide(network: Network, *names: str) -> dict[str, Port]:
+def wide(*names: str) -> dict[str, Port]:
     """Ports `[B,V]`."""
-    return dict.fromkeys(names, Port("float32", ("block", network.decoder.vocab)))
+    return dict.fromkeys(names, Port("float32", ("block", "vocab")))
 
 
 def _hidden_ports(network: Network) -> dict[str, Port]:
@@ -129,20 +134,28 @@ PROJECT = Piece(
     ("logits",),
     table="lm_head",
 )
-GREEDY = Piece(
-    "greedy", lambda network: Greedy(network.forbidden), lambda network: wide(network, "logits"), ("proposed",)
+ALLOW = Piece(
+    "allow",
+    lambda _: Allow(),
+    lambda _: (
+        wide("logits") | {"allowed": Port("uint8", ("masks", "bytes")), "allowed_by": Port("int64", (1, "block"))}
+    ),
+    ("open_logits",),
 )
+GREEDY = Piece("greedy", lambda _: Greedy(), lambda _: wide("open_logits"), ("proposed",))
 SETTLE = Piece(
     "settle",
     lambda _: Settle(),
-    lambda network: wide(network, "logits") | {"proposed": Port("int64", ("block",))} | _accept_ports(),
+    lambda _: wide("logits") | {"proposed": Port("int64", ("block",))} | _accept_ports(),
     SETTLED,
 )
 
 
 def block_ports(network: Network) -> dict[str, Port]:
     """Inputs of both graphs."""
-    return _hidden_ports(network) | _accept_ports()
+    width = -(-network.decoder.vocab // 8)
+    allowed = {"allowed": Port("uint8", ("masks", width)), "allowed_by": Port("int64", (1, "block"))}
+    return _hidden_ports(network) | _accept_ports() | allowed
 
 
 def settled_ports(_: Network) -> dict[str, Port]:
@@ -152,10 +165,12 @@ def settled_ports(_: Network) -> dict[str, Port]:
     return rows | {"left": Port("int64", (1,))}
 
 
-def logits_of(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> V:
-    """The logits of the block's rows."""
+def logits_of(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> tuple[V, V]:
+    """The logits of the block's rows, as they are and with what is not allowed at the bottom."""
     (logits,) = machine.apply(PROJECT, {name: feeds[name] for name in _hidden_ports(network)})
-    return logits
+    masks = {name: feeds[name] for name in ("allowed", "allowed_by")}
+    (open_logits,) = machine.apply(ALLOW, {"logits": logits, **masks})
+    return logits, open_logits
 
 
 def settled(machine: Machine[V], feeds: Mapping[str, V], logits: V, proposed: V) -> dict[str, V]:
@@ -166,14 +181,16 @@ def settled(machine: Machine[V], feeds: Mapping[str, V], logits: V, proposed: V)
 
 
 def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
-    logits = logits_of(network, machine, feeds)
-    (proposed,) = machine.apply(GREEDY, {"logits": logits})
+    logits, open_logits = logits_of(network, machine, feeds)
+    (proposed,) = machine.apply(GREEDY, {"open_logits": open_logits})
     return settled(machine, feeds, logits, proposed)
 
 
 def block_cases(network: Network, hidden: Array, block: int) -> Iterator[Case]:
     """Cases over the rows `hidden [1,R,H]`, for shifts and accept rules."""
     rng, vocab = np.random.default_rng(1), network.decoder.vocab
+    width = -(-vocab // 8)
+    allowed = np.stack([np.full(width, 255), rng.integers(0, 256, width)]).astype(np.uint8)
     hidden = hidden.astype(np.float16).astype(np.float32)  # so that every precision holds them exactly
     rows = hidden.shape[1]
     block = min(block, rows)
@@ -187,6 +204,8 @@ def block_cases(network: Network, hidden: Array, block: int) -> Iterator[Case]:
                 "masked": rng.random((1, block)) < 0.8,
                 "count": np.array([count]),
                 "threshold": np.array([threshold], np.float32),
+                "allowed": allowed,
+                "allowed_by": np.arange(block)[None] % 2,
             }
             yield Case(f"shift {shift}, count {count}, threshold {threshold}", feeds)
 

@@ -42,7 +42,10 @@ OWN = "own"
 
 DYNAMIC = torch.export.Dim.DYNAMIC
 
-AXES: Axes = {"rows": (4, DYNAMIC), "context": (6, DYNAMIC), "keys": (10, DYNAMIC), "block": (3, DYNAMIC)}
+AXES: Axes = {
+    name: (size, DYNAMIC)
+    for name, size in {"rows": 4, "context": 6, "keys": 10, "block": 3, "vocab": 70, "masks": 2, "bytes": 9}.items()
+}
 """Dynamic axes by name: size to trace with, all different so that they are not taken for one, and range."""
 
 

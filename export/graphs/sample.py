@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .denoise import Chooser, block_cases, block_ports, logits_of, settled, settled_ports, wide
+from .denoise import block_cases, block_ports, logits_of, settled, settled_ports, wide
 from .kind import Array, Case, Kind, Machine, Piece, Port
 from .shapes import Network
 
@@ -31,18 +31,17 @@ HALVINGS = 30
 """Of `LOWEST..0`: they end 8e-8 apart, the resolution of float32 near 1."""
 
 
-class Temper(Chooser):
+class Temper(nn.Module):
     """The tempered distribution, and the start of the search for the top-k cut."""
 
-    def forward(self, logits: Tensor, temperature: Tensor, top_k: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, open_logits: Tensor, temperature: Tensor, top_k: Tensor) -> tuple[Tensor, ...]:
         """`temperature [1]` float32 > 0, `top_k [1]` int64 (0: all) to scaled, weight, wanted, low, high.
 
         `scaled [B,V]` are logits below the best; the cut is where `wanted [B,1]` tokens of weight 1 are at or above.
         """
-        logits = self.allowed(logits)
-        scaled = (logits - logits.amax(-1, keepdim=True)) / temperature
+        scaled = (open_logits - open_logits.amax(-1, keepdim=True)) / temperature
         low = torch.full_like(scaled[:, :1], LOWEST)
-        wanted = torch.where(top_k > 0, top_k, logits.shape[1]).float() + torch.zeros_like(low)
+        wanted = torch.where(top_k > 0, top_k, open_logits.shape[1]).float() + torch.zeros_like(low)
         return scaled, torch.ones_like(scaled), wanted, low, torch.zeros_like(low)
 
 
@@ -115,32 +114,32 @@ def _narrow(*names: str) -> dict[str, Port]:
 
 TEMPER = Piece(
     "temper",
-    lambda network: Temper(network.forbidden),
-    lambda network: wide(network, "logits") | {"temperature": ONE, "top_k": Port("int64", (1,))},
+    lambda _: Temper(),
+    lambda _: wide("open_logits") | {"temperature": ONE, "top_k": Port("int64", (1,))},
     ("scaled", "weight", "wanted", "low", "high"),
 )
 HALVE = Piece(
     "halve",
     lambda _: Halve(),
-    lambda network: wide(network, "scaled", "weight") | _narrow("wanted", "low", "high"),
+    lambda _: wide("scaled", "weight") | _narrow("wanted", "low", "high"),
     ("lower", "higher"),
 )
 NUCLEUS = Piece(
     "nucleus",
     lambda _: Nucleus(),
-    lambda network: wide(network, "scaled") | _narrow("low") | {"top_p": ONE},
+    lambda _: wide("scaled") | _narrow("low") | {"top_p": ONE},
     ("weight", "wanted", "lower", "higher"),
 )
 DRAW = Piece(
     "draw",
     lambda _: Draw(),
-    lambda network: wide(network, "scaled", "weight") | _narrow("low") | {"top_p": ONE} | NOISE,
+    lambda _: wide("scaled", "weight") | _narrow("low") | {"top_p": ONE} | NOISE,
     ("proposed", "kept"),
 )
 BELIEVE = Piece(
     "believe",
     lambda _: Believe(),
-    lambda network: wide(network, "scaled", "kept") | {"proposed": Port("int64", ("block",))},
+    lambda _: wide("scaled", "kept") | {"proposed": Port("int64", ("block",))},
     BELIEVED,
 )
 
@@ -154,8 +153,8 @@ def _outputs(network: Network) -> dict[str, Port]:
 
 
 def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
-    logits = logits_of(network, machine, feeds)
-    tempered = {"logits": logits, "temperature": feeds["temperature"], "top_k": feeds["top_k"]}
+    logits, open_logits = logits_of(network, machine, feeds)
+    tempered = {"open_logits": open_logits, "temperature": feeds["temperature"], "top_k": feeds["top_k"]}
     scaled, *start = machine.apply(TEMPER, tempered)
     cut = _bisected(machine, scaled, *start)
     weight, *start = machine.apply(NUCLEUS, {"scaled": scaled, "low": cut, "top_p": feeds["top_p"]})

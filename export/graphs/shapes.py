@@ -165,5 +165,4 @@ class Network:
     """Everything that shapes the graphs of one checkpoint."""
 
     decoder: DecoderShape
-    forbidden: tuple[int, ...]
     tower: VisionShape | SiglipShape | None = None

@@ -21,7 +21,12 @@ from .trace import Traced, key_of, trace
 
 __all__ = ["Builder"]
 
-_DTYPES = {"float32": ir.DataType.FLOAT, "int64": ir.DataType.INT64, "bool": ir.DataType.BOOL}
+_DTYPES = {
+    "float32": ir.DataType.FLOAT,
+    "int64": ir.DataType.INT64,
+    "bool": ir.DataType.BOOL,
+    "uint8": ir.DataType.UINT8,
+}
 
 
 class Builder:

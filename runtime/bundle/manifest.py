@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...engines.errors import BundleError
@@ -17,8 +17,8 @@ from ..schema import Violations, bounds, from_json, parse, to_json
 
 __all__ = ["GRAPHS", "SCHEMA", "FileRecord", "Manifest", "ModelShape", "ParityRow", "TextFiles", "Variant"]
 
-SCHEMA = 3
-"""Version of the manifest's form. A reader refuses a newer one, and reads all older ones."""
+SCHEMA = 4
+"""Version of the manifest's form and of the graphs' ports. A reader refuses every other."""
 
 MAX_MANIFEST_BYTES = 4 << 20
 
@@ -101,7 +101,7 @@ class TextFiles:
     chat_template: str | None = None
     special_tokens: dict[str, str] = field(default_factory=dict)
     """Names that a chat template may use: `bos_token`, `eos_token`, ..."""
-    default_prompt: str | None = field(default=None, metadata={"since": 2})
+    default_prompt: str | None = None
     """Prompt where the caller gives none; None where the caller must."""
 
     def __post_init__(self) -> None:
@@ -114,25 +114,11 @@ class TextFiles:
             raise ValueError(f"default_prompt: got {self.default_prompt[:60]!r}, but {but}; expected null")
 
 
-def _since(one: Field[Any]) -> int:
-    declared = one.metadata.get("setting")
-    return int(one.metadata.get("since", 1) if declared is None else declared.since)
-
-
-NEWER: dict[tuple[str, str], tuple[int, object]] = {
-    (place, one.name): (_since(one), one.default)
-    for place, kind in (("text", TextFiles), ("vision", VisionSpec), ("decode", DecodeContract))
-    for one in fields(kind)
-    if _since(one) > 1
-}
-"""Keys that came after schema 1: the schema that brought them, and the value that their absence means."""
-
-
 @dataclass(frozen=True)
 class Manifest:
     """The whole manifest."""
 
-    schema: int = field(metadata=bounds(1, SCHEMA))
+    schema: int = field(metadata=bounds(SCHEMA, SCHEMA))
     producer: str
     name: str
     family: str
@@ -144,18 +130,10 @@ class Manifest:
     vision: VisionSpec | None = None
 
     def __post_init__(self) -> None:
-        lines = [*self._too_new(), *self._bad_texts(), *self._bad_names(), *self._bad_references()]
+        lines = [*self._bad_texts(), *self._bad_names(), *self._bad_references()]
         lines += [*self._bad_vision(), *self._bad_ids()]
         if lines:
             raise Violations(lines)
-
-    def _too_new(self) -> list[str]:
-        """Keys that a reader of the named schema would refuse as unknown, one line each."""
-        return [
-            f"{place}.{name}: came with schema {since}, but the manifest says schema {self.schema}"
-            for (place, name), (since, absent) in NEWER.items()
-            if self.schema < since and getattr(getattr(self, place), name, absent) != absent
-        ]
 
     def _bad_texts(self) -> list[str]:
         """Texts that `a2d inspect` prints must not be able to steer a terminal."""
@@ -224,7 +202,15 @@ def _text(raw: bytes) -> str:
 
 
 def _check_schema(data: Any) -> None:
-    """A newer manifest first says that it is newer, not which of its keys we do not know."""
+    """Another schema first says what to do, not which of its keys we do not know."""
     schema = data.get("schema") if isinstance(data, dict) else None
-    if isinstance(schema, int) and schema > SCHEMA:
+    if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1 or schema == SCHEMA:
+        return
+    if schema > SCHEMA:
         raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d (pip install -U a2d)"])
+    raise Violations(
+        [
+            f"schema: got {schema}, this a2d reads {SCHEMA}, whose graphs have other inputs; export the checkpoint "
+            "again: a2d-export CHECKPOINT -o BUNDLE --force"
+        ]
+    )

@@ -233,6 +233,7 @@ class DecodeContract:
 
 
 def autoregressive(contract: DecodeContract) -> DecodeContract:
-    """`contract` with the model decoded one token per forward; mask, stop tokens, positions and temperature stay."""
-    plain = {"steps": None, "threshold": None, "last_block": None, "sub_block_size": None, "replace_above": None}
+    """`contract` with the model decoded one token per forward; token ids, positions and temperature stay."""
+    plain: dict[str, object] = {"forbid_token_ids": contract.forbid_token_ids}
+    plain |= {"steps": None, "threshold": None, "last_block": None, "sub_block_size": None, "replace_above": None}
     return replace(contract, **(AUTOREGRESSIVE | plain))  # type: ignore[arg-type]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import NumericsError
 from ...engines.protocol import Buffer, Engine
+from .allowed import all_but
 from .block import Block, Proposal
 from .noise import uniform
 from .options import Plan
@@ -58,6 +60,8 @@ class Denoiser:
     """The graph by name; a graph is loaded when it is first asked for."""
     shift: str
     plan: Plan
+    forbidden: tuple[int, ...]
+    """Ids that no row may propose."""
 
     def propose(
         self, hidden: Buffer, carry: Buffer, block: Block, count: int, at: tuple[int, int], end: int | None = None
@@ -122,6 +126,11 @@ class Denoiser:
         """The graph that proposes: the most probable token, or one that is drawn, and how probable it was there."""
         return "sample" if self.plan.temperature > 0 or self.plan.options.confidence in TEMPERED else "denoise"
 
+    @cached_property
+    def allowed(self) -> NDArray[np.uint8]:
+        """The one mask `[1, W]` of a generation: all but the forbidden, for every row."""
+        return all_but(self.forbidden, int(self.load(self.graph).inputs["allowed"].shape[1]))
+
     def opened(self, block: Block, carry: Buffer, index: int) -> Block:
         """`block` with its first row as `carry [1, 1, H]`, the row before it, predicts it: always the most probable.
 
@@ -168,6 +177,8 @@ class Denoiser:
             "masked": block.masked[None, rows],
             "count": np.array([count], np.int64),
             "threshold": np.array([self.plan.bar], np.float32),
+            "allowed": self.allowed,
+            "allowed_by": np.zeros((1, len(rows)), np.int64),
         }
 
     def _randomness(

@@ -267,7 +267,7 @@ class Session:
 
 def _owning(session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
     """The decode loop, owning the session meanwhile. Free of the Generation, so that dropping that one ends it."""
-    denoiser = Denoiser(session.engine, session.contract.shift, plan)
+    denoiser = Denoiser(session.engine, session.contract.shift, plan, session.contract.forbid_token_ids)
     guided = plan.options.guidance > 0
     ahead = session.backbone.waits and is_known(session.contract, plan)
     decode: Callable[..., Generator[Step, None, None]] = decode_ahead if ahead else DECODES[plan.options.decode]

@@ -56,7 +56,8 @@ def profiles(manifest: Manifest, sizes: Sizes) -> dict[str, tuple[Profile, ...]]
     """Optimization profiles by graph. The first that fits is taken, so a step's comes before that of a prefill."""
     step, prefill = Range(1, sizes.block, 2 * sizes.block), Range(1, PREFILL, sizes.widest)
     ends = (_backbone("step", step, sizes), _backbone("prefill", prefill, sizes))
-    rows = Profile("step", {"rows": Range(1, sizes.block, sizes.widest), "block": Range(1, sizes.block, sizes.block)})
+    block, masks = Range(1, sizes.block, sizes.block), Range(1, 1, sizes.block)
+    rows = Profile("step", {"rows": Range(1, sizes.block, sizes.widest), "block": block, "masks": masks})
     made = {"backbone": ends, "denoise": (rows,), "sample": (rows,)}
     if manifest.vision is not None:
         made["vision"] = (_vision(manifest.vision),)

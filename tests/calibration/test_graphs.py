@@ -118,7 +118,7 @@ def test_fp8_is_a_torch_float8_reference_to_rounding(floats, quantized, monkeypa
     monkeypatch.setattr(backbone, "affine", affine)
     checkpoint = Checkpoint.open(floats.parent / "tiny")
     family = describe(checkpoint)
-    network = Network(family.shape, ())
+    network = Network(family.shape)
     reference = TorchEngine("backbone", network, Weights(checkpoint, family, torch.float32))
     wanted = reference.run(given, ["hidden"])["hidden"]
     got = load_engine("onnxruntime", quantized / "backbone.fp8.onnx", precision="fp8").run(given, ["hidden"])["hidden"]

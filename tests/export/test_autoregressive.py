@@ -71,7 +71,7 @@ class Original:
         self.family = describe(checkpoint)
         flags = Flags.of(contract="autoregressive", stop_token_ids=tuple(map(str, STOPS)))
         self.contract = resolve(flags, checkpoint, self.family).contract
-        network = Network(self.family.shape, self.contract.forbid_token_ids, self.family.tower)
+        network = Network(self.family.shape, self.family.tower)
         weights = Weights(checkpoint, self.family, torch.float32, resident=True)
 
         @cache

@@ -14,10 +14,14 @@ from hypothesis import strategies as st
 
 from a2d.engines import load_engine
 from a2d.engines.protocol import Engine
+from a2d.export.graphs.kind import trace_spec
+from a2d.export.graphs.sample import SAMPLE
 from a2d.export.graphs.shapes import DecoderShape, Network
 from a2d.export.precision import PRECISIONS
 from a2d.export.write.graph_models import Builder
 from a2d.export.write.piece_cache import default_folder
+from a2d.export.write.trace import key_of
+from a2d.runtime.decode.allowed import all_but
 
 VOCAB = HIDDEN = 24
 FORBIDDEN = (3, 11)
@@ -35,7 +39,7 @@ class Graphs:
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Graphs:
     """Graphs whose output projection is the identity: hidden rows are logits."""
     shape = DecoderShape(1, HIDDEN, 2, 2, 4, 8, VOCAB, 1e-6, (1.0, 0.5))
-    builder = Builder(Network(shape, FORBIDDEN), (PRECISIONS["fp32"],), ["denoise", "sample"], default_folder())
+    builder = Builder(Network(shape), (PRECISIONS["fp32"],), ["denoise", "sample"], default_folder())
     folder = tmp_path_factory.mktemp("graphs")
     return Graphs(builder, *(load(builder, name, folder) for name in ("denoise", "sample")))
 
@@ -85,6 +89,8 @@ class Block:
             "masked": self.masked[None],
             "count": np.array([self.count]),
             "threshold": np.array([self.threshold], np.float32),
+            "allowed": all_but(FORBIDDEN, VOCAB // 8),
+            "allowed_by": np.zeros((1, len(self.tokens)), np.int64),
         }
 
 
@@ -144,6 +150,33 @@ def test_nothing_is_proposed_beyond_the_forbidden_even_if_certain(graphs: Graphs
     out = graphs.denoise.run(Block(logits, np.array([3]), np.array([True]), 1, OFF).feeds())
     assert out["proposed"].tolist() == [[0]]  # type: ignore[union-attr]
     assert float(out["confidence"][0, 0]) < 1e-30  # type: ignore[index]
+
+
+def test_each_row_proposes_what_its_mask_allows(graphs: Graphs) -> None:
+    rng = np.random.default_rng(1)
+    logits = rng.standard_normal((6, VOCAB)).astype(np.float32)
+    block = Block(logits, np.zeros(6, np.int64), np.ones(6, np.bool_), 6, OFF)
+    bits = rng.random((3, VOCAB)) < 0.3
+    by = np.array([2, 0, 1, 1, 2, 0])
+    allowed = np.packbits(bits, -1, "little")
+    wanted = np.where(bits[by], logits, -np.inf).argmax(-1)
+    masks = {"allowed": allowed, "allowed_by": by[None]}
+    assert (np.asarray(graphs.denoise.run(block.feeds() | masks)["proposed"])[0] == wanted).all()
+    drawn = {"temperature": np.array([0.8], np.float32), "top_k": np.array([0]), "top_p": np.array([1.0], np.float32)}
+    for _ in range(20):
+        noise = {"noise": rng.random((1, 6)).astype(np.float32)}
+        made = np.asarray(graphs.sample.run(block.feeds() | masks | drawn | noise)["proposed"])[0]
+        assert bits[by, made].all()
+
+
+def test_nothing_of_the_vocabulary_is_traced_but_the_projection() -> None:
+    """A second vocabulary takes every other piece from the cache."""
+    shapes = [DecoderShape(1, HIDDEN, 2, 2, 4, 8, vocab, 1e-6, (1.0, 0.5)) for vocab in (VOCAB, 5000)]
+    keys = [
+        {piece.name: key_of(trace_spec(piece, network, torch.float32)) for piece in SAMPLE.pieces(network)}
+        for network in map(Network, shapes)
+    ]
+    assert [name for name in keys[0] if keys[0][name] != keys[1][name]] == ["project"]
 
 
 def distributions(logits: np.ndarray, temperature: float, top_k: int, top_p: float, slack: float = 1e-6):
@@ -254,7 +287,7 @@ def test_seeded_noise_means_the_same_to_torch(graphs: Graphs) -> None:
             return torch.eye(VOCAB)
 
     shape = DecoderShape(1, HIDDEN, 2, 2, 4, 8, VOCAB, 1e-6, (1.0, 0.5))
-    other = TorchEngine("sample", Network(shape, FORBIDDEN), Identity())
+    other = TorchEngine("sample", Network(shape), Identity())
     rng = np.random.default_rng(5)
     block = Block(
         rng.standard_normal((9, VOCAB)).astype(np.float32), np.zeros(9, np.int64), np.ones(9, np.bool_), 2, OFF

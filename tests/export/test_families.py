@@ -85,7 +85,7 @@ class Made:
 
     @property
     def network(self) -> Network:
-        return Network(self.family.shape, (), self.family.tower)
+        return Network(self.family.shape, self.family.tower)
 
     def engine(self, graph: str) -> TorchEngine:
         return TorchEngine(graph, self.network, Weights(self.checkpoint, self.family, torch.float32))
@@ -183,6 +183,8 @@ def beliefs_agree(made: Made, reference: torch.Tensor, hidden: np.ndarray) -> No
         "masked": np.ones((1, ROWS), np.bool_),
         "count": np.array([2]),
         "threshold": np.array([2.0], np.float32),
+        "allowed": np.full((1, made.engine("denoise").inputs["allowed"].shape[1]), 255, np.uint8),
+        "allowed_by": np.zeros((1, ROWS), np.int64),
     }
     out = made.engine("denoise").run(block)
     np.testing.assert_allclose(out["confidence"][0], chances.amax(-1).numpy(), atol=1e-4)

@@ -71,7 +71,7 @@ def reference(values: dict[str, Any]) -> Any:
 
 
 def network(shape: VisionShape) -> Network:
-    return Network(DecoderShape(1, shape.out_hidden, 2, 2, 4, 8, 24, 1e-6, (1.0, 0.5)), (), shape)
+    return Network(DecoderShape(1, shape.out_hidden, 2, 2, 4, 8, 24, 1e-6, (1.0, 0.5)), shape)
 
 
 class Tower:

@@ -149,7 +149,7 @@ SUM = {"bytes": 1, "sha256": "0" * 64}
     ("path", "to", "message"),
     [
         (("schema",), SCHEMA + 1, f"schema: got {SCHEMA + 1}, this a2d reads up to {SCHEMA}; update a2d"),
-        (("schema",), 0, "schema: got 0, expected 1 to"),
+        (("schema",), 0, f"schema: got 0, expected {SCHEMA} to"),
         (("schema",), True, "schema: got True, expected a whole number"),
         (("schema",), "1", "schema: got '1', expected a whole number"),
         (("schema",), KeyError, "schema: missing"),
@@ -220,26 +220,12 @@ def test_each_fault_has_its_message(path, to, message):
     assert message in refused(changed(*path, to=to))
 
 
-def test_an_older_manifest_is_read_and_claims_nothing_newer():
-    """Schema 1 had no default prompt and no letterbox: a manifest without them is one, with them it is a lie."""
-    data = to_json(MANIFEST) | {"schema": 1}
-    message = refused(json.dumps(data).encode())
-    assert "text.default_prompt: came with schema 2, but the manifest says schema 1" in message
-    assert "vision.letterbox: came with schema 2" in message
-    del data["text"]["default_prompt"], data["vision"]["letterbox"]
-    old = Manifest.loads(json.dumps(data).encode())
-    assert (old.schema, old.text.default_prompt, old.vision.letterbox) == (1, None, None)
-
-
-def test_keys_of_the_contract_have_a_schema_too():
-    """A reader of schema 2 would decode a model that edits as if it did not."""
-    changed = {"replace_above": 0.9, "opening": "predicted", "shift": "right_in_block", "last_block": "cut"}
-    data = to_json(MANIFEST) | {"schema": 2}
-    Manifest.loads(json.dumps(data).encode())
-    message = refused(json.dumps(data | {"decode": data["decode"] | changed}).encode())
-    for name in ("replace_above", "opening", "last_block"):
-        assert f"decode.{name}: came with schema 3, but the manifest says schema 2" in message
-    assert "decode.shift" not in message
+@pytest.mark.parametrize("schema", range(1, SCHEMA))
+def test_an_older_bundle_is_refused_with_the_command_that_makes_it_anew(schema):
+    message = refused(json.dumps(to_json(MANIFEST) | {"schema": schema, "unknown": 1}).encode())
+    assert f"schema: got {schema}, this a2d reads {SCHEMA}" in message
+    assert "a2d-export CHECKPOINT -o BUNDLE --force" in message
+    assert "unknown" not in message
 
 
 def test_precisions_and_parity_cannot_steer_a_terminal():

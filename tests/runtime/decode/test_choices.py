@@ -139,10 +139,10 @@ def test_repeats():
 
 
 def test_an_answer_that_repeats_says_so():
-    toy, c = Toy(0), contract(stop_token_ids=(), block_size=1, forbid_token_ids=tuple(t for t in range(V) if t != 9))
-    result = Toy(0, c.forbid_token_ids).session(c).generate(prompt([5, 6]), Options(max_tokens=30, stop_repeats=5))
+    c = contract(stop_token_ids=(), block_size=1, forbid_token_ids=tuple(t for t in range(V) if t != 9))
+    result = Toy(0).session(c).generate(prompt([5, 6]), Options(max_tokens=30, stop_repeats=5))
     assert result.tokens == (9,) * 5 and result.stop_reason == "repeats"
-    assert toy.session(c).generate(prompt([5, 6]), Options(max_tokens=9)).stop_reason == "length"
+    assert Toy(0).session(c).generate(prompt([5, 6]), Options(max_tokens=9)).stop_reason == "length"
 
 
 def test_guidance_uses_no_cached_row_and_leaves_good_ones():

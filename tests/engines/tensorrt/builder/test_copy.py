@@ -53,6 +53,8 @@ def sample_feeds(rows: int = 6, top_k: int = 20, top_p: float = 0.9) -> dict[str
         "masked": np.ones((1, rows), np.bool_),
         "count": np.array([2]),
         "threshold": np.array([2.0], np.float32),
+        "allowed": np.full((1, 20), 255, np.uint8),
+        "allowed_by": np.zeros((1, rows), np.int64),
         "noise": chance.random((1, rows), np.float32),
         "temperature": np.array([0.8], np.float32),
         "top_k": np.array([top_k]),
