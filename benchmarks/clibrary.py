@@ -87,12 +87,13 @@ class _Result(Structure):
         ("stop", c_int),
         *((name, c_uint32) for name in ("count", "forwards", "steps", "blocks", "prompt_tokens", "cached_tokens")),
         ("confidence", c_float),
-        ("reserved", c_uint32),
+        ("modality", c_int),
         ("seconds", c_double),
         ("first_block_seconds", c_double),
         ("text", c_char_p),
         ("text_length", c_size_t),
         ("token_ids", POINTER(c_int32)),
+        ("token_confidence", POINTER(c_float)),
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from a2d.runtime.bundle.manifest import NEWER
 from a2d.runtime.cli.arguments import add_options, options_from
 from a2d.runtime.decode.choices import Choices, setting_of
 from a2d.runtime.decode.contract import DecodeContract
@@ -71,12 +70,6 @@ def test_inherited_options_are_bounded_as_the_contracts():
     ]  # fmt: skip
     for one in inherited:
         assert one.default is None and one.metadata.get("bounds") == contract[one.name].metadata.get("bounds")
-
-
-def test_keys_newer_than_the_first_schema_are_the_declared_ones():
-    assert NEWER["decode", "opening"] == (3, "masked") and NEWER["decode", "drop_token_ids"] == (3, ())
-    assert NEWER["text", "default_prompt"] == NEWER["vision", "letterbox"] == (2, None)
-    assert NEWER["vision", "crops"] == (3, None) and len(NEWER) == 13
 
 
 def test_stop_repeats_is_spelled_in_few_files():

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from ...engines import Array, Buffer, Engine, Feeds, Memory, Signature
 from ...engines.errors import NumericsError
 from ...runtime.bundle.files import Bundle
-from ...runtime.decode.backbone import Backbone, Rows
 from ...runtime.decode.cache import Cache
+from ...runtime.decode.forward import Forward, Request
+from ...runtime.decode.runner import Answer, Runner
 from ...runtime.decode.session import Session
 from ...runtime.deploy.placement import Placement
 from ...runtime.model import Model
@@ -117,22 +118,23 @@ class _Observed:
         return {name: made[name] for name in wanted}
 
 
-class _ObservedBackbone(Backbone):
+@dataclass(frozen=True)
+class _ObservedRunner:
     """Says which rows are about to be run."""
 
-    def __init__(self, engine: Engine, cache: Cache, place: Place) -> None:
-        super().__init__(engine, cache)
-        self._place = place
+    runner: Runner
+    place: Place
 
-    def forward(self, rows: Rows, keep: int, draft: int = 0, tokens: Buffer | None = None) -> Buffer:
-        """See `Backbone.forward`."""
-        self._place.enter(rows, keep, self.cache.length)
-        return super().forward(rows, keep, draft, tokens)
+    @property
+    def cache(self) -> Cache:
+        """See `Runner.cache`."""
+        return self.runner.cache
 
-    def refine(self, rows: Rows, at: int) -> Buffer:
-        """See `Backbone.refine`."""
-        self._place.enter(rows, 0, self.cache.length + at)
-        return super().refine(rows, at)
+    def run(self, request: Request) -> Answer:
+        """See `Runner.run`."""
+        if isinstance(request, Forward) and request.rows is not None:
+            self.place.enter(request.rows, request.keep, self.cache.length + (request.at or 0))
+        return self.runner.run(request)
 
 
 class ObservedModel(Model):
@@ -162,5 +164,6 @@ class ObservedModel(Model):
     def session(self, exact: bool = False) -> Session:
         """See `Model.session`."""
         session = super().session(exact)
-        session.backbone = _ObservedBackbone(self.engine("backbone"), session.backbone.cache, self.observer.place)
+        place = self.observer.place
+        session.wrap = lambda runner: _ObservedRunner(runner, place)
         return session

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from ...engines.protocol import Buffer, Engine
 from .cache import Cache
 from .layout import visibility
 
-__all__ = ["Backbone", "Rows", "Stream"]
+__all__ = ["Backbone", "Rows"]
 
 
 @dataclass(frozen=True)
@@ -77,24 +76,6 @@ def _joined(a: NDArray[np.generic] | None, b: NDArray[np.generic] | None, left: 
     )
 
 
-class Stream(Protocol):
-    """What the decode loop runs rows through: a Backbone, or what stands for one."""
-
-    @property
-    def cache(self) -> Cache:
-        """What the rows see besides each other."""
-
-    @property
-    def carry(self) -> Buffer:
-        """Hidden state `[1, 1, H]` of the last cached row."""
-
-    def forward(self, rows: Rows, keep: int, draft: int = 0) -> Buffer:
-        """See `Backbone.forward`."""
-
-    def refine(self, rows: Rows, at: int) -> Buffer:
-        """See `Backbone.refine`."""
-
-
 class Backbone:
     """The backbone graph over one cache."""
 
@@ -105,7 +86,7 @@ class Backbone:
         if hidden is None or not isinstance(hidden.shape[-1], int):
             raise BundleError("the backbone graph has no output hidden [1, R, H]; export the checkpoint again")
         self._width = hidden.shape[-1]
-        self.carry = engine.memory.zeros((1, 1, self._width), hidden.dtype)
+        self.last = engine.memory.zeros((1, 1, self._width), hidden.dtype)
         """Hidden state `[1, 1, H]` of the last cached row, for models that predict one row ahead."""
         self.engine = engine
         self.waits = engine.memory.waits
@@ -123,13 +104,13 @@ class Backbone:
         if keep + draft:
             self.cache.append(made, keep, draft)
         if keep:
-            self.engine.memory.copy_rows(hidden, keep - 1, 1, self.carry, 0)
+            self.engine.memory.copy_rows(hidden, keep - 1, 1, self.last, 0)
         return hidden
 
     def settle(self, hidden: Buffer, count: int) -> None:
         """Keep the first `count` of the drafted rows, which `hidden [1, R, H]` holds alone; forget the others."""
         self.cache.settle(count)
-        self.engine.memory.copy_rows(hidden, count - 1, 1, self.carry, 0)
+        self.engine.memory.copy_rows(hidden, count - 1, 1, self.last, 0)
 
     def refine(self, rows: Rows, at: int) -> Buffer:
         """Run `rows` in the place of the drafted ones from the `at`-th on; keeps nothing. Returns hidden `[1, R, H]`.

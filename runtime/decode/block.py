@@ -79,3 +79,5 @@ class Step:
     """Leading rows of `tokens` that belong to the prompt."""
     final: bool
     """The block is finished with this step."""
+    ended: str = ""
+    """Why the answer ended with this step: `stop`, `length`, `repeats` or `context`; empty while it goes on."""

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...engines.protocol import Buffer
-from .backbone import Rows, Stream
+from .backbone import Rows
 from .block import Block
+from .forward import Forward, Propose
 from .options import Plan
 
 __all__ = ["Canvas"]
@@ -20,29 +20,30 @@ __all__ = ["Canvas"]
 class Canvas:
     """The forwards of one block while it is denoised."""
 
-    def __init__(self, backbone: Stream, rows: Rows, plan: Plan, shift: str) -> None:
+    def __init__(self, rows: Rows, plan: Plan, shift: str) -> None:
         """`rows` are the block's, whatever their tokens; `shift` is the contract's."""
-        self._backbone, self._rows = backbone, rows
+        self._rows = rows
         self._size = plan.sub_block if plan.options.block_cache else None
         self._shifted = shift != "none"
         # One row that the row before it predicts: nobody looks at it before it is final (autoregressive decoding).
         self._unseen = shift == "right_prev_row" and plan.block == 1
         self._drafted: int | None = None
 
-    def forward(self, pending: Rows, block: Block, asked: Block) -> tuple[Buffer, int]:
-        """Run `pending`, which is kept, and the `block`; or only the sub-block that `asked` has masks in.
+    def forward(self, pending: Rows, block: Block, asked: Block, count: int, at: tuple[int, int]) -> Forward:
+        """The forward of one step: `pending`, which is kept, and the `block`, or only the sub-block of `asked`.
 
-        Returns hidden rows `[1, R, H]` and the row of the block behind the last of them.
+        It asks for a proposal for the masks of `asked`, `count` of which the step shall settle; `at` is (block, step).
         """
+        keep = len(pending)
         if self._unseen:
-            return (self._backbone.forward(pending, keep=len(pending)) if len(pending) else self._backbone.carry), 0
+            return Forward(pending if keep else None, keep, Propose(asked, count, at, 0))
         rows = self._rows.holding(block.tokens)
         if self._size is None:
-            return self._backbone.forward(pending + rows, keep=len(pending)), len(rows)
+            return Forward(pending + rows, keep, Propose(asked, count, at))
         first = int(np.argmax(asked.masked)) // self._size * self._size
         # A shifted model predicts a sub-block's first row from the row before it, which a part does not hold.
         if first != self._drafted or (self._shifted and asked.masked[first]):
             self._drafted = first
-            return self._backbone.forward(pending + rows, keep=len(pending), draft=len(rows)), len(rows)
+            return Forward(pending + rows, keep, Propose(asked, count, at), draft=len(rows))
         end = min(first + self._size, len(rows))
-        return self._backbone.refine(rows[first:end], first), end
+        return Forward(rows[first:end], 0, Propose(asked, count, at, end), at=first)

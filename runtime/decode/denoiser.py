@@ -22,7 +22,7 @@ from .noise import uniform
 from .options import Plan
 from .rules import settled
 
-__all__ = ["Denoiser", "Told", "check_finite", "gather_rows"]
+__all__ = ["Denoiser", "Prediction", "check_finite", "gather_rows"]
 
 
 def gather_rows(shift: str, rows: int, block: int, end: int) -> NDArray[np.int64]:
@@ -39,17 +39,17 @@ def gather_rows(shift: str, rows: int, block: int, end: int) -> NDArray[np.int64
     return before
 
 
-class Told(NamedTuple):
-    """What rows predict behind themselves."""
+class Prediction(NamedTuple):
+    """The token that each of N rows predicts behind itself."""
 
     tokens: NDArray[np.int64]
     """`[N]`"""
     confidence: NDArray[np.float32]
     """`[N]`"""
 
-    def part(self, rows: slice) -> Told:
-        """Of some rows."""
-        return Told(self.tokens[rows], self.confidence[rows])
+    def part(self, rows: slice) -> Prediction:
+        """The prediction of some rows."""
+        return Prediction(self.tokens[rows], self.confidence[rows])
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class Denoiser:
         confidence[rows], entropy[rows] = (made[name][0] for name in TEMPERED[source])
         return replace(proposal, confidence=confidence, entropy=entropy)
 
-    def issue(
+    def propose_async(
         self,
         hidden: Buffer,
         carry: Buffer,
@@ -131,7 +131,7 @@ class Denoiser:
         """The one mask `[1, W]` of a generation: all but the forbidden, for every row."""
         return all_but(self.forbidden, int(self.load(self.graph).inputs["allowed"].shape[1]))
 
-    def opened(self, block: Block, carry: Buffer, index: int) -> Block:
+    def predict_first(self, block: Block, carry: Buffer, index: int) -> Block:
         """`block` with its first row as `carry [1, 1, H]`, the row before it, predicts it: always the most probable.
 
         `index` is the block's, for NumericsError.
@@ -142,7 +142,7 @@ class Denoiser:
         proposal = _spread(made, block, row)
         return settled(block, proposal, block.masked & ~proposal.next_masked)
 
-    def following(self, hidden: Buffer, carry: Buffer, rows: NDArray[np.intp], first: int, index: int) -> Told:
+    def predict_next(self, hidden: Buffer, carry: Buffer, rows: NDArray[np.intp], first: int, index: int) -> Prediction:
         """The token that each of the N `rows` of `[carry [1, 1, H]; hidden [1, R, H]]` predicts behind it.
 
         `first` is the number, among all generated ones, of the first row's: the noise of a token is what it would be
@@ -158,7 +158,7 @@ class Denoiser:
             feeds |= self._randomness((0, 0), count, every) | {"noise": noise}
         made = self.load(graph).run(feeds, OUTPUTS)
         check_finite(rows, made["confidence"][0], graph, (index, 0))  # type: ignore[index]
-        return Told(made["proposed"][0], made["confidence"][0])  # type: ignore[index]
+        return Prediction(made["proposed"][0], made["confidence"][0])  # type: ignore[index]
 
     def _feeds(
         self,

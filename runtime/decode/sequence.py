@@ -76,6 +76,11 @@ class Sequence:
         """Generated tokens of all settled blocks, dropped ones left out."""
         return self.keys[len(self.prompt) :]
 
+    @property
+    def ended(self) -> str:
+        """Why no block follows: `length` where no more rows are wanted, `context` where they do not fit."""
+        return "length" if len(self.keys) >= self.wanted else "context"
+
     def following(self) -> Block | None:
         """The block after the one that was settled last, all masks; None if no more rows are wanted or fit."""
         start = len(self.keys)

@@ -21,14 +21,15 @@ from .block import Step
 from .cache import Cache, CacheShape
 from .contract import DecodeContract
 from .denoiser import Denoiser
-from .guidance import Guided
+from .forward import Decoding
+from .guidance import GuidedRunner
 from .layout import Layout
 from .loop import decode as diffuse
 from .options import Options, Plan, plan
 from .pipelined import decode_ahead, is_known
+from .runner import EngineRunner, Runner, drive
 from .sequence import Prompt, Sequence
 from .speculative import speculate
-from .stops import repeats
 
 __all__ = ["Generation", "Result", "Session", "until"]
 
@@ -71,6 +72,8 @@ class _Count:
     blocks: int = 0
     seconds: float = 0.0
     first_block: float = 0.0
+    ended: str = ""
+    """Why, if the answer has ended."""
 
 
 class Generation:
@@ -133,7 +136,7 @@ class Generation:
         return Result(
             tokens=tuple(self._tokens[: self._plan.options.max_tokens]),
             text=self.text,
-            stop_reason=self._reason(),
+            stop_reason=self._count.ended or ("cancelled" if self._cancelled.is_set() else "context"),
             forwards=self._session.backbone.forwards - self._before,
             steps=self._count.steps,
             blocks=self._count.blocks,
@@ -149,6 +152,7 @@ class Generation:
         held = step.tokens[step.fixed :]
         self._tail = held[~masked].tolist()
         self._count.steps += 1
+        self._count.ended = step.ended
         if step.final:
             written = int(np.argmax(masked)) if masked.any() else len(held)  # an early stop leaves masks behind it
             self._tokens += held[:written].tolist()
@@ -156,15 +160,6 @@ class Generation:
             self._tail = []
             self._count.blocks += 1
             self._count.first_block = self._count.first_block or self._count.seconds
-
-    def _reason(self) -> str:
-        if any(token in self._contract.stop_token_ids for token in self._tokens):
-            return "stop"
-        if len(self._tokens) >= self._plan.options.max_tokens:
-            return "length"
-        if repeats(np.array(self._tokens), self._plan.options.stop_repeats):
-            return "repeats"
-        return "cancelled" if self._cancelled.is_set() else "context"
 
 
 class Session:
@@ -184,6 +179,8 @@ class Session:
         backbone = engine("backbone")
         shape.check(backbone.inputs)
         self.backbone = Backbone(backbone, Cache(shape, backbone.memory))
+        self.wrap: Callable[[Runner], Runner] = lambda runner: runner
+        """Puts an observer around the runner of each generation."""
         self._detokenize = detokenize
         self._exact = exact
         self._keys = np.empty(0, np.int64)
@@ -226,11 +223,14 @@ class Session:
             )
         return sequence
 
-    def guided(self, sequence: Sequence, plan: Plan) -> Guided:
-        """The backbone with a second stream that does not see the prompt, and lives as long as the generation."""
+    def runner(self, sequence: Sequence, plan: Plan) -> Runner:
+        """The runner of one generation; with guidance a second stream lives as long as it does."""
+        denoiser, o = Denoiser(self.engine, self.contract.shift, plan, self.contract.forbid_token_ids), plan.options
+        if o.guidance == 0:
+            return self.wrap(EngineRunner(self.backbone, denoiser))
         blind = Backbone(self.backbone.engine, Cache(self.backbone.cache.shape, self.backbone.engine.memory))
-        o = plan.options
-        return Guided(self.backbone, blind, len(sequence.prompt), o.guidance_keep, self.contract.filler, o.guidance)
+        prompt, mask = len(sequence.prompt), self.contract.filler
+        return self.wrap(GuidedRunner(self.backbone, blind, denoiser, prompt, o.guidance_keep, mask, o.guidance))
 
     @contextmanager
     def running(self, sequence: Sequence, fresh: bool = False) -> Iterator[None]:
@@ -267,13 +267,10 @@ class Session:
 
 def _owning(session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
     """The decode loop, owning the session meanwhile. Free of the Generation, so that dropping that one ends it."""
-    denoiser = Denoiser(session.engine, session.contract.shift, plan, session.contract.forbid_token_ids)
-    guided = plan.options.guidance > 0
     ahead = session.backbone.waits and is_known(session.contract, plan)
-    decode: Callable[..., Generator[Step, None, None]] = decode_ahead if ahead else DECODES[plan.options.decode]
-    with session.running(sequence, fresh=guided):
-        backbone = session.guided(sequence, plan) if guided else session.backbone
-        yield from decode(sequence, backbone, denoiser, session.contract, plan)
+    decode: Callable[..., Decoding] = decode_ahead if ahead else DECODES[plan.options.decode]
+    with session.running(sequence, fresh=plan.options.guidance > 0):
+        yield from drive(decode(sequence, session.contract, plan), session.runner(sequence, plan))
 
 
 def until(tokens: list[int], stops: tuple[int, ...]) -> list[int]:

@@ -11,17 +11,15 @@ Knows rows and predictions, as `loop.py` does. Blocks begin where the last one w
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import replace
-from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backbone import Backbone
 from .block import Block, Step
 from .contract import DecodeContract
-from .denoiser import Denoiser, Told
+from .denoiser import Prediction
+from .forward import Accept, Decoding, Forward, PredictNext
 from .loop import advance
 from .options import Plan
 from .sequence import Sequence
@@ -31,41 +29,39 @@ __all__ = ["speculate"]
 
 def speculate(
     sequence: Sequence,
-    backbone: Backbone,
-    denoiser: Denoiser,
     contract: DecodeContract,
     plan: Plan,  # noqa: ARG001 - a way to decode is called like the others
-) -> Generator[Step, None, None]:
-    """Two steps a block, a draft and what of it is verified; ends after a stop token, or as `loop.decode` does.
+) -> Decoding:
+    """Two steps a block, a draft and what of it is verified; ends after a stop token, or when `loop.decode` does.
 
-    A block is as long as its agreement: 1 to B tokens for two forwards. After each, the iterator may be closed.
+    A block is as long as its agreement: 1 to B tokens for two forwards. After each, the coroutine may be closed.
     """
-    advance(backbone, sequence.context(backbone.cache.length), merged=False)
+    yield from advance(sequence.context(sequence.cached), sequence.layout.start, merged=False)
     block = sequence.first()
     # What the last settled row predicts: never a guess, so every block has at least one token.
-    known = denoiser.following(backbone.carry, backbone.carry, np.array([0]), 0, 0)
-    for index in count():
-        if block is None:
-            return
+    known = yield Forward(None, ask=PredictNext(np.array([0]), 0, 0))
+    index = 0
+    while block is not None:
         drafted, B, behind = _holding(block, known), len(block.tokens), block.start - len(sequence.prompt) + 1
-        if known.tokens[0] in contract.stop_token_ids or block.start + 1 == sequence.wanted:
+        stopped = known.tokens[0] in contract.stop_token_ids
+        if stopped or block.start + 1 == sequence.wanted:
             yield _step(_cut(drafted, 1), index, 0, final=True)
-            return
+            return "stop" if stopped else "length"
         if B > 1:
-            hidden = backbone.forward(sequence.noisy(drafted), keep=0)
-            drafted = _holding(block, known, denoiser.following(hidden, backbone.carry, np.arange(1, B), behind, index))
+            guess = yield Forward(sequence.noisy(drafted), ask=PredictNext(np.arange(1, B), behind, index))
+            drafted = _holding(block, known, guess)
             yield _step(drafted, index, 0)
-        hidden = backbone.forward(sequence.causal(drafted), keep=0, draft=B)
-        truth = denoiser.following(hidden, backbone.carry, np.arange(1, B + 1), behind, index)
+        truth = yield Forward(sequence.causal(drafted), 0, PredictNext(np.arange(1, B + 1), behind, index), draft=B)
         agreed = _agreed(drafted.tokens, truth.tokens, contract.stop_token_ids)
         block = _cut(_holding(block, known, truth.part(slice(B - 1))), agreed)
         known = truth.part(slice(agreed - 1, agreed))
-        backbone.settle(hidden, agreed)
+        yield Accept(agreed)
         sequence.settle(block)
         yield _step(block, index, int(B > 1), final=True)
         if block.tokens[-1] in contract.stop_token_ids:
-            return
-        block = sequence.following()
+            return "stop"
+        block, index = sequence.following(), index + 1
+    return sequence.ended
 
 
 def _agreed(drafted: NDArray[np.int64], truth: NDArray[np.int64], stops: tuple[int, ...]) -> int:
@@ -75,11 +71,11 @@ def _agreed(drafted: NDArray[np.int64], truth: NDArray[np.int64], stops: tuple[i
     return int(ends[0]) + 1
 
 
-def _holding(block: Block, *told: Told) -> Block:
+def _holding(block: Block, *known: Prediction) -> Block:
     """The block with its first rows written."""
-    tokens, confidence, held = block.tokens.copy(), block.confidence.copy(), sum(len(t.tokens) for t in told)
-    tokens[:held] = np.concatenate([t.tokens for t in told])
-    confidence[:held] = np.concatenate([t.confidence for t in told])
+    tokens, confidence, held = block.tokens.copy(), block.confidence.copy(), sum(len(t.tokens) for t in known)
+    tokens[:held] = np.concatenate([t.tokens for t in known])
+    confidence[:held] = np.concatenate([t.confidence for t in known])
     return replace(block, tokens=tokens, masked=np.arange(len(tokens)) >= held, confidence=confidence)
 
 

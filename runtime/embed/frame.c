@@ -94,10 +94,27 @@ static bool read_token_ids(a2d_cursor *from, a2d_result *result) {
     return true;
 }
 
+/* One for each token. */
+static bool read_confidences(a2d_cursor *from, a2d_result *result) {
+    uint32_t count = a2d_take_u32(from);
+    if (from->failed || count != result->token_count || count > from->left / 4)
+        return false;
+    float *values = malloc(((size_t)count + 1) * sizeof *values);
+    if (values == NULL)
+        return false;
+    result->token_confidence = values;
+    bool whole = true;
+    for (uint32_t i = 0; i < count; i++)
+        whole = probability(values[i] = a2d_take_f32(from)) && whole;
+    return whole;
+}
+
 bool a2d_result_read(a2d_cursor from, a2d_result *result) {
     *result = (a2d_result){.size = sizeof *result};
     uint8_t stop = a2d_take_u8(&from);
     result->stop = (a2d_stop)stop;
+    uint8_t modality = a2d_take_u8(&from);
+    result->modality = (a2d_modality)modality;
     result->forwards = a2d_take_u32(&from);
     result->steps = a2d_take_u32(&from);
     result->blocks = a2d_take_u32(&from);
@@ -107,8 +124,8 @@ bool a2d_result_read(a2d_cursor from, a2d_result *result) {
     result->seconds = a2d_take_f64(&from);
     result->first_block_seconds = a2d_take_f64(&from);
     result->text = a2d_take_text(&from, &result->text_length);
-    bool whole = read_token_ids(&from, result) && a2d_cursor_done(&from);
-    if (whole && stop <= A2D_STOP_CANCELLED && probability(result->confidence))
+    bool whole = read_token_ids(&from, result) && read_confidences(&from, result) && a2d_cursor_done(&from);
+    if (whole && stop <= A2D_STOP_REPEATS && modality == A2D_MODALITY_TEXT && probability(result->confidence))
         return true;
     a2d_result_free(result);
     return false;
@@ -149,5 +166,6 @@ void a2d_step_free(a2d_step *step) {
 void a2d_result_free(a2d_result *result) {
     free((char *)result->text);
     free((int32_t *)result->token_ids);
+    free((float *)result->token_confidence);
     *result = (a2d_result){0};
 }

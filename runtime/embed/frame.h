@@ -15,7 +15,7 @@
 
 #include "a2d.h"
 
-#define A2D_FRAME_VERSION 1
+#define A2D_FRAME_VERSION 2
 #define A2D_FRAME_HEADER 16
 #define A2D_FRAME_LONGEST (16u << 20)
 

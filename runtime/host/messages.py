@@ -119,7 +119,9 @@ class StepTaken:
 class Summary:
     """The end of a generation: the payload of DONE."""
 
-    stop: str = wire(Name("stop", "length", "context", "cancelled"))
+    stop: str = wire(Name("stop", "length", "context", "cancelled", "repeats"))
+    modality: str = wire(Name("text"))
+    """Of what was generated."""
     forwards: int = wire(U32)
     steps: int = wire(U32)
     blocks: int = wire(U32)
@@ -131,6 +133,8 @@ class Summary:
     first_block_seconds: float = wire(F64)
     text: str = wire(TEXT)
     tokens: tuple[int, ...] = wire(ListOf(I32))
+    token_confidence: tuple[float, ...] = wire(ListOf(F32))
+    """One for each of `tokens`, 0 to 1."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-VERSION = 1
+VERSION = 2
 MAGIC = b"a2d"
 
 HEADER = struct.Struct("<3sBHHII")

@@ -194,7 +194,7 @@ class Worker:
 
     def _decode(self, job: QueuedGeneration, model: Model, session: Session) -> Summary:
         if job.cancelled.is_set():
-            return Summary("cancelled", 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, "", ())
+            return Summary("cancelled", "text", 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, "", (), ())
         request = unpack(Generate, job.request)
         options = options_of(request)
         asked, pictures, turn = prompt_of(request), pictures_of(request, self._pixels), turn_of(request)
@@ -203,12 +203,9 @@ class Worker:
         job.generation = generation
         if job.cancelled.is_set():  # between the two lines above
             generation.cancel()
-        beliefs: list[float] = []
         for step in generation:
             self.send(Kind.STEP, job.id, _step(step, generation))
-            if step.final:
-                beliefs += step.confidence[step.fixed :].tolist()
-        return _summary(generation, beliefs, model)
+        return _summary(generation, model)
 
 
 _HEARD: dict[Kind, Callable[[Worker, Frame], None]] = dict.fromkeys(Kind, Worker.on_nonsense) | {
@@ -250,21 +247,23 @@ def _step(step: Step, generation: Generation) -> StepTaken:
     )
 
 
-def _summary(generation: Generation, beliefs: list[float], model: Model) -> Summary:
+def _summary(generation: Generation, model: Model) -> Summary:
     result = generation.result
     shown = len(until(list(result.tokens), model.manifest.decode.stop_token_ids))
     return Summary(
         result.stop_reason,
+        "text",
         result.forwards,
         result.steps,
         result.blocks,
         result.prompt_tokens,
         result.cached_tokens,
-        _mean(beliefs[:shown]),
+        _mean(list(result.confidence[:shown])),
         result.seconds,
         result.first_block_seconds,
         result.text,
         result.tokens,
+        tuple(min(max(p, 0.0), 1.0) for p in result.confidence),
     )
 
 

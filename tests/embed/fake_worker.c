@@ -203,6 +203,7 @@ static void send_done(const job *work, a2d_stop stop, uint32_t steps, uint32_t b
     a2d_bytes bytes = {0};
     size_t begin = a2d_frame_begin(&bytes, A2D_DONE, work->id);
     a2d_put_u8(&bytes, (uint8_t)stop);
+    a2d_put_u8(&bytes, A2D_MODALITY_TEXT);
     a2d_put_u32(&bytes, steps);
     a2d_put_u32(&bytes, steps);
     a2d_put_u32(&bytes, blocks);
@@ -215,6 +216,9 @@ static void send_done(const job *work, a2d_stop stop, uint32_t steps, uint32_t b
     a2d_put_u32(&bytes, 3);
     for (uint32_t i = 0; i < 3; i++)
         a2d_put_u32(&bytes, 100 + i);
+    a2d_put_u32(&bytes, 3);
+    for (uint32_t i = 0; i < 3; i++)
+        a2d_put_f32(&bytes, 0.25f * (float)(i + 1));
     send_frame(&bytes, begin, work->id);
 }
 

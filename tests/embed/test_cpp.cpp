@@ -41,6 +41,7 @@ int main(int, char **argv) {
     int steps = 0;
     a2d::Result result = model.generate(request, [&](const a2d_step &) { return ++steps > 0; });
     CHECK(steps == 6 && result.text.find("0|what is it|0|4|0|{}|a.png|2x2:0:") == 0);
+    CHECK(result.token_confidence.size() == 3 && result.token_confidence[0] == 0.25f);
     CHECK(result.token_ids.size() == 3 && result.numbers.steps == 6 && !result.cancelled());
 
     a2d::Generation generation = model.start(request);

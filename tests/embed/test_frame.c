@@ -44,7 +44,8 @@ static a2d_bytes step_frame(void) {
 static a2d_bytes done_frame(void) {
     a2d_bytes bytes = {0};
     size_t begin = a2d_frame_begin(&bytes, A2D_DONE, UINT32_MAX);
-    a2d_put_u8(&bytes, A2D_STOP_CONTEXT);
+    a2d_put_u8(&bytes, A2D_STOP_REPEATS);
+    a2d_put_u8(&bytes, A2D_MODALITY_TEXT);
     for (uint32_t i = 1; i <= 5; i++)
         a2d_put_u32(&bytes, i);
     a2d_put_f32(&bytes, 1.0f);
@@ -54,6 +55,9 @@ static a2d_bytes done_frame(void) {
     a2d_put_u32(&bytes, 2);
     a2d_put_u32(&bytes, 0);
     a2d_put_u32(&bytes, 151643);
+    a2d_put_u32(&bytes, 2);
+    a2d_put_f32(&bytes, 0.5f);
+    a2d_put_f32(&bytes, 1.0f);
     CHECK(a2d_frame_end(&bytes, begin));
     return bytes;
 }
@@ -69,7 +73,7 @@ static a2d_bytes failed_frame(void) {
 
 /* The bytes of a frame as docs/embedding.md shows them. */
 static void test_the_documented_bytes(void) {
-    static const uint8_t expected[] = {'a', '2', 'd', 1, 3, 0, 0, 0, 0x34, 0x12, 0, 0, 0, 0, 0, 0};
+    static const uint8_t expected[] = {'a', '2', 'd', 2, 3, 0, 0, 0, 0x34, 0x12, 0, 0, 0, 0, 0, 0};
     a2d_bytes bytes = {0};
     CHECK(a2d_frame_empty(&bytes, A2D_CANCEL, 0x1234));
     CHECK(bytes.length == sizeof expected && memcmp(bytes.data, expected, sizeof expected) == 0);
@@ -114,8 +118,9 @@ static void test_payloads(void) {
     bytes = done_frame();
     a2d_result result;
     CHECK(a2d_result_read(payload_of(&bytes), &result));
-    CHECK(result.stop == A2D_STOP_CONTEXT && result.forwards == 1 && result.cached_tokens == 5);
+    CHECK(result.stop == A2D_STOP_REPEATS && result.forwards == 1 && result.cached_tokens == 5);
     CHECK(result.seconds == 0.1 && result.token_count == 2 && result.token_ids[1] == 151643);
+    CHECK(result.token_confidence[0] == 0.5f && result.token_confidence[1] == 1.0f);
     a2d_result_free(&result);
     a2d_bytes_free(&bytes);
 

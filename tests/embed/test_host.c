@@ -67,6 +67,7 @@ static void test_a_generation(void) {
     CHECK(result.text_length == strlen(result.text) && result.stop == A2D_STOP_LENGTH);
     CHECK(result.steps == 6 && result.blocks == 2 && result.confidence == 0.75f && result.seconds == 0.125);
     CHECK(result.token_count == 3 && result.token_ids[2] == 102);
+    CHECK(result.modality == A2D_MODALITY_TEXT && result.token_confidence[2] == 0.75f);
     a2d_release(generation); /* waits for on_done */
     CHECK(all.steps == 6 && all.last_block == 1 && all.last_tokens == 12 && all.done == 1 && all.status == A2D_OK);
     a2d_close(model);

@@ -150,6 +150,22 @@ static void test_errors(a2d_model *model) {
     CHECK_ERROR(a2d_open(bundle, &options, &other, &error), A2D_ERROR_BUNDLE, error, "fp7");
 }
 
+/* An answer that ends because it repeats itself says so, and how sure the model was of each of its tokens. */
+static void test_repeats(a2d_model *model) {
+    a2d_request request = A2D_REQUEST_INIT;
+    a2d_error error = A2D_ERROR_INIT;
+    a2d_result result = A2D_RESULT_INIT;
+    request.prompt_format = A2D_PROMPT_TOKENS;
+    request.prompt = "[5, 6, 7]";
+    request.options = "{\"stop_repeats\": 2}";
+    a2d_generation *generation = start(model, &request);
+    check_status(__FILE__, __LINE__, a2d_wait(generation, 60000, &result, &error), A2D_OK, error.message);
+    CHECK(result.stop == A2D_STOP_REPEATS && result.modality == A2D_MODALITY_TEXT && result.token_count > 0);
+    for (uint32_t i = 0; i < result.token_count; i++)
+        CHECK(result.token_confidence[i] > 0 && result.token_confidence[i] <= 1);
+    a2d_release(generation);
+}
+
 #if !defined(_WIN32)
 static void test_a_stopped_worker(void) {
     a2d_model *model = open_real(1000);
@@ -200,6 +216,7 @@ int main(int argc, char **argv) {
     test_reading(model);
     test_steps_and_cancel(model);
     test_errors(model);
+    test_repeats(model);
     a2d_close(model);
 #if !defined(_WIN32)
     test_a_stopped_worker();

@@ -74,7 +74,7 @@ extern "C" {
 #endif
 
 /** The ABI that this header describes; a2d_abi() is the library's. It rises when a program has to be compiled again. */
-#define A2D_ABI 1
+#define A2D_ABI 2
 
 /** A time to wait that never passes. */
 #define A2D_FOREVER UINT32_MAX
@@ -106,11 +106,18 @@ typedef enum a2d_status {
 
 /** Why a generation ended. */
 typedef enum a2d_stop {
-    A2D_STOP_TOKEN = 0,    /**< the model wrote a stop token */
-    A2D_STOP_LENGTH = 1,   /**< max_tokens were written */
-    A2D_STOP_CONTEXT = 2,  /**< the context is full */
-    A2D_STOP_CANCELLED = 3 /**< cancelled; the text is what had been written */
+    A2D_STOP_TOKEN = 0,     /**< the model wrote a stop token */
+    A2D_STOP_LENGTH = 1,    /**< max_tokens were written */
+    A2D_STOP_CONTEXT = 2,   /**< the context is full */
+    A2D_STOP_CANCELLED = 3, /**< cancelled; the text is what had been written */
+    A2D_STOP_REPEATS = 4    /**< the end of the answer repeats itself, as often as option stop_repeats allows */
 } a2d_stop;
+
+/** What a result is made of. */
+typedef enum a2d_modality {
+    A2D_MODALITY_TEXT = 0,  /**< text and token_ids */
+    A2D_MODALITY_PIXELS = 1 /**< reserved: no model of this version makes pixels */
+} a2d_modality;
 
 /** How a request's prompt is to be read. */
 typedef enum a2d_prompt_format {
@@ -220,14 +227,16 @@ typedef struct a2d_result {
     uint32_t prompt_tokens;
     uint32_t cached_tokens; /**< prompt tokens that did not have to be computed again */
     float confidence;       /**< mean probability with which the tokens up to the stop token were accepted, 0..1 */
-    uint32_t reserved;
+    a2d_modality modality;
     double seconds;             /**< decoding, in the worker */
     double first_block_seconds; /**< from the beginning of decoding to the end of the first block */
     const char *text;           /**< up to the stop token; empty where the bundle has no tokenizer */
     size_t text_length;
     const int32_t *token_ids; /**< [token_count] */
+    const float *token_confidence; /**< [token_count] probability with which each token was accepted, 0..1 */
 } a2d_result;
-#define A2D_RESULT_INIT {sizeof(a2d_result), A2D_STOP_TOKEN, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define A2D_RESULT_INIT \
+    {sizeof(a2d_result), A2D_STOP_TOKEN, 0, 0, 0, 0, 0, 0, 0, A2D_MODALITY_TEXT, 0, 0, 0, 0, 0, 0}
 
 /** Called after each step, on a thread of the library. Any other return value than 0 cancels the generation. */
 typedef int (*a2d_on_step)(const a2d_step *step, void *user);

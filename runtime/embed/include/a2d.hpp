@@ -39,6 +39,7 @@ private:
 struct Result {
     std::string text;
     std::vector<std::int32_t> token_ids;
+    std::vector<float> token_confidence;
     a2d_result numbers = A2D_RESULT_INIT; // its pointers are null
     bool cancelled() const noexcept { return numbers.stop == A2D_STOP_CANCELLED; }
 };
@@ -169,9 +170,11 @@ private:
         detail::check(status, error);
         result_.text.assign(got.text, got.text_length);
         result_.token_ids.assign(got.token_ids, got.token_ids + got.token_count);
+        result_.token_confidence.assign(got.token_confidence, got.token_confidence + got.token_count);
         result_.numbers = got;
         result_.numbers.text = nullptr;
         result_.numbers.token_ids = nullptr;
+        result_.numbers.token_confidence = nullptr;
         return true;
     }
 

@@ -25,7 +25,9 @@ U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 F32 = st.floats(width=32, allow_nan=False)
 IMAGES = st.builds(PathImage, TEXT) | st.builds(Pixels, U64, U32, U32, st.sampled_from(list(CHANNELS)))
 FORMS = st.sampled_from(["text", "raw", "messages", "tokens"])
-STOPS = st.sampled_from(["stop", "length", "context", "cancelled"])
+STOPS = st.sampled_from(["stop", "length", "context", "cancelled", "repeats"])
+TEXT_MADE = st.just("text")
+CONFIDENCES = st.lists(F32, max_size=5).map(tuple)
 TOKENS = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=5).map(tuple)
 
 MESSAGES = st.one_of(
@@ -33,7 +35,22 @@ MESSAGES = st.one_of(
     st.builds(Generate, FORMS, MAYBE, U32, U32, F32, MAYBE, st.lists(IMAGES, max_size=3).map(tuple)),
     st.builds(Opened, TEXT, TEXT, TEXT, TEXT, U32, U32, st.booleans()),
     st.builds(StepTaken, U32, U32, U32, U32, U32, st.booleans(), F32, TEXT),
-    st.builds(Summary, STOPS, U32, U32, U32, U32, U32, F32, st.floats(0, 1), st.floats(0, 1), TEXT, TOKENS),
+    st.builds(
+        Summary,
+        STOPS,
+        TEXT_MADE,
+        U32,
+        U32,
+        U32,
+        U32,
+        U32,
+        F32,
+        st.floats(0, 1),
+        st.floats(0, 1),
+        TEXT,
+        TOKENS,
+        CONFIDENCES,
+    ),
     st.builds(Failed, st.integers(-30, 0), TEXT),
 )
 
@@ -81,12 +98,12 @@ def test_bytes_that_are_no_frame_are_refused(data):
     ("data", "words"),
     [
         (b"Warning: imported something", "expected the header of a frame"),
-        (HEADER.pack(b"a2d", 2, 4, 0, 0, 0), "version 2, expected 1"),
-        (HEADER.pack(b"a2d", 1, 4, 7, 0, 0), "expected the header of a frame"),
-        (HEADER.pack(b"a2d", 1, 99, 0, 0, 0), "kind 99, expected one of OPEN"),
-        (HEADER.pack(b"a2d", 1, 2, 0, 1, LONGEST + 1), "expected at most"),
-        (HEADER.pack(b"a2d", 1, 2, 0, 1, 5) + b"four", "ended within a frame"),
-        (b"a2d\x01", "ended within a frame"),
+        (HEADER.pack(b"a2d", 1, 4, 0, 0, 0), "version 1, expected 2"),
+        (HEADER.pack(b"a2d", 2, 4, 7, 0, 0), "expected the header of a frame"),
+        (HEADER.pack(b"a2d", 2, 99, 0, 0, 0), "kind 99, expected one of OPEN"),
+        (HEADER.pack(b"a2d", 2, 2, 0, 1, LONGEST + 1), "expected at most"),
+        (HEADER.pack(b"a2d", 2, 2, 0, 1, 5) + b"four", "ended within a frame"),
+        (b"a2d\x02", "ended within a frame"),
     ],
 )
 def test_each_fault_of_a_frame_is_named(data, words):
@@ -106,7 +123,7 @@ def test_a_payload_that_is_too_long_is_not_sent():
 
 
 def test_the_documented_bytes():
-    assert Frame(Kind.CANCEL, 0x1234).encode() == b"a2d\x01\x03\0\0\0\x34\x12\0\0\0\0\0\0"
+    assert Frame(Kind.CANCEL, 0x1234).encode() == b"a2d\x02\x03\0\0\0\x34\x12\0\0\0\0\0\0"
 
 
 # -- the two implementations
@@ -133,12 +150,18 @@ def test_statuses_are_numbered_as_in_c():
     assert {e for e in STATUSES if issubclass(e, A2DError)} >= {RequestError}
 
 
+def _names(kind: type, field: str) -> list[str]:
+    return list(next(f for f in fields(kind) if f.name == field).metadata["wire"].names)
+
+
 def test_names_are_numbered_as_in_c():
     stops = enumerated("include/a2d.h", "A2D_STOP_")
-    assert list(stops) == ["TOKEN", "LENGTH", "CONTEXT", "CANCELLED"] and list(stops.values()) == [0, 1, 2, 3]
+    assert list(stops) == ["TOKEN", "LENGTH", "CONTEXT", "CANCELLED", "REPEATS"] and list(stops.values()) == [*range(5)]
+    assert _names(Summary, "stop") == ["stop", *(name.lower() for name in list(stops)[1:])]
+    modalities = enumerated("include/a2d.h", "A2D_MODALITY_")
+    assert _names(Summary, "modality") == [name.lower() for name in modalities][:1]  # the other is reserved
     prompts = enumerated("include/a2d.h", "A2D_PROMPT_")
-    form = next(f for f in fields(Generate) if f.name == "form").metadata["wire"]
-    assert [name.upper() for name in form.names] == list(prompts)
+    assert [name.upper() for name in _names(Generate, "form")] == list(prompts)
     layouts = {n.lower(): i for i, n in enumerate(name.upper() for name in CHANNELS)}
     text = (EMBED / "include" / "a2d.h").read_text(encoding="utf-8")
     assert layouts == {name.lower(): int(n) for name, n in re.findall(r"A2D_((?:RGB|BGR|GRAY)A?8) = (\d)", text)}

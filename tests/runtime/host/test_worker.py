@@ -101,6 +101,16 @@ def test_generations_come_in_order_step_by_step():
         assert steps[-1].tokens == len(summary.tokens)
 
 
+def test_an_answer_that_repeats_reaches_the_host_as_such():
+    """Its tokens are few, so the same one comes twice in a row soon."""
+    answers = served(OPEN, generate(1, max_tokens=300, options='{"stop_repeats": 2}'))
+    summary = told(answers[-1])
+    assert answers[-1].kind == Kind.DONE and summary.stop == "repeats"
+    n = len(summary.tokens)
+    assert any(summary.tokens[n - k :] == summary.tokens[n - 2 * k : n - k] for k in range(1, n // 2 + 1))
+    assert len(summary.token_confidence) == n and all(0 < p <= 1 for p in summary.token_confidence)
+
+
 def test_one_that_fails_leaves_the_next_one_alone():
     answers = served(OPEN, generate(1, prompt="[9, 9]"), generate(2, prompt="[8, 8]"), generate(3))
     failed = [told(f) for f in answers if f.kind == Kind.FAILED]
