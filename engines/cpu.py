@@ -107,7 +107,7 @@ def this_cpu() -> CpuKind:
 
 
 def _told() -> Mapping[str, bool]:
-    """What NumPy has asked the processor, on every system; empty where a NumPy does not say it."""
+    """Features that NumPy has asked the processor for, on every system; empty where a NumPy does not say them."""
     core = getattr(np, "_core", None) or getattr(np, "core", None)
     found: Mapping[str, bool] = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
     return found

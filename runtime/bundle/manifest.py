@@ -211,6 +211,6 @@ def _check_schema(data: Any) -> None:
     raise Violations(
         [
             f"schema: got {schema}, this a2d reads {SCHEMA}, whose graphs have other inputs; export the checkpoint "
-            "again: a2d-export CHECKPOINT -o BUNDLE --force"
+            "again: a2d-export CHECKPOINT -o BUNDLE"
         ]
     )

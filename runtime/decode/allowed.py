@@ -1,4 +1,4 @@
-"""Which tokens a row may propose, as the denoise graphs take it: a bit a token, eight tokens a byte.
+"""Masks of the tokens that a row may propose, as the denoise graphs take them: a bit a token, eight tokens a byte.
 
 Knows no contracts: ids that are forbidden come in as numbers.
 """

@@ -1,4 +1,4 @@
-"""What a way to decode asks for while it runs: forwards of rows, and what is wanted of the rows that they make.
+"""Requests of a way to decode while it runs: forwards of rows, and what is wanted of the rows that they make.
 
 A way to decode is a coroutine: it yields a request, is sent what came of it, yields a Step where the block has changed,
 and returns why the answer ended. It owns no engine, so whoever drives it may batch, observe or follow it. Knows rows
@@ -40,7 +40,7 @@ class PredictFirst:
 
     block: Block
     index: int
-    """Of the block, for messages."""
+    """Number of the block, for messages."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class PredictNext:
     first: int
     """Number of the first predicted token among all generated ones, for the noise."""
     index: int
-    """Of the block, for messages."""
+    """Number of the block, for messages."""
 
 
 Ask = Propose | PredictFirst | PredictNext
@@ -91,7 +91,7 @@ class Burst:
     block: Block
     counts: tuple[int, ...]
     index: int
-    """Of the block, for the noise and for messages."""
+    """Numbers of the block and the step, for the noise and for messages."""
 
 
 Request = Forward | Accept | Burst

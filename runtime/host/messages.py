@@ -121,7 +121,7 @@ class Summary:
 
     stop: str = wire(Name("stop", "length", "context", "cancelled", "repeats"))
     modality: str = wire(Name("text"))
-    """Of what was generated."""
+    """Modality of the answer."""
     forwards: int = wire(U32)
     steps: int = wire(U32)
     blocks: int = wire(U32)

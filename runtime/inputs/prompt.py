@@ -33,7 +33,7 @@ Encode = Callable[[Prepared], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class Turn:
-    """How a conversation goes on."""
+    """The way in which a conversation goes on."""
 
     options: Mapping[str, Any] = field(default_factory=dict)
     """Variables for the chat template, as `enable_thinking`."""
