@@ -150,4 +150,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from ..__main__ import export_main  # which hands in what makes quantized precisions
+
+    sys.exit(export_main())

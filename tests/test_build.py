@@ -14,7 +14,7 @@ import pytest
 
 import a2d
 from a2d.__main__ import main
-from a2d.calibration.job import BuildJob as Calibration
+from a2d.calibration.job import Job as Calibration
 from a2d.calibration.job import calibrate
 from a2d.calibration.quantize.recipes import recipes
 from a2d.engines.errors import EngineError, RequestError
@@ -128,7 +128,7 @@ def test_a_set_that_fits_is_not_built_again(tiny, capsys):
         (["--target", "rtx", "--sm", "86", "--precision", "fp8"], "nearest is --precision int8"),
         (["--target", "rtx", "--sm", "90"], "take --target tensorrt"),
         (["--target", "rtx", "--sm", "x"], "expected compute capabilities like 86,89,120"),
-        (["--target", "gpu"], "--target: got 'gpu', expected one of"),
+        (["--target", "gpu"], "target: got 'gpu', expected one of"),
         (["--target", "cpu"], "there is nothing to build"),
         (["--target", "rtx", "--precision", "int4-weight"], "nearest is --precision int8"),
         (["--target", "rtx", "--context", "100000"], "this model was exported for 1 to 128 rows"),

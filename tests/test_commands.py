@@ -62,7 +62,7 @@ def test_run_asks_the_bundle_s_own_question(slate, reading):
     last = events(a2d("run", slate, "--image", FRAME, "--json").stdout)[-1]
     assert (last["event"], last["text"]) == ("done", reading)
     done = a2d("run", slate)
-    assert done.returncode == 2 and "this bundle asks 'read the slate' of an image; give --image" in done.stderr
+    assert done.returncode == 2 and "this bundle asks 'read the slate' of an image; give an image" in done.stderr
 
 
 def test_run_reads_each_frame_by_itself_and_goes_on_after_a_bad_one(slate, reading, tmp_path):

@@ -68,11 +68,6 @@ class EngineRunner:
     def __init__(self, backbone: Backbone, denoiser: Denoiser) -> None:
         self.backbone, self.denoiser = backbone, denoiser
         self._hidden: Buffer | None = None
-        self._asked: dict[type[Ask], Callable[[Buffer, Any], Answer]] = {
-            Propose: self._propose,
-            PredictNext: self._predict_next,
-            PredictFirst: self._predict_first,
-        }
 
     @property
     def cache(self) -> Cache:
@@ -83,7 +78,7 @@ class EngineRunner:
         """See `Runner.run`."""
         if isinstance(request, Forward):
             self._hidden = hidden = self.forward(request)
-            return None if request.ask is None else self._asked[type(request.ask)](hidden, request.ask)
+            return None if request.ask is None else ASKED[type(request.ask)](self, hidden, request.ask)
         if isinstance(request, Burst):
             return self._read(request.block, self._burst(request), request.index)
         assert self._hidden is not None, "Accept follows the forward that drafted"
@@ -137,3 +132,11 @@ class EngineRunner:
             kept = np.where(block.masked & ~masked, confidence, block.confidence).astype(np.float32)
             block = replace(block, tokens=tokens, masked=masked, confidence=kept)
             yield block, confidence
+
+
+ASKED: dict[type[Ask], Callable[[EngineRunner, Buffer, Any], Answer]] = {
+    Propose: EngineRunner._propose,
+    PredictNext: EngineRunner._predict_next,
+    PredictFirst: EngineRunner._predict_first,
+}
+"""Kind of prediction to the method that makes it. Not in the runner itself, which would then be a circle of objects."""

@@ -52,7 +52,7 @@ def options_of(request: Generate) -> Options:
 
 
 def turn_of(request: Generate) -> dict[str, Any]:
-    """Keywords of `Model.prompt` that say how the conversation goes on, from the request's JSON. Raises RequestError."""
+    """Keywords of `Model.prompt` for how the conversation goes on, from the request's JSON. Raises RequestError."""
     chosen = _json(request.options, "options") if request.options else {}
     turn = {name: chosen[name] for name in TURN if isinstance(chosen, dict) and name in chosen}
     wrong = [name for name, value in turn.items() if not isinstance(value, TURN[name])]

@@ -396,7 +396,7 @@ def test_engines_that_are_not_installed_say_how_to_install_them(path, monkeypatc
     ("wanted", "message"),
     [
         ({"device": "abacus"}, "got 'abacus'.*cpu"),
-        ({"precision": "bf16"}, "'bf16' does not run on .*Use fp32 or fp16.*--precision fp32"),
+        ({"precision": "bf16"}, "'bf16' does not run on .*Use fp32 or fp16.*precision=fp32"),
         ({"precision": "fp7"}, "'fp7' does not run on"),
         ({"threads": 0}, "threads: got 0, expected at least 1"),
         ({"threads": -2}, "threads: got -2, expected at least 1"),

@@ -27,7 +27,14 @@ NAMES = {
 }
 """The library's names of types, by ours."""
 
-DTYPES = {"fp32": "float32", "fp16": "float16", "int32": "int32", "int64": "int64", "bool": "bool"}
+DTYPES = {
+    "fp32": "float32",
+    "fp16": "float16",
+    "int32": "int32",
+    "int64": "int64",
+    "uint8": "uint8",
+    "bool": "bool",
+}
 """Types of ports, by numpy's names."""
 
 WEIGHTED = ("MATRIX_MULTIPLY", "CONVOLUTION", "EINSUM")

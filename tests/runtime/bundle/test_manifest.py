@@ -224,7 +224,7 @@ def test_each_fault_has_its_message(path, to, message):
 def test_an_older_bundle_is_refused_with_the_command_that_makes_it_anew(schema):
     message = refused(json.dumps(to_json(MANIFEST) | {"schema": schema, "unknown": 1}).encode())
     assert f"schema: got {schema}, this a2d reads {SCHEMA}" in message
-    assert "a2d-export CHECKPOINT -o BUNDLE --force" in message
+    assert "a2d-export CHECKPOINT -o BUNDLE" in message
     assert "unknown" not in message
 
 

@@ -72,7 +72,8 @@ def test_half_precision_is_half_of_it(tiny, shapes):
     full = estimate(tiny.manifest, shapes, SIZES, replace(CPU, mapped=False))
     half = estimate(tiny.manifest, shapes, SIZES, HALF)
     assert 2 * half.cache == full.cache
-    assert half.weights["denoise"] == pytest.approx(full.weights["denoise"] / 2, rel=0.02)
+    table = 256 * 8 * 8  # a byte's bits, whole numbers in either precision
+    assert half.weights["denoise"] - table == pytest.approx((full.weights["denoise"] - table) / 2, rel=0.02)
     assert half.total < full.total
 
 
