@@ -210,7 +210,7 @@ def test_without_the_library_it_says_how_to_get_it(tiny, monkeypatch, capsys):
 
 def test_a_library_that_builds_for_its_own_gpu_is_not_told_another(tiny, monkeypatch):
     monkeypatch.setattr(build_module, "_here", lambda target: (89,))
-    with pytest.raises(RequestError, match=r"--sm: got 120; TensorRT builds for the GPU that is here, sm89"):
+    with pytest.raises(RequestError, match=r"sm: got 120; TensorRT builds for the GPU that is here, sm89"):
         list(build(BuildJob(tiny, "tensorrt", (120,), "fp16", quiet=True)))
 
 
