@@ -116,7 +116,7 @@ def served(name: str, text: str) -> list[tuple[int, ...]]:
 
 def _served_date(text: str) -> list[tuple[int, ...]]:
     found: list[tuple[int, ...]] = [()] * len(text)
-    groups = list(re.finditer(r"\d+|[A-Z]+", text))
+    groups = list(re.finditer(r"\d+|[A-Za-z]+", text))
     for match, part in zip(groups, _order(groups, text), strict=True):
         places, count = _PLACES[part], len(match.group())
         for i in range(count):
@@ -135,7 +135,9 @@ def _order(groups: list[re.Match[str]], text: str) -> tuple[str, str, str]:
     first = groups[0].group()
     if len(first) == 4:
         return "year", "month", "day"
-    return ("month", "day", "year") if first.isalpha() or "/" in text else ("day", "month", "year")
+    # A number above 12 is no month: slashes around it put the day first.
+    month_first = first.isalpha() or ("/" in text and int(first) <= 12)
+    return ("month", "day", "year") if month_first else ("day", "month", "year")
 
 
 def _shown(value: str | datetime.date | None) -> str:
