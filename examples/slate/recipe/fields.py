@@ -121,9 +121,11 @@ def _served_date(text: str) -> list[tuple[int, ...]]:
         places, count = _PLACES[part], len(match.group())
         for i in range(count):
             # A name, or a number without its zero, decides all of its part; a short year's first digit the century too.
-            whole = count == 1 or match.group().isalpha()
-            short = places[: len(places) - count + 1] if i == 0 else (places[i + len(places) - count],)
-            found[match.start() + i] = places if whole else short
+            if count == 1 or match.group().isalpha():
+                found[match.start() + i] = places
+            else:
+                missing = len(places) - count
+                found[match.start() + i] = places[: missing + 1] if i == 0 else (places[i + missing],)
     return found
 
 
@@ -133,7 +135,7 @@ _PLACES = {"year": (0, 1, 2, 3), "month": (5, 6), "day": (8, 9)}
 
 def _order(groups: list[re.Match[str]], text: str) -> tuple[str, str, str]:
     first = groups[0].group()
-    if len(first) == 4:
+    if first.isdigit() and len(first) == 4:
         return "year", "month", "day"
     # A number above 12 is no month: slashes around it put the day first.
     month_first = first.isalpha() or ("/" in text and int(first) <= 12)
