@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from recipe.course import STAGES, Budget, Plan
+from recipe.shapes import SHAPES, begin
 from recipe.training import Run, Where
 
 HERE = Path(__file__).parent
@@ -35,6 +37,10 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
+    if chosen.shape and not chosen.resume:
+        begin(chosen.shape, chosen.source, chosen.out / "shape")
+    source = chosen.out / "shape" if chosen.shape else chosen.source
+    where = replace(where, source=source)
     try:
         run = Run.resumed(where) if chosen.resume else Run(_plan(chosen), where)
         run.train(Budget(chosen.samples, chosen.minutes))
@@ -66,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--source", type=Path, default=HERE / "model", help="checkpoint to begin with")
+    parser.add_argument("--shape", choices=list(SHAPES), help="begin with a reader of this shape, kept in --out/shape")
     parser.add_argument("--fresh", action="store_true", help="take only the shape of --source, not its weights")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out; its own plan counts")
     parser.add_argument("--minutes", type=float, help="length of the whole run, resumed parts included")

@@ -21,7 +21,7 @@ Layer = Callable[[nn.Module, Tensor, tuple[Tensor, Tensor], int], Tensor]
 
 
 def encode(tower: nn.Module, patches: Tensor, grid: Tensor, run: Layer) -> Tensor:
-    """Features `[N, patches, H]` of `patches` [N, patches, C * side^2], in the order of the windows.
+    """Features `[N, tokens, H]` of `patches` [N, patches, C * side^2], in the order of the windows.
 
     `grid` is the row and column of each patch, `[2, patches]`; `run` is `layer`, or `layer` compiled.
     """
@@ -34,7 +34,7 @@ def encode(tower: nn.Module, patches: Tensor, grid: Tensor, run: Layer) -> Tenso
     for index, block in enumerate(tower.blocks):
         x = run(block, x, turn, 1 if index in tower.fullatt_block_indexes else split)
     features: Tensor = tower.merger(x)
-    return features.view(len(patches), patches.shape[1], -1)
+    return features.view(len(patches), -1, features.shape[-1])
 
 
 def layer(block: nn.Module, x: Tensor, turn: tuple[Tensor, Tensor], windows: int) -> Tensor:
