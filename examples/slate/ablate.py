@@ -1,4 +1,4 @@
-"""Why a reader fails on slates of another renderer: change one thing at a time about easy frames of our own, and read them.
+"""Why a reader fails on slates of another renderer: change one thing at a time about our own easy frames.
 
     python examples/slate/ablate.py --model examples/slate/model --fonts DIRECTORY_OF_OTHER_TYPEFACES
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 from recipe import fonts
 from recipe.drawing import draw_style, paint
-from recipe.effects import homography, place
+from recipe.effects import place
 from recipe.fields import FIELDS, Slate, answer, draw_slate
 from recipe.layouts import Cell, draw_cells
 from recipe.score import Tally
@@ -145,7 +145,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=HERE / "model")
     parser.add_argument("--fonts", type=Path, help="folder with typefaces in print/ and hand/; else the held-out ones")
     parser.add_argument("--frames", type=int, default=100, help="per change")
-    parser.add_argument("--work", type=Path, default=Path("build/slate-ablation.a2d"), help="where the bundle is written")
+    parser.add_argument(
+        "--work", type=Path, default=Path("build/slate-ablation.a2d"), help="where the bundle is written"
+    )
     chosen = parser.parse_args(arguments)
     chosen.work.parent.mkdir(parents=True, exist_ok=True)
     export(Job(chosen.model, chosen.work, force=True, quiet=True))

@@ -1,7 +1,7 @@
-"""Slates as many productions write them: broad values, label words of several countries, dates in more forms, other entries.
+"""Slates as many productions write them: broad values, labels of several countries, more dates, other entries.
 
-The drawing paths that know no renderer take their texts from here; `fields` keeps the evaluation sets' own, narrower ones.
-Knows no pixels.
+The drawing paths that know no renderer take their texts from here; `fields` keeps the evaluation sets' own, narrower
+ones. Knows no pixels.
 """
 
 from __future__ import annotations
@@ -17,12 +17,20 @@ __all__ = ["OTHER", "Entry", "draw_broad_slate", "draw_entries", "draw_name", "d
 OTHER = "other"
 
 LABELS = {
-    "scene": "SCENE SCENE SCENE SC SC. SCN SLATE SLATE SZENE SCENA ESCENA".split() + ["SCENE NO.", "SCENE #", "SLATE NO."],
-    "take": "TAKE TAKE TAKE TAKE TK TK. T PRISE TOMA".split() + ["TAKE NO.", "TAKE #"],
-    "roll": "ROLL ROLL ROLL REEL REEL MAG CARD ROLLE BOBINE RL.".split() + ["CAM ROLL", "CAM. ROLL", "CAMERA ROLL", "ROLL NO."],
-    "date": "DATE DATE DATE DATE DATE DATUM FECHA DATA".split() + ["SHOOT DATE"],
-    "fps": "FPS FPS FPS F.P.S. F.P.S RATE B/S F/S".split() + ["FRAME RATE", "FRAME RATE", "FRAMES/S"],
+    "scene": (
+        *("SCENE", "SCENE", "SCENE", "SC", "SC.", "SCN", "SLATE", "SLATE", "SZENE", "SCENA", "ESCENA", "SCENE NO."),
+        *("SCENE #", "SLATE NO."),
+    ),
+    "take": ("TAKE", "TAKE", "TAKE", "TAKE", "TK", "TK.", "T", "PRISE", "TOMA", "TAKE NO.", "TAKE #"),
+    "roll": (
+        *("ROLL", "ROLL", "ROLL", "REEL", "REEL", "MAG", "CARD", "ROLLE", "BOBINE", "RL.", "CAM ROLL", "CAM. ROLL"),
+        *("CAMERA ROLL", "ROLL NO."),
+    ),
+    "date": ("DATE", "DATE", "DATE", "DATE", "DATE", "DATUM", "FECHA", "DATA", "SHOOT DATE"),
+    "fps": ("FPS", "FPS", "FPS", "F.P.S.", "F.P.S", "RATE", "B/S", "F/S", "FRAME RATE", "FRAME RATE", "FRAMES/S"),
 }
+"""As often as they stand here."""
+
 LONG_MONTHS = (
     *("JANUARY", "FEBRUARY", "MARCH", "APRIL", "MAY", "JUNE"),
     *("JULY", "AUGUST", "SEPTEMBER", "OCTOBER", "NOVEMBER", "DECEMBER"),
@@ -94,8 +102,7 @@ def draw_entries(rng: Random, slate: Slate) -> list[Entry]:
             label = case(rng.choice(LABELS[name])) if rng.random() > 0.1 else str(rng.choice(LABELS[name]))
             entries.append(Entry(name, label + colon, value))
     rng.shuffle(entries)
-    for _ in range(rng.choice((0, 1, 2, 2, 3, 3, 4, 5))):
-        entries.append(_other(rng, case, colon))
+    entries.extend(_other(rng, case, colon) for _ in range(rng.choice((0, 1, 2, 2, 3, 3, 4, 5))))
     return entries
 
 
@@ -143,7 +150,9 @@ def _scene(rng: Random) -> str:
 
 
 def _take(rng: Random) -> str:
-    return str(rng.choice((rng.randint(1, 5), rng.randint(1, 9), rng.randint(1, 9), rng.randint(1, 24), rng.randint(1, 60))))
+    return str(
+        rng.choice((rng.randint(1, 5), rng.randint(1, 9), rng.randint(1, 9), rng.randint(1, 24), rng.randint(1, 60)))
+    )
 
 
 def _roll(rng: Random) -> str:
@@ -181,7 +190,9 @@ def _date(rng: Random, date: datetime.date) -> str:
         separator = rng.choice("----/.")
         return f"{year}{separator}{month:02}{separator}{day:02}"
     if kind < 0.42:
-        return rng.choice((f"{day:02}.{month:02}.{year}", f"{day}.{month}.{short:02}", f"{day:02}.{month:02}.{short:02}"))
+        return rng.choice(
+            (f"{day:02}.{month:02}.{year}", f"{day}.{month}.{short:02}", f"{day:02}.{month:02}.{short:02}")
+        )
     if kind < 0.64:
         first, second = (day, month) if day > 12 and rng.random() < 0.5 else (month, day)
         form = rng.choice(("{:02}/{:02}/{}", "{}/{}/{}", "{:02}/{:02}/{}"))

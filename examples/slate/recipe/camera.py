@@ -1,4 +1,4 @@
-"""Holds a board in front of a background, and films it: pinhole, shadow, light, defocus, motion, noise, codecs. With OpenCV.
+"""Holds a board in front of a background, and films it: pinhole, shadow, light, lens, noise, codecs. With OpenCV.
 
 Every effect grows with the difficulty d. Knows pixels and points; nothing of slates.
 """
@@ -26,13 +26,14 @@ Size = tuple[int, int]
 cv2.setNumThreads(1)
 
 
-def backdrop(rng: Random, size: Size, d: float, held_out: bool) -> Pixels:
+def backdrop(rng: Random, size: Size, held_out: bool) -> Pixels:
     """A photograph in or out of focus, a plain or shaded wall, a green screen, lights out of focus."""
     kind, known = rng.random(), photos(held_out)
     if known and kind < 0.55:
-        image = _cut(rng, photo(rng.choice(known)), size)
-        if rng.random() < 0.6:
-            image = _soft(image, rng.randint(3, 14))
+        by = rng.choice((1, 1, rng.randint(3, 14), rng.randint(3, 14), rng.randint(3, 14)))
+        small = (max(size[0] // by, 4), max(size[1] // by, 4))  # what is out of focus needs no more pixels
+        image = _cut(rng, photo(rng.choice(known)), small, size)
+        image = image if by == 1 else cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
     elif kind < 0.62:
         image = np.empty((size[1], size[0], 3), np.uint8)
         image[:] = [rng.randint(10, 60), rng.randint(120, 210), rng.randint(15, 70)]
@@ -45,18 +46,20 @@ def backdrop(rng: Random, size: Size, d: float, held_out: bool) -> Pixels:
     return image
 
 
-def _cut(rng: Random, image: Pixels, size: Size) -> Pixels:
-    """A random part of a photograph, mirrored or not."""
+def _cut(rng: Random, image: Pixels, size: Size, shape: Size) -> Pixels:
+    """A random part of a photograph in this size and of the other one's shape, mirrored or not."""
     height, width = image.shape[:2]
-    scale = rng.uniform(max(size[0] / width, size[1] / height), 1.0) if size[0] <= width else 1.0
-    wide, tall = min(round(size[0] / scale), width), min(round(size[1] / scale), height)
+    share = rng.uniform(0.5, 1.0) * min(width / shape[0], height / shape[1])
+    wide, tall = int(shape[0] * share), int(shape[1] * share)
     x, y = rng.randint(0, width - wide), rng.randint(0, height - tall)
     part = cv2.resize(image[y : y + tall, x : x + wide], size, interpolation=cv2.INTER_AREA)
     return cv2.flip(part, 1) if rng.random() < 0.5 else part
 
 
 def _soft(image: Pixels, by: int) -> Pixels:
-    small = cv2.resize(image, (max(image.shape[1] // by, 4), max(image.shape[0] // by, 4)), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        image, (max(image.shape[1] // by, 4), max(image.shape[0] // by, 4)), interpolation=cv2.INTER_AREA
+    )
     return cv2.resize(small, (image.shape[1], image.shape[0]), interpolation=cv2.INTER_CUBIC)
 
 
@@ -87,11 +90,12 @@ def hold(rng: Random, board: Pixels, behind: Pixels, d: float, least: float) -> 
     corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
     to = [cv2.getPerspectiveTransform(corners * np.array(b.shape[1::-1], np.float32), quad) for b in (small, board)]
     seen = cv2.warpPerspective(small, to[0], (width, height), flags=cv2.INTER_LINEAR)
-    alpha = seen[:, :, 3:].astype(np.float32) / 255
-    ground = behind.astype(np.float32)
+    alpha = seen[:, :, 3]
     if rng.random() < 0.5:
-        ground *= 1 - _shadow(rng, alpha[:, :, 0])[:, :, None]
-    return (ground + (seen[:, :, :3] - ground) * alpha).astype(np.uint8), to[1]
+        behind = cv2.multiply(behind, cv2.merge([_lit(rng, alpha)] * 3), dtype=cv2.CV_8U)
+    share = cv2.merge([alpha] * 3)
+    over = cv2.multiply(seen[:, :, :3], share, scale=1 / 255)
+    return cv2.add(over, cv2.multiply(behind, 255 - share, scale=1 / 255)), to[1]
 
 
 def _quad(rng: Random, aspect: float, size: Size, d: float, least: float) -> NDArray[np.float32]:
@@ -118,11 +122,12 @@ def _turn(angle: float, axis: int) -> NDArray[np.float64]:
     return matrix
 
 
-def _shadow(rng: Random, alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+def _lit(rng: Random, alpha: Pixels) -> NDArray[np.float32]:
+    """How much light the background gets beside the board's shadow."""
     small = cv2.resize(alpha, None, fx=0.125, fy=0.125, interpolation=cv2.INTER_AREA)
-    moved = np.roll(small, (rng.randint(0, 3), rng.randint(-3, 3)), (0, 1))
+    moved = np.roll(small, (rng.randint(0, 3), rng.randint(-3, 3)), (0, 1)).astype(np.float32)
     soft = cv2.GaussianBlur(moved, (0, 0), rng.uniform(0.6, 2.5))
-    return np.float32(rng.uniform(0.2, 0.7)) * cv2.resize(soft, (alpha.shape[1], alpha.shape[0]))
+    return 1 - np.float32(rng.uniform(0.2, 0.7) / 255) * cv2.resize(soft, (alpha.shape[1], alpha.shape[0]))
 
 
 def film(rng: Random, image: Pixels, d: float) -> Pixels:
@@ -159,7 +164,8 @@ def _sensed(rng: Random, image: Pixels, d: float) -> Pixels:
     pixels = image.astype(np.float32)
     if rng.random() < 0.3 + 0.6 * d:  # light that falls off, reflections
         low = np.array([[1 + rng.gauss(0, 0.08 + 0.22 * d) for _ in range(4)] for _ in range(3)], np.float32)
-        pixels *= cv2.resize(np.clip(low, 0.15, 2.0), (width, height), interpolation=cv2.INTER_CUBIC)[:, :, None]
+        shade = cv2.resize(np.clip(low, 0.15, 2.0), (width, height), interpolation=cv2.INTER_CUBIC)
+        cv2.multiply(pixels, cv2.merge([shade] * 3), pixels)
     if rng.random() < 0.35 * d:
         low = np.zeros((5, 9), np.float32)
         low[rng.randrange(5), rng.randrange(9)] = rng.uniform(40, 60 + 140 * d)
@@ -167,14 +173,15 @@ def _sensed(rng: Random, image: Pixels, d: float) -> Pixels:
     gain = math.exp(rng.gauss(-0.12 * d, 0.08 + 0.35 * d))
     tint = np.array([math.exp(rng.gauss(0, 0.02 + 0.08 * d)) for _ in range(3)], np.float32)
     floor = 255 * abs(rng.gauss(0, 0.01 + 0.07 * d))
-    pixels = pixels * (tint * np.float32(gain * (1 - floor / 255))) + np.float32(floor)
+    pixels *= tint * np.float32(gain * (1 - floor / 255))
+    pixels += np.float32(floor)
     if rng.random() < 0.08 + 0.1 * d:
         pixels[:] = pixels.mean(2, keepdims=True)
     amount = abs(rng.gauss(0, 1.5 + 10 * d * d))
     y, x = rng.randrange(_NOISE - height), rng.randrange(_NOISE - width)
     grain = _noise()[y : y + height, x : x + width]
-    pixels += np.float32(amount) * (grain if rng.random() < 0.5 else grain[:, :, :1])
-    return np.clip(pixels, 0, 255).astype(np.uint8)
+    cv2.scaleAdd(grain if rng.random() < 0.5 else cv2.merge([grain[:, :, 0]] * 3), amount, pixels, pixels)
+    return cv2.convertScaleAbs(np.maximum(pixels, 0, out=pixels))
 
 
 _NOISE = 1024

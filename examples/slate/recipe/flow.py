@@ -1,4 +1,4 @@
-"""Where entries stand on a board: rows, columns and stacks of cells, split at random. Knows boxes; no pixels, no fonts."""
+"""Where entries stand on a board: rows, columns and stacks of cells, split at random. Knows boxes; no pixels."""
 
 from __future__ import annotations
 

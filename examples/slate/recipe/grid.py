@@ -30,7 +30,7 @@ PLACES = LONGEST_VALUE + 1
 
 @dataclass(frozen=True)
 class Grid:
-    """The model's input: a frame of `width` by `height` pixels in square patches, `merge` by `merge` of them a token."""
+    """A model's input: a frame of `width` by `height` pixels in patches, `merge` by `merge` of them a token."""
 
     width: int
     height: int
@@ -42,8 +42,8 @@ class Grid:
     def __post_init__(self) -> None:
         if self.window % self.side or self.width % self.window or self.height % self.window:
             raise ValueError(
-                f"got frames of {self.width} x {self.height} in windows of {self.window} and tokens of {self.side} pixels, "
-                "expected whole windows of whole tokens; choose sizes that divide each other"
+                f"got frames of {self.width} x {self.height}, windows of {self.window} and tokens of {self.side} "
+                "pixels, expected whole windows of whole tokens; choose sizes that divide each other"
             )
 
     @property

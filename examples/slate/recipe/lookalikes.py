@@ -18,7 +18,14 @@ from .pens import Pen, TypePen, draw_hand, paint
 __all__ = ["paint_overlay", "paint_sheet"]
 
 Colour = tuple[int, int, int]
-GROUNDS: tuple[Colour, ...] = ((245, 245, 240), (25, 30, 28), (250, 240, 160), (40, 60, 50), (230, 60, 50), (30, 60, 140))
+GROUNDS: tuple[Colour, ...] = (
+    (245, 245, 240),
+    (25, 30, 28),
+    (250, 240, 160),
+    (40, 60, 50),
+    (230, 60, 50),
+    (30, 60, 140),
+)
 WORDS = (
     *("Menu", "Today", "Special", "Open", "Closed", "Exit", "No entry", "Parking", "Sale", "Call sheet", "Crew call"),
     *("Lunch", "Wrap", "Base", "Notes", "Total", "Score", "Home", "Away", "Platform", "Departures", "Room", "Gate"),
@@ -51,10 +58,16 @@ def paint_overlay(rng: Random, pixels: NDArray[np.uint8], held_out: bool) -> NDA
     height, width = pixels.shape[:2]
     surface = skia.Surface(width, height)
     canvas, pen = surface.getCanvas(), _pen(rng, held_out)
-    canvas.drawImage(skia.Image.fromarray(np.dstack([pixels, np.full((height, width), 255, np.uint8)]), skia.kRGBA_8888_ColorType), 0, 0)
+    canvas.drawImage(
+        skia.Image.fromarray(np.dstack([pixels, np.full((height, width), 255, np.uint8)]), skia.kRGBA_8888_ColorType),
+        0,
+        0,
+    )
     ink: Colour = rng.choice(((245, 245, 245), (255, 220, 90), (255, 80, 70)))
     if rng.random() < 0.6:
-        canvas.drawRect(skia.Rect.MakeLTRB(0.07 * width, 0.1 * height, 0.93 * width, 0.9 * height), paint(ink, 200, 1.5))
+        canvas.drawRect(
+            skia.Rect.MakeLTRB(0.07 * width, 0.1 * height, 0.93 * width, 0.9 * height), paint(ink, 200, 1.5)
+        )
     for _ in range(rng.choice((1, 2, 4))):
         text = _number(rng) if rng.random() < 0.6 else draw_line(rng)
         cap = rng.uniform(0.03, 0.07) * height

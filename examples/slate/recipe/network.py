@@ -151,7 +151,9 @@ def frame_grid(checkpoint: Path, config: Qwen2_5_VLConfig | None = None) -> Grid
     config = config or Qwen2_5_VLConfig.from_pretrained(checkpoint)
     contract = json.loads((checkpoint / "generation_config.json").read_text(encoding="utf-8")).get("a2d", {})
     if "letterbox" not in contract:
-        raise ValueError(f"{checkpoint}/generation_config.json names no a2d.letterbox, expected one; add height and width")
+        raise ValueError(
+            f"{checkpoint}/generation_config.json names no a2d.letterbox, expected one; add height and width"
+        )
     return Grid.of(config.vision_config, contract["letterbox"])
 
 

@@ -38,9 +38,7 @@ class Pen(Protocol):
     def width(self, text: str, cap: float) -> float:
         """Of a text with capitals of this height."""
 
-    def write(
-        self, canvas: skia.Canvas, text: str, x: float, base: float, cap: float, ink: Colour
-    ) -> list[Inked]:
+    def write(self, canvas: skia.Canvas, text: str, x: float, base: float, cap: float, ink: Colour) -> list[Inked]:
         """Write from x on; the boxes of all glyphs but blanks."""
 
 
@@ -85,9 +83,7 @@ class TypePen:
     def width(self, text: str, cap: float) -> float:
         return sum(w + self.spacing * cap for w in self._widths(text, cap))
 
-    def write(
-        self, canvas: skia.Canvas, text: str, x: float, base: float, cap: float, ink: Colour
-    ) -> list[Inked]:
+    def write(self, canvas: skia.Canvas, text: str, x: float, base: float, cap: float, ink: Colour) -> list[Inked]:
         font, rng, uneven = self._font(cap), self.rng, self.uneven
         glyphs = font.textToGlyphs(text)
         boxes = font.getBounds(glyphs)
@@ -106,7 +102,9 @@ class TypePen:
                     canvas.scale(grown, grown)
                 canvas.drawString(char, 0, 0, font, fill)
                 canvas.restore()
-                found.append(Inked(char, x + box.left(), base + up + box.top(), x + box.right(), base + up + box.bottom()))
+                found.append(
+                    Inked(char, x + box.left(), base + up + box.top(), x + box.right(), base + up + box.bottom())
+                )
             x += wide + self.spacing * cap
         return found
 
@@ -145,9 +143,7 @@ class StrokePen:
     def width(self, text: str, cap: float) -> float:
         return sum(self._advance(char) for char in text) * cap
 
-    def write(
-        self, canvas: skia.Canvas, text: str, x: float, base: float, cap: float, ink: Colour
-    ) -> list[Inked]:
+    def write(self, canvas: skia.Canvas, text: str, x: float, base: float, cap: float, ink: Colour) -> list[Inked]:
         found, line = [], paint(ink, stroke=max(self.thick * cap, 0.8))
         if self.square:
             line.setStrokeCap(skia.Paint.kSquare_Cap)
@@ -176,7 +172,8 @@ class StrokePen:
         narrow = 0.45 if char == "1" else 1.0
         for stroke in shape:
             dots = [
-                self._moved((px / 4 - 0.5) * (1.0 if narrow == 1 else 0.8), py / 6, wide, cap) for px, py in stroke.points
+                self._moved((px / 4 - 0.5) * (1.0 if narrow == 1 else 0.8), py / 6, wide, cap)
+                for px, py in stroke.points
             ]
             dots = [(x + narrow * wide / 2 + dx, base + dy) for dx, dy in dots]
             _curve(path, dots) if stroke.curved else _lines(path, dots)
@@ -201,9 +198,7 @@ class SegmentPen:
     def width(self, text: str, cap: float) -> float:
         return sum(self._advance(char) for char in text) * cap
 
-    def write(
-        self, canvas: skia.Canvas, text: str, x: float, base: float, cap: float, ink: Colour
-    ) -> list[Inked]:
+    def write(self, canvas: skia.Canvas, text: str, x: float, base: float, cap: float, ink: Colour) -> list[Inked]:
         found = []
         for char in text:
             advance = self._advance(char) * cap
@@ -227,7 +222,10 @@ class SegmentPen:
             lit = name in _LIT[char]
             if not lit and not self.dim:
                 continue
-            points = [(x + 0.54 * cap * px + self.slant * (1 - py / 2) * cap, base - cap + cap * py / 2) for px, py in ((x0, y0), (x1, y1))]
+            points = [
+                (x + 0.54 * cap * px + self.slant * (1 - py / 2) * cap, base - cap + cap * py / 2)
+                for px, py in ((x0, y0), (x1, y1))
+            ]
             gap = 0.12
             (ax, ay), (bx, by) = points
             ax, ay, bx, by = ax + (bx - ax) * gap, ay + (by - ay) * gap, bx - (bx - ax) * gap, by - (by - ay) * gap
@@ -245,9 +243,27 @@ _SEGMENTS = {
     "g": (0, 1, 1, 1),
 }
 _LIT = {
-    **{"0": "abcdef", "1": "bc", "2": "abged", "3": "abgcd", "4": "fgbc", "5": "afgcd", "6": "afgedc", "7": "abc"},
-    **{"8": "abcdefg", "9": "abcdfg", "A": "abcefg", "C": "adef", "E": "adefg", "F": "aefg", "H": "bcefg"},
-    **{"J": "bcde", "L": "def", "P": "abefg", "U": "bcdef", "B": "cdefg", "D": "bcdeg"},
+    "0": "abcdef",
+    "1": "bc",
+    "2": "abged",
+    "3": "abgcd",
+    "4": "fgbc",
+    "5": "afgcd",
+    "6": "afgedc",
+    "7": "abc",
+    "8": "abcdefg",
+    "9": "abcdfg",
+    "A": "abcefg",
+    "C": "adef",
+    "E": "adefg",
+    "F": "aefg",
+    "H": "bcefg",
+    "J": "bcde",
+    "L": "def",
+    "P": "abefg",
+    "U": "bcdef",
+    "B": "cdefg",
+    "D": "bcdeg",
 }
 
 

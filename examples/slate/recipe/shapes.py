@@ -1,7 +1,7 @@
 """Shapes of readers by name, and checkpoint directories that have them. Knows no training.
 
-A new shape takes over every weight of the checkpoint before it that fits: letters look the same to a patch of the same size,
-whatever the frame. Where patches are merged that were none before, the merger begins as their mean.
+A new shape takes over every weight of the checkpoint before it that fits: letters look the same to a patch of the same
+size, whatever the frame. Where patches are merged that were none before, the merger begins as their mean.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def view(stream: str, index: int, d: float, size: tuple[int, int], held_out: boo
     if path == "classic":
         return _fitted(frame.sample(stream, index, d, held_out=held_out), size)
     width, height = _shape(rng, size)
-    behind = backdrop(rng, (width, height), d, held_out)
+    behind = backdrop(rng, (width, height), held_out)
     if rng.random() < NONE:
         return _fitted(Sample(film(rng, _nothing(rng, behind, d, held_out), d), None, answer(None), ()), size)
     slate = draw_broad_slate(rng)
