@@ -19,6 +19,7 @@ import torch
 from recipe.course import STAGES, Budget, Plan
 from recipe.shapes import SHAPES, begin
 from recipe.training import Run, Where
+from recipe.views import PATHS
 
 HERE = Path(__file__).parent
 
@@ -64,6 +65,7 @@ def _plan(chosen: argparse.Namespace) -> Plan:
         d_end=chosen.d_end,
         stream=chosen.stream,
         seed=chosen.seed,
+        path=chosen.path,
     )
 
 
@@ -86,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--d-end", type=float, default=plan.d_end, help="greatest difficulty in the end")
     parser.add_argument("--stream", default=plan.stream, help="name of the stream of samples")
     parser.add_argument("--seed", type=int, default=plan.seed)
+    parser.add_argument("--path", choices=list(PATHS), default=plan.path, help="the one drawing path; else all")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0, help="rendering processes; 0 renders in this one")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves it alone")

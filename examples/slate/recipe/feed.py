@@ -31,11 +31,11 @@ class Batch:
     sources: NDArray[np.bool_]
 
 
-def render(stream: str, first: int, count: int, high: float, grid: Grid) -> Batch:
-    """The samples, each with a difficulty of its own in [0, high]."""
+def render(stream: str, first: int, count: int, high: float, grid: Grid, path: str = "") -> Batch:
+    """The samples, each with a difficulty of its own in [0, high]; of one drawing path, or, without, of all."""
     size = (grid.width, grid.height)
     drawn = [Random(f"slate/{stream}/{i}/d").random() for i in range(first, first + count)]
-    samples = [view(stream, first + i, high * share, size) for i, share in enumerate(drawn)]
+    samples = [view(stream, first + i, high * share, size, path=path) for i, share in enumerate(drawn)]
     shown = [labels(s.marks, grid) for s in samples]
     return Batch(
         first=first,
@@ -49,7 +49,7 @@ def render(stream: str, first: int, count: int, high: float, grid: Grid) -> Batc
 
 
 def batches(
-    stream: str, first: int, count: int, high: Callable[[int], float], grid: Grid, workers: int
+    stream: str, first: int, count: int, high: Callable[[int], float], grid: Grid, workers: int, path: str = ""
 ) -> Iterator[Batch]:
     """Batches from sample `first` on, without end; `high(i)` is the greatest difficulty at sample i.
 
@@ -57,7 +57,7 @@ def batches(
     """
     if workers < 1:
         while True:
-            yield render(stream, first, count, high(first), grid)
+            yield render(stream, first, count, high(first), grid, path)
             first += count
     # A fork of a process that runs torch's threads may hang.
     context = multiprocessing.get_context("spawn")
@@ -66,7 +66,7 @@ def batches(
         try:
             while True:
                 while len(ahead) < 2 * workers:
-                    ahead.append(pool.submit(render, stream, first, count, high(first), grid))
+                    ahead.append(pool.submit(render, stream, first, count, high(first), grid, path))
                     first += count
                 yield ahead.popleft().result()
         finally:

@@ -170,7 +170,8 @@ class Run:
             # Samples rendered ahead are a little easier than their turn would have them.
             return greatest_difficulty(self.plan, budget.progress(first, self.seconds))
 
-        return batches(self.plan.stream, self.seen, self.plan.batch, high, self.reader.grid, self.where.workers)
+        plan, where = self.plan, self.where
+        return batches(plan.stream, self.seen, plan.batch, high, self.reader.grid, where.workers, plan.path)
 
     def _ar(self, rows: Rows) -> _Asked:
         """Every row predicts the next one."""

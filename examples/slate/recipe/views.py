@@ -5,74 +5,32 @@ Knows which paths there are and how often each is drawn; each path draws by itse
 
 from __future__ import annotations
 
-import bisect
 from dataclasses import replace
 from random import Random
 
-import numpy as np
-
 from . import frame
-from .boards import Glyph, paint_board
-from .broad import OTHER, draw_broad_slate, draw_entries
-from .camera import backdrop, film, fit, hold
-from .fields import answer, served
-from .frame import Mark, Sample
-from .lookalikes import paint_overlay, paint_sheet
+from .camera import fit
+from .frame import Sample
 
 __all__ = ["PATHS", "view"]
 
 PATHS = {"classic": 0.16, "boards": 0.84}
-"""Share of each path. `classic` is the one of the evaluation sets, in frames of 224 by 112."""
-
-SHAPES = ((16 / 9, 0.5), (2.39, 0.14), (1.85, 0.08), (4 / 3, 0.14), (2.0, 0.08), (1.5, 0.04), (9 / 16, 0.02))
-"""Width by height of what is filmed, and how often."""
-
-NONE = 0.1
-"""Share of frames without a slate."""
+"""Share of each path. `classic` is the one of the evaluation sets, in frames of 224 by 112; `boards` is `staged`."""
 
 
 def view(stream: str, index: int, d: float, size: tuple[int, int], held_out: bool = False, path: str = "") -> Sample:
-    """Sample `index` of a stream at difficulty d in a frame of this size; without `path`, one is drawn."""
+    """Sample `index` of a stream at difficulty d in a frame of this size; without `path`, one is drawn.
+
+    Raises KeyError for an unknown path.
+    """
     rng = Random(f"view/{stream}/{index}")
-    path = path or rng.choices(list(PATHS), list(PATHS.values()))[0]
-    if path == "classic":
+    if path and path not in PATHS:
+        raise KeyError(f"no drawing path {path!r}; there are {', '.join(PATHS)}")
+    if (path or rng.choices(list(PATHS), list(PATHS.values()))[0]) == "classic":
         return _fitted(frame.sample(stream, index, d, held_out=held_out), size)
-    width, height = _shape(rng, size)
-    behind = backdrop(rng, (width, height), held_out)
-    if rng.random() < NONE:
-        return _fitted(Sample(film(rng, _nothing(rng, behind, d, held_out), d), None, answer(None), ()), size)
-    slate = draw_broad_slate(rng)
-    entries = draw_entries(rng, slate)
-    board = paint_board(rng, entries, held_out)
-    image, matrix = hold(rng, board.pixels, behind, d, least=0.9 - 0.55 * d)
-    decides = {e.field: served(e.field, e.value) for e in entries if e.field != OTHER}
-    marks = [_mark(glyph, decides, matrix) for glyph in board.glyphs]
-    return _fitted(Sample(film(rng, image, d), slate, answer(slate), tuple(marks)), size)
+    from .staged import staged  # noqa: PLC0415 - the first path needs no Skia
 
-
-def _shape(rng: Random, size: tuple[int, int]) -> tuple[int, int]:
-    """The size of what is filmed, as it fits into the frame; even, since codecs want that."""
-    aspects, weights = zip(*SHAPES, strict=True)
-    aspect = aspects[bisect.bisect(np.cumsum(weights), rng.random() * sum(weights))]
-    if aspect < size[0] / size[1]:
-        return round(size[1] * aspect / 2) * 2, size[1]
-    return size[0], round(size[0] / aspect / 2) * 2
-
-
-def _nothing(rng: Random, behind: np.ndarray, d: float, held_out: bool) -> np.ndarray:
-    """A place, a sheet or sign in it, or writing over it."""
-    kind = rng.random()
-    if kind < 0.35:
-        return behind
-    if kind < 0.75:
-        return hold(rng, paint_sheet(rng, held_out), behind, d, least=0.4)[0]
-    return paint_overlay(rng, behind, held_out)
-
-
-def _mark(glyph: Glyph, decides: dict[str, list[tuple[int, ...]]], matrix: np.ndarray) -> Mark:
-    x, y, w = matrix @ (glyph.x, glyph.y, 1.0)
-    known = decides[glyph.field][glyph.index] if glyph.char and glyph.field in decides else ()
-    return Mark(glyph.char, glyph.field, known, float(x / w), float(y / w))
+    return _fitted(staged(rng, d, size, held_out), size)
 
 
 def _fitted(sample: Sample, size: tuple[int, int]) -> Sample:
