@@ -238,7 +238,7 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_stopped(tmp_path: Path) -> None:
     step = Now("adapt", 8, 1.0, 0.3, 0.01)
     run = Run(plan, where)
     for first in (0, 2):
-        run.step(render(plan.stream, first, 2, 0.1), step)
+        run.step(render(plan.stream, first, 2, 0.1, GRID, PATH), step)
     run.save("adapt")
     resumed = Run.resumed(where)
     assert (resumed.plan, resumed.seen) == (plan, run.seen) == (plan, 4)
