@@ -38,10 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
+    shape = chosen.out / "shape"
     if chosen.shape and not chosen.resume:
-        begin(chosen.shape, chosen.source, chosen.out / "shape")
-    source = chosen.out / "shape" if chosen.shape else chosen.source
-    where = replace(where, source=source)
+        begin(chosen.shape, chosen.source, shape)
+    if chosen.shape or (chosen.resume and shape.is_dir()):
+        where = replace(where, source=shape)
     try:
         run = Run.resumed(where) if chosen.resume else Run(_plan(chosen), where)
         run.train(Budget(chosen.samples, chosen.minutes))

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import train
 from recipe import network, state
 from recipe.copies import autoregressive_mask, diffusion_mask, draw_noise, wanted
 from recipe.course import Budget, Now, Plan, greatest_difficulty, now
@@ -263,3 +264,12 @@ def test_state_files_stay_small_and_half_a_state_is_refused(tmp_path: Path) -> N
         state.load(tmp_path)
     with pytest.raises(ValueError, match="without --resume"):
         state.load(tmp_path / "elsewhere")
+
+
+def test_a_run_of_another_shape_is_resumed_without_naming_it(tmp_path: Path) -> None:
+    plan = ["--stages", "look", "ar", "--shares", "1", "1", "--batch", "2", "--path", PATH, "--fp32"]
+    assert train.main(["--out", str(tmp_path), "--shape", "coarse", "--samples", "2", *plan]) == 0
+    assert train.main(["--out", str(tmp_path), "--resume", "--samples", "6", "--fp32"]) == 0
+    made = network.frame_grid(tmp_path / "autoregressive")
+    assert (made.width, made.height, made.merge) == (448, 224, 2)
+    assert json.loads((tmp_path / "state" / state.INDEX).read_text(encoding="utf-8"))["seen"] == 6
