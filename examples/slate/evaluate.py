@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import sys
 import time
@@ -23,7 +24,7 @@ from pathlib import Path
 from recipe.fields import FIELDS
 from recipe.fonts import BUILT_IN, HELD_OUT_PRINT, PACKAGES, PRINT, have
 from recipe.frame import Sample
-from recipe.score import Tally
+from recipe.score import SURE, Tally
 from recipe.sets import FOREIGN, SETS, Seen, folder_frames, foreign_frames, frames
 from recipe.words import LONGEST, QUESTION, STOP
 
@@ -74,7 +75,8 @@ def read(way: Way, sample: Sample | Seen, tally: Tally) -> None:
     prompt = way.model.prompt(QUESTION, [sample.pixels])
     result = way.model.session().generate(prompt, way.options)
     useful = result.tokens.index(STOP) + 1 if STOP in result.tokens else len(result.tokens)
-    tally.add(sample.answer, result.text, useful, result.forwards, result.seconds)
+    sure = math.prod(result.confidence[:useful])
+    tally.add(sample.answer, result.text, useful, result.forwards, result.seconds, sure)
 
 
 def measure(bundles: Bundles, names: list[str], count: int, workers: int) -> dict[str, dict[str, Tally]]:
@@ -130,12 +132,21 @@ def table(results: Mapping[str, Mapping[str, Tally]]) -> str:
 
 def field_table(results: Mapping[str, Mapping[str, Tally]], way: str) -> str:
     """Fields by set, in one way of reading."""
-    lines = [f"| {way}: exact, % | {' | '.join(FIELDS)} |", "|---" * (len(FIELDS) + 1) + "|"]
+    lines = [f"| {way}: exact, % | {' | '.join(FIELDS)} | characters |", "|---" * (len(FIELDS) + 2) + "|"]
     for name, tallies in results.items():
         if _has_slates(name):
             tally = tallies[way]
             shares = " | ".join(f"{100 * tally.fields[f] / max(tally.frames, 1):.1f}" for f in FIELDS)
-            lines.append(f"| {name} | {shares} |")
+            lines.append(f"| {name} | {shares} | {100 * tally.characters_right / max(tally.characters, 1):.1f} |")
+    return "\n".join(lines)
+
+
+def sure_table(results: Mapping[str, Mapping[str, Tally]], way: str) -> str:
+    """How many readings of each class of confidence are right, over all sets."""
+    lines = [f"| {way}: confidence from | readings | right, % |", "|---|---|---|"]
+    for low in SURE:
+        count, right = (sum(tallies[way].sure[low][i] for tallies in results.values()) for i in (0, 1))
+        lines.append(f"| {low} | {count} | {100 * right / max(count, 1):.1f} |")
     return "\n".join(lines)
 
 
@@ -184,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     results = measure(bundles, chosen.sets, chosen.frames, chosen.workers)
     told = [way for way in next(iter(results.values())) if way in (FIELDS_OF, AUTOREGRESSIVE)]
-    print("\n\n".join([table(results), *(field_table(results, way) for way in told)]))
+    print("\n\n".join([table(results), *(each(results, way) for way in told for each in (field_table, sure_table))]))
     if chosen.json:
         facts = {n: {w: t.facts(_has_slates(n)) for w, t in ts.items()} for n, ts in results.items()}
         chosen.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

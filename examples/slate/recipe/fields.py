@@ -10,6 +10,7 @@ from random import Random
 __all__ = [
     "FIELDS",
     "LONGEST_VALUE",
+    "MISSING",
     "NO_SLATE",
     "Slate",
     "answer",
