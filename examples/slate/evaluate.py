@@ -15,17 +15,16 @@ import math
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 from recipe.fields import FIELDS
 from recipe.fonts import BUILT_IN, HELD_OUT_PRINT, PACKAGES, PRINT, have
 from recipe.frame import Sample
 from recipe.score import SURE, Tally
-from recipe.sets import FOREIGN, SETS, Seen, folder_frames, foreign_frames, frames
+from recipe.sets import FOREIGN, SETS, Seen, chosen_frames
 from recipe.words import LONGEST, QUESTION, STOP
 
 import a2d
@@ -92,21 +91,13 @@ def measure_set(bundles: Bundles, name: str, count: int) -> dict[str, Tally]:
     every = ways(bundles)
     tallies = {way.name: Tally() for way in every}
     started = time.monotonic()
-    for number, sample in enumerate(_frames(name, count), 1):
+    for number, sample in enumerate(chosen_frames(name, count), 1):
         for way in every:
             read(way, sample, tallies[way.name])
         if number % 100 == 0 or number == count:
             left = (time.monotonic() - started) * (count - number) / number
             print(f"{name}: {number} of {count}, {left:.0f} s left", file=sys.stderr, flush=True)
     return tallies
-
-
-def _frames(name: str, count: int) -> Iterator[Sample | Seen]:
-    """The frames of an evaluation set, of a foreign one, or, named `folder:level`, of a folder."""
-    if name in FOREIGN:
-        return foreign_frames(name, count)
-    folder, _, level = name.rpartition(":")
-    return islice(folder_frames(Path(folder), level), count) if folder else frames(name, count)
 
 
 def _has_slates(name: str) -> bool:

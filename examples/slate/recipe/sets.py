@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from PIL import Image
 
 from .frame import Sample, sample
 
-__all__ = ["FOREIGN", "SETS", "Seen", "Set", "folder_frames", "foreign_frames", "frames"]
+__all__ = ["FOREIGN", "SETS", "Seen", "Set", "chosen_frames", "folder_frames", "foreign_frames", "frames"]
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,11 @@ def folder_frames(folder: Path, level: str) -> Iterator[Seen]:
     for name, text in chosen:
         with Image.open(folder / name) as image:
             yield Seen(np.asarray(image.convert("RGB")), text)
+
+
+def chosen_frames(name: str, count: int) -> Iterator[Sample | Seen]:
+    """The frames of an evaluation set, of a foreign one, or, named `folder:level`, of a folder; at most `count`."""
+    if name in FOREIGN:
+        return foreign_frames(name, count)
+    folder, _, level = name.rpartition(":")
+    return islice(folder_frames(Path(folder), level), count) if folder else frames(name, count)
