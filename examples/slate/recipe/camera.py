@@ -170,7 +170,7 @@ def _sensed(rng: Random, image: Pixels, d: float) -> Pixels:
         low = np.zeros((5, 9), np.float32)
         low[rng.randrange(5), rng.randrange(9)] = rng.uniform(40, 60 + 140 * d)
         pixels += cv2.resize(low, (width, height), interpolation=cv2.INTER_LINEAR)[:, :, None]
-    gain = math.exp(rng.gauss(-0.12 * d, 0.08 + 0.35 * d))
+    gain = math.exp(rng.gauss(-0.15 * d, 0.08 + 0.28 * d))
     tint = np.array([math.exp(rng.gauss(0, 0.02 + 0.08 * d)) for _ in range(3)], np.float32)
     floor = 255 * abs(rng.gauss(0, 0.01 + 0.07 * d))
     pixels *= tint * np.float32(gain * (1 - floor / 255))

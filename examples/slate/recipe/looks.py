@@ -156,7 +156,7 @@ def _look(
         ink=ink,
         label_pen=_print(rng, held_out) if rng.random() < 0.94 else _hand(rng, held_out),
         value_pen=pen,
-        label_cap=rng.uniform(0.022, 0.05),
+        label_cap=rng.uniform(0.028, 0.055),
         label_at=rng.choice(("corner", "corner", "corner", "corner", "centre", "beside", "below")),
         fill=rng.uniform(0.4, 0.85),
         align=align,

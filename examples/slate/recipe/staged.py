@@ -11,7 +11,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from .boards import Glyph, paint_board
+from .boards import Board, Glyph, paint_board
 from .broad import OTHER, draw_broad_slate, draw_entries
 from .camera import backdrop, film, hold
 from .fields import answer, served
@@ -22,6 +22,9 @@ __all__ = ["staged"]
 
 SHAPES = ((16 / 9, 0.5), (2.39, 0.14), (1.85, 0.08), (4 / 3, 0.14), (2.0, 0.08), (1.5, 0.04), (9 / 16, 0.02))
 """Width by height of what is filmed, and how often."""
+
+LEGIBLE = 5.0
+"""Pixels of the smallest glyph of a value: below that a reader can only guess, and learns to."""
 
 NONE = 0.1
 """Share of frames without a slate."""
@@ -36,10 +39,17 @@ def staged(rng: Random, d: float, size: tuple[int, int], held_out: bool) -> Samp
     slate = draw_broad_slate(rng)
     entries = draw_entries(rng, slate)
     board = paint_board(rng, entries, held_out)
-    image, matrix = hold(rng, board.pixels, behind, d, least=0.9 - 0.55 * d)
+    image, matrix = hold(rng, board.pixels, behind, d, least=max(0.92 - 0.45 * d, _legible(board, shape)))
     decides = {e.field: served(e.field, e.value) for e in entries if e.field != OTHER}
     marks = [_mark(glyph, decides, matrix) for glyph in board.glyphs]
     return Sample(film(rng, image, d), slate, answer(slate), tuple(marks))
+
+
+def _legible(board: Board, shape: tuple[int, int]) -> float:
+    """The share of the frame from which on the smallest value that is asked for can be read; at most 1."""
+    tall = [g.height for g in board.glyphs if g.field != OTHER and g.char not in ("", "-", ".", ",", "/")]
+    fitted = min(shape[0] / board.pixels.shape[1], shape[1] / board.pixels.shape[0])
+    return min(LEGIBLE / (min(tall, default=LEGIBLE) * fitted), 1.0)
 
 
 def _shape(rng: Random, size: tuple[int, int]) -> tuple[int, int]:
