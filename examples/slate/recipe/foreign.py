@@ -104,7 +104,7 @@ def frame(name: str, index: int, size: tuple[int, int] = (960, 540)) -> Frame:
     behind = _behind(rng, size)
     if name.endswith("no slate"):
         return Frame(_shot(rng, behind, d), answer(None))
-    slate = draw_broad_slate(rng)
+    slate = draw_broad_slate(Random(f"foreign/{name}/{index}/truth"))  # it does not depend on the assets
     board = _board(rng, slate, held_hand=rng.random() < 0.6)
     return Frame(_shot(rng, _placed(rng, board, behind, d), d), answer(slate))
 
@@ -143,7 +143,7 @@ def _entry(
     value = _written(rng, slate, field) if field in WORDS else rng.choice(FILMS if field == "film" else CREW)
     parts = [_text(label, x + 8, y + small + 6, small, inks[0], fonts[0], "start")]
     if value:
-        size = min(0.62 * (h - small), 1.5 * (w - 20) / max(len(value), 1))
+        size = min(0.62 * (h - small), 1.35 * (w - 20) / max(len(value), 1))
         parts.append(
             _text(value, x + w / 2, y + small + 4 + (h - small) / 2 + 0.3 * size, size, inks[1], fonts[1], "middle")
         )
