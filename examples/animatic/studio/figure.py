@@ -154,9 +154,12 @@ def _head(body: _Body, pose: Pose, costume: Costume) -> None:
     r, facing = HEAD * body.h, pose.facing
     canvas = body.canvas
     if costume.long_hair:
-        canvas.oval(x - 0.35 * facing * r, y + 0.5 * r, (1.05 if facing == 0 else 0.75) * r, 1.15 * r, costume.hair)
+        canvas.oval(x - 0.35 * facing * r, y + 0.35 * r, (1.16 if facing == 0 else 0.75) * r, 1.1 * r, costume.hair)
     canvas.oval(x, y - 0.08 * r, 1.04 * r, 1.1 * r, costume.hair)
-    canvas.oval(x + 0.22 * facing * r, y + (0.2 if facing == 0 else 0.14) * r, (0.84 if facing == 0 else 0.82) * r, 0.94 * r, costume.skin)
+    width, low, high = (0.8, 0.26, 1.0) if facing == 0 else (0.82, 0.14, 0.94)
+    canvas.oval(x + 0.22 * facing * r, y + low * r, width * r, high * r, costume.skin)
+    if facing == 0:
+        canvas.oval(x, y + 0.7 * r, 0.62 * r, 0.74 * r, costume.skin)  # the chin is in front of long hair
     if facing:
         canvas.polygon([(x + 0.85 * facing * r, y - 0.05 * r), (x + 1.22 * facing * r, y + 0.3 * r), (x + 0.85 * facing * r, y + 0.38 * r)], costume.skin)  # fmt: skip
         canvas.polygon([(x - 0.3 * facing * r, y - 1.1 * r), (x + 0.95 * facing * r, y - 0.62 * r), (x + 0.5 * facing * r, y - 0.34 * r), (x - 0.6 * facing * r, y - 0.1 * r)], costume.hair)  # fmt: skip

@@ -56,7 +56,7 @@ PALETTES = {
     "night": Palette(
         zenith=(8, 14, 38), horizon=(44, 70, 118), disc=(232, 238, 250), glow=(90, 120, 176), cloud=(38, 56, 96),
         far=(34, 52, 92), middle=(22, 36, 70), near=(12, 20, 44), ground_far=(38, 56, 94), ground_near=(16, 26, 52),
-        wall=(38, 50, 84), floor=(24, 34, 62), window=(250, 208, 116), rim=(164, 200, 255), light=(0.6, 0.66, 0.82),
+        wall=(62, 70, 110), floor=(40, 44, 78), window=(250, 208, 116), rim=(164, 200, 255), light=(0.6, 0.66, 0.82),
         shade=0.4,
     ),
 }  # fmt: skip

@@ -47,7 +47,7 @@ def draw_scene(seed: str) -> Scene:
     size = rng.choices(SIZES, (4, 4, 3))[0]
     action = rng.choices(*_actions(size))[0]
     count = 2 if action == "exchange" else rng.choices((1, 2, 3), (5, 4, 3))[0]
-    count = min(count, MOST[size])
+    count = 1 if size == "close" and action == "wave" else min(count, MOST[size])
     heading = rng.choice(("left", "right")) if action in {"walk", "stop", "exchange"} else "none"
     return Scene(
         time=rng.choice(TIMES),
