@@ -8,7 +8,7 @@
     python examples/animatic/train.py assemble    --out build/animatic                     one checkpoint: model/
 
 With a GPU add `--device cuda`, and to `network` `--batch 64 --copies 2`. `--minutes` counts a stage's whole training, earlier
-parts included; on a CPU the autoencoder's are minutes of its time.
+parts included; on a CPU they are minutes of the process's own time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def words(chosen: argparse.Namespace) -> None:
 
 
 def latents(chosen: argparse.Namespace) -> None:
-    vae = AutoencoderTiny.from_pretrained(chosen.out / "autoencoder" / "vae").to(chosen.device)
+    vae = checkpoint.part(AutoencoderTiny, chosen.out / "autoencoder" / "vae").to(chosen.device)
     folder = chosen.out / "latents"
     for path in latent_shards(vae, KINDS[chosen.kind], folder, corpus.TRAINING, _shards(chosen), chosen.device):
         print(path, flush=True)
@@ -71,8 +71,8 @@ def train_network(chosen: argparse.Namespace) -> None:
 def assemble(chosen: argparse.Namespace) -> None:
     run = run_of(chosen)
     run.save()
-    net = type(run.net).from_pretrained(run.out / "transformer")
-    vae = AutoencoderTiny.from_pretrained(chosen.out / "autoencoder" / "vae")
+    net = checkpoint.part(type(run.net), run.out / "transformer")
+    vae = checkpoint.part(AutoencoderTiny, chosen.out / "autoencoder" / "vae")
     size = checkpoint.write(checkpoint.Checkpoint(net, vae, run.encoder, run.words), chosen.out / "model")
     print(f"{chosen.out / 'model'}: {size / 1e6:.1f} MB, after {run.steps} steps")
 

@@ -13,13 +13,14 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
+from safetensors.torch import load_file
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
 from .autoencoder import Kind
 from .camera import FPS, FRAMES, HEIGHT, WIDTH
 from .language import LENGTH
 
-__all__ = ["SHIFT", "STEPS", "Checkpoint", "load", "write"]
+__all__ = ["SHIFT", "STEPS", "Checkpoint", "load", "part", "write"]
 
 SHIFT = 3.0
 STEPS = (1000, 750, 500, 250)
@@ -48,22 +49,29 @@ class Checkpoint:
 
 def load(model: Path) -> Checkpoint:
     """Raises ValueError for a folder that lacks a part, and names all that it lacks."""
-    missing = [part for part in ("transformer", "vae", "text_encoder", "tokenizer") if not (model / part).is_dir()]
+    missing = [name for name in ("transformer", "vae", "text_encoder", "tokenizer") if not (model / name).is_dir()]
     if missing:
         raise ValueError(f"{model} lacks {', '.join(missing)}, expected a whole checkpoint; see train.py assemble")
     return Checkpoint(
-        WanTransformer3DModel.from_pretrained(model / "transformer").eval(),
-        AutoencoderTiny.from_pretrained(model / "vae").eval(),
+        part(WanTransformer3DModel, model / "transformer"),
+        part(AutoencoderTiny, model / "vae"),
         UMT5EncoderModel.from_pretrained(model / "text_encoder").eval(),
         PreTrainedTokenizerFast.from_pretrained(model / "tokenizer"),
     )
 
 
+def part(kind: Any, folder: Path) -> Any:
+    """A model of diffusers in float32. Its own loader asks for another package wherever a part stays in float32."""
+    made = kind.from_config(kind.load_config(folder))
+    made.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+    return made.float().eval()
+
+
 def write(parts: Checkpoint, model: Path, dtype: torch.dtype = torch.float16) -> int:
     """All parts in `dtype`, and what ties them together. Returns the bytes on disk."""
-    for part, name in ((parts.net, "transformer"), (parts.vae, "vae"), (parts.encoder, "text_encoder")):
-        part.to(dtype).save_pretrained(model / name)
-        part.float()
+    for each, name in ((parts.net, "transformer"), (parts.vae, "vae"), (parts.encoder, "text_encoder")):
+        each.to(dtype).save_pretrained(model / name)
+        each.float()
     parts.words.save_pretrained(model / "tokenizer")
     FlowMatchEulerDiscreteScheduler(shift=SHIFT, stochastic_sampling=True).save_pretrained(model / "scheduler")
     index = {

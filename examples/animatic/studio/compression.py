@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .autoencoder import KINDS, decoded, encoded, made
+from .work import worked
 
 __all__ = ["Quality", "Shards", "measured", "train"]
 
@@ -97,7 +98,6 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
-    clock = time.monotonic if device == "cuda" else time.process_time
     vae: Any = made(KINDS[name]).to(device)
     if not KINDS[name].wan:
         vae = vae.to(memory_format=torch.channels_last)
@@ -109,8 +109,8 @@ def train(
         vae.load_state_dict(kept["vae"])
         optimizer.load_state_dict(kept["optimizer"])
         seen, spent = kept["seen"], kept["spent"]
-    data, begun, saved = Shards(shards), clock() - spent, time.monotonic()
-    while (spent := clock() - begun) < 60 * minutes:
+    data, begun, saved = Shards(shards), worked(device) - spent, time.monotonic()
+    while (spent := worked(device) - begun) < 60 * minutes:
         done = spent / (60 * minutes)
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, seen / (40 * batch), max(0.02, (1 - done) / 0.3))
@@ -125,7 +125,7 @@ def train(
         if seen // batch % 200 == 0:
             print(f"{name} {spent / 60:.1f} min, {seen} windows, loss {float(loss.detach()):.4f}", flush=True)
         if time.monotonic() - saved > 60 * save_minutes:
-            _save(state, vae, optimizer, seen, clock() - begun)
+            _save(state, vae, optimizer, seen, worked(device) - begun)
             saved = time.monotonic()
     _save(state, vae, optimizer, seen, spent)
     if hasattr(vae, "save_pretrained"):

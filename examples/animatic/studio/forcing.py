@@ -23,6 +23,7 @@ from .corpus import TRAINING, prompt_of, scene_of
 from .latents import Latents
 from .network import layer, teacher_forced
 from .optim import Mean, Optimizers
+from .work import worked
 
 __all__ = ["Plan", "Run"]
 
@@ -82,10 +83,10 @@ class Run:
     def train(self, latents: Latents, minutes: float | None = None, steps: int | None = None) -> None:
         """Until so many minutes or steps of the whole run are done."""
         run = torch.compile(layer, dynamic=False) if self.plan.compile else layer
-        begun, saved, losses = time.monotonic() - self.seconds, time.monotonic(), []
+        begun, saved, losses = worked(self.plan.device) - self.seconds, time.monotonic(), []
         while not self._done(minutes, steps):
             losses.append(self._step(latents, run))
-            self.seconds = time.monotonic() - begun
+            self.seconds = worked(self.plan.device) - begun
             if self.steps % 25 == 0:
                 self._log(losses, len(latents))
                 losses = []

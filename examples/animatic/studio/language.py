@@ -6,7 +6,6 @@ the text encoders of released checkpoints do. Knows prompts and attributes; noth
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from .corpus import TRAINING, prompt_of, scene_of
 from .scene import ACTIONS, CAMERAS, COLOURS, PLACES, SIDES, SIZES, THINGS, TIMES, Scene
+from .work import worked
 
 __all__ = ["LENGTH", "WIDTH", "classes", "learned", "rows", "tokenizer"]
 
@@ -91,8 +91,8 @@ def learned(minutes: float, batch: int = 128, rate: float = 2e-3) -> tuple[Any, 
     words = tokenizer()
     encoder, reader = fresh(words), Reader()
     optimizer = torch.optim.AdamW([*encoder.parameters(), *reader.parameters()], lr=rate, weight_decay=0.01)
-    begun, stream = time.monotonic(), _batches(batch)
-    while (done := (time.monotonic() - begun) / (60 * minutes)) < 1:
+    begun, stream = worked("cpu"), _batches(batch)
+    while (done := (worked("cpu") - begun) / (60 * minutes)) < 1:
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (1 - done) / 0.4)
         prompts, truth = next(stream)
