@@ -1,8 +1,8 @@
 """Measure a checkpoint by the pixels of what it films, on prompts and seeds that never change.
 
-    python examples/animatic/evaluate.py --judge build/animatic/judge.pt --clips build/animatic/clips    fit the judge, verify it
-    python examples/animatic/evaluate.py --judge build/animatic/judge.pt --model build/animatic/model --steps 1 2 4 8
-    python examples/animatic/evaluate.py --judge ... --model ... --sheet sheet.png                       24 unpicked seeds
+    python examples/animatic/evaluate.py --judge judge.pt --clips build/animatic/clips          fit the judge, verify it
+    python examples/animatic/evaluate.py --judge judge.pt --model build/animatic/model --steps 1 2 4 8
+    python examples/animatic/evaluate.py --judge judge.pt --model build/animatic/model --sheet sheet.png    24 seeds
 
 Every number comes with a 95 % interval (Wilson's). `--json` writes everything to a file as well.
 """
@@ -69,7 +69,10 @@ def curve(parts: checkpoint.Checkpoint, judge: Judge, chosen: argparse.Namespace
         seconds = (time.perf_counter() - begun) / chosen.count
         score = scored(scenes, clips, judge)
         distance = float(np.abs(clips[: len(far)] - far).mean())
-        print(f"\n{steps} steps, {seconds:.2f} s a clip, {distance:.1f}/255 from {FAR_STEPS} steps\n{score.table()}", flush=True)
+        print(
+            f"\n{steps} steps, {seconds:.2f} s a clip, {distance:.1f}/255 from {FAR_STEPS} steps\n{score.table()}",
+            flush=True,
+        )
         found[str(steps)] = {"seconds": seconds, "distance": distance} | score.facts()
     return found
 
@@ -99,14 +102,18 @@ def _measured(chosen: argparse.Namespace) -> dict[str, Any]:
         found["model"] = curve(parts, judge, chosen)
         if chosen.sheet:
             prompts = [prompt_of(scene_of(EVALUATION, index), whole=True) for index in range(SHOWN)]
-            sheet(list(film_all(parts, SHOWN, chosen.steps[-1], chosen.guidance, chosen.euler)), prompts).save(chosen.sheet)
+            sheet(list(film_all(parts, SHOWN, chosen.steps[-1], chosen.guidance, chosen.euler)), prompts).save(
+                chosen.sheet
+            )
     return found
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--judge", type=Path, required=True, help="the fitted judge; written where --clips is given")
-    parser.add_argument("--clips", type=Path, help="training's rendered clips: fit the judge and verify it on other renders")
+    parser.add_argument(
+        "--clips", type=Path, help="training's rendered clips: fit the judge and verify it on other renders"
+    )
     parser.add_argument("--fit", type=int, default=2800, help="clips to fit the judge on")
     parser.add_argument("--model", type=Path, help="checkpoint to measure")
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])

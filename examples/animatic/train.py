@@ -7,7 +7,7 @@
     python examples/animatic/train.py network     --out build/animatic --minutes 600 --compile
     python examples/animatic/train.py assemble    --out build/animatic                     one checkpoint: model/
 
-With a GPU add `--device cuda`, and to `network` `--batch 64 --copies 2`. `--minutes` counts a stage's whole training, earlier
+With a GPU add `--device cuda`, and to `network` `--batch 64`. `--minutes` counts a stage's whole training, earlier
 parts included; on a CPU they are minutes of the process's own time.
 """
 
@@ -78,8 +78,13 @@ def assemble(chosen: argparse.Namespace) -> None:
 
 
 STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
-    "render": render, "autoencoder": autoencoder, "words": words, "latents": latents, "network": train_network, "assemble": assemble,
-}  # fmt: skip
+    "render": render,
+    "autoencoder": autoencoder,
+    "words": words,
+    "latents": latents,
+    "network": train_network,
+    "assemble": assemble,
+}
 
 
 def _shards(chosen: argparse.Namespace) -> range:
@@ -93,11 +98,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--clips", type=int, default=3000)
-    parser.add_argument("--first", type=int, default=0, help="the first clip, so that several processes can share a corpus")
+    parser.add_argument(
+        "--first", type=int, default=0, help="the first clip, so that several processes can share a corpus"
+    )
     parser.add_argument("--kind", choices=KINDS, default="packed-32", help="of autoencoder")
     parser.add_argument("--batch", type=int, help="default: 4 windows of the autoencoder, 8 clips of the network")
     parser.add_argument("--copies", type=int, default=2, help="noisy copies of a clip in one pass")
-    parser.add_argument("--rate", type=float, help="default: 0.002 of AdamW for the autoencoder, 0.01 of Muon for the network")
+    parser.add_argument(
+        "--rate", type=float, help="default: 0.002 of AdamW for the autoencoder, 0.01 of Muon for the network"
+    )
     parser.add_argument("--save-minutes", type=float, default=4.0)
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves it alone")

@@ -76,9 +76,14 @@ def test_figures_stand_where_the_truth_says_in_their_colour(size: str, time: str
 def test_the_background_moves_as_the_camera_does(camera: str) -> None:
     x, y, growth, *_ = flow(clip(replace(PLAIN, camera=camera)))
     wanted = {
-        "static": (0, 0, 0), "pan left": (1, 0, 0), "pan right": (-1, 0, 0), "tilt up": (0, 1, 0), "tilt down": (0, -1, 0),
-        "push in": (0, 0, 1), "pull back": (0, 0, -1),
-    }[camera]  # fmt: skip
+        "static": (0, 0, 0),
+        "pan left": (1, 0, 0),
+        "pan right": (-1, 0, 0),
+        "tilt up": (0, 1, 0),
+        "tilt down": (0, -1, 0),
+        "push in": (0, 0, 1),
+        "pull back": (0, 0, -1),
+    }[camera]
     assert tuple(int(np.sign(v)) if abs(v) > limit else 0 for v, limit in ((x, 8), (y, 4), (growth, 0.06))) == wanted
 
 

@@ -1,4 +1,4 @@
-"""The block-causal pass against the stock network and the cached loop; runs that stop and go on; the checkpoint's layout."""
+"""The block-causal pass against stock network and cached loop; runs that stop and go on; the checkpoint."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import pytest
 pytest.importorskip("diffusers", reason="the animatic's training needs diffusers; pip install diffusers")
 sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "animatic"))
 
-import torch  # noqa: E402
-from diffusers import AutoencoderTiny, WanTransformer3DModel  # noqa: E402
-from diffusers.models.transformers.transformer_wan import WanAttnProcessor  # noqa: E402
-from studio import autoencoder, checkpoint, compression, corpus, film, forcing, language, latents, network  # noqa: E402
-from studio.optim import Mean  # noqa: E402
-from torch import Tensor  # noqa: E402
+import torch
+from diffusers import AutoencoderTiny, WanTransformer3DModel
+from diffusers.models.transformers.transformer_wan import WanAttnProcessor
+from studio import autoencoder, checkpoint, compression, corpus, film, forcing, language, latents, network
+from studio.optim import Mean
+from torch import Tensor
 
 T, C, H, W, L = 3, 12, 4, 6, 5
 ROWS = (H // 2) * (W // 2)
@@ -38,7 +38,12 @@ def words() -> Any:
 
 def _drawn(copies: int = 2) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     torch.manual_seed(3)
-    return torch.randn(2, T, C, H, W), torch.randn(2, copies, T, C, H, W), torch.rand(2, copies, T), torch.randn(2, L, 16)
+    return (
+        torch.randn(2, T, C, H, W),
+        torch.randn(2, copies, T, C, H, W),
+        torch.rand(2, copies, T),
+        torch.randn(2, L, 16),
+    )
 
 
 # -- the block-causal pass

@@ -151,9 +151,7 @@ def _pavement(s: Set, pen: Pen) -> None:
     pen.box(LEFT, y + 7 * s.m, RIGHT, y + 8.4 * s.m, mix(p.ground_far, p.rim, 0.35))
     x = float(LEFT) + s.rng.uniform(0, 20)
     while x < RIGHT:
-        pen.polygon(
-            [(x, y + 38), (x + 16, y + 38), (x + 13, y + 41), (x - 4, y + 41)], mix(p.ground_near, p.rim, 0.3)
-        )
+        pen.polygon([(x, y + 38), (x + 16, y + 38), (x + 13, y + 41), (x - 4, y + 41)], mix(p.ground_near, p.rim, 0.3))
         x += 34
     for at in (s.rng.uniform(-20, 50), s.rng.uniform(130, 200)):
         _lamp(s, pen, at)
@@ -189,7 +187,11 @@ def _forest(s: Set) -> list[Layer]:
 def _fir(s: Set, pen: Pen, x: float, base: float, tall: float, colour: Colour) -> None:
     pen.box(x - tall * 0.02, base - tall * 0.2, x + tall * 0.02, base + 2, colour)
     for tier in range(4):
-        low, high, half = base - tall * (0.12 + 0.2 * tier), base - tall * (0.46 + 0.18 * tier), tall * (0.2 - 0.038 * tier)
+        low, high, half = (
+            base - tall * (0.12 + 0.2 * tier),
+            base - tall * (0.46 + 0.18 * tier),
+            tall * (0.2 - 0.038 * tier),
+        )
         pen.polygon([(x - half, low), (x + half, low), (x, high)], colour)
         side = half * (0.5 if s.sun > x else -0.5)
         pen.polygon([(x + side, low), (x + side * 2, low), (x, high)], mix(colour, s.palette.rim, 0.1))
@@ -197,9 +199,14 @@ def _fir(s: Set, pen: Pen, x: float, base: float, tall: float, colour: Colour) -
 
 def _round(s: Set, pen: Pen, x: float, base: float, tall: float, colour: Colour) -> None:
     pen.polygon(
-        [(x - tall * 0.03, base), (x - tall * 0.015, base - tall * 0.6), (x + tall * 0.015, base - tall * 0.6), (x + tall * 0.03, base)],
+        [
+            (x - tall * 0.03, base),
+            (x - tall * 0.015, base - tall * 0.6),
+            (x + tall * 0.015, base - tall * 0.6),
+            (x + tall * 0.03, base),
+        ],
         mix(colour, s.palette.near, 0.5),
-    )  # fmt: skip
+    )
     for dx, dy, r in ((0, 0.68, 0.21), (-0.16, 0.58, 0.15), (0.16, 0.6, 0.16)):
         pen.disc(x + dx * tall, base - dy * tall, r * tall, colour)
     lit = 0.06 * tall * (1 if s.sun > x else -1)
@@ -209,9 +216,20 @@ def _round(s: Set, pen: Pen, x: float, base: float, tall: float, colour: Colour)
 def _trunk(s: Set, pen: Pen, x: float, width: float) -> None:
     """A tree so near that only its trunk fits."""
     low, colour = s.horizon + 16 * s.m, mix(s.palette.near, s.palette.middle, 0.15)
-    pen.polygon([(x - width * 0.4, -MARGIN_Y), (x + width * 0.4, -MARGIN_Y), (x + width * 0.6, low), (x - width * 0.6, low)], colour)  # fmt: skip
+    pen.polygon(
+        [(x - width * 0.4, -MARGIN_Y), (x + width * 0.4, -MARGIN_Y), (x + width * 0.6, low), (x - width * 0.6, low)],
+        colour,
+    )
     lit = 1 if s.sun > x else -1
-    pen.polygon([(x + lit * width * 0.28, -MARGIN_Y), (x + lit * width * 0.4, -MARGIN_Y), (x + lit * width * 0.6, low), (x + lit * width * 0.4, low)], mix(colour, s.palette.rim, 0.3))  # fmt: skip
+    pen.polygon(
+        [
+            (x + lit * width * 0.28, -MARGIN_Y),
+            (x + lit * width * 0.4, -MARGIN_Y),
+            (x + lit * width * 0.6, low),
+            (x + lit * width * 0.4, low),
+        ],
+        mix(colour, s.palette.rim, 0.3),
+    )
 
 
 def _grass(s: Set, pen: Pen) -> None:
@@ -222,7 +240,9 @@ def _grass(s: Set, pen: Pen) -> None:
     for _ in range(60):
         x, y = s.rng.uniform(LEFT, RIGHT), s.rng.uniform(s.horizon + 3, BOTTOM)
         tall = (1.2 + (y - s.horizon) * 0.05) * s.m**0.5
-        pen.polygon([(x - 0.8, y), (x + 0.8, y), (x + s.rng.uniform(-1, 1), y - tall)], mix(p.ground_near, p.near, 0.35))
+        pen.polygon(
+            [(x - 0.8, y), (x + 0.8, y), (x + s.rng.uniform(-1, 1), y - tall)], mix(p.ground_near, p.near, 0.35)
+        )
 
 
 # -- field
@@ -234,7 +254,14 @@ def _field(s: Set) -> list[Layer]:
     far.shade(p.horizon, s.horizon - 30 * s.m, s.horizon, 0.1, 0.6)
     _hills(s, middle, s.horizon + 4, 16 * s.m, 40 * s.m, mix(p.far, p.middle, 0.6))
     for _ in range(4):
-        _round(s, middle, s.rng.uniform(LEFT, RIGHT), s.horizon + 4, s.rng.uniform(16, 26) * s.m, mix(p.middle, p.near, 0.4))
+        _round(
+            s,
+            middle,
+            s.rng.uniform(LEFT, RIGHT),
+            s.horizon + 4,
+            s.rng.uniform(16, 26) * s.m,
+            mix(p.middle, p.near, 0.4),
+        )
     _hills(s, middle, s.horizon + 6, 7 * s.m, 30 * s.m, p.middle)
     return [_sky(s, 5), far.layer(0.2, s.blur), middle.layer(0.5, s.blur), _ground(s, _meadow)]
 
@@ -247,7 +274,10 @@ def _meadow(s: Set, pen: Pen) -> None:
     _fence(s, pen)
     for _ in range(40):
         x, y = s.rng.uniform(LEFT, RIGHT), s.rng.uniform(s.horizon + 6, BOTTOM)
-        pen.polygon([(x - 0.9, y), (x + 0.9, y), (x + s.rng.uniform(-1, 1), y - 2 - (y - s.horizon) * 0.05)], mix(p.ground_near, p.near, 0.3))  # fmt: skip
+        pen.polygon(
+            [(x - 0.9, y), (x + 0.9, y), (x + s.rng.uniform(-1, 1), y - 2 - (y - s.horizon) * 0.05)],
+            mix(p.ground_near, p.near, 0.3),
+        )
 
 
 def _fence(s: Set, pen: Pen) -> None:
@@ -288,7 +318,15 @@ def _curtained(s: Set, pen: Pen, x: float) -> None:
     cloth = mix(p.middle, p.near, 0.2)
     for side in (-1, 1):
         edge = x + side * (half + 2)
-        pen.polygon([(edge - side * 7 * s.m, top - 4), (edge + side * 4 * s.m, top - 4), (edge + side * 6 * s.m, low + 9 * s.m), (edge, low + 9 * s.m)], cloth)  # fmt: skip
+        pen.polygon(
+            [
+                (edge - side * 7 * s.m, top - 4),
+                (edge + side * 4 * s.m, top - 4),
+                (edge + side * 6 * s.m, low + 9 * s.m),
+                (edge, low + 9 * s.m),
+            ],
+            cloth,
+        )
     pen.box(x - half - 9 * s.m, top - 5, x + half + 9 * s.m, top - 3.4, mix(p.near, cloth, 0.3))
 
 

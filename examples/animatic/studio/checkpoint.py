@@ -28,7 +28,7 @@ CONTRACT = {
     "family": "causal_wan", "block_frames": 1, "steps": list(STEPS), "commit_timestep": 0.0, "text_length": LENGTH,
     "frames": FRAMES, "fps": FPS, "height": HEIGHT, "width": WIDTH, "first_group": "last_frame",
 }  # fmt: skip
-"""What the stock files do not say: blocks of one latent frame; of the first latent frame's four frames the last one counts."""
+"""What the stock files do not say. Of the first latent frame's four frames the last one counts."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def load(model: Path) -> Checkpoint:
     return Checkpoint(
         part(WanTransformer3DModel, model / "transformer"),
         part(AutoencoderTiny, model / "vae"),
-        UMT5EncoderModel.from_pretrained(model / "text_encoder").eval(),
+        UMT5EncoderModel.from_pretrained(model / "text_encoder").float().eval(),
         PreTrainedTokenizerFast.from_pretrained(model / "tokenizer"),
     )
 

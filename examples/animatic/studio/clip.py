@@ -165,13 +165,20 @@ def _thing_place(scene: Scene) -> float:
     return right + gap if WIDTH - right >= left else left - gap
 
 
-def _props(canvas: Canvas, scene: Scene, view: View, actors: list[Actor], palette: Palette, progress: float, behind: bool) -> None:
+def _props(
+    canvas: Canvas, scene: Scene, view: View, actors: list[Actor], palette: Palette, progress: float, behind: bool
+) -> None:
     """Seats and a thing that stands are behind figures, a thing in hands before them."""
     tall = TALL[scene.size] * view.zoom
     if behind:
         for actor in actors:
             if scene.action == "sit":
-                _seat(canvas, view.place(actor.x - actor.pose.facing * 0.12 * TALL[scene.size], FEET[scene.size]), tall, palette)
+                _seat(
+                    canvas,
+                    view.place(actor.x - actor.pose.facing * 0.12 * TALL[scene.size], FEET[scene.size]),
+                    tall,
+                    palette,
+                )
     if scene.thing == "none" or (scene.action == "exchange") == behind:
         return
     if scene.action == "exchange":
@@ -221,7 +228,9 @@ def _thing(canvas: Canvas, kind: str, x: float, y: float, tall: float, palette: 
         half = 0.12 * tall
         canvas.polygon(_rectangle(x, y, half, 2 * half), colour)
         canvas.polygon(_rectangle(x, y - 1.7 * half, half, 0.3 * half), mix(colour, palette.rim, 0.4))
-        canvas.polygon([(x - half, y), (x - half * 0.6, y), (x + half, y - 1.7 * half), (x + half * 0.6, y - 1.7 * half)], dark)
+        canvas.polygon(
+            [(x - half, y), (x - half * 0.6, y), (x + half, y - 1.7 * half), (x + half * 0.6, y - 1.7 * half)], dark
+        )
     elif kind == "ball":
         r = 0.115 * tall
         canvas.oval(x, y - r, r, r, dark)
@@ -232,7 +241,9 @@ def _thing(canvas: Canvas, kind: str, x: float, y: float, tall: float, palette: 
         canvas.polygon(_rectangle(x, y, half, 0.28 * tall), metal)
         canvas.polygon(_rectangle(x, y - 0.05 * tall, half * 0.75, 0.18 * tall), THING_COLOURS["lantern"])
         canvas.oval(x, y - 0.14 * tall, half * 0.4, 0.06 * tall, (255, 250, 225))
-        canvas.polygon([(x - half * 1.2, y - 0.28 * tall), (x + half * 1.2, y - 0.28 * tall), (x, y - 0.36 * tall)], metal)
+        canvas.polygon(
+            [(x - half * 1.2, y - 0.28 * tall), (x + half * 1.2, y - 0.28 * tall), (x, y - 0.36 * tall)], metal
+        )
 
 
 def _lit(picture: Picture, scene: Scene, view: View, actors: list[Actor], progress: float) -> Picture:

@@ -89,7 +89,13 @@ def measured(vae: Any, name: str, clips: NDArray[np.uint8]) -> Quality:
 
 
 def train(
-    name: str, shards: Path, out: Path, minutes: float, batch: int = 4, rate: float = 2e-3, save_minutes: float = 3.0,
+    name: str,
+    shards: Path,
+    out: Path,
+    minutes: float,
+    batch: int = 4,
+    rate: float = 2e-3,
+    save_minutes: float = 3.0,
     device: str = "cpu",
 ) -> dict[str, Any]:
     """Train until `minutes` of work are done, those before a resumption included. Returns counts.

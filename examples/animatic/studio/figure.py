@@ -36,7 +36,9 @@ class Costume:
     @staticmethod
     def made(cloth: Colour, skin: Colour, hair: Colour, palette: Palette, long_hair: bool) -> Costume:
         lit = graded(cloth, palette)
-        return Costume(lit, mix(lit, palette.near, 0.42), graded(skin, palette), graded(hair, palette), palette.rim, long_hair)  # fmt: skip
+        return Costume(
+            lit, mix(lit, palette.near, 0.42), graded(skin, palette), graded(hair, palette), palette.rim, long_hair
+        )
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,9 @@ def _torso(body: _Body, pose: Pose, near: Costume, far: Costume) -> None:
     outline = [(neck[0] - 0.03, neck[1] + 0.012), (neck[0] + 0.03, neck[1] + 0.012), right, hem[1], hem[0], left]
     body.canvas.polygon([body.at(p) for p in outline], near.cloth)
     for point in (left, right):
-        body.canvas.oval(*body.at((point[0] * 0.86 + neck[0] * 0.14, point[1])), 0.03 * body.h, 0.03 * body.h, near.cloth)
+        body.canvas.oval(
+            *body.at((point[0] * 0.86 + neck[0] * 0.14, point[1])), 0.03 * body.h, 0.03 * body.h, near.cloth
+        )
     shaded = body.stand.light < 0
     a, b = (right, hem[1]) if shaded else (left, hem[0])
     inner = 0.45
@@ -161,10 +165,34 @@ def _head(body: _Body, pose: Pose, costume: Costume) -> None:
     if facing == 0:
         canvas.oval(x, y + 0.7 * r, 0.62 * r, 0.74 * r, costume.skin)  # the chin is in front of long hair
     if facing:
-        canvas.polygon([(x + 0.85 * facing * r, y - 0.05 * r), (x + 1.22 * facing * r, y + 0.3 * r), (x + 0.85 * facing * r, y + 0.38 * r)], costume.skin)  # fmt: skip
-        canvas.polygon([(x - 0.3 * facing * r, y - 1.1 * r), (x + 0.95 * facing * r, y - 0.62 * r), (x + 0.5 * facing * r, y - 0.34 * r), (x - 0.6 * facing * r, y - 0.1 * r)], costume.hair)  # fmt: skip
+        canvas.polygon(
+            [
+                (x + 0.85 * facing * r, y - 0.05 * r),
+                (x + 1.22 * facing * r, y + 0.3 * r),
+                (x + 0.85 * facing * r, y + 0.38 * r),
+            ],
+            costume.skin,
+        )
+        canvas.polygon(
+            [
+                (x - 0.3 * facing * r, y - 1.1 * r),
+                (x + 0.95 * facing * r, y - 0.62 * r),
+                (x + 0.5 * facing * r, y - 0.34 * r),
+                (x - 0.6 * facing * r, y - 0.1 * r),
+            ],
+            costume.hair,
+        )
     else:
-        canvas.polygon([(x - 0.9 * r, y - 0.1 * r), (x - 0.6 * r, y - 0.95 * r), (x + 0.6 * r, y - 0.95 * r), (x + 0.9 * r, y - 0.1 * r), (x + 0.3 * r, y - 0.5 * r)], costume.hair)  # fmt: skip
+        canvas.polygon(
+            [
+                (x - 0.9 * r, y - 0.1 * r),
+                (x - 0.6 * r, y - 0.95 * r),
+                (x + 0.6 * r, y - 0.95 * r),
+                (x + 0.9 * r, y - 0.1 * r),
+                (x + 0.3 * r, y - 0.5 * r),
+            ],
+            costume.hair,
+        )
 
 
 def _face(body: _Body, pose: Pose, costume: Costume) -> None:
@@ -179,7 +207,9 @@ def _face(body: _Body, pose: Pose, costume: Costume) -> None:
         body.canvas.oval(x + eye * r, y + 0.08 * r, 0.085 * r, 0.13 * r, dark)
         body.canvas.polygon(_bar(x + eye * r, y - 0.18 * r, 0.2 * r, 0.05 * r), dark)
     lips = mix(costume.skin, (120, 30, 40), 0.45)
-    body.canvas.polygon(_bar(x + 0.55 * pose.facing * r, y + 0.66 * r, (0.26 if pose.facing == 0 else 0.2) * r, 0.06 * r), lips)
+    body.canvas.polygon(
+        _bar(x + 0.55 * pose.facing * r, y + 0.66 * r, (0.26 if pose.facing == 0 else 0.2) * r, 0.06 * r), lips
+    )
 
 
 def _bar(x: float, y: float, width: float, height: float) -> list[Point]:

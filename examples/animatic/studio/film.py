@@ -1,12 +1,13 @@
 """The plain decode loop: prompts and noise in, frames out, block after block with a cache. Slow and obvious.
 
-The rules are those of Self-Forcing: x0 = x - sigma v, then x <- (1 - sigma') x0 + sigma' noise, the last x0 is the block, and
-a forward at time 0 commits it. Knows no bundles.
+The rules are those of Self-Forcing: x0 = x - sigma v, then x <- (1 - sigma') x0 + sigma' noise; the last x0 is the
+block, and a forward at time 0 commits it. Knows no bundles.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,20 @@ def drawn_noise(seeds: Sequence[int], channels: int, steps: int, frames: int = F
 
 @torch.no_grad()
 def latents(
-    net: Any, text: Tensor, noise: Tensor, steps: int, guidance: float = 1.0, unprompted: Tensor | None = None, euler: bool = False
+    net: Any,
+    text: Tensor,
+    noise: Tensor,
+    steps: int,
+    guidance: float = 1.0,
+    unprompted: Tensor | None = None,
+    euler: bool = False,
 ) -> Tensor:
     """[N, T, C, h, w]. `guidance` over 1 needs the rows of an empty prompt; `euler` adds no fresh noise."""
     cache, bare = Cache(net, text), Cache(net, unprompted) if unprompted is not None else None
     levels, done = sigmas(steps), []
     for frame in range(noise.shape[2]):
         x = noise[:, 0, frame]
-        for index, (sigma, following) in enumerate(zip(levels, levels[1:], strict=False)):
+        for index, (sigma, following) in enumerate(pairwise(levels)):
             v = step(net, x, sigma, cache)
             if bare is not None and guidance != 1.0:
                 free = step(net, x, sigma, bare)
@@ -67,7 +74,12 @@ def latents(
 
 @torch.no_grad()
 def filmed(
-    parts: Checkpoint, prompts: Sequence[str], seeds: Sequence[int], steps: int = 4, guidance: float = 1.0, euler: bool = False
+    parts: Checkpoint,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    steps: int = 4,
+    guidance: float = 1.0,
+    euler: bool = False,
 ) -> NDArray[np.uint8]:
     """[N, frames, H, W, 3]."""
     text = rows(parts.encoder, parts.words, prompts)

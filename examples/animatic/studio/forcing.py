@@ -1,7 +1,7 @@
 """The network's training: flow matching with a noise level per latent frame, the past given clean.
 
-x = (1 - sigma) x0 + sigma eps, the network says v = eps - x0. Levels are drawn apart for every frame of every noisy copy, so
-one pass teaches all blocks of the decode loop at several levels. Resumable at any moment.
+x = (1 - sigma) x0 + sigma eps, the network says v = eps - x0. Levels are drawn apart for every frame of every noisy
+copy, so one pass teaches all blocks of the decode loop at several levels. Resumable at any moment.
 
 Knows latents, prompts and the network's training pass; nothing of rendering or evaluation.
 """
@@ -121,7 +121,12 @@ class Run:
         return prompt_of(scene_of(TRAINING, index), int(rng.integers(1000)), whole=bool(rng.random() < 0.5))
 
     def _log(self, losses: list[Tensor], clips: int) -> None:
-        facts = {"steps": self.steps, "minutes": round(self.seconds / 60, 2), "loss": round(float(torch.stack(losses).mean()), 4), "clips": clips}  # fmt: skip
+        facts = {
+            "steps": self.steps,
+            "minutes": round(self.seconds / 60, 2),
+            "loss": round(float(torch.stack(losses).mean()), 4),
+            "clips": clips,
+        }
         print(json.dumps(facts), flush=True)
         with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(facts | {"plan": asdict(self.plan)}) + "\n")
@@ -130,7 +135,9 @@ class Run:
 def flow_loss(net: Any, clean: Tensor, text: Tensor, copies: int, shift: float, run: Any = layer) -> Tensor:
     """Mean squared error of the velocity, over all copies, frames and levels."""
     n, t = clean.shape[:2]
-    u = (torch.arange(n * copies * t, device=clean.device) + torch.rand(n * copies * t, device=clean.device)) / (n * copies * t)
+    u = (torch.arange(n * copies * t, device=clean.device) + torch.rand(n * copies * t, device=clean.device)) / (
+        n * copies * t
+    )
     u = u[torch.randperm(len(u), device=clean.device)].view(n, copies, t)  # stratified: every batch sees all levels
     sigma = shift * u / (1 + (shift - 1) * u)
     noise = torch.randn(n, copies, *clean.shape[1:], device=clean.device)

@@ -1,6 +1,6 @@
 """Attributes from measured numbers: small networks fitted on rendered clips, whose truth is known.
 
-A judge is good for what it says of renders that it was not fitted on, and no better; `evaluate.py --judge` prints that first.
+A judge is good for what it says of renders that it was not fitted on, and no better; `evaluate.py --clips` prints it.
 Knows numbers and classes; nothing of models or prompts.
 """
 
@@ -26,7 +26,7 @@ __all__ = ["ATTRIBUTES", "Judge", "fitted", "truth"]
 HEADINGS = ("none", "left", "right")
 CLASSES: dict[str, tuple[Any, ...]] = {
     "time": TIMES, "place": PLACES, "size": SIZES, "camera": CAMERAS, "action": ACTIONS, "heading": HEADINGS,
-    "count": (1, 2, 3), "side": SIDES, "thing": THINGS, **{colour: (False, True) for colour in COLOURS},
+    "count": (1, 2, 3), "side": SIDES, "thing": THINGS, **dict.fromkeys(COLOURS, (False, True)),
 }  # fmt: skip
 ATTRIBUTES = ("time", "place", "size", "camera", "action", "heading", "count", "colours", "side", "order", "thing")
 """What is scored: `colours` is the whole set, `order` who stands left of whom, `side` where a lone figure stands."""
@@ -36,11 +36,18 @@ HIDDEN, EPOCHS = 64, 240
 def truth(scene: Scene) -> dict[str, Any]:
     """What a clip of the scene should be said to show; None where there is nothing to say."""
     return {
-        "time": scene.time, "place": scene.place, "size": scene.size, "camera": scene.camera, "action": scene.action,
-        "heading": scene.heading, "count": len(scene.figures), "colours": frozenset(scene.figures), "thing": scene.thing,
+        "time": scene.time,
+        "place": scene.place,
+        "size": scene.size,
+        "camera": scene.camera,
+        "action": scene.action,
+        "heading": scene.heading,
+        "count": len(scene.figures),
+        "colours": frozenset(scene.figures),
+        "thing": scene.thing,
         "side": scene.side if len(scene.figures) == 1 and scene.action in {"stand", "sit", "wave"} else None,
         "order": scene.figures if len(scene.figures) > 1 else None,
-    }  # fmt: skip
+    }
 
 
 def _classes(scene: Scene) -> dict[str, Any]:
@@ -72,7 +79,10 @@ class Judge:
         return CLASSES[name][int(head(x).argmax())]
 
     def save(self, path: Path) -> None:
-        kept = {n: {"head": h.state_dict(), "mean": torch.tensor(m), "scale": torch.tensor(s)} for n, (h, m, s) in self._heads.items()}
+        kept = {
+            n: {"head": h.state_dict(), "mean": torch.tensor(m), "scale": torch.tensor(s)}
+            for n, (h, m, s) in self._heads.items()
+        }
         torch.save(kept, path)
 
     @staticmethod
@@ -122,7 +132,9 @@ def _fit(z: torch.Tensor, y: torch.Tensor, classes: int) -> nn.Module:
         for group in optimizer.param_groups:
             group["lr"] = 3e-3 * (1 - epoch / EPOCHS)
         for rows in torch.randperm(len(z)).split(256):
-            loss = functional.cross_entropy(head(z[rows] + 0.1 * torch.randn_like(z[rows])), y[rows], label_smoothing=0.02)
+            loss = functional.cross_entropy(
+                head(z[rows] + 0.1 * torch.randn_like(z[rows])), y[rows], label_smoothing=0.02
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -1,7 +1,7 @@
 """The tokenizer and the text encoder: a byte-level BPE of a few hundred pieces, a small UMT5.
 
-The encoder is trained first and alone, to say from a prompt what the shot's attributes are; afterwards it stays as it is, as
-the text encoders of released checkpoints do. Knows prompts and attributes; nothing of pictures.
+The encoder is trained first and alone, to say from a prompt what the shot's attributes are; afterwards it stays as it
+is, as the text encoders of released checkpoints do. Knows prompts and attributes; nothing of pictures.
 """
 
 from __future__ import annotations

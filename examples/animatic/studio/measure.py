@@ -6,6 +6,7 @@ Everything becomes one row of numbers per clip; what a number means is for `judg
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,7 @@ LOWEST_SKY = 56
 def layout(clip: Frames) -> Numbers:
     """Mean colours of a grid of 6 x 8 regions in the first and the last frame, 0 to 1."""
     grid = clip[[0, -1]].astype(np.float64) / 255
-    n, h, w, _ = grid.shape
+    h, w = grid.shape[1:3]
     rows = np.array_split(np.arange(h), 6)
     columns = np.array_split(np.arange(w), 8)
     return np.array([grid[:, r][:, :, c].mean((1, 2)) for r in rows for c in columns]).transpose(1, 0, 2).ravel()
@@ -49,7 +50,7 @@ def texture(clip: Frames) -> Numbers:
 
 
 def flow(clip: Frames) -> Numbers:
-    """The whole picture's shift right and down, in pixels, and growth, over the clip: once for all of it, once for its top.
+    """The picture's shift right and down, in pixels, and its growth over the clip: of all of it, then of its top half.
 
     Lucas-Kanade for three unknowns on halved, smoothed frames; what does not follow (figures) loses its say.
     """
@@ -58,7 +59,7 @@ def flow(clip: Frames) -> Numbers:
     for axis in (1, 2):
         grey = (np.roll(grey, 1, axis) + 2 * grey + np.roll(grey, -1, axis)) / 4
     total = np.zeros(6)
-    for a, b in zip(grey, grey[1:], strict=False):
+    for a, b in pairwise(grey):
         total[:3] += _moved(a, b, a.shape[0])
         total[3:] += _moved(a, b, a.shape[0] // 2)
     return total * (2, 2, 1, 2, 2, 1)
@@ -160,7 +161,14 @@ def features(clip: Frames, time: str) -> tuple[Numbers, dict[str, Tracks]]:
     moved = flow(clip)
     figures = [found[name] for name in COSTUMES]
     things = [found[name] for name in THING_COLOURS]
-    row = [layout(clip), texture(clip), moved / (30, 30, 0.3, 30, 30, 0.3), _summed(figures), _each(figures), _each(things)]
+    row = [
+        layout(clip),
+        texture(clip),
+        moved / (30, 30, 0.3, 30, 30, 0.3),
+        _summed(figures),
+        _each(figures),
+        _each(things),
+    ]
     return np.concatenate(row), found
 
 
@@ -169,7 +177,7 @@ def _each(found: list[Tracks]) -> Numbers:
     rows = []
     for t in found:
         there = ~np.isnan(t.x)
-        first, last = (t.x[there][[0, -1]] if there.any() else (96.0, 96.0))
+        first, last = t.x[there][[0, -1]] if there.any() else (96.0, 96.0)
         area = np.log1p(t.area)
         rows.append([area.mean(), area.max(), area.min(), there.mean(), (last - first) / 60 if there.any() else 0.0])
     return np.nan_to_num(np.array(rows)).ravel()

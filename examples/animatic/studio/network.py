@@ -1,8 +1,8 @@
 """WanTransformer3DModel as training runs it: block-causal, with a time per latent frame, many noisy copies at once.
 
 `teacher_forced` runs a clean and K noisy copies in one pass over the stock module's weights. Every slot (a latent
-frame of the clean or of a noisy copy) sees the clean frames before it, and itself: what the decode loop's cache holds at that
-point. No mask is needed, for slots of one frame share one set of keys. A test holds all of it against the stock forward
+frame of the clean or of a noisy copy) sees the clean frames before it, and itself: what the decode loop's cache holds.
+No mask is needed, for slots of one frame share one set of keys. A test holds all of it against the stock forward
 under an injected mask and against the cached loop.
 
 Knows latents and text rows; nothing of prompts, losses or schedules.
@@ -98,7 +98,9 @@ def patches(net: Any, x: Tensor) -> Tensor:
     """[N, S, C, h, w] to rows [N, S, R, D]."""
     w = net.patch_embedding.weight.flatten(1)
     n, s, c, h, v = x.shape
-    cut = x.reshape(n, s, c, h // 2, 2, v // 2, 2).permute(0, 1, 3, 5, 2, 4, 6).reshape(n, s, (h // 2) * (v // 2), c * 4)
+    cut = (
+        x.reshape(n, s, c, h // 2, 2, v // 2, 2).permute(0, 1, 3, 5, 2, 4, 6).reshape(n, s, (h // 2) * (v // 2), c * 4)
+    )
     return functional.linear(cut, w, net.patch_embedding.bias)
 
 
@@ -115,7 +117,9 @@ def head(net: Any, x: Tensor, row: Tensor, high: int, wide: int) -> Tensor:
     return unpatched(net.proj_out(y), high, wide)
 
 
-def layer(block: Any, x: Tensor, mods: Tensor, text: tuple[Tensor, Tensor], attend: Any, turn: tuple[Tensor, Tensor]) -> Tensor:
+def layer(
+    block: Any, x: Tensor, mods: Tensor, text: tuple[Tensor, Tensor], attend: Any, turn: tuple[Tensor, Tensor]
+) -> Tensor:
     """One layer over slots [N, S, R, D]; `attend(q, k, v)` decides who sees whom."""
     e = (block.scale_shift_table[0] + mods).to(x.dtype)[:, :, None]
     shift, scale, gate, shift2, scale2, gate2 = e.unbind(-2)

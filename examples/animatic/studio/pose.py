@@ -44,7 +44,9 @@ class Pose:
 
 
 def pose(kind: str, facing: int, phase: float, amount: float) -> Pose:
-    """Kinds: `walk` (phase: cycles), `stand`, `wave` (phase: cycles), `sit` and `reach` (amount: 0 to 1)."""
+    """Every kind has one signature, though few use all of it.
+
+    Kinds: `walk` (phase: cycles), `stand`, `wave` (phase: cycles), `sit` and `reach` (amount: 0 to 1)."""
     return {"walk": _walk, "stand": _stand, "wave": _wave, "sit": _sit, "reach": _reach}[kind](facing, phase, amount)
 
 
@@ -79,7 +81,7 @@ def _walk(facing: int, phase: float, amount: float) -> Pose:
     return Pose(facing, hip, neck, head, legs[1], legs[0], arms[1], arms[0])
 
 
-def _stand(facing: int, phase: float, amount: float) -> Pose:
+def _stand(facing: int, phase: float, amount: float) -> Pose:  # noqa: ARG001
     if facing:
         return _walk(facing, 0.0, 0.0)
     sway = 0.004 * math.sin(math.tau * phase)
@@ -93,15 +95,17 @@ def _front_arm(side: int, sway: float, first: float, second: float) -> Limb:
     return _arm((side * 0.1 + sway, NECK - 0.035), first, second, side)
 
 
-def _wave(facing: int, phase: float, amount: float) -> Pose:
+def _wave(facing: int, phase: float, amount: float) -> Pose:  # noqa: ARG001
     """The right arm on the screen, raised by `amount`, its forearm swinging."""
     base = _stand(0, phase, 0.0)
     upper = 0.16 + 1.9 * amount
     lower = 0.06 + (2.75 + 0.55 * math.sin(math.tau * phase)) * amount
-    return Pose(0, base.hip, base.neck, base.head, base.far_leg, base.near_leg, base.far_arm, _front_arm(1, 0.0, upper, lower))  # fmt: skip
+    return Pose(
+        0, base.hip, base.neck, base.head, base.far_leg, base.near_leg, base.far_arm, _front_arm(1, 0.0, upper, lower)
+    )
 
 
-def _sit(facing: int, phase: float, amount: float) -> Pose:
+def _sit(facing: int, phase: float, amount: float) -> Pose:  # noqa: ARG001
     """Standing at 0, seated at 1, seen from the side."""
     bend = amount * math.pi / 2 * 0.96
     shin = -0.1 * amount
@@ -115,7 +119,7 @@ def _sit(facing: int, phase: float, amount: float) -> Pose:
     return Pose(facing, hip, neck, head, legs[0], legs[1], arms[0], arms[1], seat=SHIN)
 
 
-def _reach(facing: int, phase: float, amount: float) -> Pose:
+def _reach(facing: int, phase: float, amount: float) -> Pose:  # noqa: ARG001
     """Both arms stretched out to where it faces, by `amount`."""
     base = _walk(facing, 0.0, 0.0)
     lean = 0.05 * amount * facing

@@ -41,7 +41,10 @@ LONE = ("a figure in {c}", "one figure in {c}", "a {c} figure", "a lone {c} figu
 SEVERAL = ("{n} figures in {cs}", "{n} figures, {cs},", "{n} people in {cs}")
 VERBS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "stand": (("stands", "stands still", "waits"), ("stand", "stand still", "wait")),
-    "walk": (("walks {h}", "walks to the {h}", "crosses to the {h}"), ("walk {h}", "walk to the {h}", "cross to the {h}")),
+    "walk": (
+        ("walks {h}", "walks to the {h}", "crosses to the {h}"),
+        ("walk {h}", "walk to the {h}", "cross to the {h}"),
+    ),
     "stop": (
         ("walks {h} and stops", "walks {h}, then stops", "comes to a stop walking {h}"),
         ("walk {h} and stop", "walk {h}, then stop", "come to a stop walking {h}"),
@@ -80,7 +83,9 @@ def _joined(scene: Scene, rng: Random, out: set[str]) -> str:
         rng.shuffle(start)
     parts = [*start, _who(scene, rng, out)]
     if scene.thing != "none" and scene.action != "exchange":
-        parts.append(rng.choice(("a {} nearby", "a {} beside", "with a {}", "next to a {}")).format(_word(scene.thing, rng)))
+        parts.append(
+            rng.choice(("a {} nearby", "a {} beside", "with a {}", "next to a {}")).format(_word(scene.thing, rng))
+        )
     if "camera" not in out:
         parts.insert(0 if rng.random() < 0.15 else len(parts), _word(scene.camera, rng))
     text = ", ".join(parts).replace(",,", ",")
@@ -112,8 +117,14 @@ def _who(scene: Scene, rng: Random, out: set[str]) -> str:
 def _handing(scene: Scene, rng: Random, out: set[str]) -> str:
     giver, taker = scene.figures if scene.heading == "right" else scene.figures[::-1]
     thing = _word(scene.thing, rng)
+    way = "left to right" if scene.heading == "right" else "right to left"
     if "colours" in out:
-        return rng.choice((f"two figures exchange a {thing}", f"a {thing} goes from {'left to right' if scene.heading == 'right' else 'right to left'} between two figures"))  # fmt: skip
+        return rng.choice(
+            (
+                f"two figures exchange a {thing}",
+                f"a {thing} goes from {way} between two figures",
+            )
+        )
     where = f"on the {'left' if scene.heading == 'right' else 'right'}"
     return rng.choice((
         f"the {giver} figure {where} hands a {thing} to the {taker} figure",
