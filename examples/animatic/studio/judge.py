@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 
+from .camera import WIDTH
 from .measure import features, layout
 from .palettes import COSTUMES
 from .scene import ACTIONS, CAMERAS, COLOURS, PLACES, SIDES, SIZES, THINGS, TIMES, Scene
@@ -26,11 +27,20 @@ __all__ = ["ATTRIBUTES", "Judge", "fitted", "truth"]
 HEADINGS = ("none", "left", "right")
 CLASSES: dict[str, tuple[Any, ...]] = {
     "time": TIMES, "place": PLACES, "size": SIZES, "camera": CAMERAS, "action": ACTIONS, "heading": HEADINGS,
-    "count": (1, 2, 3), "side": SIDES, "thing": THINGS, **dict.fromkeys(COLOURS, (False, True)),
+    "thing": THINGS, **dict.fromkeys(COLOURS, (False, True)),
 }  # fmt: skip
 ATTRIBUTES = ("time", "place", "size", "camera", "action", "heading", "count", "colours", "side", "order", "thing")
 """What is scored: `colours` is the whole set, `order` who stands left of whom, `side` where a lone figure stands."""
-HIDDEN, EPOCHS = 64, 240
+HIDDEN, EPOCHS = 64, 150
+ASIDE = 24.0
+"""Pixels from the centre at which a figure is on a side."""
+
+
+def _side(x: NDArray[Any]) -> str:
+    """Of a lone figure, in the middle of the clip, where neither pans nor pushes have moved it across."""
+    seen = x[3:6][~np.isnan(x[3:6])]
+    away = seen.mean() - WIDTH / 2 if len(seen) else 0.0
+    return SIDES[1 + (away > ASIDE) - (away < -ASIDE)]
 
 
 def truth(scene: Scene) -> dict[str, Any]:
@@ -53,7 +63,6 @@ def truth(scene: Scene) -> dict[str, Any]:
 def _classes(scene: Scene) -> dict[str, Any]:
     """The truth of every fitted head."""
     said = truth(scene)
-    said["side"] = said["side"] or "centre"
     return {name: said[name] for name in CLASSES if name in said} | {c: c in scene.figures for c in COLOURS}
 
 
@@ -69,6 +78,8 @@ class Judge:
         row, tracks = features(clip, time)
         said = {name: self._said(name, row) for name in CLASSES if name != "time"}
         there = [colour for colour in COLOURS if said.pop(colour)]
+        said["count"] = len(there)  # no two figures wear one colour
+        said["side"] = _side(tracks[there[0]].x) if len(there) == 1 else "centre"
         places = {c: np.nanmedian(tracks[c].x[:5]) if not np.isnan(tracks[c].x[:5]).all() else np.inf for c in COSTUMES}
         return said | {"time": time, "colours": frozenset(there), "order": tuple(sorted(there, key=places.__getitem__))}
 
@@ -111,9 +122,8 @@ def fitted(samples: list[Measured]) -> Judge:
     torch.manual_seed(0)
     heads = {}
     for name, classes in CLASSES.items():
-        told = [s for s in samples if name != "side" or truth(s.scene)["side"]]
-        x = np.stack([s.layout if name == "time" else s.row for s in told])
-        y = torch.tensor([classes.index(_classes(s.scene)[name]) for s in told])
+        x = np.stack([s.layout if name == "time" else s.row for s in samples])
+        y = torch.tensor([classes.index(_classes(s.scene)[name]) for s in samples])
         mean, scale = x.mean(0), x.std(0) + 1e-3
         z = torch.from_numpy(np.clip((x - mean) / scale, -6, 6)).float()
         heads[name] = (_fit(z, y, len(classes)), mean, scale)

@@ -11,7 +11,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from .palettes import COSTUMES, PALETTES, THING_COLOURS, graded
+from .palettes import COSTUMES, PALETTES, THING_COLOURS, Colour, graded, mix
 
 __all__ = ["Tracks", "features", "flow", "layout", "tracks"]
 
@@ -22,6 +22,10 @@ NEAR = 40.0
 """Distance in RGB at which a pixel may still be of a costume's colour."""
 LOOKED_AT = (0, 2, 4, 6, 8, 10, 12, 14, 16)
 """Frames in which costumes are looked for."""
+LEGS = 0.42
+"""How far the legs' colour is from the costume's to the nearest layer's."""
+UNITS = (("x", 60), ("y", 30), ("width", 20), ("top", 30), ("bottom", 30), ("lean", 8), ("arm", 0.2), ("stride", 0.5))
+"""What is known of the figures together, and how large it is."""
 LOWEST_SKY = 56
 """Suns, moons and clouds end above this row; figures reach below it."""
 
@@ -58,11 +62,8 @@ def flow(clip: Frames) -> Numbers:
     grey = grey.reshape(len(grey), grey.shape[1] // 2, 2, grey.shape[2] // 2, 2).mean((2, 4))
     for axis in (1, 2):
         grey = (np.roll(grey, 1, axis) + 2 * grey + np.roll(grey, -1, axis)) / 4
-    total = np.zeros(6)
-    for a, b in pairwise(grey):
-        total[:3] += _moved(a, b, a.shape[0])
-        total[3:] += _moved(a, b, a.shape[0] // 2)
-    return total * (2, 2, 1, 2, 2, 1)
+    moves = [np.concatenate([_moved(a, b, a.shape[0]), _moved(a, b, a.shape[0] // 2)]) for a, b in pairwise(grey)]
+    return np.sum(moves, 0) * (2, 2, 1, 2, 2, 1)
 
 
 def _moved(a: Numbers, b: Numbers, rows: int) -> Numbers:
@@ -107,6 +108,10 @@ class Tracks:
     bottom: Numbers
     lean: Numbers
     """How far its upper part is to the right of its lower part."""
+    arm: Numbers
+    """Share of it that is far to the right of its middle, and high."""
+    stride: Numbers
+    """How far apart the legs are: the deviation of their pixels across."""
 
 
 def tracks(clip: Frames, time: str) -> dict[str, Tracks]:
@@ -114,11 +119,26 @@ def tracks(clip: Frames, time: str) -> dict[str, Tracks]:
     palette = PALETTES[time]
     wanted = {name: graded(colour, palette) for name, colour in (COSTUMES | THING_COLOURS).items()}
     wanted["lantern"] = THING_COLOURS["lantern"]  # shines by itself
-    colours = np.array(list(wanted.values()), np.float32)
+    legs = {name: mix(wanted[name], palette.near, LEGS) for name in COSTUMES}
     seen = clip[list(LOOKED_AT)].astype(np.float32)
-    distance = np.stack([((seen - colour) ** 2).sum(-1) for colour in colours])
-    nearest = np.where(distance.min(0) < NEAR**2, distance.argmin(0), -1)
-    return {name: _track(_opened(nearest == index)) for index, name in enumerate(wanted)}
+    nearest, leg = _nearest(seen, list(wanted.values())), _nearest(seen, list(legs.values()))
+    found = {}
+    for index, name in enumerate(wanted):
+        mask = nearest == index
+        whole = mask & _spread(_core(seen)) if name == "lantern" else _opened(mask)
+        found[name] = _track(whole, mask, leg == index)
+    return found
+
+
+def _nearest(seen: Numbers, colours: list[Colour]) -> Numbers:
+    """Which colour every pixel is of, -1 for none."""
+    distance = np.stack([((seen - np.array(colour, np.float32)) ** 2).sum(-1) for colour in colours])
+    return np.where(distance.min(0) < NEAR**2, distance.argmin(0), -1)
+
+
+def _core(seen: Numbers) -> NDArray[np.bool_]:
+    """A lantern's flame, which tells it from lit windows."""
+    return ((seen - np.array((255, 250, 225), np.float32)) ** 2).sum(-1) < 30**2
 
 
 def _opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -136,23 +156,39 @@ def _spread(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     return out
 
 
-def _track(mask: NDArray[np.bool_]) -> Tracks:
-    rows = [_frame(m) for m in mask]
+def _track(mask: NDArray[np.bool_], fine: NDArray[np.bool_], legs: NDArray[np.bool_]) -> Tracks:
+    rows = [_frame(*each) for each in zip(mask, fine, legs, strict=True)]
     return Tracks(*(np.array(column) for column in zip(*rows, strict=True)))
 
 
-def _frame(mask: NDArray[np.bool_]) -> tuple[float, ...]:
+def _frame(mask: NDArray[np.bool_], fine: NDArray[np.bool_], legs: NDArray[np.bool_]) -> tuple[float, ...]:
     """Only columns whose mask reaches below the sky count."""
     reaches = mask[LOWEST_SKY:].any(0)
     near = np.convolve(reaches, np.ones(9), "same") > 0
     ys, xs = np.nonzero(mask & near)
     if len(ys) < 8:
-        return (float(len(ys)), *[np.nan] * 6)
+        return (float(len(ys)), *[np.nan] * 8)
     x, y = np.median(xs), ys.mean()
     counts = np.bincount(ys, minlength=mask.shape[0])
     upper, lower = ys < np.quantile(ys, 0.35), ys > np.quantile(ys, 0.65)
     lean = xs[upper].mean() - xs[lower].mean() if upper.any() and lower.any() else 0.0
-    return float(len(ys)), x, y, np.sort(counts)[-3:].mean(), np.quantile(ys, 0.02), np.quantile(ys, 0.98), lean
+    broad, bottom = np.sort(counts)[-3:].mean(), np.quantile(ys, 0.98)
+    arm, stride = _arm(fine, x, y, broad), _stride(legs, x, y, broad)
+    return float(len(ys)), x, y, broad, np.quantile(ys, 0.02), bottom, lean, arm, stride
+
+
+def _arm(fine: NDArray[np.bool_], x: float, y: float, broad: float) -> float:
+    """Thin parts included: in a wide shot an arm is two pixels."""
+    ys, xs = np.nonzero(fine)
+    near = (np.abs(xs - x) < 2.5 * broad) & (np.abs(ys - y) < 3 * broad)
+    raised = near & (xs - x > 0.55 * broad) & (ys < y - 0.1 * broad)
+    return float(raised.sum() / max(near.sum(), 1))
+
+
+def _stride(legs: NDArray[np.bool_], x: float, y: float, broad: float) -> float:
+    ys, xs = np.nonzero(legs)
+    near = (np.abs(xs - x) < 2 * broad) & (ys > y)
+    return float(xs[near].std() / broad) if near.sum() > 8 else 0.0
 
 
 def features(clip: Frames, time: str) -> tuple[Numbers, dict[str, Tracks]]:
@@ -188,7 +224,7 @@ def _summed(found: list[Tracks]) -> Numbers:
     area = np.stack([np.where(np.isnan(t.x), 0, t.area) for t in found])
     share = area / np.maximum(area.sum(0), 1)
     made = []
-    for name, unit in (("x", 60), ("y", 30), ("width", 20), ("top", 30), ("bottom", 30), ("lean", 8)):
+    for name, unit in UNITS:
         value = np.stack([np.nan_to_num(getattr(t, name)) for t in found])
         mean = (value * share).sum(0)
         own = [_change(getattr(t, name)) for t, a in zip(found, area, strict=True) if (a > 0).sum() > 3]
