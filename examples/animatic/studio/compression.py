@@ -27,6 +27,10 @@ MOMENTS, EDGES, NOISE = 0.02, 1.0, 0.06
 """Weights of the losses beside L1; the decoder learns from latents with so much noise, as a network will hand it."""
 
 
+HUES = 2.0
+"""Weight of a difference in hue beside one in lightness."""
+
+
 class Shards:
     """All rendered clips of a folder, mapped, not read."""
 
@@ -51,12 +55,21 @@ def pixels(frames: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 127.5 - 1
 
 
+def opponent(colours: Tensor) -> Tensor:
+    """RGB [..., 3, H, W] as lightness, red against green and blue against yellow, the hues weighing more.
+
+    Otherwise costumes stay grey for long: most of a picture's error is in its lightness.
+    """
+    r, g, b = colours.unbind(-3)
+    return torch.stack([(r + g + b) / 3, HUES * (r - g) / 2, HUES * (r + g - 2 * b) / 4], -3)
+
+
 def loss_of(vae: Any, name: str, frames: Tensor, noise: float = NOISE) -> Tensor:
     """L1 of colours and of edges in space and time, and how far latents are from mean 0 and deviation 1."""
     kind = KINDS[name]
     z = encoded(vae, kind, frames).float()
     made_ = decoded(vae, kind, z + noise * torch.randn_like(z)).float()
-    d = made_ - frames
+    d = opponent(made_ - frames)
     edges = d.diff(dim=-1).abs().mean() + d.diff(dim=-2).abs().mean() + d.diff(dim=1).abs().mean()
     mean, deviation = z.mean((0, 1, 3, 4)), z.std((0, 1, 3, 4))
     moments = mean.square().mean() + (deviation - 1).square().mean() + functional.relu(z.abs() - CLAMP).mean()
