@@ -53,8 +53,9 @@ def texture(clip: Frames) -> Numbers:
     return np.array(found)
 
 
-def flow(clip: Frames) -> Numbers:
-    """The picture's shift right and down, in pixels, and its growth over the clip: of all of it, then of its top half.
+def flow(clip: Frames, hidden: NDArray[np.bool_] | None = None) -> Numbers:
+    """The picture's shift right and down, in pixels, and its growth over the clip: of what is not `hidden`, then of its
+    top half, then of all of it. `hidden` [frames, W / 2] are the columns in which figures stand.
 
     Lucas-Kanade for three unknowns on halved, smoothed frames; what does not follow (figures) loses its say.
     """
@@ -62,11 +63,16 @@ def flow(clip: Frames) -> Numbers:
     grey = grey.reshape(len(grey), grey.shape[1] // 2, 2, grey.shape[2] // 2, 2).mean((2, 4))
     for axis in (1, 2):
         grey = (np.roll(grey, 1, axis) + 2 * grey + np.roll(grey, -1, axis)) / 4
-    moves = [np.concatenate([_moved(a, b, a.shape[0]), _moved(a, b, a.shape[0] // 2)]) for a, b in pairwise(grey)]
-    return np.sum(moves, 0) * (2, 2, 1, 2, 2, 1)
+    free = np.ones((len(grey), grey.shape[2])) if hidden is None else 1.0 - hidden
+    top, whole = grey.shape[1] // 2, np.ones(grey.shape[2])
+    moves = [
+        np.concatenate([_moved(a, b, len(a), f), _moved(a, b, top, whole), _moved(a, b, len(a), whole)])
+        for (a, b), f in zip(pairwise(grey), free, strict=False)
+    ]
+    return np.sum(moves, 0) * np.array((2, 2, 1) * 3)
 
 
-def _moved(a: Numbers, b: Numbers, rows: int) -> Numbers:
+def _moved(a: Numbers, b: Numbers, rows: int, free: Numbers) -> Numbers:
     """Solves b(x + shift + growth x) = a(x) by three steps of Gauss-Newton with robust weights."""
     h, w = a.shape
     y, x = np.mgrid[2 : rows - 2, 2 : w - 2]
@@ -78,7 +84,7 @@ def _moved(a: Numbers, b: Numbers, rows: int) -> Numbers:
         seen, sx, sy = (_sampled(image, u, v) for image in (b, gx, gy))
         error = a[y, x] - seen
         scale = 1.5 + np.median(np.abs(error)) * 2
-        weight = 1 / (1 + (error / scale) ** 2)
+        weight = free[x] / (1 + (error / scale) ** 2)
         j = np.stack([sx, sy, sx * cx + sy * cy], -1).reshape(-1, 3)
         jw = j * weight.reshape(-1, 1)
         m = m + np.linalg.solve(jw.T @ j + np.diag([30.0, 30.0, 30000.0]), jw.T @ error.ravel())
@@ -194,18 +200,28 @@ def _stride(legs: NDArray[np.bool_], x: float, y: float, broad: float) -> float:
 def features(clip: Frames, time: str) -> tuple[Numbers, dict[str, Tracks]]:
     """Everything in one row, and the tracks it came from."""
     found = tracks(clip, time)
-    moved = flow(clip)
+    moved = flow(clip, columns(found))
     figures = [found[name] for name in COSTUMES]
     things = [found[name] for name in THING_COLOURS]
     row = [
         layout(clip),
         texture(clip),
-        moved / (30, 30, 0.3, 30, 30, 0.3),
+        moved / np.array((30, 30, 0.3) * 3),
         _summed(figures),
         _each(figures),
         _each(things),
     ]
     return np.concatenate(row), found
+
+
+def columns(found: dict[str, Tracks]) -> NDArray[np.bool_]:
+    """Half-resolution columns behind which a figure hides the background, by frame."""
+    across = np.arange(192 // 2) * 2
+    behind = np.zeros((len(LOOKED_AT), len(across)), np.bool_)
+    for name in COSTUMES:
+        x, reach = found[name].x[:, None], 0.8 * found[name].width[:, None] + 4
+        behind |= np.abs(across - x) < reach  # never true for NaN
+    return np.repeat(behind, 2, axis=0)[: 2 * len(LOOKED_AT) - 1]
 
 
 def _each(found: list[Tracks]) -> Numbers:
