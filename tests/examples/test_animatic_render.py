@@ -104,8 +104,10 @@ def test_a_thing_changes_hands() -> None:
 
 
 @pytest.mark.parametrize("thing", THINGS[1:])
-def test_a_thing_is_seen(thing: str) -> None:
-    assert np.nanmin(tracks(clip(replace(PLAIN, size="medium", thing=thing), 17), "day")[thing].area) > 50
+def test_a_thing_is_seen_where_it_is_and_nowhere_else(thing: str) -> None:
+    scene = replace(PLAIN, size="medium", thing=thing)
+    assert np.isfinite(tracks(clip(scene), "day")[thing].x).all()
+    assert np.isnan(tracks(clip(replace(scene, thing="none")), "day")[thing].x).all()
 
 
 def test_whole_prompts_name_every_attribute() -> None:
