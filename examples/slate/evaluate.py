@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import sys
 import time
@@ -22,8 +23,8 @@ from pathlib import Path
 from recipe.fields import FIELDS
 from recipe.fonts import BUILT_IN, HELD_OUT_PRINT, PACKAGES, PRINT, have
 from recipe.frame import Sample
-from recipe.score import Tally
-from recipe.sets import SETS, frames
+from recipe.score import SURE, Tally
+from recipe.sets import FOREIGN, SETS, Seen, chosen_frames
 from recipe.words import LONGEST, QUESTION, STOP
 
 import a2d
@@ -33,6 +34,8 @@ HERE = Path(__file__).parent
 STEPS = (8, 4, 2, 1)
 THRESHOLDS = (0.7, 0.8, 0.9, 0.95)
 AUTOREGRESSIVE = "autoregressive stage"
+FIELDS_OF = "A2D, 4 steps"
+"""The way whose fields are told one by one."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class Bundles:
     model: Path
     autoregressive: Path | None
     threads: int
+    names: tuple[str, ...] = ()
+    """Beginnings of the names of the ways that are compared; none for all."""
 
 
 def ways(bundles: Bundles) -> tuple[Way, ...]:
@@ -61,15 +66,16 @@ def ways(bundles: Bundles) -> tuple[Way, ...]:
     if bundles.autoregressive is not None:
         slow = a2d.load(bundles.autoregressive, threads=bundles.threads)
         found.insert(0, Way(AUTOREGRESSIVE, slow, a2d.Options(max_tokens=LONGEST)))
-    return tuple(found)
+    return tuple(way for way in found if not bundles.names or way.name.startswith(bundles.names))
 
 
-def read(way: Way, sample: Sample, tally: Tally) -> None:
+def read(way: Way, sample: Sample | Seen, tally: Tally) -> None:
     """One frame in one way. The image is encoded before the clock starts: that part is the same in every way."""
     prompt = way.model.prompt(QUESTION, [sample.pixels])
     result = way.model.session().generate(prompt, way.options)
     useful = result.tokens.index(STOP) + 1 if STOP in result.tokens else len(result.tokens)
-    tally.add(sample.answer, result.text, useful, result.forwards, result.seconds)
+    sure = math.prod(result.confidence[:useful])
+    tally.add(sample.answer, result.text, useful, result.forwards, result.seconds, sure)
 
 
 def measure(bundles: Bundles, names: list[str], count: int, workers: int) -> dict[str, dict[str, Tally]]:
@@ -85,7 +91,7 @@ def measure_set(bundles: Bundles, name: str, count: int) -> dict[str, Tally]:
     every = ways(bundles)
     tallies = {way.name: Tally() for way in every}
     started = time.monotonic()
-    for number, sample in enumerate(frames(name, count), 1):
+    for number, sample in enumerate(chosen_frames(name, count), 1):
         for way in every:
             read(way, sample, tallies[way.name])
         if number % 100 == 0 or number == count:
@@ -94,13 +100,18 @@ def measure_set(bundles: Bundles, name: str, count: int) -> dict[str, Tally]:
     return tallies
 
 
+def _has_slates(name: str) -> bool:
+    return not name.endswith("no slate")
+
+
 def table(results: Mapping[str, Mapping[str, Tally]]) -> str:
     """Whole slates by way and set, with what each way costs."""
     every = list(next(iter(results.values())))
     lines = [f"| whole slate exact, % | {' | '.join(results)} | tokens per forward | ms | speed |"]
     lines.append("|---" * (len(results) + 4) + "|")
     # One token a forward with the same weights is what a speed-up is measured against.
-    slow = _milliseconds(results, f"A2D, {STEPS[0]} steps")
+    reference = f"A2D, {STEPS[0]} steps"
+    slow = _milliseconds(results, reference if reference in every else every[0])
     for way in every:
         tallies = [results[name][way] for name in results]
         rate = sum(t.tokens for t in tallies) / max(sum(t.forwards for t in tallies), 1)
@@ -112,12 +123,21 @@ def table(results: Mapping[str, Mapping[str, Tally]]) -> str:
 
 def field_table(results: Mapping[str, Mapping[str, Tally]], way: str) -> str:
     """Fields by set, in one way of reading."""
-    lines = [f"| {way}: exact, % | {' | '.join(FIELDS)} |", "|---" * (len(FIELDS) + 1) + "|"]
+    lines = [f"| {way}: exact, % | {' | '.join(FIELDS)} | characters |", "|---" * (len(FIELDS) + 2) + "|"]
     for name, tallies in results.items():
-        if not SETS[name].without:
+        if _has_slates(name):
             tally = tallies[way]
             shares = " | ".join(f"{100 * tally.fields[f] / max(tally.frames, 1):.1f}" for f in FIELDS)
-            lines.append(f"| {name} | {shares} |")
+            lines.append(f"| {name} | {shares} | {100 * tally.characters_right / max(tally.characters, 1):.1f} |")
+    return "\n".join(lines)
+
+
+def sure_table(results: Mapping[str, Mapping[str, Tally]], way: str) -> str:
+    """How many readings of each class of confidence are right, over all sets."""
+    lines = [f"| {way}: confidence from | readings | right, % |", "|---|---|---|"]
+    for low in SURE:
+        count, right = (sum(tallies[way].sure[low][i] for tallies in results.values()) for i in (0, 1))
+        lines.append(f"| {low} | {count} | {100 * right / max(count, 1):.1f} |")
     return "\n".join(lines)
 
 
@@ -148,7 +168,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--autoregressive", type=Path, help="checkpoint of the autoregressive stage")
     parser.add_argument("--work", type=Path, default=Path("build/slate-evaluation"), help="where bundles are written")
     parser.add_argument("--frames", type=int, default=500, help="per set")
-    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
+    parser.add_argument(
+        "--sets", nargs="+", default=list(SETS), help=f"of {', '.join((*SETS, *FOREIGN))}, or FOLDER:LEVEL"
+    )
+    parser.add_argument("--ways", nargs="+", help="beginnings of the names of the ways to read; else all")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--workers", type=int, default=1, help="processes, each reading a set at a time")
     parser.add_argument("--json", type=Path, help="also write all numbers here")
@@ -157,14 +180,15 @@ def main(arguments: list[str] | None = None) -> int:
     warn_about_fonts()
     try:
         slow = None if chosen.autoregressive is None else _exported(chosen.autoregressive, chosen.work)
-        bundles = Bundles(_exported(chosen.model, chosen.work), slow, chosen.threads)
+        bundles = Bundles(_exported(chosen.model, chosen.work), slow, chosen.threads, tuple(chosen.ways or ()))
     except a2d.A2DError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     results = measure(bundles, chosen.sets, chosen.frames, chosen.workers)
-    print(f"{table(results)}\n\n{field_table(results, 'A2D, 4 steps')}")
+    told = [way for way in next(iter(results.values())) if way in (FIELDS_OF, AUTOREGRESSIVE)]
+    print("\n\n".join([table(results), *(each(results, way) for way in told for each in (field_table, sure_table))]))
     if chosen.json:
-        facts = {n: {w: t.facts(not SETS[n].without) for w, t in ts.items()} for n, ts in results.items()}
+        facts = {n: {w: t.facts(_has_slates(n)) for w, t in ts.items()} for n, ts in results.items()}
         chosen.json.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
 

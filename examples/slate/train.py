@@ -12,11 +12,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from recipe.course import STAGES, Budget, Plan
+from recipe.shapes import SHAPES, begin
 from recipe.training import Run, Where
+from recipe.views import PATHS
 
 HERE = Path(__file__).parent
 
@@ -35,6 +38,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
+    shape = chosen.out / "shape"
+    if chosen.shape and not chosen.resume:
+        begin(chosen.shape, chosen.source, shape)
+    if chosen.shape or (chosen.resume and shape.is_dir()):
+        where = replace(where, source=shape)
     try:
         run = Run.resumed(where) if chosen.resume else Run(_plan(chosen), where)
         run.train(Budget(chosen.samples, chosen.minutes))
@@ -58,6 +66,7 @@ def _plan(chosen: argparse.Namespace) -> Plan:
         d_end=chosen.d_end,
         stream=chosen.stream,
         seed=chosen.seed,
+        path=chosen.path,
     )
 
 
@@ -66,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--source", type=Path, default=HERE / "model", help="checkpoint to begin with")
+    parser.add_argument("--shape", choices=list(SHAPES), help="begin with a reader of this shape, kept in --out/shape")
     parser.add_argument("--fresh", action="store_true", help="take only the shape of --source, not its weights")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out; its own plan counts")
     parser.add_argument("--minutes", type=float, help="length of the whole run, resumed parts included")
@@ -79,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--d-end", type=float, default=plan.d_end, help="greatest difficulty in the end")
     parser.add_argument("--stream", default=plan.stream, help="name of the stream of samples")
     parser.add_argument("--seed", type=int, default=plan.seed)
+    parser.add_argument("--path", choices=list(PATHS), default=plan.path, help="the one drawing path; else all")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--workers", type=int, default=0, help="rendering processes; 0 renders in this one")
     parser.add_argument("--threads", type=int, default=0, help="of torch; 0 leaves it alone")

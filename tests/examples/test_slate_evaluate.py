@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from evaluate import field_table, table
+from evaluate import field_table, sure_table, table
 from recipe.score import Tally
 
 from a2d.calibration.verify.intervals import wilson
@@ -28,6 +28,15 @@ def test_a_tally_counts_slates_fields_and_tokens() -> None:
     assert tally.facts(True)["tokens_per_forward"] == pytest.approx(93 / 48)
     assert tally.facts(False)["read_as_slate"] == 1.0
     assert tally.cell().startswith("33.3 (")
+
+
+def test_characters_count_where_they_stand_and_confidence_by_class() -> None:
+    tally = Tally()
+    tally.add(TRUTH, TRUTH.replace("A004", "A104").replace("take 3", "take -"), 31, 16, 0.5, 0.93)
+    tally.add(TRUTH, TRUTH, 31, 16, 0.5, 0.99)
+    assert (tally.characters, tally.characters_right) == (40, 38)
+    assert tally.sure == {0.0: [0, 0], 0.5: [0, 0], 0.7: [0, 0], 0.9: [1, 0], 0.95: [1, 1]}
+    assert "| 0.95 | 1 | 100.0 |" in sure_table({"easy": {"A2D, 4 steps": tally}}, "A2D, 4 steps")
 
 
 def test_the_tables_show_every_way_and_measure_speed_against_one_token_a_forward() -> None:

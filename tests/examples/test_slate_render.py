@@ -15,11 +15,14 @@ import pytest
 from recipe import fonts
 from recipe.drawing import draw_style, paint
 from recipe.fields import DATE_FORMS, FIELDS, LABELS, NO_SLATE, Slate, answer, draw_slate, parse, served, written
-from recipe.frame import COLUMNS, HEIGHT, KINDS, PLACES, ROWS, SLOTS, WIDTH, sample
+from recipe.frame import HEIGHT, WIDTH, sample
+from recipe.grid import KINDS, PLACES, Grid, labels
 from recipe.layouts import draw_cells
 from recipe.sets import SETS, frames
 from recipe.words import LONGEST, STOP, Words
 
+GRID = Grid(WIDTH, HEIGHT, patch=14, merge=1, window=112)
+"""Of the shipped checkpoint."""
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "slate" / "model"
 
 
@@ -29,8 +32,7 @@ def test_a_sample_is_a_pure_function_of_its_arguments() -> None:
     for a, b in zip(first, reversed(again), strict=True):
         assert a.answer == b.answer
         assert np.array_equal(a.pixels, b.pixels)
-        assert np.array_equal(a.chars, b.chars)
-        assert np.array_equal(a.kinds, b.kinds)
+        assert a.marks == b.marks
 
 
 def test_another_process_renders_the_same_pixels() -> None:
@@ -48,12 +50,13 @@ def test_frames_have_the_input_size_and_labels_that_belong_together(d: float) ->
         s = sample("shape", index, d)
         assert s.pixels.shape == (HEIGHT, WIDTH, 3)
         assert s.pixels.dtype == np.uint8
-        assert s.chars.shape == s.kinds.shape == s.places.shape == (ROWS * COLUMNS * SLOTS,)
-        assert s.places.max(initial=0) < PLACES
-        assert (s.kinds[s.chars > 0] > 0).all()
-        assert s.kinds.max(initial=0) < len(KINDS)
+        shown = labels(s.marks, GRID)
+        assert shown.chars.shape == shown.kinds.shape == shown.places.shape == (GRID.tokens * GRID.slots,)
+        assert shown.places.max(initial=0) < PLACES
+        assert (shown.kinds[shown.chars > 0] > 0).all()
+        assert shown.kinds.max(initial=0) < len(KINDS)
         if s.slate is None:
-            assert not s.kinds.any()
+            assert not shown.kinds.any()
 
 
 def test_patches_show_glyphs_of_the_field_they_name() -> None:
@@ -62,7 +65,9 @@ def test_patches_show_glyphs_of_the_field_they_name() -> None:
         s = sample("glyphs", index, 0.0, without=0.0)
         for name in ("scene", "take", "roll"):
             value = getattr(s.slate, name)
-            shown = {chr(c) for c, k in zip(s.chars, s.kinds, strict=True) if c and KINDS[k] == name}
+            seen_labels = labels(s.marks, GRID)
+            pairs = zip(seen_labels.chars, seen_labels.kinds, strict=True)
+            shown = {chr(c) for c, k in pairs if c and KINDS[k] == name}
             assert shown <= set(value or "")
             seen += len(shown)
     assert seen > 100
@@ -93,9 +98,10 @@ def test_a_value_decides_itself_and_its_unit_nothing() -> None:
 def test_sources_lie_on_patches_that_show_the_value() -> None:
     for index in range(20):
         s = sample("sources", index, 0.0, without=0.0)
+        known = labels(s.marks, GRID)
         for number, name in enumerate(FIELDS):
-            for place, patches in enumerate(s.sources[10 * number : 10 * number + 10]):
-                shown = s.kinds.reshape(-1, SLOTS)[patches]
+            for place, tokens in enumerate(known.sources[10 * number : 10 * number + 10]):
+                shown = known.kinds.reshape(-1, GRID.slots)[tokens]
                 assert all(KINDS.index(name) in kinds for kinds in shown), (name, place)
 
 
@@ -133,7 +139,7 @@ def test_a_missing_typeface_is_named_with_the_packages() -> None:
 
 
 def test_answers_are_well_formed_and_fit_their_rows() -> None:
-    words = Words(CHECKPOINT)
+    words = Words(CHECKPOINT, GRID)
     for index in range(300):
         slate = draw_slate(Random(index))
         text = answer(slate)

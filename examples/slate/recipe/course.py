@@ -29,6 +29,8 @@ class Plan:
     d_full: float = 0.6
     stream: str = "train"
     seed: int = 0
+    path: str = ""
+    """The one drawing path that samples come from; empty for all."""
 
     def __post_init__(self) -> None:
         unknown = set(self.stages) - set(STAGES)

@@ -12,7 +12,8 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
-from .frame import sample
+from .grid import Grid, labels
+from .views import view
 
 __all__ = ["Batch", "batches", "render"]
 
@@ -30,28 +31,33 @@ class Batch:
     sources: NDArray[np.bool_]
 
 
-def render(stream: str, first: int, count: int, high: float) -> Batch:
-    """The samples, each with a difficulty of its own in [0, high]."""
-    samples = [sample(stream, i, high * Random(f"slate/{stream}/{i}/d").random()) for i in range(first, first + count)]
+def render(stream: str, first: int, count: int, high: float, grid: Grid, path: str = "") -> Batch:
+    """The samples, each with a difficulty of its own in [0, high]; of one drawing path, or, without, of all."""
+    size = (grid.width, grid.height)
+    drawn = [Random(f"slate/{stream}/{i}/d").random() for i in range(first, first + count)]
+    samples = [view(stream, first + i, high * share, size, path=path) for i, share in enumerate(drawn)]
+    shown = [labels(s.marks, grid) for s in samples]
     return Batch(
         first=first,
         pixels=np.stack([s.pixels for s in samples]),
         answers=tuple(s.answer for s in samples),
-        chars=np.stack([s.chars for s in samples]),
-        kinds=np.stack([s.kinds for s in samples]),
-        places=np.stack([s.places for s in samples]),
-        sources=np.stack([s.sources for s in samples]),
+        chars=np.stack([s.chars for s in shown]),
+        kinds=np.stack([s.kinds for s in shown]),
+        places=np.stack([s.places for s in shown]),
+        sources=np.stack([s.sources for s in shown]),
     )
 
 
-def batches(stream: str, first: int, count: int, high: Callable[[int], float], workers: int) -> Iterator[Batch]:
+def batches(
+    stream: str, first: int, count: int, high: Callable[[int], float], grid: Grid, workers: int, path: str = ""
+) -> Iterator[Batch]:
     """Batches from sample `first` on, without end; `high(i)` is the greatest difficulty at sample i.
 
     Without workers it renders when asked. With some, it renders up to two batches a worker ahead.
     """
     if workers < 1:
         while True:
-            yield render(stream, first, count, high(first))
+            yield render(stream, first, count, high(first), grid, path)
             first += count
     # A fork of a process that runs torch's threads may hang.
     context = multiprocessing.get_context("spawn")
@@ -60,7 +66,7 @@ def batches(stream: str, first: int, count: int, high: Callable[[int], float], w
         try:
             while True:
                 while len(ahead) < 2 * workers:
-                    ahead.append(pool.submit(render, stream, first, count, high(first)))
+                    ahead.append(pool.submit(render, stream, first, count, high(first), grid, path))
                     first += count
                 yield ahead.popleft().result()
         finally:

@@ -10,6 +10,7 @@ from random import Random
 __all__ = [
     "FIELDS",
     "LONGEST_VALUE",
+    "MISSING",
     "NO_SLATE",
     "Slate",
     "answer",
@@ -116,14 +117,16 @@ def served(name: str, text: str) -> list[tuple[int, ...]]:
 
 def _served_date(text: str) -> list[tuple[int, ...]]:
     found: list[tuple[int, ...]] = [()] * len(text)
-    groups = list(re.finditer(r"\d+|[A-Z]+", text))
+    groups = list(re.finditer(r"\d+|[A-Za-z]+", text))
     for match, part in zip(groups, _order(groups, text), strict=True):
         places, count = _PLACES[part], len(match.group())
         for i in range(count):
             # A name, or a number without its zero, decides all of its part; a short year's first digit the century too.
-            whole = count == 1 or match.group().isalpha()
-            short = places[: len(places) - count + 1] if i == 0 else (places[i + len(places) - count],)
-            found[match.start() + i] = places if whole else short
+            if count == 1 or match.group().isalpha():
+                found[match.start() + i] = places
+            else:
+                missing = len(places) - count
+                found[match.start() + i] = places[: missing + 1] if i == 0 else (places[i + missing],)
     return found
 
 
@@ -133,9 +136,11 @@ _PLACES = {"year": (0, 1, 2, 3), "month": (5, 6), "day": (8, 9)}
 
 def _order(groups: list[re.Match[str]], text: str) -> tuple[str, str, str]:
     first = groups[0].group()
-    if len(first) == 4:
+    if first.isdigit() and len(first) == 4:
         return "year", "month", "day"
-    return ("month", "day", "year") if first.isalpha() or "/" in text else ("day", "month", "year")
+    # A number above 12 is no month: slashes around it put the day first.
+    month_first = first.isalpha() or ("/" in text and int(first) <= 12)
+    return ("month", "day", "year") if month_first else ("day", "month", "year")
 
 
 def _shown(value: str | datetime.date | None) -> str:

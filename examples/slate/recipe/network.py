@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from . import language, tower
-from .frame import CHARS, COLUMNS, HEIGHT, KINDS, PLACES, ROWS, SLOTS, WIDTH
+from .grid import CHARS, KINDS, PLACES, Grid
 from .words import MASK, QUESTION, STOP
 
-__all__ = ["AUTOREGRESSIVE", "DIFFUSION", "Reader", "load", "write"]
+__all__ = ["AUTOREGRESSIVE", "DIFFUSION", "Reader", "frame_grid", "load", "write"]
 
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
 
@@ -34,9 +34,8 @@ DIFFUSION: dict[str, Any] = {
     "schedule": "base-remainder",
     "steps": 4,
     "prompt": QUESTION,
-    "letterbox": {"height": HEIGHT, "width": WIDTH},
 }
-"""What a2d-export reads: the second stage's decode contract, the question, and the one size of a frame."""
+"""What a2d-export reads: the second stage's decode contract and the question. `write` adds the one size of a frame."""
 
 AUTOREGRESSIVE: dict[str, Any] = DIFFUSION | {
     "block_size": 1,
@@ -63,27 +62,21 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 class Reader(nn.Module):
-    """A Qwen2.5-VL, and three heads that say what each part of a patch shows; they are used in training only."""
+    """A Qwen2.5-VL, and three heads that say what each slot of a token shows; they are used in training only."""
 
-    def __init__(self, network: Qwen2_5_VLForConditionalGeneration) -> None:
+    def __init__(self, network: Qwen2_5_VLForConditionalGeneration, grid: Grid) -> None:
         super().__init__()
         vision, text = network.config.vision_config, network.config.text_config
-        if vision.spatial_merge_size != 1 or vision.window_size // vision.patch_size != ROWS:
-            raise ValueError(
-                f"got merge size {vision.spatial_merge_size} and windows of {vision.window_size // vision.patch_size} "
-                f"patches, expected 1 and {ROWS}: this forward is written for that; start from another checkpoint"
-            )
         if text.num_key_value_heads != text.num_attention_heads:
             raise ValueError(
                 f"got {text.num_key_value_heads} heads of keys for {text.num_attention_heads} of queries, expected as "
                 "many: this forward is written for that; start from another checkpoint"
             )
-        self.network = network
-        self.chars = nn.Linear(vision.out_hidden_size, SLOTS * CHARS)
-        self.kinds = nn.Linear(vision.out_hidden_size, SLOTS * len(KINDS))
-        self.places = nn.Linear(vision.out_hidden_size, SLOTS * PLACES)
-        order = torch.arange(ROWS * COLUMNS).view(ROWS, COLUMNS // ROWS, ROWS).transpose(0, 1).reshape(-1)
-        self.register_buffer("order", order, persistent=False)
+        self.network, self.grid = network, grid
+        self.chars = nn.Linear(vision.out_hidden_size, grid.slots * CHARS)
+        self.kinds = nn.Linear(vision.out_hidden_size, grid.slots * len(KINDS))
+        self.places = nn.Linear(vision.out_hidden_size, grid.slots * PLACES)
+        self.register_buffer("order", _windowed(grid), persistent=False)
         self.register_buffer("mean", torch.tensor(MEAN), persistent=False)
         self.register_buffer("std", torch.tensor(STD), persistent=False)
         self._run_vision: tower.Layer = tower.layer
@@ -96,11 +89,14 @@ class Reader(nn.Module):
         return self
 
     def features(self, pixels: Tensor) -> Tensor:
-        """Image features `[N, patches, H]` of frames `[N, height, width, 3]` uint8."""
-        vision = self.network.model.visual
-        patches = self._patches(pixels, vision.config.patch_size)[:, self.order]
-        grid = torch.stack([self.order // COLUMNS, self.order % COLUMNS])
-        return tower.encode(vision, patches, grid, self._run_vision)[:, self.order.argsort()]
+        """Image features `[N, tokens, H]` of frames `[N, height, width, 3]` uint8, row by row."""
+        vision, merge = self.network.model.visual, self.grid.merge
+        patches = self._patches(pixels)[:, self.order]
+        columns = self.grid.columns * merge
+        places = torch.stack([self.order // columns, self.order % columns])
+        first = self.order[:: merge**2]  # the top left patch of each token
+        tokens = first // columns // merge * self.grid.columns + first % columns // merge
+        return tower.encode(vision, patches, places, self._run_vision)[:, tokens.argsort()]
 
     def turn(self, positions: Tensor) -> language.Turn:
         """What `hidden` takes for mrope positions `[3, L]`."""
@@ -109,7 +105,7 @@ class Reader(nn.Module):
     def hidden(
         self, features: Tensor, rows: Tensor, image: slice, turn: language.Turn, mask: Tensor, first: int
     ) -> tuple[Tensor, Tensor]:
-        """Last hidden states from row `first` on, and guided scores `[N, heads, L - first, patches]`.
+        """Last hidden states from row `first` on, and guided scores `[N, heads, L - first, tokens]`.
 
         `rows` is `[N, L]`, of which the `image` rows take the features; `mask` as in `language.decode`.
         """
@@ -123,11 +119,20 @@ class Reader(nn.Module):
         """Of the next token, or of the row itself: that is what a stage trains."""
         return self.network.lm_head(hidden).float()
 
-    def _patches(self, pixels: Tensor, side: int) -> Tensor:
+    def _patches(self, pixels: Tensor) -> Tensor:
         """Normalised pixels `[N, patches, C * side^2]`, row by row."""
+        side = self.grid.patch
         x = (pixels.float() / 255 - self.mean) / self.std
-        x = x.view(len(x), ROWS, side, COLUMNS, side, 3).permute(0, 1, 3, 5, 2, 4)
-        return x.reshape(len(x), ROWS * COLUMNS, -1)
+        x = x.unflatten(1, (-1, side)).unflatten(3, (-1, side)).permute(0, 1, 3, 5, 2, 4)
+        return x.flatten(3).flatten(1, 2)
+
+
+def _windowed(grid: Grid) -> Tensor:
+    """Numbers of the patches, window by window and in each token by token, as transformers orders them."""
+    rows, columns, within = grid.height // grid.window, grid.width // grid.window, grid.window // grid.side
+    numbers = torch.arange(grid.rows * grid.columns * grid.merge**2)
+    shape = (rows, within, grid.merge, columns, within, grid.merge)
+    return numbers.view(shape).permute(0, 3, 1, 4, 2, 5).reshape(-1)
 
 
 def load(checkpoint: Path, fresh: bool = False) -> Reader:
@@ -135,9 +140,21 @@ def load(checkpoint: Path, fresh: bool = False) -> Reader:
     config = Qwen2_5_VLConfig.from_pretrained(checkpoint)
     if config.model_type != "qwen2_5_vl":
         raise ValueError(f"{checkpoint} is a {config.model_type!r}, expected 'qwen2_5_vl'; give a slate checkpoint")
+    grid = frame_grid(checkpoint, config)
     if fresh:
-        return Reader(Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.float32))
-    return Reader(Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32))
+        return Reader(Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=torch.float32), grid)
+    return Reader(Qwen2_5_VLForConditionalGeneration.from_pretrained(checkpoint, dtype=torch.float32), grid)
+
+
+def frame_grid(checkpoint: Path, config: Qwen2_5_VLConfig | None = None) -> Grid:
+    """The frame that a checkpoint reads. Raises ValueError if its contract names none."""
+    config = config or Qwen2_5_VLConfig.from_pretrained(checkpoint)
+    contract = json.loads((checkpoint / "generation_config.json").read_text(encoding="utf-8")).get("a2d", {})
+    if "letterbox" not in contract:
+        raise ValueError(
+            f"{checkpoint}/generation_config.json names no a2d.letterbox, expected one; add height and width"
+        )
+    return Grid.of(config.vision_config, contract["letterbox"])
 
 
 def write(reader: Reader, source: Path, target: Path, contract: Mapping[str, Any]) -> None:
@@ -147,7 +164,7 @@ def write(reader: Reader, source: Path, target: Path, contract: Mapping[str, Any
         if (source / name).resolve() != (target / name).resolve():
             shutil.copyfile(source / name, target / name)
     generation = json.loads((source / "generation_config.json").read_text(encoding="utf-8"))
-    generation["a2d"] = dict(contract)
+    generation["a2d"] = dict(contract) | {"letterbox": {"height": reader.grid.height, "width": reader.grid.width}}
     (target / "generation_config.json").write_text(json.dumps(generation, indent=2) + "\n", encoding="utf-8")
     (target / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
     part = target / "model.safetensors.part"

@@ -1,4 +1,4 @@
-"""How well readings match the truth: counts, rates with intervals, rows of a table. Knows no model."""
+"""How well readings match the truth: slates, fields, characters, and confidence. Knows no model."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ from dataclasses import dataclass, field
 
 from a2d.calibration.verify.intervals import wilson
 
-from .fields import FIELDS, NO_SLATE, parse
+from .fields import FIELDS, MISSING, NO_SLATE, parse
 
-__all__ = ["Tally"]
+__all__ = ["SURE", "Tally"]
+
+
+SURE = (0.0, 0.5, 0.7, 0.9, 0.95)
+"""Lower ends of the classes of confidence."""
 
 
 @dataclass
@@ -20,13 +24,19 @@ class Tally:
     as_slate: int = 0
     """Readings that begin as a slate's."""
     fields: dict[str, int] = field(default_factory=lambda: dict.fromkeys(FIELDS, 0))
+    characters: int = 0
+    """Of all values that are on the slates."""
+    characters_right: int = 0
+    """Of them, those that stand at their place in the reading's value."""
+    sure: dict[float, list[int]] = field(default_factory=lambda: {low: [0, 0] for low in SURE})
+    """By confidence: readings, and how many of them are right."""
     tokens: int = 0
     """Up to the stop token."""
     forwards: int = 0
     seconds: float = 0.0
 
-    def add(self, truth: str, read: str, tokens: int, forwards: int, seconds: float) -> None:
-        """One frame."""
+    def add(self, truth: str, read: str, tokens: int, forwards: int, seconds: float, confidence: float = 0.0) -> None:
+        """One frame; `confidence` is the probability that the model gave the whole answer."""
         self.frames += 1
         self.exact += read == truth
         self.as_slate += read.startswith(FIELDS[0])
@@ -38,6 +48,12 @@ class Tally:
         wanted, got = parse(truth), parse(read) or {}
         for name in FIELDS:
             self.fields[name] += wanted is not None and got.get(name) == wanted[name]
+            if wanted is not None and wanted[name] != MISSING:
+                self.characters += len(wanted[name])
+                self.characters_right += sum(a == b for a, b in zip(wanted[name], got.get(name, ""), strict=False))
+        readings = self.sure[max(low for low in SURE if low <= confidence)]
+        readings[0] += 1
+        readings[1] += read == truth
 
     def facts(self, truth_is_slate: bool) -> dict[str, object]:
         """Everything for a JSON file."""
@@ -47,10 +63,12 @@ class Tally:
             "exact": self.exact / max(self.frames, 1),
             "interval": [round(low, 4), round(high, 4)],
             "tokens_per_forward": self.tokens / max(self.forwards, 1),
+            "sure": {str(low): counts for low, counts in self.sure.items()},
             "milliseconds": 1000 * self.seconds / max(self.frames, 1),
         }
         if truth_is_slate:
-            return facts | {"fields": {name: hits / max(self.frames, 1) for name, hits in self.fields.items()}}
+            fields = {name: hits / max(self.frames, 1) for name, hits in self.fields.items()}
+            return facts | {"fields": fields, "characters": self.characters_right / max(self.characters, 1)}
         return facts | {"read_as_slate": self.as_slate / max(self.frames, 1), "expected": NO_SLATE}
 
     def cell(self) -> str:

@@ -21,7 +21,7 @@ Layer = Callable[[nn.Module, Tensor, tuple[Tensor, Tensor], int], Tensor]
 
 
 def encode(tower: nn.Module, patches: Tensor, grid: Tensor, run: Layer) -> Tensor:
-    """Features `[N, patches, H]` of `patches` [N, patches, C * side^2], in the order of the windows.
+    """Features `[N, tokens, H]` of `patches` [N, patches, C * side^2], in the order of the windows.
 
     `grid` is the row and column of each patch, `[2, patches]`; `run` is `layer`, or `layer` compiled.
     """
@@ -34,7 +34,7 @@ def encode(tower: nn.Module, patches: Tensor, grid: Tensor, run: Layer) -> Tenso
     for index, block in enumerate(tower.blocks):
         x = run(block, x, turn, 1 if index in tower.fullatt_block_indexes else split)
     features: Tensor = tower.merger(x)
-    return features.view(len(patches), patches.shape[1], -1)
+    return features.view(len(patches), -1, features.shape[-1])
 
 
 def layer(block: nn.Module, x: Tensor, turn: tuple[Tensor, Tensor], windows: int) -> Tensor:
@@ -42,9 +42,15 @@ def layer(block: nn.Module, x: Tensor, turn: tuple[Tensor, Tensor], windows: int
     attention = block.attn
     q, k, v = attention.qkv(norm(x, block.norm1)).unflatten(-1, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
     q, k = turned(q, turn), turned(k, turn)
-    q, k, v = (part.unflatten(2, (windows, -1)) for part in (q, k, v))
-    weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).float().softmax(-1)
-    seen = (weights.to(v.dtype) @ v).flatten(2, 3).transpose(1, 2).flatten(2)
-    x = x + attention.proj(seen)
+    x = x + attention.proj(_seen(q, k, v, windows).transpose(1, 2).flatten(2))
     out: Tensor = x + block.mlp(norm(x, block.norm2))
     return out
+
+
+def _seen(q: Tensor, k: Tensor, v: Tensor, windows: int) -> Tensor:
+    """Attention of `[N, heads, patches, head_dim]` within windows; on a CPU the fused one pays over long rows only."""
+    if windows == 1:
+        return functional.scaled_dot_product_attention(q, k, v)
+    q, k, v = (part.unflatten(2, (windows, -1)) for part in (q, k, v))
+    weights = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).float().softmax(-1)
+    return (weights.to(v.dtype) @ v).flatten(2, 3)

@@ -93,7 +93,7 @@ class Run:
         self.plan, self.where = plan, where
         reader = network.load(where.source, where.fresh).to(where.device)
         self.reader = reader.compiled() if where.compile else reader
-        self.words = Words(where.source)
+        self.words = Words(where.source, reader.grid)
         self.optimizers = Optimizers(self.reader)
         self.seen, self.seconds = 0, 0.0
 
@@ -170,7 +170,8 @@ class Run:
             # Samples rendered ahead are a little easier than their turn would have them.
             return greatest_difficulty(self.plan, budget.progress(first, self.seconds))
 
-        return batches(self.plan.stream, self.seen, self.plan.batch, high, self.where.workers)
+        plan, where = self.plan, self.where
+        return batches(plan.stream, self.seen, plan.batch, high, self.reader.grid, where.workers, plan.path)
 
     def _ar(self, rows: Rows) -> _Asked:
         """Every row predicts the next one."""

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from .fields import LONGEST_VALUE, NO_SLATE
-from .frame import COLUMNS, ROWS
+from .grid import Grid
 
 __all__ = ["LONGEST", "MASK", "QUESTION", "STOP", "Words"]
 
 QUESTION = "read the slate"
 STOP, MASK, IMAGE = 299, 304, 302
-LONGEST = 40
+LONGEST = 48
 """Rows of the longest answer, its stop token included, in whole blocks of 8."""
 
 BEFORE = "<|im_start|>user\n<|vision_start|>"
@@ -26,12 +26,13 @@ AFTER = f"<|vision_end|>{QUESTION}<|im_end|>\n<|im_start|>assistant\n"
 class Words:
     """The tokenizer of a checkpoint."""
 
-    def __init__(self, checkpoint: Path) -> None:
+    def __init__(self, checkpoint: Path, grid: Grid) -> None:
         self._tokenizer = Tokenizer.from_file(str(checkpoint / "tokenizer.json"))
         before, after = self._ids(BEFORE), self._ids(AFTER)
-        self.prompt = np.array([*before, *[IMAGE] * (ROWS * COLUMNS), *after], np.int64)
+        self._grid = grid
+        self.prompt = np.array([*before, *[IMAGE] * grid.tokens, *after], np.int64)
         """Rows of the question, the image's among them."""
-        self.image = slice(len(before), len(before) + ROWS * COLUMNS)
+        self.image = slice(len(before), len(before) + grid.tokens)
         """The image's rows of the prompt."""
 
     def rows(self, answers: Sequence[str]) -> NDArray[np.int64]:
@@ -63,9 +64,10 @@ class Words:
     def positions(self, answer_rows: int) -> NDArray[np.int64]:
         """mrope positions `[3, rows]` of the prompt and of an answer behind it."""
         at, end = self.image.start, len(self.prompt)
-        rows, columns = np.divmod(np.arange(ROWS * COLUMNS), COLUMNS)
-        behind = at + max(ROWS, COLUMNS) + np.arange(end - self.image.stop + answer_rows)
-        axes = (np.zeros(ROWS * COLUMNS, np.int64), rows, columns)
+        grid = self._grid
+        rows, columns = np.divmod(np.arange(grid.tokens), grid.columns)
+        behind = at + max(grid.rows, grid.columns) + np.arange(end - self.image.stop + answer_rows)
+        axes = (np.zeros(grid.tokens, np.int64), rows, columns)
         return np.stack([np.concatenate([np.arange(at), at + axis, behind]) for axis in axes])
 
     def text(self, tokens: Sequence[int]) -> str:

@@ -1,0 +1,146 @@
+"""The network's training: flow matching with a noise level per latent frame, the past given clean.
+
+x = (1 - sigma) x0 + sigma eps, the network says v = eps - x0. Levels are drawn apart for every frame of every noisy
+copy, so one pass teaches all blocks of the decode loop at several levels. Resumable at any moment.
+
+Knows latents, prompts and the network's training pass; nothing of rendering or evaluation.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import language
+from .corpus import TRAINING, prompt_of, scene_of
+from .latents import Latents
+from .network import layer, teacher_forced
+from .optim import Mean, Optimizers
+from .work import worked
+
+__all__ = ["Plan", "Run"]
+
+STATE = "state.pt"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run's choices; given anew at every resumption, so that a rate can fall and a device change."""
+
+    batch: int = 8
+    copies: int = 2
+    """Noisy copies of a clip in one pass."""
+    rate: float = 0.01
+    """Muon's."""
+    warm: int = 200
+    """Steps until the rate is reached."""
+    shift: float = 3.0
+    """Levels: uniform u, then shift u / (1 + (shift - 1) u)."""
+    unprompted: float = 0.1
+    """Share of clips without a prompt, for guidance of a teacher."""
+    save_minutes: float = 4.0
+    device: str = "cpu"
+    compile: bool = False
+
+
+class Run:
+    """Network, optimizers and mean, with what is needed to go on."""
+
+    def __init__(self, net: Any, words: Any, encoder: Any, out: Path, plan: Plan) -> None:
+        self.net, self.words, self.encoder = net.to(plan.device), words, encoder.to(plan.device).eval()
+        self.out, self.plan = out, plan
+        self.optimizers, self.mean = Optimizers(self.net), Mean(self.net)
+        self.steps, self.seconds = 0, 0.0
+        out.mkdir(parents=True, exist_ok=True)
+        if (out / STATE).is_file():
+            self._resume()
+
+    def _resume(self) -> None:
+        kept = torch.load(self.out / STATE, weights_only=True, map_location=self.plan.device)
+        self.net.load_state_dict(kept["net"])
+        self.optimizers.load(kept["optimizers"])
+        self.mean.load(kept["mean"])
+        self.steps, self.seconds = kept["steps"], kept["seconds"]
+
+    def save(self) -> None:
+        """The state, replaced whole; and the mean's weights as a checkpoint."""
+        part = self.out / f"{STATE}.part"
+        state = {"net": self.net.state_dict(), "optimizers": self.optimizers.state(), "mean": self.mean.values}
+        torch.save(state | {"steps": self.steps, "seconds": self.seconds}, part)
+        part.replace(self.out / STATE)
+        trained = {name: p.detach().clone() for name, p in self.net.named_parameters()}
+        self.net.load_state_dict(self.mean.values, strict=False)
+        self.net.save_pretrained(self.out / "transformer")
+        self.net.load_state_dict(trained, strict=False)
+
+    def train(self, latents: Latents, minutes: float | None = None, steps: int | None = None) -> None:
+        """Until so many minutes or steps of the whole run are done."""
+        run = torch.compile(layer, dynamic=False) if self.plan.compile else layer
+        begun, saved, losses = worked(self.plan.device) - self.seconds, time.monotonic(), []
+        while not self._done(minutes, steps):
+            losses.append(self._step(latents, run))
+            self.seconds = worked(self.plan.device) - begun
+            if self.steps % 25 == 0:
+                self._log(losses, len(latents))
+                losses = []
+                latents.look()
+            if time.monotonic() - saved > 60 * self.plan.save_minutes:
+                self.save()
+                saved = time.monotonic()
+        self.save()
+
+    def _done(self, minutes: float | None, steps: int | None) -> bool:
+        return (minutes is not None and self.seconds >= 60 * minutes) or (steps is not None and self.steps >= steps)
+
+    def _step(self, latents: Latents, run: Any) -> Tensor:
+        """A pure function of the state: its randomness is seeded by the step's number."""
+        plan, rng = self.plan, np.random.default_rng((7, self.steps))
+        torch.manual_seed(self.steps)
+        indices, clean = latents.drawn(rng, plan.batch)
+        with torch.no_grad():
+            text = language.rows(self.encoder, self.words, [self._prompt(index, rng) for index in indices])
+        with torch.autocast(plan.device, torch.bfloat16):
+            loss = flow_loss(self.net, clean.to(plan.device), text, plan.copies, plan.shift, run)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimizers.step(plan.rate * min(1.0, (self.steps + 1) / plan.warm))
+        self.steps += 1
+        self.mean.update(self.net, self.steps)
+        return loss.detach()
+
+    def _prompt(self, index: int, rng: np.random.Generator) -> str:
+        if rng.random() < self.plan.unprompted:
+            return ""
+        return prompt_of(scene_of(TRAINING, index), int(rng.integers(1000)), whole=bool(rng.random() < 0.5))
+
+    def _log(self, losses: list[Tensor], clips: int) -> None:
+        facts = {
+            "steps": self.steps,
+            "minutes": round(self.seconds / 60, 2),
+            "loss": round(float(torch.stack(losses).mean()), 4),
+            "clips": clips,
+        }
+        print(json.dumps(facts), flush=True)
+        with (self.out / "log.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(facts | {"plan": asdict(self.plan)}) + "\n")
+
+
+def flow_loss(net: Any, clean: Tensor, text: Tensor, copies: int, shift: float, run: Any = layer) -> Tensor:
+    """Mean squared error of the velocity, over all copies, frames and levels."""
+    n, t = clean.shape[:2]
+    u = (torch.arange(n * copies * t, device=clean.device) + torch.rand(n * copies * t, device=clean.device)) / (
+        n * copies * t
+    )
+    u = u[torch.randperm(len(u), device=clean.device)].view(n, copies, t)  # stratified: every batch sees all levels
+    sigma = shift * u / (1 + (shift - 1) * u)
+    noise = torch.randn(n, copies, *clean.shape[1:], device=clean.device)
+    x0, level = clean[:, None], sigma[..., None, None, None]
+    said = teacher_forced(net, clean, (1 - level) * x0 + level * noise, sigma, text, run)
+    return (said.float() - (noise - x0)).square().mean()

@@ -1,0 +1,52 @@
+"""Families of typefaces from the npm registry's `@fontsource` packages, and which of them training never sees.
+
+All are under the SIL Open Font License, Apache 2.0 or the Ubuntu Font Licence; `assets.py` checks what each package
+says. Knows names only: no files, no pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+__all__ = ["HANDS", "LICENCES", "PRINTS", "held_out"]
+
+LICENCES = ("OFL-1.1", "Apache-2.0", "UFL-1.0")
+"""What a package may say; others are left out."""
+
+_PRINTS = """
+abeezee abel acme actor alata albert-sans aldrich alegreya-sans aleo alfa-slab-one alumni-sans amaranth anton
+antonio archivo archivo-black arimo arvo asap-condensed assistant atkinson-hyperlegible audiowide azeret-mono
+b612-mono barlow barlow-condensed barlow-semi-condensed be-vietnam-pro big-shoulders-display bitter black-ops-one
+blinker bree-serif bricolage-grotesque cairo cal-sans catamaran chakra-petch changa chivo comfortaa commissioner
+cousine crimson-pro darker-grotesque days-one didact-gothic dm-mono dm-serif-text domine eb-garamond
+encode-sans-condensed epilogue exo-2 familjen-grotesk figtree fira-code fira-sans fira-sans-condensed
+fira-sans-extra-condensed fjalla-one fragment-mono fredoka funnel-sans gabarito geist geist-mono gelasio goldman
+gothic-a1 graduate hanken-grotesk heebo hepta-slab hind host-grotesk ibm-plex-mono ibm-plex-serif inconsolata inder
+instrument-sans inter-tight iosevka jockey-one josefin-sans jost jura k2d kanit khand kode-mono krona-one kumbh-sans
+league-gothic lekton lexend libre-baskerville libre-franklin lilita-one lora m-plus-1p maven-pro merriweather
+merriweather-sans metropolis michroma mona-sans monda montserrat mukta mulish nova-square nunito nunito-sans onest
+orbitron outfit overpass overpass-mono oxanium oxygen passion-one pathway-extreme patua-one philosopher play
+plus-jakarta-sans poppins prompt pt-mono pt-sans pt-sans-narrow pt-serif public-sans quantico questrial
+radio-canada-big rajdhani raleway recursive red-hat-display red-hat-mono righteous roboto-mono rokkitt rubik
+russo-one saira saira-extra-condensed saira-stencil-one sanchez sarabun schibsted-grotesk sen share-tech signika
+sofia-sans sora source-code-pro source-sans-3 source-serif-4 space-mono special-elite special-gothic-expanded-one
+spectral staatliches sunflower syne tajawal teko titillium-web tomorrow ubuntu ubuntu-condensed ubuntu-mono
+unbounded urbanist varela-round victor-mono vt323 wix-madefor-text yantramanav zilla-slab
+"""
+_HANDS = """
+amatic-sc annie-use-your-telescope architects-daughter bad-script balsamiq-sans bangers bubblegum-sans cabin-sketch
+carter-one caveat cedarville-cursive chewy comic-mono comic-relief courgette delicious-handrawn delius finger-paint
+freehand gaegu gochi-hand grandstander handlee happy-monkey homemade-apple indie-flower itim kaushan-script
+kiwi-maru knewave londrina-solid long-cang mansalva marck-script mouse-memoirs nanum-brush-script nanum-pen-script
+neucha playpen-sans poor-story reenie-beanie rock-salt schoolbell shadows-into-light shantell-sans short-stack
+sniglet sriracha sue-ellen-francisco swanky-and-moo-moo the-girl-next-door twinkle-star yomogi zen-kurenaido
+zhi-mang-xing
+"""
+
+PRINTS = tuple(_PRINTS.split())
+HANDS = tuple(_HANDS.split())
+
+
+def held_out(family: str) -> bool:
+    """Whether a family is kept for validation: half of them are, by a hash of the name, so that nobody chooses."""
+    return hashlib.sha256(family.encode()).digest()[0] % 2 == 1
