@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 ANIMATIC = Path(__file__).parents[2] / "examples" / "animatic"
-sys.path.insert(0, str(ANIMATIC))
+sys.path.append(str(ANIMATIC))  # behind the slate recipe, whose scripts have the same names
 
 from studio.backdrop import FEET  # noqa: E402
 from studio.camera import FRAMES, HEIGHT, WIDTH, views  # noqa: E402

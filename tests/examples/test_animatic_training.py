@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("diffusers", reason="the animatic's training needs diffusers; pip install diffusers")
-sys.path.insert(0, str(Path(__file__).parents[2] / "examples" / "animatic"))
+sys.path.append(str(Path(__file__).parents[2] / "examples" / "animatic"))
 
 import torch
 from diffusers import AutoencoderTiny, WanTransformer3DModel
