@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["BYTES", "KINDS", "CpuKind", "features", "kind_of", "this_cpu"]
+__all__ = ["BYTES", "KINDS", "CpuKind", "architecture", "features", "flag_words", "kind_of", "this_cpu"]
 
 WIDENED = {"session.x64quantprecision": "1"}
 """The option under which products of int8 are widened where they would saturate."""
@@ -82,6 +82,17 @@ def kind_of(arch: str, found: Iterable[str]) -> CpuKind:
     return next(fitting, UNKNOWN)
 
 
+def architecture(machine: str) -> str:
+    """`x86_64` or `aarch64`, whatever a system calls it."""
+    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine.lower(), machine.lower())
+
+
+def flag_words(cpuinfo: str) -> frozenset[str]:
+    """Words of /proc/cpuinfo for what the first processor can do."""
+    line = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    return frozenset(line[1].split() if line else ())
+
+
 def features(cpuinfo: str, told: Mapping[str, bool]) -> frozenset[str]:
     """Features by the words of /proc/cpuinfo and by `told`, which asks the processor itself: name to presence.
 
@@ -89,8 +100,7 @@ def features(cpuinfo: str, told: Mapping[str, bool]) -> frozenset[str]:
     """
     own = {name for name, there in told.items() if there}
     own |= {feature for name, feature in SETS.items() if name in own}
-    line = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    words = {WORDS[word] for word in (line[1].split() if line else ()) if word in WORDS}
+    words = {WORDS[word] for word in flag_words(cpuinfo) & WORDS.keys()}
     others = any(name in told and name not in own for name in words)  # an emulator shows the machine below it
     return frozenset(own if others else own | words)
 
@@ -98,12 +108,11 @@ def features(cpuinfo: str, told: Mapping[str, bool]) -> frozenset[str]:
 @cache
 def this_cpu() -> CpuKind:
     """The kind of the processor that runs this process."""
-    arch = {"amd64": "x86_64", "arm64": "aarch64"}.get(platform.machine().lower(), platform.machine().lower())
     try:
         info = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux: what NumPy asks of the processor is all there is
         info = ""
-    return kind_of(arch, features(info, _told()))
+    return kind_of(architecture(platform.machine()), features(info, _told()))
 
 
 def _told() -> Mapping[str, bool]:

@@ -143,7 +143,8 @@ def load(
     # Products of weights in groups: by int8 arithmetic, 4 to 20 times faster than widening them.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
     kind = cpu or this_cpu()
-    for name, value in kind.options.items() if precision in BYTES and not _is_grouped(path) else ():
+    wanted = kind.options if precision in BYTES else {}
+    for name, value in wanted.items() if wanted and not _is_grouped(path) else ():
         options.add_session_config_entry(name, value)
     if device.startswith("cuda"):
         return _on_gpu(path, provider, options, device)

@@ -188,9 +188,7 @@ def _require_all(values: Mapping[str, Any], checkpoint: Checkpoint) -> None:
 
 def mask_text(checkpoint: Checkpoint) -> str | None:
     """The mask's text as tokenizer_config.json has it, where it has one."""
-    named = checkpoint.tokenizer_config.get("mask_token")
-    text = named.get("content") if isinstance(named, dict) else named
-    return text if isinstance(text, str) else None
+    return special_tokens(checkpoint).get("mask_token")
 
 
 def _check(values: Mapping[str, Any], origins: Mapping[str, str], family: Family) -> None:

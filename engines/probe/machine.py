@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ..cpu import architecture, flag_words
 from .driver import Adapter, Driver, ask, library_name
 from .jetson import Jetson, jetson_at, text_of
 from .packages import Packages, installed
@@ -79,7 +80,7 @@ def facts(
     driver = asking(library_name())
     return Facts(
         system=platform.system(),
-        arch=_arch(platform.machine()),
+        arch=architecture(platform.machine()),
         python=platform.python_version(),
         processor=_processor(info),
         features=_features(info),
@@ -92,18 +93,13 @@ def facts(
     )
 
 
-def _arch(machine: str) -> str:
-    return {"amd64": "x86_64", "arm64": "aarch64"}.get(machine.lower(), machine.lower())
-
-
 def _processor(info: str) -> str:
     found = re.search(r"^(?:model name|Model)\s*:\s*(.+)$", info, re.MULTILINE)
     return found[1].strip() if found else platform.processor() or platform.machine()
 
 
 def _features(info: str) -> tuple[str, ...]:
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", info, re.MULTILINE)
-    words = set(found[1].split()) if found else set()
+    words = flag_words(info)
     return tuple(name for word, name in FEATURES.items() if word in words)
 
 

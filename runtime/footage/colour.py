@@ -9,6 +9,7 @@ no files.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,10 +56,15 @@ HDR: dict[int, tuple[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]]
 
 def shown(signal: NDArray[np.uint16], transfer: int) -> NDArray[np.uint8]:
     """HDR `signal [H, W, 3]` (16 bits, BT.2020) of a transfer of `HDR` to `[H, W, 3]` for an SDR screen."""
-    grid = np.linspace(0, 1, STEPS)
-    light = (HDR[transfer][1](grid) / WHITE).astype(np.float32)
-    linear = light[signal >> 4] @ TO_709.T
+    linear = _light(transfer)[signal >> 4] @ TO_709.T
     return _encoded(_rolled_off(np.maximum(linear, 0)))
+
+
+@cache
+def _light(transfer: int) -> NDArray[np.float32]:
+    """`[STEPS]`: light relative to diffuse white, by signal."""
+    light: NDArray[np.float32] = (HDR[transfer][1](np.linspace(0, 1, STEPS)) / WHITE).astype(np.float32)
+    return light
 
 
 def _rolled_off(linear: NDArray[np.float32]) -> NDArray[np.float32]:

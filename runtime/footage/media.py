@@ -65,7 +65,8 @@ class Media:
         """Places, seen so far, where time stamps begin again."""
         self.transfer = 0
         """Number of the transfer characteristic of the last frame that was seen (ISO/IEC 23091-2)."""
-        self._last_length = 0
+        self.last_length = 0
+        """Time stamps for which the last frame that was decoded is shown; 0 where the file does not say."""
         _check_file(path)
         self._container: Any = None
         try:
@@ -110,11 +111,6 @@ class Media:
             return None if code is None else base.frame(code)
         except ValueError:
             return None
-
-    @property
-    def last_length(self) -> int:
-        """For how many time stamps the last frame that was decoded is shown; 0 where the file does not say."""
-        return self._last_length
 
     @property
     def size(self) -> tuple[int, int]:
@@ -226,7 +222,7 @@ class Media:
                 self._orientation = _orientation(frame)
             frame.pts += ahead
             if last is None or frame.pts > last:
-                last, self._last_length = frame.pts, frame.duration or 0
+                last, self.last_length = frame.pts, frame.duration or 0
                 yield frame
 
     def _restarts(self, step: int) -> bool:

@@ -41,9 +41,7 @@ def prompt_of(request: Generate) -> Any:
 
 def options_of(request: Generate) -> Options:
     """Options from the request's own fields and its JSON. Raises RequestError for unknown names, or one given twice."""
-    chosen = _json(request.options, "options") if request.options else {}
-    if not isinstance(chosen, dict):
-        raise RequestError(f'got options {request.options!r}, expected a JSON object like {{"seed": 1}}')
+    chosen = _chosen(request)
     direct = {"max_tokens": request.max_tokens, "steps": request.steps, "threshold": request.threshold}
     given: dict[str, Any] = {name: value for name, value in direct.items() if value}
     if twice := sorted(given.keys() & chosen.keys()):
@@ -53,12 +51,19 @@ def options_of(request: Generate) -> Options:
 
 def turn_of(request: Generate) -> dict[str, Any]:
     """Keywords of `Model.prompt` for how the conversation goes on, from the request's JSON. Raises RequestError."""
-    chosen = _json(request.options, "options") if request.options else {}
-    turn = {name: chosen[name] for name in TURN if isinstance(chosen, dict) and name in chosen}
+    turn = {name: value for name, value in _chosen(request).items() if name in TURN}
     wrong = [name for name, value in turn.items() if not isinstance(value, TURN[name])]
     if wrong:
         raise RequestError(f"{', '.join(wrong)}: got {turn[wrong[0]]!r}, expected {TURN[wrong[0]].__name__}")
     return turn
+
+
+def _chosen(request: Generate) -> dict[str, Any]:
+    """The request's options, as they stand in its JSON. Raises RequestError where that is no object."""
+    chosen = _json(request.options, "options") if request.options else {}
+    if not isinstance(chosen, dict):
+        raise RequestError(f'got options {request.options!r}, expected a JSON object like {{"seed": 1}}')
+    return chosen
 
 
 def _json(text: str, what: str) -> Any:

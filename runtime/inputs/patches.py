@@ -75,9 +75,9 @@ class VisionSpec:
     """Token after the groups of a picture; None where prompts have none."""
     tokens_per_second: float = field(metadata=bounds(1e-6, 1000))
     """Temporal positions per second of video."""
-    letterbox: Letterbox | None = field(default=None, metadata={"since": 2})
+    letterbox: Letterbox | None = None
     """The one size that every picture takes; None where `smart_resize` finds one between the two areas."""
-    crops: Crops | None = field(default=None, metadata={"since": 3})
+    crops: Crops | None = None
     """The cut of a picture into crops of one size, for towers that see no other (`crop_patches.py`); else None."""
 
     def __post_init__(self) -> None:

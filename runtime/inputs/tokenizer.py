@@ -11,6 +11,7 @@ import datetime
 import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,19 @@ class Text:
         ids = self._with_words(text) if MARK in text else self._tokenizer.encode(text, add_special_tokens=special).ids
         return np.array(ids, np.int64)
 
+    @cached_property
+    def _words(self) -> Tokenizer:
+        """The tokenizer without control tokens: they are encoded as the words that they are spelled with."""
+        words = copy.deepcopy(self._tokenizer)
+        words.encode_special_tokens = True
+        return words
+
     def _with_words(self, text: str) -> list[int]:
         """Ids of a marked text: its control tokens by themselves, and what stands between them as words alone."""
         ids, at = [], 0
-        words = copy.deepcopy(self._tokenizer)
-        words.encode_special_tokens = True
         for found in [*self._controls.finditer(text), None]:
             between = text[at : found.start() if found else None].replace(MARK, "")
-            ids += words.encode(between, add_special_tokens=False).ids if between else []
+            ids += self._words.encode(between, add_special_tokens=False).ids if between else []
             if found is not None:
                 ids.append(self._ids[found[0]])
                 at = found.end()
