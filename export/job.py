@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 
 from .. import __version__
 from ..engines.errors import ParityError
-from ..runtime.bundle.manifest import SCHEMA, Manifest, ModelShape, ParityRow, TextFiles, Variant
+from ..runtime.bundle.manifest import SCHEMA, Manifest, ModelShape, ParityRow, TextFiles, Variant, Words
 from ..runtime.bundle.staging import Staging, check_space
 from ..runtime.console.progress import Progress
 from ..runtime.heap import release, unpooled
@@ -115,10 +115,12 @@ def _manifest(made: Plan, text: TextFiles, variants: dict[str, Variant], staging
         producer=f"a2d {__version__}",
         name=made.job.checkpoint.resolve().name,
         family=made.family.name,
-        model=ModelShape(s.layers, s.hidden, s.kv_heads, s.head_dim, s.vocab, made.max_context),
-        decode=made.resolved.contract,
-        text=text,
         variants=variants,
         files=staging.records(),
-        vision=made.vision,
+        words=Words(
+            model=ModelShape(s.layers, s.hidden, s.kv_heads, s.head_dim, s.vocab, made.max_context),
+            decode=made.resolved.contract,
+            text=text,
+            vision=made.vision,
+        ),
     )

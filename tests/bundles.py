@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from a2d.runtime.bundle.manifest import SCHEMA, FileRecord, Manifest, ModelShape, ParityRow, TextFiles, Variant
+from a2d.runtime.bundle.manifest import SCHEMA, FileRecord, Manifest, ModelShape, ParityRow, TextFiles, Variant, Words
 from a2d.runtime.decode.contract import DecodeContract
 from a2d.runtime.inputs.letterbox import Letterbox
 from a2d.runtime.inputs.patches import VisionSpec
@@ -52,11 +52,19 @@ MANIFEST = Manifest(
     producer="a2d 0.1.0",
     name="slate",
     family="qwen2_5_vl",
-    model=ModelShape(layers=2, hidden=24, kv_heads=2, head_dim=12, vocab=100, max_context=256),
-    decode=DecodeContract(
-        mask_token_id=99, stop_token_ids=(2, 3), block_size=8, prompt_alignment="tail", forbid_token_ids=(99,), steps=4
+    words=Words(
+        model=ModelShape(layers=2, hidden=24, kv_heads=2, head_dim=12, vocab=100, max_context=256),
+        decode=DecodeContract(
+            mask_token_id=99,
+            stop_token_ids=(2, 3),
+            block_size=8,
+            prompt_alignment="tail",
+            forbid_token_ids=(99,),
+            steps=4,
+        ),
+        text=TextFiles("tokenizer.json", "chat_template.jinja", {"eos_token": "<|im_end|>"}, "read the slate"),
+        vision=LETTERBOXED,
     ),
-    text=TextFiles("tokenizer.json", "chat_template.jinja", {"eos_token": "<|im_end|>"}, "read the slate"),
     variants={
         "fp32": Variant(
             graphs={name: f"{name}-fp32.onnx" for name in ("backbone", "denoise", "sample", "vision")},
@@ -68,8 +76,13 @@ MANIFEST = Manifest(
         )
     },
     files={name: record(data) for name, data in CONTENT.items()},
-    vision=LETTERBOXED,
 )
+
+
+def spoken(manifest: Manifest, **changes) -> Manifest:
+    """`manifest` with other contracts for its words."""
+    assert manifest.words is not None
+    return replace(manifest, words=replace(manifest.words, **changes))
 
 
 def write(folder: Path, **changes) -> Path:

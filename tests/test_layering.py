@@ -31,7 +31,14 @@ SEAM = {"engines", "engines/errors", "engines/protocol"}
 BASE = SEAM | {"engines/host", "engines/checks", "engines/*"}
 """All modules that stand in engines/ itself."""
 
-DECODING = SEAM | {"runtime/schema", "runtime/console", "runtime/decode", "runtime/inputs", "runtime/bundle"}
+DECODING = SEAM | {
+    "runtime/schema",
+    "runtime/console",
+    "runtime/decode",
+    "runtime/film",
+    "runtime/inputs",
+    "runtime/bundle",
+}
 MODEL = DECODING | {"runtime/model", "runtime/each"}
 
 PACKAGES = {
@@ -52,7 +59,8 @@ PACKAGES = {
     "runtime/console": set(),
     "runtime/decode": {"runtime/schema", "engines/errors", "engines/protocol", "engines/host"},
     "runtime/inputs": {"runtime/schema", "runtime/decode", "engines/errors"},
-    "runtime/bundle": {"runtime/schema", "runtime/decode", "runtime/inputs", "engines/errors"},
+    "runtime/film": {"runtime/schema", "runtime/decode", "runtime/inputs", *SEAM, "engines/host"},
+    "runtime/bundle": {"runtime/schema", "runtime/decode", "runtime/film", "runtime/inputs", "engines/errors"},
     "runtime/deploy": {*DECODING, *BASE, "engines/tensorrt", "engines/tensorrt/builder"},
     "runtime/each": DECODING,
     "runtime/model": {*DECODING, "runtime/deploy", "runtime/each"},

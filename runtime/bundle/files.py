@@ -59,8 +59,7 @@ class Bundle:
 
     def texts(self) -> list[str]:
         """Names of the files that turn text into tokens and back."""
-        text = self.manifest.text
-        return [name for name in (text.tokenizer, text.chat_template) if name is not None]
+        return self.manifest.texts()
 
     def check(self, names: Iterable[str] | None = None, content: bool = True) -> None:
         """Compare files (default: all) with the manifest; `content=False` looks at sizes alone.

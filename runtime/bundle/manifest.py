@@ -12,12 +12,13 @@ from typing import Any
 
 from ...engines.errors import BundleError
 from ..decode.contract import DecodeContract
+from ..film.contract import FilmContract
 from ..inputs.patches import VisionSpec
 from ..schema import Violations, bounds, from_json, parse, to_json
 
-__all__ = ["GRAPHS", "SCHEMA", "FileRecord", "Manifest", "ModelShape", "ParityRow", "TextFiles", "Variant"]
+__all__ = ["GRAPHS", "SCHEMA", "FileRecord", "Manifest", "ModelShape", "ParityRow", "TextFiles", "Variant", "Words"]
 
-SCHEMA = 4
+SCHEMA = 5
 """Version of the manifest's form and of the graphs' ports. A reader refuses every other."""
 
 MAX_MANIFEST_BYTES = 4 << 20
@@ -27,8 +28,22 @@ GRAPHS = {
     "denoise": "hidden states to proposals and the accepted tokens, greedily",
     "sample": "the same with temperature",
     "vision": "pixels to features",
+    "text": "tokens of a prompt to the text encoder's rows",
+    "cross": "those rows to the keys and values of every layer's cross-attention",
+    "frames": "noisy latents of a block to their velocity and the rows' keys and values",
+    "frames_merged": "the same under a mask, for a clean block and the next noisy one",
+    "pixels_first": "the first latent frame of a clip to pixels and the decoder's states",
+    "pixels_next": "later latent frames and the states to pixels and the next states",
+    "encode_first": "a picture to the first latent frame",
 }
-"""Names that a variant may give to its graphs; `vision` is for vision-language families only."""
+"""Graphs that a variant may hold, by name."""
+
+WORDS = ("backbone", "denoise", "sample")
+FILM = ("text", "cross", "frames", "frames_merged", "pixels_first", "pixels_next")
+"""Graphs that decoding words, and filming, cannot do without."""
+
+PICTURE = "encode_first"
+"""Graph that a bundle which films may do without."""
 
 KV_DTYPES = ("float32", "float16", "bfloat16")
 """Number types of a cache, by numpy's names."""
@@ -86,9 +101,8 @@ class Variant:
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.graphs) - set(GRAPHS))
-        missing = sorted({"backbone", "denoise", "sample"} - set(self.graphs))
-        if unknown or missing:
-            raise ValueError(f"graphs: unknown {unknown}, missing {missing}; known are {', '.join(GRAPHS)}")
+        if unknown:
+            raise ValueError(f"graphs: unknown {unknown}; known are {', '.join(GRAPHS)}")
         if self.kv_dtype not in KV_DTYPES:
             raise ValueError(f"kv_dtype: got {self.kv_dtype!r}, expected one of {', '.join(KV_DTYPES)}")
 
@@ -115,30 +129,86 @@ class TextFiles:
 
 
 @dataclass(frozen=True)
+class Words:
+    """Contracts of a bundle that decodes words."""
+
+    model: ModelShape
+    decode: DecodeContract
+    text: TextFiles
+    vision: VisionSpec | None = None
+
+    def __post_init__(self) -> None:
+        d, vocab = self.decode, self.model.vocab
+        ids = {d.filler, *d.stop_token_ids, *d.forbid_token_ids}
+        outside = [f"decode: token id {i} is outside the vocabulary of {vocab}" for i in ids if i >= vocab]
+        if outside:
+            raise Violations(outside)
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """The whole manifest."""
+    """The whole manifest: files, and the contracts of what can be done with them."""
 
     schema: int = field(metadata=bounds(SCHEMA, SCHEMA))
     producer: str
     name: str
     family: str
-    model: ModelShape
-    decode: DecodeContract
-    text: TextFiles
     variants: dict[str, Variant]
     files: dict[str, FileRecord]
-    vision: VisionSpec | None = None
+    words: Words | None = None
+    """Set where the bundle decodes words."""
+    film: FilmContract | None = None
+    """Set where the bundle films."""
 
     def __post_init__(self) -> None:
-        lines = [*self._bad_texts(), *self._bad_names(), *self._bad_references()]
-        lines += [*self._bad_vision(), *self._bad_ids()]
+        lines = [*self._bad_texts(), *self._bad_names(), *self._bad_references(), *self._bad_graphs()]
+        if self.words is None and self.film is None:
+            lines.append("words, film: both are null, expected at least one")
         if lines:
             raise Violations(lines)
+
+    @property
+    def model(self) -> ModelShape:
+        """See `Words`. Raises BundleError where the bundle decodes no words; so do the next three."""
+        return self._spoken().model
+
+    @property
+    def decode(self) -> DecodeContract:
+        """See `Words`."""
+        return self._spoken().decode
+
+    @property
+    def text(self) -> TextFiles:
+        """See `Words`."""
+        return self._spoken().text
+
+    @property
+    def vision(self) -> VisionSpec | None:
+        """See `Words`."""
+        return self._spoken().vision
+
+    def _spoken(self) -> Words:
+        if self.words is None:
+            raise BundleError(f"{self.name}: this bundle films, and decodes no words; use a2d film, or Model.film")
+        return self.words
+
+    def texts(self) -> list[str]:
+        """Names of the files that turn text into tokens and back."""
+        spoken = [] if self.words is None else [self.words.text.tokenizer, self.words.text.chat_template]
+        filmed = [] if self.film is None else [self.film.text.tokenizer]
+        return list(dict.fromkeys(name for name in (*spoken, *filmed) if name is not None))
+
+    def required(self) -> tuple[str, ...]:
+        """Names of the graphs that each variant has to hold."""
+        seeing = self.words is not None and self.words.vision is not None
+        words = () if self.words is None else (*WORDS, *(["vision"] if seeing else []))
+        return (*words, *(() if self.film is None else FILM))
 
     def _bad_texts(self) -> list[str]:
         """Texts that `a2d inspect` prints must not be able to steer a terminal."""
         texts = [("name", self.name), ("producer", self.producer), ("family", self.family)]
         texts += [("variants", precision) for precision in self.variants]
+        texts += [("film.licence", self.film.licence or "")] if self.film is not None else []
         rows = [row for v in self.variants.values() for row in v.parity]
         texts += [("parity", text) for row in rows for text in (row.graph, row.check, row.verdict)]
         return [
@@ -155,26 +225,21 @@ class Manifest:
 
     def _bad_references(self) -> list[str]:
         wanted = [name for v in self.variants.values() for name in (*v.graphs.values(), v.weights)]
-        wanted += [name for name in (self.text.tokenizer, self.text.chat_template) if name is not None]
-        missing = [f"{name!r} is used, but not listed in files" for name in wanted if name not in self.files]
+        missing = [
+            f"{name!r} is used, but not listed in files" for name in (*wanted, *self.texts()) if name not in self.files
+        ]
         return missing if self.variants else ["variants: empty, expected at least one precision"]
 
-    def _bad_vision(self) -> list[str]:
-        has, wanted = ("a", "none") if self.vision is None else ("no", "one")
-        return [
-            f"variants[{precision!r}]: has {has} vision graph, but the manifest's vision asks for {wanted}"
-            for precision, v in self.variants.items()
-            if ("vision" in v.graphs) == (self.vision is None)
-        ]
-
-    def _bad_ids(self) -> list[str]:
-        d = self.decode
-        ids = {d.filler, *d.stop_token_ids, *d.forbid_token_ids}
-        return [
-            f"decode: token id {i} is outside the vocabulary of {self.model.vocab}"
-            for i in ids
-            if i >= self.model.vocab
-        ]
+    def _bad_graphs(self) -> list[str]:
+        required = self.required()
+        allowed = {*required, *([] if self.film is None else [PICTURE])}
+        lines = []
+        for precision, v in self.variants.items():
+            missing = [name for name in required if name not in v.graphs]
+            beyond = sorted(set(v.graphs) - allowed)
+            if missing or beyond:
+                lines.append(f"variants[{precision!r}]: graphs: missing {missing}, not asked for {beyond}")
+        return lines
 
     def dumps(self) -> str:
         """The manifest as JSON text."""

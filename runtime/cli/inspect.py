@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..bundle.files import Bundle
-from ..bundle.manifest import Manifest
+from ..bundle.manifest import Manifest, Words
+from ..film.contract import FilmContract
 from ..inputs.patches import VisionSpec
 from ..schema import to_json
 from .arguments import Parser, guarded
@@ -32,14 +33,8 @@ def _inspect(arguments: argparse.Namespace) -> int:
 
 def _lines(m: Manifest) -> Iterator[str]:
     yield f"{m.name}: {m.family}, exported by {m.producer} (schema {m.schema})"
-    yield "  model    " + ", ".join(f"{name} {value:,}" for name, value in to_json(m.model).items())
-    decode = {name: value for name, value in to_json(m.decode).items() if value not in (None, [])}
-    yield "  decode   " + ", ".join(f"{name} {value}" for name, value in decode.items())
-    yield f"  text     {m.text.tokenizer or 'token ids only'}{', chat template' if m.text.chat_template else ''}"
-    if m.text.default_prompt is not None:
-        yield f"  prompt   {m.text.default_prompt!r} where none is given"
-    if m.vision is not None:
-        yield f"  vision   {_frames(m.vision)}, patches of {m.vision.patch_size}"
+    yield from () if m.words is None else _words(m.words)
+    yield from () if m.film is None else _film(m.film)
     for precision, variant in m.variants.items():
         yield f"  {precision:<8} {_size(variant.weights_bytes)} of weights; {', '.join(variant.graphs)}"
         for row in variant.parity:
@@ -47,6 +42,28 @@ def _lines(m: Manifest) -> Iterator[str]:
             yield f"           {row.graph:<9} {row.check:<44} {errors} {row.verdict}"
     total = sum(record.bytes for record in m.files.values())
     yield f"  files    {len(m.files)}, {_size(total)}, all as the manifest says"
+
+
+def _words(w: Words) -> Iterator[str]:
+    yield "  model    " + ", ".join(f"{name} {value:,}" for name, value in to_json(w.model).items())
+    decode = {name: value for name, value in to_json(w.decode).items() if value not in (None, [])}
+    yield "  decode   " + ", ".join(f"{name} {value}" for name, value in decode.items())
+    yield f"  text     {w.text.tokenizer or 'token ids only'}{', chat template' if w.text.chat_template else ''}"
+    if w.text.default_prompt is not None:
+        yield f"  prompt   {w.text.default_prompt!r} where none is given"
+    if w.vision is not None:
+        yield f"  vision   {_frames(w.vision)}, patches of {w.vision.patch_size}"
+
+
+def _film(f: FilmContract) -> Iterator[str]:
+    n, s = f.network, f.schedule
+    yield f"  film     {f.frames} frames of {f.height}x{f.width} at {f.fps:g} a second, unless asked otherwise"
+    yield f"  network  layers {n.layers}, heads {n.heads}, head_dim {n.head_dim}"
+    seen = "all before it" if f.window is None else f"{f.window} latent frames, {f.sink} of them the first ones"
+    yield f"  blocks   {f.block_frames} latent frames; a block sees {seen}; commits are {f.commit}"
+    others = f"; or in {', '.join(s.others)}" if s.others else ""
+    yield f"  steps    {len(s.first)} in the first block, {len(s.rest)} in the others{others}"
+    yield f"  licence  {f.licence or 'of the weights: the checkpoint says nothing'}"
 
 
 def _frames(spec: VisionSpec) -> str:

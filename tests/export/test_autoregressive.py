@@ -159,7 +159,7 @@ def test_an_exported_original(tmp_path: Path) -> None:
     made = original("Qwen3", tmp_path / "checkpoint")
     path = tmp_path / "original.a2d"
     export(Job(made.path, path, flags=Flags.of(contract="autoregressive"), quiet=True))
-    assert json.loads((path / "manifest.json").read_text())["decode"]["mask_token_id"] is None
+    assert json.loads((path / "manifest.json").read_text())["words"]["decode"]["mask_token_id"] is None
     model, tokens = a2d.load(path, threads=1), np.arange(20, 33)
     result = model.generate(tokens, max_tokens=24)
     assert list(result.tokens) == generated(made.model, tokens, 24)

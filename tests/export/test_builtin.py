@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from bundles import MANIFEST
 
 from a2d.__main__ import GIVEN
 from a2d.export import builtin
@@ -22,7 +23,7 @@ def tree(tmp_path, monkeypatch):
         made.append(arguments)
         manifest = tmp_path / "build" / "slate.a2d" / "manifest.json"
         manifest.parent.mkdir(parents=True, exist_ok=True)
-        manifest.touch()
+        manifest.write_text(MANIFEST.dumps())
         return 0
 
     monkeypatch.setattr(builtin, "ROOT", tmp_path)
@@ -38,6 +39,14 @@ def test_it_is_exported_once_and_again_when_its_checkpoint_is_newer(tree, tmp_pa
     later = (bundle / "manifest.json").stat().st_mtime + 10
     os.utime(weights, (later, later))
     assert builtin.slate(quiet=True) == bundle and made[1][-1] == "--quiet"
+
+
+def test_it_is_exported_again_where_its_bundle_is_of_another_version(tree, tmp_path):
+    _, made = tree
+    builtin.slate()
+    manifest = tmp_path / "build" / "slate.a2d" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema": 5', '"schema": 4'))
+    assert builtin.slate() == builtin.slate() == manifest.parent and len(made) == 2
 
 
 def test_an_export_that_fails_gives_no_bundle(tree, monkeypatch):

@@ -142,7 +142,7 @@ def test_only_the_files_asked_for_are_looked_at(folder):
 def test_paths_that_leave_the_bundle_are_refused_before_a_file_is_touched(folder, name):
     data = json.loads((folder / "manifest.json").read_text())
     data["files"][name] = data["files"]["tokenizer.json"]
-    data["text"]["tokenizer"] = name
+    data["words"]["text"]["tokenizer"] = name
     (folder / "manifest.json").write_text(json.dumps(data))
     with pytest.raises(BundleError, match="a bundle has no folders"):
         load(folder)

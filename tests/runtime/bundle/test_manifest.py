@@ -26,6 +26,7 @@ from a2d.runtime.bundle.manifest import (
     ParityRow,
     TextFiles,
     Variant,
+    Words,
 )
 from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SHIFTS, DecodeContract
 from a2d.runtime.decode.schedule import SCHEDULES
@@ -96,12 +97,9 @@ def manifests(draw: st.DrawFn) -> Manifest:
         producer=draw(lines),
         name=draw(lines),
         family=draw(lines),
-        model=draw(shapes),
-        decode=draw(contracts),
-        text=draw(text),
         variants=draw(st.dictionaries(names, variant, min_size=1, max_size=2)),
         files=files,
-        vision=vision,
+        words=Words(draw(shapes), draw(contracts), draw(text), vision),
     )
 
 
@@ -154,12 +152,16 @@ SUM = {"bytes": 1, "sha256": "0" * 64}
         (("schema",), "1", "schema: got '1', expected a whole number"),
         (("schema",), KeyError, "schema: missing"),
         (("colour",), 1, "the whole: unknown key 'colour'"),
-        (("model", "colour"), 1, "model: unknown key 'colour'"),
+        (("words", "model", "colour"), 1, "words.model: unknown key 'colour'"),
         (("files", "x"), SUM | {"url": "http://"}, "files['x']: unknown key 'url'"),
-        (("model", "layers"), KeyError, "model.layers: missing"),
-        (("model", "layers"), 10**9, "model.layers: got 1000000000, expected 1 to 4096"),
-        (("model", "max_context"), 10**30, "model.max_context: got 1000000000000000000000000000000, expected"),
-        (("model", "hidden"), -1, "model.hidden: got -1, expected 1 to"),
+        (("words", "model", "layers"), KeyError, "words.model.layers: missing"),
+        (("words", "model", "layers"), 10**9, "words.model.layers: got 1000000000, expected 1 to 4096"),
+        (
+            ("words", "model", "max_context"),
+            10**30,
+            "words.model.max_context: got 1000000000000000000000000000000, expected",
+        ),
+        (("words", "model", "hidden"), -1, "words.model.hidden: got -1, expected 1 to"),
         (("files", "x"), SUM | {"bytes": 2**60}, "files['x'].bytes: got"),
         (("files", "x"), SUM | {"bytes": -1}, "files['x'].bytes: got -1"),
         (("files", "x"), SUM | {"sha256": "abc"}, "files['x']: sha256: got 'abc', expected 64 hexadecimal"),
@@ -180,40 +182,79 @@ SUM = {"bytes": 1, "sha256": "0" * 64}
         (("files", "tokenizer.json"), KeyError, "'tokenizer.json' is used, but not listed in files"),
         (("variants", "fp32", "weights"), "../w", "'../w' is used, but not listed in files"),
         (("variants", "fp32", "graphs", "vision"), "/etc/passwd", "'/etc/passwd' is used, but not listed in files"),
-        (("variants", "fp32", "graphs", "vision"), KeyError, "has no vision graph, but the manifest's vision asks for"),
-        (("vision",), None, "has a vision graph, but the manifest's vision asks for none"),
-        (("variants", "fp32", "graphs", "denoise"), KeyError, "unknown [], missing ['denoise']; known are backbone"),
-        (("variants", "fp32", "graphs", "dream"), "x", "unknown ['dream'], missing []"),
+        (
+            ("variants", "fp32", "graphs", "vision"),
+            KeyError,
+            "variants['fp32']: graphs: missing ['vision'], not asked for []",
+        ),
+        (
+            (
+                "words",
+                "vision",
+            ),
+            None,
+            "missing [], not asked for ['vision']",
+        ),
+        (("variants", "fp32", "graphs", "denoise"), KeyError, "variants['fp32']: graphs: missing ['denoise']"),
+        (("variants", "fp32", "graphs", "dream"), "x", "unknown ['dream']; known are backbone"),
         (("variants", "fp32", "kv_dtype"), "object", "kv_dtype: got 'object', expected one of float32, float16"),
         (("variants",), {}, "variants: empty, expected at least one precision"),
         (("variants",), [], "variants: got [], expected an object"),
-        (("decode", "mask_token_id"), 100, "decode: token id 100 is outside the vocabulary of 100"),
-        (("decode", "stop_token_ids"), [2, 500], "decode: token id 500 is outside the vocabulary"),
-        (("decode", "stop_token_ids"), [-1], "decode.stop_token_ids[0]: got -1"),
-        (("decode", "shift"), "up", "decode: shift: got 'up', expected one of"),
-        (("decode", "steps"), 9, "decode: steps: got 9, expected at most the block size 8"),
-        (("decode", "steps"), 0, "decode.steps: got 0, expected 1 to"),
-        (("decode", "block_size"), 0, "decode.block_size: got 0"),
-        (("decode", "threshold"), 1.5, "decode.threshold: got 1.5, expected 0 to 1"),
-        (("vision", "patch_size"), 0, "vision.patch_size: got 0, expected 1 to 256"),
-        (("vision", "window_size"), 3, "vision.window_size: got 3, expected at least a merge group"),
+        (("words", "decode", "mask_token_id"), 100, "words.decode: token id 100 is outside the vocabulary of 100"),
+        (("words", "decode", "stop_token_ids"), [2, 500], "words.decode: token id 500 is outside the vocabulary"),
+        (("words", "decode", "stop_token_ids"), [-1], "words.decode.stop_token_ids[0]: got -1"),
+        (("words", "decode", "shift"), "up", "words.decode: shift: got 'up', expected one of"),
+        (("words", "decode", "steps"), 9, "words.decode: steps: got 9, expected at most the block size 8"),
+        (("words", "decode", "steps"), 0, "words.decode.steps: got 0, expected 1 to"),
+        (("words", "decode", "block_size"), 0, "words.decode.block_size: got 0"),
+        (("words", "decode", "threshold"), 1.5, "words.decode.threshold: got 1.5, expected 0 to 1"),
+        (("words", "vision", "patch_size"), 0, "words.vision.patch_size: got 0, expected 1 to 256"),
+        (("words", "vision", "window_size"), 3, "words.vision.window_size: got 3, expected at least a merge group"),
         (("name",), "\x1b]0;owned\x07", "name: got '\\x1b]0;owned\\x07', expected printable characters"),
         (("name",), "\ud800", "name: got '\\ud800', expected valid Unicode"),
-        (("text", "default_prompt"), "", "text: default_prompt: got '', but a prompt has at least one character"),
-        (("text", "default_prompt"), 3, "text.default_prompt: got 3, expected a text"),
-        (("text", "tokenizer"), None, "default_prompt: got 'read the slate', but there is no tokenizer to read it"),
-        (("vision", "letterbox"), [112, 224], "vision.letterbox: got [112, 224], expected an object (Letterbox)"),
-        (("vision", "letterbox"), {"height": 112}, "vision.letterbox.width: missing"),
-        (("vision", "letterbox"), BOX | {"height": 10}, "vision.letterbox: got 224x10, expected multiples of a merge"),
         (
-            ("vision", "letterbox"),
-            BOX | {"width": 10**9},
-            "vision.letterbox.width: got 1000000000, expected 1 to 16384",
+            ("words", "text", "default_prompt"),
+            "",
+            "words.text: default_prompt: got '', but a prompt has at least one character",
         ),
-        (("vision", "letterbox"), BOX | {"fill": [0, 0]}, "vision.letterbox.fill: got 2 numbers, expected 3"),
-        (("vision", "letterbox"), BOX | {"fill": [0, 0, 256]}, "vision.letterbox.fill[2]: got 256, expected 0 to 255"),
-        (("vision", "letterbox"), BOX | {"fit": "cut"}, "vision.letterbox: unknown key 'fit'"),
-        (("text", "special_tokens"), {"eos_token": 2}, "text.special_tokens['eos_token']: got 2, expected a text"),
+        (("words", "text", "default_prompt"), 3, "words.text.default_prompt: got 3, expected a text"),
+        (
+            ("words", "text", "tokenizer"),
+            None,
+            "default_prompt: got 'read the slate', but there is no tokenizer to read it",
+        ),
+        (
+            ("words", "vision", "letterbox"),
+            [112, 224],
+            "words.vision.letterbox: got [112, 224], expected an object (Letterbox)",
+        ),
+        (("words", "vision", "letterbox"), {"height": 112}, "words.vision.letterbox.width: missing"),
+        (
+            ("words", "vision", "letterbox"),
+            BOX | {"height": 10},
+            "words.vision.letterbox: got 224x10, expected multiples of a merge",
+        ),
+        (
+            ("words", "vision", "letterbox"),
+            BOX | {"width": 10**9},
+            "words.vision.letterbox.width: got 1000000000, expected 1 to 16384",
+        ),
+        (
+            ("words", "vision", "letterbox"),
+            BOX | {"fill": [0, 0]},
+            "words.vision.letterbox.fill: got 2 numbers, expected 3",
+        ),
+        (
+            ("words", "vision", "letterbox"),
+            BOX | {"fill": [0, 0, 256]},
+            "words.vision.letterbox.fill[2]: got 256, expected 0 to 255",
+        ),
+        (("words", "vision", "letterbox"), BOX | {"fit": "cut"}, "words.vision.letterbox: unknown key 'fit'"),
+        (
+            ("words", "text", "special_tokens"),
+            {"eos_token": 2},
+            "words.text.special_tokens['eos_token']: got 2, expected a text",
+        ),
     ],
 )
 def test_each_fault_has_its_message(path, to, message):
@@ -240,11 +281,11 @@ def replaced_parity() -> Variant:
 
 def test_all_faults_are_listed_together():
     data = to_json(MANIFEST)
-    data["colour"] = data["model"]["layers"] = "red"
-    data["decode"]["shift"] = "up"
-    del data["text"]
+    data["colour"] = data["words"]["model"]["layers"] = "red"
+    data["words"]["decode"]["shift"] = "up"
+    del data["words"]["text"]
     message = refused(json.dumps(data).encode())
-    for line in ("unknown key 'colour'", "model.layers: got 'red'", "decode: shift: got 'up'", "text: missing"):
+    for line in ("unknown key 'colour'", "words.model.layers: got 'red'", "decode: shift: got 'up'", "text: missing"):
         assert line in message
 
 
@@ -258,7 +299,7 @@ def test_all_faults_are_listed_together():
         (GOOD.replace(b'"temperature": 0.0', b'"temperature": NaN'), "NaN is not a number of JSON"),
         (
             GOOD.replace(b'"temperature": 0.0', b'"temperature": 1e999'),
-            "decode.temperature: got inf, expected a number",
+            "words.decode.temperature: got inf, expected a number",
         ),
         (GOOD.replace(b"slate", b"sl\xe4te"), "it is not UTF-8"),
         (b"\xef\xbb\xbf" + GOOD, "it is not JSON"),

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from bundles import spoken
 
 from a2d.__main__ import main
 from a2d.engines.errors import BundleError, RequestError
@@ -97,7 +98,7 @@ def test_a_picture_takes_what_its_size_says(slate):
     spec = manifest.vision
 
     def taken(**changes) -> int:
-        return estimate(replace(manifest, vision=replace(spec, **changes)), held, SIZES, CPU).activations["vision"]
+        return estimate(spoken(manifest, vision=replace(spec, **changes)), held, SIZES, CPU).activations["vision"]
 
     boxed = taken()
     assert taken(letterbox=None, max_pixels=1_000_000) > 100 * boxed  # every patch sees every patch
