@@ -92,6 +92,7 @@ def write(folder: Path, **changes) -> Path:
         (folder / name).write_bytes(data)
     of_words = {name: value for name, value in changes.items() if name in ("model", "decode", "text", "vision")}
     others = {name: value for name, value in changes.items() if name not in of_words}
-    made = replace(spoken(MANIFEST, **of_words), **others)
+    assert MANIFEST.words is not None
+    made = replace(MANIFEST, words=replace(MANIFEST.words, **of_words), **others)
     (folder / "manifest.json").write_text(made.dumps(), encoding="utf-8")
     return folder
