@@ -187,6 +187,7 @@ FILES = {
     "engines/tensorrt/builder/late_lookup.py": {"onnx_ir"},
     "engines/tensorrt/builder/roll_loops.py": {"onnx_ir"},
     "runtime/deploy/build.py": {"filelock"},
+    "runtime/film/board.py": {"PIL"},
     "runtime/footage/media.py": {"av"},
     "runtime/footage/shots.py": {"scenedetect"},
     "runtime/footage/scan.py": {"PIL"},
