@@ -167,7 +167,8 @@ def _wan_vae(config: Mapping[str, Any]) -> WanVaeShape:
             "fewer than dim_mult."
         )
     patch = config.get("patch_size") or 1
-    _require(part, config, {"out_channels": (3 * patch**2,), "in_channels": (3 * patch**2,)})
+    wanted: dict[str, tuple[object, ...]] = {"out_channels": (3 * patch**2,), "in_channels": (3 * patch**2,)}
+    _require(part, config, wanted | {"attn_scales": ([], None)})  # diffusers cannot encode with any either
     return WanVaeShape(
         channels=channels,
         encoder_dim=base,
@@ -177,7 +178,6 @@ def _wan_vae(config: Mapping[str, Any]) -> WanVaeShape:
         temporal=temporal,
         mean=mean,
         std=std,
-        attention=tuple(float(v) for v in config.get("attn_scales") or ()),
         residual=bool(config.get("is_residual", False)),
         patch=patch,
     )

@@ -72,8 +72,6 @@ class WanVaeShape:
     """Downsampling steps that halve the frames as well."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    attention: tuple[float, ...] = ()
-    """Scales of the encoder at which its blocks attend."""
     residual: bool = False
     patch: int = 1
     """Pixels of a side that are one position with more channels."""
