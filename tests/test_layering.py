@@ -131,6 +131,20 @@ PACKAGES = {
         *BASE,
         *DECODING,
     },
+    "export/film": {
+        "runtime/heap",
+        "runtime/film",
+        "export/checkpoint",
+        "export/export_plan",
+        "export/families",
+        "export/graphs",
+        "export/parity",
+        "export/precision",
+        "export/write",
+        "a2d",  # its version
+        *BASE,
+        *DECODING,
+    },
     "export/peers": {
         "export/checkpoint",
         "export/families",
@@ -145,6 +159,7 @@ PACKAGES = {
         "export/decode_contract",
         "export/export_plan",
         "export/families",
+        "export/film",
         "export/graphs",
         "export/parity",
         "export/precision",
