@@ -198,6 +198,8 @@ THIRD_PARTIES = {
 
 FILES = {
     "engines/cuda.py": {"cuda"},
+    "calibration/collect/board.py": {"PIL"},
+    "calibration/verify/page.py": {"jinja2"},
     "runtime/inputs/crops.py": {"PIL"},
     "engines/_import_onnxruntime.py": {"onnxruntime"},
     "engines/tensorrt/builder/copy.py": {"onnx_ir"},

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from ...engines.errors import BundleError
 from ...runtime.bundle.files import Bundle
 from ...runtime.cli.arguments import Parser, add_options, guarded, options_from, teller
-from ...runtime.decode.options import Options
 from ..collect.samples import add_data_flags
 from ..exported import SHOTS
 from ..quantize.recipes import known, recipes
@@ -60,7 +58,8 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         prompt=arguments.prompt,
         samples=arguments.samples,
         seed=options.seed,
-        options=options if arguments.max_tokens else replace(options, max_tokens=Options().max_tokens // 4),
+        options=options,
+        capped=arguments.max_tokens is None,
         merge=arguments.merge,
         strata=arguments.strata,
         target=arguments.target,
