@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...engines.errors import BundleError
+from ...engines.install import extra
 from ...runtime.cli.arguments import Parser, add_options, guarded, options_from, teller
 from ...runtime.decode.options import Options
 from ..collect.samples import add_data_flags
@@ -46,7 +47,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     try:
         from ..job import Job, calibrate  # noqa: PLC0415 - a device verifies without onnx
     except ImportError as error:
-        raise BundleError(f"calibrating needs more than running: {error}. pip install 'a2d[calibrate]'") from error
+        raise BundleError(f"calibrating needs more than running: {error}. {extra('calibrate')}") from error
     options = options_from(arguments)
     job = Job(
         bundle=arguments.bundle,

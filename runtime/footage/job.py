@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...engines.errors import RequestError
+from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle, sha256_of
 from ..console.one_line import one_line
 from ..decode.options import Options, plan
@@ -124,7 +125,7 @@ def _checked(job: LogJob) -> list[Path]:
     """The clips. Raises for everything that can be known to be wrong without decoding a frame."""
     missing = [f"{name} ({what})" for name, what in NEEDS.items() if find_spec(name) is None]
     if missing:
-        raise RequestError(f'logging footage needs {", ".join(missing)}: pip install "a2d[log]"')
+        raise RequestError(f"logging footage needs {', '.join(missing)}: {extra('log')}")
     bundle = Bundle.open(job.bundle)
     manifest = bundle.manifest
     if job.precision is not None:
