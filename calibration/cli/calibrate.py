@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...engines.errors import BundleError
 from ...engines.install import extra
-from ...runtime.cli.arguments import Parser, add_options, guarded, options_from, teller
+from ...runtime.cli.arguments import Parser, add_bundle, add_options, guarded, options_from, teller
 from ...runtime.decode.options import Options
 from ..collect.samples import add_data_flags
 from ..quantize.recipes import known, recipes
@@ -29,7 +29,7 @@ def _parser() -> Parser:
         epilog=f"precisions:\n{known()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
     parser.add_argument("--precision", required=True, metavar="NAMES", help="one or more, by comma")
     add_data_flags(parser)

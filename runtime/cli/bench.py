@@ -23,7 +23,7 @@ from ..bundle.files import MANIFEST, Bundle
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
 from ..model import Model, load, load_placed
-from .arguments import Parser, add_options, add_placement, guarded, options_from, placement_from
+from .arguments import Parser, add_bundle, add_options, add_placement, guarded, options_from, placement_from
 
 __all__ = ["Rivals", "main"]
 
@@ -69,7 +69,7 @@ def main(argv: list[str], rivals: Rivals | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="a2d bench", description="Measure decoding on this machine.")
-    parser.add_argument("bundle", type=Path, nargs="?")
+    add_bundle(parser, nargs="?")
     parser.add_argument("--synthetic", metavar="NAME", help="make a bundle of random weights instead: 100m")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the synthetic bundle there, and use it again")
     parser.add_argument(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ...engines.errors import RequestError
+from ..bundle.names import located
 from ..console.one_line import one_line
 from ..footage.clip import Clip
 from ..footage.files import RAW
@@ -49,7 +50,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("footage", nargs="+", type=Path, metavar="FOOTAGE", help="clips, and folders with clips")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="what the files are called")
-    parser.add_argument("--bundle", type=Path, help="who reads; default: the built-in slate reader")
+    parser.add_argument("--bundle", type=located, help="who reads; default: the built-in slate reader")
     parser.add_argument("--prompt", help="ask this of every frame, for a caption of each shot")
     parser.add_argument("--precision", help="one that the bundle holds; default: the best for this machine")
     parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
@@ -103,8 +104,8 @@ def _built_in(path: Path | None) -> Path:
     """The bundle of the built-in slate reader. Raises RequestError where it cannot be had."""
     if path is None:
         raise RequestError(
-            "no --bundle, and the built-in slate reader is not on this machine; export it where a2d's source and torch "
-            "are (a2d-export examples/slate/model -o slate.a2d) and name it: --bundle slate.a2d"
+            "no --bundle, and the built-in slate reader is not on this machine: a wheel holds it; export it where "
+            "a2d's source and torch are (make build/slate.a2d) and name it: --bundle slate.a2d"
         )
     return path
 

@@ -24,6 +24,7 @@ from ..schema import Violations, parse
 from .arguments import (
     BAD_INPUT,
     Parser,
+    add_bundle,
     add_options,
     add_placement,
     add_template_options,
@@ -54,7 +55,7 @@ def _parser() -> Parser:
         epilog="Exit status: 0 done; 1 the machine failed; 2 bad input, with --each also if a frame could not be read "
         "(the others were); 130 interrupted.",
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--prompt", help="a user's message, through the chat template if the bundle has one")
     source.add_argument("--messages", type=Path, metavar="FILE", help='a JSON list of {"role": ..., "content": ...}')

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from .clip import Look, Shot
 
-__all__ = ["FIELDS", "NO_SLATE", "Token", "caption", "look", "vote"]
+__all__ = ["FIELDS", "NO_SLATE", "Token", "caption", "look", "values", "vote"]
 
 FIELDS = ("scene", "take", "roll", "date", "fps")
 MISSING, NO_SLATE = "-", "no slate"
@@ -23,6 +23,12 @@ Token: TypeAlias = "tuple[int, int, float]"
 """Begin and end of a token in a text, and the probability with which it was settled."""
 
 _ANSWER = re.compile(" ".join(rf"{name} (\S+)" for name in FIELDS))
+
+
+def values(text: str) -> dict[str, str]:
+    """Fields of an answer by name, `-` for one that is not on the slate; empty for whatever is no slate."""
+    found = _ANSWER.fullmatch(text)
+    return {} if found is None else dict(zip(FIELDS, found.groups(), strict=True))
 
 
 def look(seconds: float, text: str, tokens: Sequence[Token]) -> Look:
