@@ -28,6 +28,7 @@ from ..schema import Violations, parse
 
 __all__ = [
     "BAD_INPUT",
+    "FAILED",
     "Parser",
     "add_bundle",
     "add_options",

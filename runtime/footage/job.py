@@ -49,6 +49,8 @@ class LogJob:
     prompt: str | None = None
     """None asks the bundle's own question, and takes the answer for a slate."""
     options: Options = field(default_factory=Options)
+    least: float = 0.0
+    """Confidence under which a reading names nothing."""
     precision: str | None = None
     threads: int | None = None
     decoders: int = 2
@@ -104,7 +106,7 @@ def log(job: LogJob, say: Callable[[str], None] = lambda _: None) -> Outcome:
         yield from (_counted(clip, named) for clip in found if clip is not None)
         yield from raw
 
-    made = Log(job.target.name, known, Totals.of(known()))
+    made = Log(job.target.name, known, Totals.of(known(), job.least), job.least)
     changed = publish({job.file(suffix): writer(suffix)(made) for suffix in WRITERS})
     journal.keep(files)
     return Outcome(len(new), made.totals, tuple(changed))
