@@ -18,6 +18,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ...engines.errors import A2DError, RequestError
+from ..bundle.names import BUILT_IN, located
 from ..decode.choices import setting_of
 from ..decode.contract import DecodeContract
 from ..decode.options import Options
@@ -29,6 +30,7 @@ __all__ = [
     "BAD_INPUT",
     "FAILED",
     "Parser",
+    "add_bundle",
     "add_options",
     "add_placement",
     "add_settings",
@@ -187,6 +189,13 @@ def _form(hint: Any, tokens: bool) -> str:
     inner = next(kind for kind in kinds if kind is not type(None))
     form = "ids" if get_origin(inner) is tuple else str(inner.__name__)
     return {"ids": "tokens", "int": "token"}[form] if tokens else form
+
+
+def add_bundle(parser: argparse.ArgumentParser, **more: Any) -> None:
+    """The positional argument that names a bundle."""
+    said = "a folder that a2d-export wrote, or a built-in model: "
+    said += ", ".join(f"{one.name} ({one.does})" for one in BUILT_IN.values())
+    parser.add_argument("bundle", type=located, metavar="BUNDLE", help=said, **more)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -46,7 +46,7 @@ def test_calibrate_needs_no_torch_and_says_what_it_did(floats, data, tmp_path):
 
 def test_calibrate_without_its_packages_says_which(floats, tmp_path):
     done = a2d("calibrate", floats, "-o", tmp_path / "q", "--precision", "int8", without=ONNX)
-    assert done.returncode == 2 and "pip install 'a2d[calibrate]'" in done.stderr
+    assert done.returncode == 2 and "[calibrate]'" in done.stderr and "a2d[" not in done.stderr
 
 
 @pytest.mark.parametrize(
