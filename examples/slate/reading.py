@@ -87,7 +87,7 @@ def _tokens(model: a2d.Model, steps: Sequence[a2d.Step], useful: int) -> tuple[T
             "" if last.tokens[row] in stops else model.detokenize([int(last.tokens[row])]),
             found[row].index,
             float(found[row].confidence[row]),
-            row - last.fixed >= useful,
+            row - last.prompt >= useful,
         )
-        for row in range(last.fixed, len(last.tokens))
+        for row in range(last.prompt, len(last.tokens))
     )

@@ -206,7 +206,7 @@ def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:
     for step in generation:
         yield {"event": "step", **_step(step)}
         if step.final:
-            tokens = step.tokens[step.fixed :].tolist()
+            tokens = step.tokens[step.prompt :].tolist()
             yield {"event": "commit", "block": step.block, "tokens": tokens, "text": model.detokenize(tokens)}
     yield {"event": "done", **_facts(generation.result, model)}
 
@@ -225,7 +225,7 @@ def _step(step: Step) -> dict[str, Any]:
     return {
         "block": step.block,
         "step": step.index,
-        "fixed": step.fixed,
+        "fixed": step.prompt,
         "tokens": [None if hidden else int(t) for t, hidden in zip(step.tokens, step.masked, strict=True)],
         "accepted": step.accepted.tolist(),
         "confidence": [round(float(c), 6) for c in step.confidence],

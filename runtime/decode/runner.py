@@ -6,9 +6,9 @@ not in which order blocks are decoded, nor when an answer ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from .backbone import Backbone
 from .block import Block, Proposal, Step
 from .cache import Cache
 from .denoiser import Denoiser, Prediction, check_finite
-from .forward import Ask, Burst, Decoding, Forward, PredictFirst, PredictNext, Propose, Request
+from .forward import Ask, Burst, Decoding, Forward, Request
 
 __all__ = ["Answer", "EngineRunner", "Runner", "drive"]
 
@@ -78,7 +78,7 @@ class EngineRunner:
         """See `Runner.run`."""
         if isinstance(request, Forward):
             self._hidden = hidden = self.forward(request)
-            return None if request.ask is None else ASKED[type(request.ask)](self, hidden, request.ask)
+            return None if request.ask is None else self._answer(request.ask, hidden)
         if isinstance(request, Burst):
             return self._read(request.block, self._burst(request), request.index)
         assert self._hidden is not None, "Accept follows the forward that drafted"
@@ -97,14 +97,9 @@ class EngineRunner:
             return self.backbone.refine(request.rows, request.at)
         return self.backbone.forward(request.rows, request.keep, request.draft)
 
-    def _propose(self, hidden: Buffer, ask: Propose) -> Proposal:
-        return self.denoiser.propose(hidden, self.last(), ask.block, ask.count, ask.at, ask.end)
-
-    def _predict_next(self, hidden: Buffer, ask: PredictNext) -> Prediction:
-        return self.denoiser.predict_next(hidden, self.last(), ask.rows, ask.first, ask.index)
-
-    def _predict_first(self, hidden: Buffer, ask: PredictFirst) -> Block:
-        return self.denoiser.predict_first(ask.block, hidden, ask.index)
+    def _answer(self, ask: Ask, hidden: Buffer) -> Answer:
+        query = self.denoiser.query(ask, hidden.shape[1])
+        return self.denoiser.answer(ask, query, self.denoiser.run(query, hidden, self.last()))
 
     def _burst(self, burst: Burst) -> list[Mapping[str, Buffer]]:
         """Issue all forwards; what one settles is fed to the next where it lies."""
@@ -132,11 +127,3 @@ class EngineRunner:
             kept = np.where(block.masked & ~masked, confidence, block.confidence).astype(np.float32)
             block = replace(block, tokens=tokens, masked=masked, confidence=kept)
             yield block, confidence
-
-
-ASKED: dict[type[Ask], Callable[[EngineRunner, Buffer, Any], Answer]] = {
-    Propose: EngineRunner._propose,
-    PredictNext: EngineRunner._predict_next,
-    PredictFirst: EngineRunner._predict_first,
-}
-"""Kind of prediction to the method that makes it. Not in the runner itself, which would then be a circle of objects."""

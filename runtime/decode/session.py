@@ -19,6 +19,7 @@ from ...engines.protocol import Engine
 from .backbone import Backbone
 from .block import Step
 from .cache import Cache, CacheShape
+from .chooser import FREE, Form
 from .contract import DecodeContract
 from .denoiser import Denoiser
 from .forward import Decoding
@@ -79,7 +80,9 @@ class _Count:
 class Generation:
     """An iterator of Steps; when it ends, or is cancelled, `result` is there."""
 
-    def __init__(self, session: Session, prompt: Prompt, plan: Plan, detokenize: Callable[[list[int]], str]) -> None:
+    def __init__(
+        self, session: Session, prompt: Prompt, plan: Plan, detokenize: Callable[[list[int]], str], form: Form = FREE
+    ) -> None:
         self._session, self._contract, self._plan = session, session.contract, plan
         self._detokenize = detokenize
         self._count = _Count()
@@ -88,7 +91,7 @@ class Generation:
         self._confidence: list[float] = []
         self._tail: list[int] = []
         self._prompt = prompt
-        self._sequence = session.enter(prompt, plan)
+        self._sequence = session.enter(prompt, plan, form)
         self._before = session.backbone.forwards
         self._steps = _owning(session, self._sequence, plan)
 
@@ -148,15 +151,15 @@ class Generation:
         )
 
     def _tally(self, step: Step) -> None:
-        masked = step.masked[step.fixed :]
-        held = step.tokens[step.fixed :]
+        masked = step.masked[step.prompt :]
+        held = step.tokens[step.prompt :]
         self._tail = held[~masked].tolist()
         self._count.steps += 1
         self._count.ended = step.ended
         if step.final:
             written = int(np.argmax(masked)) if masked.any() else len(held)  # an early stop leaves masks behind it
             self._tokens += held[:written].tolist()
-            self._confidence += [round(float(p), 6) for p in step.confidence[step.fixed :][:written]]
+            self._confidence += [round(float(p), 6) for p in step.confidence[step.prompt :][:written]]
             self._tail = []
             self._count.blocks += 1
             self._count.first_block = self._count.first_block or self._count.seconds
@@ -187,34 +190,38 @@ class Session:
         self._reach = np.empty(0, np.int64)
         self._busy = threading.Lock()
 
-    def stream(self, prompt: Prompt, options: Options | None = None) -> Generation:
+    def stream(self, prompt: Prompt, options: Options | None = None, form: Form = FREE) -> Generation:
         """Generate after `prompt`, which is the whole conversation; rows that stand in the cache are not run again.
 
         A cached row keeps the block in which it was settled: where blocks are counted from position 0, or settled
         rows are token-causal, that is what a fresh decode of the conversation would do as well. An `exact` session runs
-        rows again that a fresh decode would put into other blocks.
+        rows again that a fresh decode would put into other blocks. `form` restricts the answer.
         Raises RequestError for options that do not fit, ContextFullError if the first block does not; the cache is as
         it was then.
         """
-        return Generation(self, prompt, plan(self.contract, options or Options()), self._detokenize)
+        return Generation(self, prompt, plan(self.contract, options or Options()), self._detokenize, form)
 
-    def generate(self, prompt: Prompt, options: Options | None = None) -> Result:
+    def generate(self, prompt: Prompt, options: Options | None = None, form: Form = FREE) -> Result:
         """As `stream`, to the end."""
-        return self.stream(prompt, options).run()
+        return self.stream(prompt, options, form).run()
 
     @property
     def cached_tokens(self) -> int:
         """Rows in the cache."""
         return self.backbone.cache.length
 
-    def enter(self, prompt: Prompt, plan: Plan) -> Sequence:
-        """The rows of a new generation. Raises ContextFullError if it does not fit; nothing has changed then."""
+    def enter(self, prompt: Prompt, plan: Plan, form: Form = FREE) -> Sequence:
+        """The rows of a new generation. Raises ContextFullError if it does not fit, RequestError if its form does not.
+
+        Nothing has changed then.
+        """
         c = self.contract
         # What is verified has no grid: the prompt is settled, and every block begins where the last one ended.
         grid = ("left", c.context_mask, True) if plan.speculative else (c.prompt_alignment, c.context_mask, c.cuts_last)
         layout = Layout(len(prompt), plan.block, *grid)
         wanted = len(prompt) + plan.options.max_tokens
-        sequence = Sequence(prompt, layout, c.filler, wanted, self.max_context, c.drop_token_ids)
+        chooser = form.begin(plan, len(prompt), min(wanted, self.max_context))
+        sequence = Sequence(prompt, layout, c.filler, wanted, self.max_context, c.drop_token_ids, chooser)
         if sequence.first() is None:
             raise ContextFullError(
                 f"the prompt has {len(prompt)} tokens and the context holds {self.max_context}: there is no room for "
@@ -267,7 +274,7 @@ class Session:
 
 def _owning(session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
     """The decode loop, owning the session meanwhile. Free of the Generation, so that dropping that one ends it."""
-    ahead = session.backbone.waits and is_known(session.contract, plan)
+    ahead = session.backbone.waits and sequence.chooser.free and is_known(session.contract, plan)
     decode: Callable[..., Decoding] = decode_ahead if ahead else DECODES[plan.options.decode]
     with session.running(sequence, fresh=plan.options.guidance > 0):
         yield from drive(decode(sequence, session.contract, plan), session.runner(sequence, plan))
