@@ -67,6 +67,9 @@ def _parser() -> Parser:
         action="store_true",
         help="ask of each image by itself, a line for each; a folder stands for the images in it",
     )
+    parser.add_argument(
+        "--together", type=int, default=1, metavar="N", help="with --each, images read side by side (1)"
+    )
     parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")
     add_template_options(parser)
     parser.add_argument(
@@ -116,7 +119,7 @@ def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
     asked = arguments.token_ids if arguments.prompt is None else arguments.prompt
     watched = sys.stderr.isatty()
     how = {"raw": arguments.raw, "progress": watched, "template_options": template_options_from(arguments)}
-    readings = model.each(arguments.image, asked, **how, options=options)
+    readings = model.each(arguments.image, asked, **how, together=arguments.together, options=options)
     read = [_tell(reading, model, arguments.json) for reading in readings]
     if all(read):
         return 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,9 +20,13 @@ from .cache import Cache
 from .denoiser import Denoiser, Prediction, check_finite
 from .forward import Ask, Burst, Decoding, Forward, Request
 
-__all__ = ["Answer", "EngineRunner", "Runner", "drive"]
+__all__ = ["Answer", "EngineRunner", "Runner", "Work", "drive", "steps", "told"]
 
 Answer = Proposal | Prediction | Block | Iterator[tuple[Block, NDArray[np.float32]]] | None
+
+
+Work: TypeAlias = "Generator[Request | Step, Answer, None]"
+"""A way to decode at work, seen by whoever runs it: requests, whose answers it is sent, and steps."""
 
 
 class Runner(Protocol):
@@ -36,8 +40,8 @@ class Runner(Protocol):
         """Run it. Raises NumericsError if what was asked for is not finite."""
 
 
-def drive(decoding: Decoding, runner: Runner) -> Generator[Step, None, None]:
-    """The steps of `decoding`, whose requests `runner` runs; the last one says why the answer ended.
+def told(decoding: Decoding) -> Work:
+    """The requests and steps of `decoding`; the last step says why the answer ended.
 
     The step that finishes a block is given once it is known whether another block follows. No row is run for that.
     """
@@ -50,7 +54,7 @@ def drive(decoding: Decoding, runner: Runner) -> Generator[Step, None, None]:
                 yield step
             step, answer = None, None
             if not isinstance(request, Step):
-                answer = runner.run(request)
+                answer = yield request
             elif request.final:
                 step = request
             else:
@@ -62,12 +66,42 @@ def drive(decoding: Decoding, runner: Runner) -> Generator[Step, None, None]:
         decoding.close()
 
 
+def steps(work: Work, runner: Runner) -> Generator[Step, None, None]:
+    """The steps of `work`, whose requests `runner` runs."""
+    try:
+        item = next(work)
+        while True:
+            if isinstance(item, Step):
+                yield item
+                item = next(work)
+            else:
+                item = _resumed(work, item, runner)
+    except StopIteration:
+        pass
+    finally:
+        work.close()
+
+
+def _resumed(work: Work, request: Request, runner: Runner) -> Request | Step:
+    try:
+        answer = runner.run(request)
+    except Exception as error:
+        return work.throw(error)
+    return work.send(answer)
+
+
+def drive(decoding: Decoding, runner: Runner) -> Generator[Step, None, None]:
+    """The steps of `decoding`, whose requests `runner` runs; the last one says why the answer ended."""
+    return steps(told(decoding), runner)
+
+
 class EngineRunner:
     """The backbone over one cache, and the denoise graphs."""
 
     def __init__(self, backbone: Backbone, denoiser: Denoiser) -> None:
         self.backbone, self.denoiser = backbone, denoiser
-        self._hidden: Buffer | None = None
+        self.hidden: Buffer | None = None
+        """Hidden rows of the last forward, for the Accept that may follow."""
 
     @property
     def cache(self) -> Cache:
@@ -77,12 +111,12 @@ class EngineRunner:
     def run(self, request: Request) -> Answer:
         """See `Runner.run`."""
         if isinstance(request, Forward):
-            self._hidden = hidden = self.forward(request)
+            self.hidden = hidden = self.forward(request)
             return None if request.ask is None else self._answer(request.ask, hidden)
         if isinstance(request, Burst):
             return self._read(request.block, self._burst(request), request.index)
-        assert self._hidden is not None, "Accept follows the forward that drafted"
-        self.backbone.settle(self._hidden, request.count)
+        assert self.hidden is not None, "Accept follows the forward that drafted"
+        self.backbone.settle(self.hidden, request.count)
         return None
 
     def last(self) -> Buffer:

@@ -18,7 +18,7 @@ from ...engines.errors import ContextFullError, NumericsError, RequestError
 from ...engines.protocol import Engine
 from .backbone import Backbone
 from .block import Step
-from .cache import Cache, CacheShape
+from .cache import Cache, CacheShape, Pool
 from .chooser import FREE, Form
 from .contract import DecodeContract
 from .denoiser import Denoiser
@@ -28,7 +28,7 @@ from .layout import Layout
 from .loop import decode as diffuse
 from .options import Options, Plan, plan
 from .pipelined import decode_ahead, is_known
-from .runner import EngineRunner, Runner, drive
+from .runner import EngineRunner, Runner, Work, steps, told
 from .sequence import Prompt, Sequence
 from .speculative import speculate
 
@@ -93,7 +93,9 @@ class Generation:
         self._prompt = prompt
         self._sequence = session.enter(prompt, plan, form)
         self._before = session.backbone.forwards
-        self._steps = _owning(session, self._sequence, plan)
+        self.work = _owning(session, self._sequence, plan)
+        """The decoding at work, for whoever runs several side by side instead of iterating over one."""
+        self._steps = _driven(self.work, session, self._sequence, plan)
 
     def __iter__(self) -> Iterator[Step]:
         return self
@@ -101,13 +103,26 @@ class Generation:
     def __next__(self) -> Step:
         started = time.perf_counter()
         try:
-            if self._cancelled.is_set():
+            if self.cancelled:
                 self._steps.close()
             step = next(self._steps)
         finally:
-            self._count.seconds += time.perf_counter() - started
-        self._tally(step)
+            self.spend(time.perf_counter() - started)
+        self.tally(step)
         return step
+
+    def runner(self) -> Runner:
+        """A runner for the requests of `work`."""
+        return self._session.runner(self._sequence, self._plan)
+
+    @property
+    def cancelled(self) -> bool:
+        """Somebody has asked for the end."""
+        return self._cancelled.is_set()
+
+    def spend(self, seconds: float) -> None:
+        """Count time that was spent generating."""
+        self._count.seconds += seconds
 
     def cancel(self) -> None:
         """End before the next step. May be called from any thread."""
@@ -126,6 +141,7 @@ class Generation:
     def close(self) -> None:
         """End now, and free the session. Dropping the last reference does the same."""
         self._steps.close()
+        self.work.close()
 
     def run(self) -> Result:
         """Take all steps that are left."""
@@ -150,7 +166,8 @@ class Generation:
             confidence=tuple(self._confidence[: self._plan.options.max_tokens]),
         )
 
-    def _tally(self, step: Step) -> None:
+    def tally(self, step: Step) -> None:
+        """Count a step that was taken."""
         masked = step.masked[step.prompt :]
         held = step.tokens[step.prompt :]
         self._tail = held[~masked].tolist()
@@ -176,12 +193,16 @@ class Session:
         max_context: int,
         detokenize: Callable[[list[int]], str] = lambda _: "",
         exact: bool = False,
+        pool: Pool | None = None,
     ) -> None:
-        """`exact`: use again only rows that a fresh decode would lay the same way (see `stream`)."""
+        """`exact`: use again only rows that a fresh decode would lay the same way (see `stream`).
+
+        `pool`: memory that is shared with sessions which `Together` runs side by side.
+        """
         self.engine, self.contract, self.max_context = engine, contract, max_context
         backbone = engine("backbone")
         shape.check(backbone.inputs)
-        self.backbone = Backbone(backbone, Cache(shape, backbone.memory))
+        self.backbone = Backbone(backbone, Cache(shape, backbone.memory, pool))
         self.wrap: Callable[[Runner], Runner] = lambda runner: runner
         """Puts an observer around the runner of each generation."""
         self._detokenize = detokenize
@@ -250,6 +271,8 @@ class Session:
         try:
             sequence.cached = 0 if fresh else self._reusable(sequence.prompt, sequence.layout)
             self.backbone.cache.truncate(sequence.cached)
+            self.backbone.cache.leave()  # the prompt is run by itself, over its own rows alone
+            self.backbone.cache.wanted = min(sequence.wanted, sequence.limit)
             sequence.reach[: sequence.cached] = self._reach[: sequence.cached]
             yield
         except NumericsError:
@@ -259,6 +282,12 @@ class Session:
             cached = self.backbone.cache.length
             self._keys, self._reach = sequence.keys[:cached], sequence.reach[:cached]
             self._busy.release()
+
+    def share(self) -> Pool:
+        """The pool in which the caches of sessions beside this one stand."""
+        cache = self.backbone.cache
+        cache.home = cache.home or Pool(cache.shape, self.backbone.engine.memory)
+        return cache.home
 
     def _reusable(self, prompt: Prompt, layout: Layout) -> int:
         """Leading rows of the prompt that stand in the cache and see nothing that does not."""
@@ -272,12 +301,18 @@ class Session:
         return int(np.flatnonzero(closed)[-1]) + 1 if closed.any() else 0
 
 
-def _owning(session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
+def _owning(session: Session, sequence: Sequence, plan: Plan) -> Work:
     """The decode loop, owning the session meanwhile. Free of the Generation, so that dropping that one ends it."""
     ahead = session.backbone.waits and sequence.chooser.free and is_known(session.contract, plan)
+    ahead = ahead and session.backbone.cache.home is None  # a burst is one session's
     decode: Callable[..., Decoding] = decode_ahead if ahead else DECODES[plan.options.decode]
     with session.running(sequence, fresh=plan.options.guidance > 0):
-        yield from drive(decode(sequence, session.contract, plan), session.runner(sequence, plan))
+        yield from told(decode(sequence, session.contract, plan))
+
+
+def _driven(work: Work, session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
+    """The steps of one session alone."""
+    yield from steps(work, session.runner(sequence, plan))
 
 
 def until(tokens: list[int], stops: tuple[int, ...]) -> list[int]:
