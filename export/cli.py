@@ -17,6 +17,7 @@ from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, tel
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
 from ..runtime.inputs.letterbox import Letterbox
 from ..runtime.schema import check
+from .film.flags import add_film_settings, film_values
 
 if TYPE_CHECKING:
     from .quantized import Quantizers
@@ -55,12 +56,15 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     # Here, because torch takes seconds to import and --help should not.
     try:
         from .checkpoint.author_config import Asking  # noqa: PLC0415
+        from .checkpoint.pipeline import is_pipeline  # noqa: PLC0415
         from .decode_contract import Flags  # noqa: PLC0415
         from .dry_run import survey  # noqa: PLC0415
         from .job import Job  # noqa: PLC0415
         from .quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
         raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
+    if is_pipeline(arguments.checkpoint):
+        return _export_film(arguments, quantizers)
     said = given(arguments, DecodeContract)
     flags = Flags({name: _listed(v) if isinstance(v, list) else v for name, v in said.items()}, arguments.contract)
     floats, quantized = split(arguments.precision, quantizers)
@@ -85,6 +89,35 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         print(worded(text))
         return 0 if exportable else BAD_INPUT
     export_all(job, quantizers, teller(arguments.quiet))
+    return 0
+
+
+def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
+    """A diffusers directory. Its contract is another one, with settings of its own."""
+    from .film.job import export_film  # noqa: PLC0415 - as above
+    from .film.plan import plan_film  # noqa: PLC0415
+    from .job import Job  # noqa: PLC0415
+    from .quantized import split  # noqa: PLC0415
+
+    floats, quantized = split(arguments.precision, quantizers)
+    if quantized:
+        raise RequestError(
+            f"precision: got {','.join(quantized)}, and a checkpoint that films is exported in fp32, fp16 or bf16; "
+            "its calibration does not exist yet"
+        )
+    job = Job(
+        checkpoint=arguments.checkpoint,
+        bundle=arguments.output or Path(),
+        precisions=floats,
+        parts=arguments.parts,
+        film=film_values(arguments),
+        force=arguments.force,
+        quiet=arguments.quiet,
+    )
+    if arguments.dry_run:
+        print(worded(plan_film(job).decided()))
+        return 0
+    export_film(job, teller(arguments.quiet))
     return 0
 
 
@@ -146,6 +179,7 @@ def _parser() -> argparse.ArgumentParser:
         "transformers resizes them",
     )
     asked.add_argument("--chat-template", metavar="NAME", help="which one, where the checkpoint has several")
+    add_film_settings(parser)
     return parser
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from ..engines.errors import ContractError
 from ..runtime.inputs.patches import VisionSpec
@@ -56,6 +57,10 @@ class Job:
     prompt: str | None = None
     """Question that calibration asks of each image of a folder."""
     samples: int = 64
+    parts: Path | None = None
+    """Directory with the other parts of a network that films and is one file."""
+    film: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the film contract that the command line gives."""
     cache: Path | None = field(default_factory=default_folder)
     """Folder in which traces are kept for the next export; None keeps none."""
 

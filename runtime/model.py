@@ -1,4 +1,4 @@
-"""A bundle, loaded: engines for this machine, and the ways in: `generate`, `stream`, `each`, `session`.
+"""A bundle, loaded: engines for this machine, and the ways in: `generate`, `stream`, `each`, `session`, `film`.
 
 Joins the pieces and holds them; every decision is made in the pieces.
 """
@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
@@ -26,6 +27,10 @@ from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
 from .deploy.placement import Placement, buildable, is_news, on, placed, rows, sm_of
 from .each import Reading, readings
+from .film.film import Film, Snapshot
+from .film.loop import Step as FilmStep
+from .film.options import FilmOptionFields, FilmOptions
+from .film.studio import Studio
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, counted
 
@@ -51,19 +56,24 @@ class Model:
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
         self._text = _text(bundle)
-        self._builder = PromptBuilder(
-            positions=self.manifest.decode.positions,
-            vocab=self.manifest.model.vocab,
-            text=self._text,
-            template=_template(bundle),
-            vision=self.manifest.vision,
-            encode=self._encode,
-        )
+        self._studio: Studio | None = None
 
     @property
     def manifest(self) -> Manifest:
         """The bundle's manifest."""
         return self.bundle.manifest
+
+    @cached_property
+    def _builder(self) -> PromptBuilder:
+        m = self.manifest
+        return PromptBuilder(
+            positions=m.decode.positions,
+            vocab=m.model.vocab,
+            text=self._text,
+            template=_template(self.bundle),
+            vision=m.vision,
+            encode=self._encode,
+        )
 
     def engine(self, graph: str) -> Engine:
         """The engine of one graph, loaded when it is first asked for. Raises BundleError, EngineError."""
@@ -82,6 +92,53 @@ class Model:
                     spinning=t.spinning,
                 )
             return self._engines[graph]
+
+    def unload(self, graph: str) -> None:
+        """Let go of a graph's engine; it is loaded again when it is asked for. A text encoder may be gigabytes."""
+        with self._lock:
+            self._engines.pop(graph, None)
+
+    def film(
+        self,
+        prompt: str | None = None,
+        *,
+        image: Picture | None = None,
+        noise: NDArray[np.float32] | None = None,
+        renoise: NDArray[np.float32] | None = None,
+        start: Snapshot | None = None,
+        on_step: Callable[[FilmStep], None] | None = None,
+        options: FilmOptions | None = None,
+        **chosen: Unpack[FilmOptionFields],
+    ) -> Film:
+        """A clip; iterate for its blocks, whose `frames` are `[n, H, W, 3]` uint8. See `Studio.film` and `FilmOptions`.
+
+        Raises RequestError with what to change, BundleError where the bundle does not film.
+        """
+        return self.studio.film(
+            prompt,
+            image=image,  # type: ignore[arg-type]
+            noise=noise,
+            renoise=renoise,
+            start=start,
+            on_step=on_step,
+            options=options,
+            **chosen,
+        )
+
+    @property
+    def studio(self) -> Studio:
+        """The part of the bundle that films. Raises BundleError where there is none."""
+        with self._lock:
+            contract = self.manifest.film
+            if contract is None:
+                raise BundleError(f"{self.bundle.path} decodes words and does not film; export a video checkpoint")
+            if self._studio is None:
+                built = self.placement.built
+                kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
+                text = self._text
+                assert text is not None, "a contract of film names a tokenizer"
+                self._studio = Studio(self.engine, contract, kv_dtype, text, "encode_first" in self.variant.graphs)
+            return self._studio
 
     def session(self, exact: bool = False, beside: Session | None = None) -> Session:
         """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`.
@@ -295,12 +352,14 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     if built is not None:
         built.check(content=verify)
     model = Model(bundle, placement)
-    model.engine("backbone")  # a graph that cannot run here should say so now
+    # A graph that cannot run here should say so now.
+    model.engine("backbone" if bundle.manifest.words is not None else "frames")
     return model
 
 
 def _text(bundle: Bundle) -> Text | None:
-    name = bundle.manifest.text.tokenizer
+    m = bundle.manifest
+    name = m.words.text.tokenizer if m.words is not None else m.film.text.tokenizer if m.film is not None else None
     if name is None:
         return None
     from .inputs.tokenizer import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja

@@ -19,6 +19,7 @@ COMMANDS = {
     "export/cli.py": "a command",
     "export/builtin.py": "runs a command",
     "engines/probe/driver.py": "runs nvidia-smi",
+    "export/film/flags.py": "the flags of a command",
     "export/checkpoint/json_files.py": "names a flag of `hf`, which is not ours",
     "runtime/footage/writers/html.py": "a stylesheet",
     "runtime/host/worker.py": "a command of its own, which the C library starts",

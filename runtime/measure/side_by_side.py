@@ -25,7 +25,7 @@ class Row:
 
     together: int
     tokens_per_second: float
-    """Of all answers together, prefill included: median over the repeats."""
+    """Tokens of all answers over the time of all, prefill included: median over the repeats."""
     ratio: float
     """Its tokens per second over those one by one: median over the repeats."""
     lowest: float
