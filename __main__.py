@@ -14,6 +14,7 @@ from typing import Any
 
 COMMANDS = {
     "run": ("a2d.runtime.cli.run", "decode a prompt with a bundle"),
+    "film": ("a2d.runtime.cli.film", "film a prompt or a picture with a bundle"),
     "inspect": ("a2d.runtime.cli.inspect", "print what a bundle holds, and check it"),
     "log": ("a2d.runtime.cli.log", "find and read the shots of footage"),
     "bench": ("a2d.runtime.cli.bench", "measure decoding on this machine"),

@@ -27,6 +27,7 @@ from ..schema import Violations, parse
 
 __all__ = [
     "BAD_INPUT",
+    "FAILED",
     "Parser",
     "add_options",
     "add_placement",
