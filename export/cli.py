@@ -109,6 +109,7 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         checkpoint=arguments.checkpoint,
         bundle=arguments.output or Path(),
         precisions=floats,
+        parts=arguments.parts,
         film=film_values(arguments),
         force=arguments.force,
         quiet=arguments.quiet,

@@ -57,6 +57,8 @@ class Job:
     prompt: str | None = None
     """Question that calibration asks of each image of a folder."""
     samples: int = 64
+    parts: Path | None = None
+    """Directory with the other parts of a network that films and is one file."""
     film: Mapping[str, Any] = field(default_factory=dict)
     """Values of the film contract that the command line gives."""
     cache: Path | None = field(default_factory=default_folder)

@@ -16,8 +16,8 @@ from transformers import UMT5Config, UMT5EncoderModel
 TOKENIZER = Path(__file__).parent / "data" / "golden-frames" / "v1" / "checkpoint" / "tokenizer"
 VOCAB = 168
 OWN = {
-    "family": "causal_wan", "block_frames": 1, "steps": [1000, 750, 500, 250], "text_length": 48, "frames": 17, "fps": 8,
-    "height": 112, "width": 192, "first_group": "last_frame",
+    "family": "causal_wan", "block_frames": 1, "steps": [1000, 750, 500, 250], "text_length": 48, "frames": 17,
+    "fps": 8, "height": 112, "width": 192, "first_group": "last_frame",
 }  # fmt: skip
 
 
@@ -49,12 +49,13 @@ RECIPES = {
     "tiny": Recipe(
         {"in_channels": 12, "out_channels": 12, "ffn_dim": 64},
         {"in_channels": 12, "out_channels": 12, "latent_channels": 12, "encoder_block_out_channels": (8,) * 4,
-         "decoder_block_out_channels": (8,) * 4, "num_encoder_blocks": (1, 2, 1, 1), "num_decoder_blocks": (1, 1, 2, 1)},
+         "decoder_block_out_channels": (8,) * 4, "num_encoder_blocks": (1, 2, 1, 1),
+         "num_decoder_blocks": (1, 1, 2, 1)},
         {},
         OWN,
     ),
 }  # fmt: skip
-"""Networks that differ in what released ones differ in: norms, widths, autoencoders of Wan 2.1, Wan 2.2 and diffusers."""
+"""Networks that differ in what released ones do: norms, widths, autoencoders of Wan 2.1, Wan 2.2 and diffusers."""
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,6 @@ class FilmPlan:
 
 def plan_film(job: Job) -> FilmPlan:
     """Read and check everything that can be checked without work. Raises A2DError."""
-    pipeline = Pipeline.open(job.checkpoint)
+    pipeline = Pipeline.open(job.checkpoint, job.parts)
     family = describe_film(pipeline)
     return FilmPlan(job, pipeline, family, resolve_film(job.film, pipeline, family.network))

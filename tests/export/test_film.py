@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from functools import cache
@@ -14,12 +15,17 @@ import pytest
 pytest.importorskip("diffusers")
 import torch
 from film_checkpoints import RECIPES, VOCAB, Parts, checkpoint
+from safetensors.torch import load_file, save_file
 
 from a2d.engines.errors import BundleError, CheckpointError, ContractError
 from a2d.engines.onnxruntime import load
 from a2d.engines.protocol import Engine
+from a2d.export.checkpoint.pipeline import Pipeline
+from a2d.export.checkpoint.sources import Source, assemble
+from a2d.export.checkpoint.wan_names import PARTS
 from a2d.export.cli import main
 from a2d.export.export_plan import Job
+from a2d.export.families.causal_wan import describe_film
 from a2d.export.film.contract import warped
 from a2d.export.film.job import export_film
 from a2d.runtime.bundle.files import Bundle
@@ -248,3 +254,71 @@ def test_a_bundle_that_exists_is_not_replaced(copy):
     (copy.parent / "bundle" / "mine").write_text("x")
     with pytest.raises(BundleError):
         export_film(Job(copy, copy.parent / "bundle", film=GIVEN, quiet=True))
+
+
+def original(copy: Path, prefix: str = "model.", file: str = "transformer/diffusion_pytorch_model.safetensors") -> Path:
+    """The network's weights under their authors' names, in a file of that name; gives the file."""
+    stored = load_file(copy / "transformer" / "diffusion_pytorch_model.safetensors")
+    theirs = {name: f"{prefix}{authors_name(name)}" for name in stored}
+    (copy / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    save_file({theirs[name]: tensor for name, tensor in stored.items()}, copy / file)
+    return copy / file
+
+
+def authors_name(name: str) -> str:
+    """The reverse of `renamed`, from the table that it reads."""
+    number = re.match(r"blocks\.(\d+)\.", name)
+    plain = f"blocks.{{}}.{name[number.end() :]}" if number else name
+    ours = next(ours for ours, theirs in PARTS.items() if plain in (theirs, f"{theirs}.weight", f"{theirs}.bias"))
+    made = ours + plain.removeprefix(PARTS[ours])
+    return made.format(number[1]) if number else made
+
+
+@pytest.mark.parametrize("prefix", ["", "model.", "generator_ema.model."])
+def test_the_authors_names_are_read(copy, prefix):
+    before = describe_film(Pipeline.open(copy))
+    numbers = {name: copy_of(Pipeline.open(copy), s) for name, s in before.sources.items()}
+    original(copy, prefix)
+    after = Pipeline.open(copy)
+    for name, source in describe_film(after).sources.items():
+        torch.testing.assert_close(copy_of(after, source), numbers[name], rtol=0, atol=0)
+
+
+def copy_of(pipeline: Pipeline, source: Source) -> torch.Tensor:
+    return assemble(source, pipeline.read, torch.float32)
+
+
+def test_a_network_in_one_file_goes_with_the_parts_of_another_directory(copy, tmp_path):
+    file = original(copy, file="network.safetensors")
+    file = file.rename(tmp_path / "self_forcing.safetensors")
+    with pytest.raises(CheckpointError, match="parts=DIR"):
+        Pipeline.open(file)
+    assert describe_film(Pipeline.open(file, copy)).network.wan.layers == 3
+
+
+def test_settings_under_their_authors_names_are_read(copy):
+    original(copy)
+    config = {"_class_name": "WanModel", "model_type": "t2v", "dim": 64, "num_heads": 2, "num_layers": 3}
+    config |= {"ffn_dim": 128, "freq_dim": 256, "in_dim": 16, "out_dim": 16, "text_dim": 32, "text_len": 512}
+    (copy / "transformer" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    assert describe_film(Pipeline.open(copy)).network.wan.head_dim == 32
+
+
+def test_two_networks_in_a_file_are_told_apart_by_their_mean(copy):
+    file = original(copy, "generator_ema.model.")
+    stored = load_file(file)
+    others = {name.replace("generator_ema", "generator"): tensor + 1 for name, tensor in stored.items()}
+    save_file(stored | others, file)
+    pipeline = Pipeline.open(copy)
+    assert any("another network" in note for note in pipeline.notes)
+    torch.testing.assert_close(pipeline.read("transformer/patch_embedding.bias"), stored[f"generator_ema.model.{BIAS}"])
+
+
+BIAS = "patch_embedding.bias"
+
+
+def test_a_pickle_is_refused_with_the_way_to_convert_it(copy):
+    (copy / "transformer" / "diffusion_pytorch_model.safetensors").rename(copy / "self_forcing_dmd.pt")
+    message = refused(copy, CheckpointError)
+    assert "generator_ema" in message
+    assert "save_file" in message
