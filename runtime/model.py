@@ -31,6 +31,7 @@ from .film.film import Film, Snapshot
 from .film.loop import Step as FilmStep
 from .film.options import FilmOptionFields, FilmOptions
 from .film.studio import Studio
+from .film.towers_spec import ChatSpec
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, counted
 
@@ -137,7 +138,9 @@ class Model:
                 kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
                 text = self._text
                 assert text is not None, "a contract of film names a tokenizer"
-                self._studio = Studio(self.engine, contract, kv_dtype, text, "encode_first" in self.variant.graphs)
+                pictures = "encode_first" in self.variant.graphs
+                template = None if contract.towers is None else _prompt_template(self.bundle, contract.towers.chat)
+                self._studio = Studio(self.engine, contract, kv_dtype, text, pictures, template)
             return self._studio
 
     def session(self, exact: bool = False, beside: Session | None = None) -> Session:
@@ -353,7 +356,8 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
         built.check(content=verify)
     model = Model(bundle, placement)
     # A graph that cannot run here should say so now.
-    model.engine("backbone" if bundle.manifest.words is not None else "frames")
+    m = bundle.manifest
+    model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)
     return model
 
 
@@ -369,12 +373,19 @@ def _text(bundle: Bundle) -> Text | None:
 
 def _template(bundle: Bundle) -> ChatTemplate | None:
     text: Any = bundle.manifest.text
-    if text.chat_template is None:
-        return None
+    return None if text.chat_template is None else _read_template(bundle, text.chat_template, text.special_tokens)
+
+
+def _prompt_template(bundle: Bundle, chat: ChatSpec) -> ChatTemplate:
+    """The template of prompts of films."""
+    return _read_template(bundle, chat.template, chat.special_tokens)
+
+
+def _read_template(bundle: Bundle, name: str, special_tokens: Mapping[str, str]) -> ChatTemplate:
     try:
-        source = bundle.file(text.chat_template).read_text(encoding="utf-8")
+        source = bundle.file(name).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise BundleError(f"{text.chat_template} is not UTF-8: {error}. Export the checkpoint again.") from error
+        raise BundleError(f"{name} is not UTF-8: {error}. Export the checkpoint again.") from error
     from .inputs.tokenizer import ChatTemplate  # noqa: PLC0415 - as above
 
-    return ChatTemplate(source, text.special_tokens)
+    return ChatTemplate(source, special_tokens)
