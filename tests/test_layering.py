@@ -93,9 +93,25 @@ PACKAGES = {
     },
     # calibration: statistics, then weights, then what was lost
     "calibration": set(),
-    "calibration/*": {"calibration/collect", "calibration/quantize", "runtime/deploy", "runtime/heap", *BASE, *MODEL},
+    "calibration/*": {
+        "calibration/film",
+        "calibration/collect",
+        "calibration/quantize",
+        "runtime/deploy",
+        "runtime/heap",
+        *BASE,
+        *MODEL,
+    },
     "calibration/collect": {"calibration/quantize", "runtime/deploy", *MODEL},
     "calibration/quantize": {"calibration/collect", "runtime/bundle", "engines/errors"},
+    "calibration/film": {
+        *MODEL,
+        *BASE,
+        "runtime/film",
+        "runtime/heap",
+        "calibration/collect",
+        "calibration/quantize",
+    },
     "calibration/verify": {
         *MODEL,
         "calibration/collect",
@@ -107,6 +123,7 @@ PACKAGES = {
     "calibration/cli": {
         *MODEL,
         "calibration/*",
+        "calibration/film",
         "calibration/collect",
         "calibration/quantize",
         "calibration/verify",
@@ -191,6 +208,8 @@ THIRD_PARTIES = {
 
 FILES = {
     "engines/cuda.py": {"cuda"},
+    "calibration/collect/board.py": {"PIL"},
+    "calibration/verify/page.py": {"jinja2"},
     "runtime/inputs/crops.py": {"PIL"},
     "engines/_import_onnxruntime.py": {"onnxruntime"},
     "engines/tensorrt/builder/copy.py": {"onnx_ir"},

@@ -135,6 +135,14 @@ def token_ids(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected ids like 1,2,3") from error
 
 
+def _floats(text: str) -> tuple[float, ...]:
+    """`400,1000` to numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers by comma, as 400,1000") from error
+
+
 def _ids(text: str) -> tuple[int, ...]:
     return tuple(token_ids(text))
 
@@ -177,6 +185,8 @@ PARSERS: dict[str, dict[str, Any]] = {
     "int": {"type": int, "metavar": "INT"},
     "float": {"type": float, "metavar": "FLOAT"},
     "ids": {"type": _ids, "metavar": "IDS"},
+    "floats": {"type": _floats, "metavar": "LIST"},
+    "str": {"metavar": "TEXT"},
     "bool": {"action": "store_true"},
     "choice": {},
 }
@@ -187,7 +197,8 @@ def _form(hint: Any, tokens: bool) -> str:
     """The name of a field's type in PARSERS, whether or not it may be None."""
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     inner = next(kind for kind in kinds if kind is not type(None))
-    form = "ids" if get_origin(inner) is tuple else str(inner.__name__)
+    listed = {int: "ids", float: "floats"}
+    form = listed[get_args(inner)[0]] if get_origin(inner) is tuple else str(inner.__name__)
     return {"ids": "tokens", "int": "token"}[form] if tokens else form
 
 

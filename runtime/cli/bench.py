@@ -22,6 +22,7 @@ from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
+from ..measure.side_by_side import side_by_side
 from ..model import Model, load, load_placed
 from .arguments import Parser, add_bundle, add_options, add_placement, guarded, options_from, placement_from
 
@@ -86,6 +87,13 @@ def _parser() -> Parser:
         help="what is asked; default: random tokens, or with --image the bundle's own question",
     )
     parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help="what is asked of")
+    parser.add_argument(
+        "--together",
+        type=_counts,
+        default=(),
+        metavar="N,...",
+        help="so many answers side by side, by forwards that they share, against one by one: 2,4,8",
+    )
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
@@ -111,8 +119,18 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
             found |= _against(name, peer, model, settings)
         if ITSELF in arguments.against:
             found[ITSELF] = asdict(against_autoregressive(model, settings, prompt, not sys.stderr.isatty()))
+        if arguments.together:
+            rows = side_by_side(model, settings, prompt, arguments.together)
+            found["together"] = [asdict(row) for row in rows]
     print(json.dumps(found) if arguments.json else "\n".join([*_ratios(found, list(peers)), *_table(found)]))
     return 0
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    counts = tuple(int(part) for part in text.split(","))
+    if min(counts) < 1:
+        raise ValueError(text)
+    return counts
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -200,6 +218,10 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(found: dict[str, Any]) -> Iterator[str]:
+    for row in found.get("together", ()):
+        spread = f"{row['lowest']:.2f}..{row['highest']:.2f}, {row['same_tokens']:.1%} the same tokens"
+        speed = f"{row['tokens_per_second']:10.1f} tokens/s, {row['ratio']:.2f} times one by one"
+        yield f"  {row['together']:>2} side by side          {speed} ({spread})"
     if ITSELF not in found:
         return
     base = found[ITSELF]

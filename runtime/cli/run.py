@@ -77,6 +77,9 @@ def _parser() -> Parser:
         default=MIN_CONFIDENCE,
         help=f"of a slate: what is read less surely is marked ? ({MIN_CONFIDENCE})",
     )
+    parser.add_argument(
+        "--together", type=int, default=1, metavar="N", help="with --each, images read side by side (1)"
+    )
     parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")
     add_template_options(parser)
     parser.add_argument(
@@ -147,7 +150,7 @@ def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
     asked = arguments.token_ids if arguments.prompt is None else arguments.prompt
     watched = sys.stderr.isatty()
     how = {"raw": arguments.raw, "progress": watched, "template_options": template_options_from(arguments)}
-    readings = model.each(arguments.image, asked, **how, options=options)
+    readings = model.each(arguments.image, asked, **how, together=arguments.together, options=options)
     read = [_tell(reading, model, arguments) for reading in readings]
     if all(read):
         return 0
@@ -242,7 +245,7 @@ def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:
     for step in generation:
         yield {"event": "step", **_step(step)}
         if step.final:
-            tokens = step.tokens[step.fixed :].tolist()
+            tokens = step.tokens[step.prompt :].tolist()
             yield {"event": "commit", "block": step.block, "tokens": tokens, "text": model.detokenize(tokens)}
 
 
@@ -266,7 +269,7 @@ def _step(step: Step) -> dict[str, Any]:
     return {
         "block": step.block,
         "step": step.index,
-        "fixed": step.fixed,
+        "fixed": step.prompt,
         "tokens": [None if hidden else int(t) for t, hidden in zip(step.tokens, step.masked, strict=True)],
         "accepted": step.accepted.tolist(),
         "confidence": [round(float(c), 6) for c in step.confidence],

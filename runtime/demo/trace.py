@@ -89,7 +89,7 @@ def _tokens(model: Model, steps: Sequence[Step], useful: int) -> tuple[Token, ..
             "" if last.tokens[row] in stops else model.detokenize([int(last.tokens[row])]),
             found[row].index,
             float(found[row].confidence[row]),
-            row - last.fixed >= useful,
+            row - last.prompt >= useful,
         )
-        for row in range(last.fixed, len(last.tokens))
+        for row in range(last.prompt, len(last.tokens))
     )

@@ -235,7 +235,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _step(step: Step, generation: Generation) -> StepTaken:
-    settled = step.accepted[(step.accepted >= step.fixed) & ~step.masked[step.accepted]]
+    settled = step.accepted[(step.accepted >= step.prompt) & ~step.masked[step.accepted]]
     return StepTaken(
         step.block,
         step.index,
