@@ -303,15 +303,11 @@ class Encoder(nn.Module):
             yield DownStage(self.shape, width_in, width_out, i < last, times[i])
 
     def _plain(self, widths: list[int]) -> Iterator[nn.Module]:
-        scale = 1.0
         for i, (width_in, width_out) in enumerate(itertools.pairwise(widths)):
             for k in range(self.shape.blocks):
                 yield Residual(width_out if k else width_in, width_out)
-                if scale in self.shape.attention:
-                    yield Attention(width_out)
             if i < len(widths) - 2:
                 yield Downsample(width_out)
-                scale /= 2
 
     def forward(self, image: Tensor) -> Tensor:
         """`image [1, H, W, 3]` float32 of 0 to 1 to latents `[1, C, 1, h, w]` float32."""

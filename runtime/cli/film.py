@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import RequestError
+from ...engines.install import extra
 from ..dailies.facts import facts, said
 from ..dailies.shoot import FORMATS, ShootJob, shoot
 from ..dailies.shot_list import COLUMNS, LISTS, ListedShot, shot_list
@@ -26,6 +27,7 @@ from .arguments import (
     BAD_INPUT,
     FAILED,
     Parser,
+    add_bundle,
     add_placement,
     add_settings,
     given,
@@ -55,7 +57,7 @@ def _parser() -> Parser:
         + "; ".join(f"{name or 'a folder'}: {what}" for name, what in ENDINGS.items()),
         epilog="Exit status: 0 done; 1 the machine failed; 2 bad input; 130 interrupted: what is there can be read.",
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("--prompt", help="what the shot shows")
     parser.add_argument(
         "--shots", type=Path, metavar="FILE", help=f"a list of shots ({', '.join(LISTS)}): {_columns()}"
@@ -106,7 +108,7 @@ def _run(arguments: argparse.Namespace) -> int:
     tell_passed_over(COMMAND, model)
     noise, renoise = (None, None) if a.noise is None else _arrays(a.noise)
     film = model.film(a.prompt, image=a.image, noise=noise, renoise=renoise, options=options)
-    model.unload("text")
+    model.unload(film.network.contract.reader)
     for remark in film.remarks:
         print(f"{COMMAND}: {worded(remark)}", file=sys.stderr)
     if options.draft:
@@ -246,9 +248,9 @@ def _arrays(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None
 def _check_packages(out: Path | None, timelines: bool = False) -> None:
     """Say before any work that movies and timelines need a package."""
     if out is not None and out.suffix and find_spec("av") is None:
-        raise RequestError('writing movies needs av (PyAV): pip install "a2d[log]"; or write PNG files')
+        raise RequestError(f"writing movies needs av (PyAV): {extra('log')}; or write PNG files")
     if timelines and find_spec("opentimelineio") is None:
-        raise RequestError('a list of shots needs opentimelineio for its timeline: pip install "a2d[log]"')
+        raise RequestError(f"a list of shots needs opentimelineio for its timeline: {extra('log')}")
 
 
 def _step(step: Any) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def shoot(model: Model, job: ShootJob) -> tuple[list[ShotTaken], dict[str, str]]
     wanted = {shot.id: _key(model, job, shot) for shot in job.shots}
     new = [s for s in job.shots if not _is_there(job, known.get(s.id), wanted[s.id])]
     for shot in new:
-        model.studio.encode(shot.prompt)
+        model.studio.prepare(shot.prompt)
     model.unload("text")
     faults: dict[str, str] = {}
     for shot in job.shots:
