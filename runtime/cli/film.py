@@ -30,6 +30,7 @@ from .arguments import (
     add_bundle,
     add_placement,
     add_settings,
+    frame_size,
     given,
     guarded,
     placement_from,
@@ -65,7 +66,7 @@ def _parser() -> Parser:
     parser.add_argument("--format", choices=list(FORMATS), default="mp4", help="of the clips of a list (mp4)")
     parser.add_argument("--handles", type=int, default=4, metavar="N", help="frames behind each cut, at least (4)")
     parser.add_argument("--image", type=Path, metavar="BOARD", help="the first frame: a picture of any size")
-    parser.add_argument("--size", type=_size, metavar="HxW", help="height and width in pixels")
+    parser.add_argument("--size", type=frame_size, metavar="HxW", help="height and width in pixels")
     parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="movie, or folder of pictures")
     parser.add_argument("--noise", type=Path, metavar="NPZ", help="noise and renoise as arrays, instead of a seed")
     parser.add_argument("--latents", type=Path, metavar="NPY", help="write the latents [C, T, h, w]")
@@ -76,13 +77,6 @@ def _parser() -> Parser:
     add_placement(parser)
     add_settings(parser.add_argument_group("film"), FilmOptions)
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, sign, width = text.lower().partition("x")
-    if not sign or not height.isdecimal() or not width.isdecimal():
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected height and width like 480x832")
-    return int(height), int(width)
 
 
 def _options(arguments: argparse.Namespace) -> FilmOptions:
