@@ -97,14 +97,9 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     from .film.job import export_film  # noqa: PLC0415 - as above
     from .film.plan import plan_film  # noqa: PLC0415
     from .job import Job  # noqa: PLC0415
-    from .quantized import split  # noqa: PLC0415
+    from .quantized import export_all, split  # noqa: PLC0415
 
     floats, quantized = split(arguments.precision, quantizers)
-    if quantized:
-        raise RequestError(
-            f"precision: got {','.join(quantized)}, and a checkpoint that films is exported in fp32, fp16 or bf16; "
-            "its calibration does not exist yet"
-        )
     job = Job(
         checkpoint=arguments.checkpoint,
         bundle=arguments.output or Path(),
@@ -113,11 +108,16 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         film=film_values(arguments),
         force=arguments.force,
         quiet=arguments.quiet,
+        quantized=quantized,
+        data=arguments.data,
+        samples=arguments.samples,
     )
     if arguments.dry_run:
         print(worded(plan_film(job).decided()))
         return 0
-    export_film(job, teller(arguments.quiet))
+    if quantized and plan_film(job).resolved.contract.towers is not None:
+        raise RequestError(f"precision: got {','.join(quantized)}, and a network of two towers is not calibrated yet")
+    export_all(job, quantizers, teller(arguments.quiet), export_film, films=True)
     return 0
 
 

@@ -83,9 +83,25 @@ PACKAGES = {
     },
     # calibration: statistics, then weights, then what was lost
     "calibration": set(),
-    "calibration/*": {"calibration/collect", "calibration/quantize", "runtime/deploy", "runtime/heap", *BASE, *MODEL},
+    "calibration/*": {
+        "calibration/film",
+        "calibration/collect",
+        "calibration/quantize",
+        "runtime/deploy",
+        "runtime/heap",
+        *BASE,
+        *MODEL,
+    },
     "calibration/collect": {"calibration/quantize", "runtime/deploy", *MODEL},
     "calibration/quantize": {"calibration/collect", "runtime/bundle", "engines/errors"},
+    "calibration/film": {
+        *MODEL,
+        *BASE,
+        "runtime/film",
+        "runtime/heap",
+        "calibration/collect",
+        "calibration/quantize",
+    },
     "calibration/verify": {
         *MODEL,
         "calibration/collect",
@@ -97,6 +113,7 @@ PACKAGES = {
     "calibration/cli": {
         *MODEL,
         "calibration/*",
+        "calibration/film",
         "calibration/collect",
         "calibration/quantize",
         "calibration/verify",

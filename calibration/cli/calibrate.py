@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from ...engines.errors import BundleError
+from ...runtime.bundle.files import Bundle
 from ...runtime.cli.arguments import Parser, add_options, guarded, options_from, teller
 from ...runtime.decode.options import Options
 from ..collect.samples import add_data_flags
+from ..exported import SHOTS
 from ..quantize.recipes import known, recipes
 
 __all__ = ["main"]
@@ -42,6 +44,8 @@ def _parser() -> Parser:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
+    if Bundle.open(arguments.bundle).manifest.words is None:
+        return _calibrate_film(arguments)
     chosen = recipes(arguments.precision)
     try:
         from ..job import Job, calibrate  # noqa: PLC0415 - a device verifies without onnx
@@ -64,4 +68,23 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         quiet=arguments.quiet,
     )
     calibrate(job, teller(arguments.quiet))
+    return 0
+
+
+def _calibrate_film(arguments: argparse.Namespace) -> int:
+    """Calibrate a bundle that only films; its samples are shots."""
+    try:
+        from ..film.job import FilmJob, calibrate_film  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise BundleError(f"calibrating needs more than running: {error}. pip install 'a2d[calibrate]'") from error
+    job = FilmJob(
+        bundle=arguments.bundle,
+        output=arguments.output,
+        precisions=tuple(name.strip() for name in arguments.precision.split(",") if name.strip()),
+        data=arguments.data,
+        shots=min(arguments.samples, SHOTS),
+        force=arguments.force,
+        quiet=arguments.quiet,
+    )
+    calibrate_film(job, teller(arguments.quiet))
     return 0

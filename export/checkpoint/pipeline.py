@@ -151,8 +151,7 @@ def _network_files(path: Path) -> tuple[dict[str, TensorFile], list[str]]:
     single = [*folder.glob("*.safetensors")]
     if folder is path and not single:
         raise CheckpointError(
-            f"{path}: no folder {NETWORK} and no *.safetensors, expected the network in one of them. Fetch the "
-            "checkpoint again."
+            f"{path}: no folder {NETWORK} and no *.safetensors, expected the network in one of them. Fetch it again."
         )
     if len(single) == 1 and not (folder / f"{DIFFUSION}.index.json").is_file():
         file = TensorFile.open(single[0])

@@ -55,7 +55,7 @@ SETTINGS = {
 
 
 def original_prefix(names: Collection[str]) -> str | None:
-    """What stands before the original names; None where the names are diffusers' own.
+    """The prefix of the original names; None where the names are diffusers' own.
 
     Of several networks in one file (a generator and its running mean) the mean is the one to use, as its authors do.
     Raises CheckpointError where that cannot be told.

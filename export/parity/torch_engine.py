@@ -106,7 +106,9 @@ class TorchEngine:
     then shows how much of a rounding error the network makes.
     """
 
-    def __init__(self, graph: str, network: Network | FilmNetwork | TowersNetwork, weights: Weights, jitter: float = 0.0) -> None:
+    def __init__(
+        self, graph: str, network: Network | FilmNetwork | TowersNetwork, weights: Weights, jitter: float = 0.0
+    ) -> None:
         self.graph = graph
         self.memory = HostMemory()
         self.describe = f"torch {torch.__version__}, CPU, eager"
