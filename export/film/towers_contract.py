@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import torch
 
 from ...engines.errors import CheckpointError, ContractError
 from ...runtime.bundle.manifest import ModelShape, TextFiles, Words
@@ -169,10 +169,10 @@ def _trained_range(config: Mapping[str, Any], trained: int, high: Any, low: Any)
     schedule = config.get("beta_schedule", "linear")
     if schedule not in ("linear", "scaled_linear") or config.get("trained_betas") is not None:
         raise ContractError(f"scheduler: beta_schedule = {schedule!r}, expected sigma_max and sigma_min as numbers")
-    root = 0.5 if schedule == "scaled_linear" else 1.0
-    betas = np.linspace(start**root, end**root, trained, dtype=np.float32).astype(np.float64) ** (1 / root)
-    signal = np.cumprod(1 - betas)
-    ends = np.sqrt((1 - signal[[-1, 0]]) / signal[[-1, 0]])
+    power = 2 if schedule == "scaled_linear" else 1
+    betas = torch.linspace(start ** (1 / power), end ** (1 / power), trained, dtype=torch.float32) ** power
+    signal = torch.cumprod(1 - betas, 0)  # in float32, as schedulers do: near 1 its last digits count
+    ends = (((1 - signal) / signal) ** 0.5)[[-1, 0]]
     return (float(ends[0]) if high is None else high), (float(ends[1]) if low is None else low)
 
 
