@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, Cosmos3OmniPipeline, Cosmos3OmniTransformer, UniPCMultistepScheduler
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import AutoTokenizer
+from transformers.models.cosmos3_edge.configuration_cosmos3_edge import Cosmos3EdgeConfig
+from transformers.models.cosmos3_edge.modeling_cosmos3_edge import Cosmos3EdgeForConditionalGeneration
 
 from a2d.export.export_plan import Job
 from a2d.export.film.plan import plan_film
@@ -105,6 +108,52 @@ def _random(module: torch.nn.Module, seed: int) -> torch.nn.Module:
             scale = 0.9 / weight[0].numel() ** 0.5 if weight.dim() > 1 else 0.1
             weight.data = torch.randn(shape, generator=generator) * scale
     return module.eval()
+
+
+VISION = {
+    "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 3, "patch_size": 4,
+    "num_patches": 25,
+}  # fmt: skip
+PICTURES = {"image": 320, "video": 321, "vision_start": 3, "vision_end": 4}
+
+
+def seeing(path: Path, recipe: Recipe) -> tuple[Cosmos3OmniPipeline, Any]:
+    """A checkpoint with a vision tower, and transformers' class of all that reads, from the same tensors."""
+    pipeline = checkpoint(path, replace(recipe, network={**recipe.network, "vocab_size": 330}))
+    config, theta = {**SIZES, **recipe.network}, recipe.network["rope_theta"]
+    text = {name: config[name] for name in config if name not in ("rope_theta", "rope_axes_dim")} | {"vocab_size": 330}
+    text["rope_parameters"] = {"rope_type": "default", "rope_theta": theta, "mrope_section": config["rope_axes_dim"]}
+    tokens = {f"{name}_token_id": token for name, token in PICTURES.items()}
+    whole = Cosmos3EdgeConfig(text_config=text, vision_config=VISION, projector_hidden_size=56, **tokens)
+    model = _random(Cosmos3EdgeForConditionalGeneration(whole), 4)
+    tensors = {name: value.clone() for name, value in model.state_dict().items()}
+    (path / "vision_encoder").mkdir()
+    seen = {name: value for name, value in tensors.items() if name.startswith(("model.visual", "model.projector"))}
+    save_file(seen, path / "vision_encoder" / "model.safetensors")
+    own = {"model_type": "cosmos3_edge_vision", "spatial_merge_size": 2, "num_channels": 3, **VISION}
+    (path / "vision_encoder" / "config.json").write_text(json.dumps(own))
+    size = {"shortest_edge": 24 * 24, "longest_edge": 80 * 80}
+    settings = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 1, "size": size}
+    (path / "preprocessor_config.json").write_text(json.dumps(settings))
+    tokenizer = json.loads((path / "text_tokenizer" / "tokenizer.json").read_text())
+    for name in ("image", "video"):
+        added = {**tokenizer["added_tokens"][0], "id": PICTURES[name], "content": f"<|{name}_pad|>"}
+        tokenizer["added_tokens"].append(added)
+    (path / "text_tokenizer" / "tokenizer.json").write_text(json.dumps(tokenizer))
+    for name, value in pipeline.transformer.state_dict().items():
+        theirs = _reasoner(name)
+        if theirs in tensors:
+            tensors[theirs] = value
+    model.load_state_dict(tensors)
+    return pipeline, model
+
+
+def _reasoner(name: str) -> str:
+    """The name of a tensor of the reading tower in transformers' class."""
+    for ours, theirs in (("to_q", "q_proj"), ("to_k", "k_proj"), ("to_v", "v_proj"), ("to_out", "o_proj"),
+                         ("mlp.up_proj", "mlp.fc1"), ("mlp.down_proj", "mlp.fc2")):  # fmt: skip
+        name = name.replace(f".{ours}.", f".{theirs}.")
+    return name if name.startswith("lm_head") else f"model.language_model.{name}"
 
 
 @dataclass

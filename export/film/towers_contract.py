@@ -19,16 +19,21 @@ from ...runtime.film.contract import FilmContract, LatentSpec, NetworkSpec, Sche
 from ...runtime.film.curves import Sampler, levels
 from ...runtime.film.solvers import step_list
 from ...runtime.film.towers_spec import ChatSpec, GuidanceSpec, PlacesSpec, TowersSpec
+from ...runtime.inputs.patches import VisionSpec
 from ...runtime.schema import Violations, check
 from ..checkpoint.chat_templates import DEFAULT, chat_templates
 from ..checkpoint.json_files import read_json
 from ..checkpoint.pipeline import Pipeline
+from ..families.cosmos3_vision import vision_spec
+from ..families.qwen2_5_vl import CHAT_TEMPLATE
 from ..graphs.film_shapes import TowersNetwork
 from .contract import ResolvedFilm
 
 __all__ = ["resolve_towers"]
 
 TEMPLATE, TOKENIZER = "chat_template.jinja", "tokenizer.json"
+SEEING_TEMPLATE = "chat_template.pictures.jinja"
+"""Template of conversations with pictures, where the checkpoint's own knows none."""
 
 ASKED = {
     "step_count": "steps of a clip; any other count may be asked for",
@@ -77,7 +82,11 @@ def resolve_towers(given: Mapping[str, Any], pipeline: Pipeline, network: Towers
     except (Violations, ValueError) as error:
         raise ContractError(f"the contract cannot be:\n{error}") from error
     files = {TOKENIZER: text.tokenizer, TEMPLATE: text.template.encode()}
-    return ResolvedFilm(made, values, {n: origins[n] for n in ASKED if n in origins}, files, _words(network, text))
+    vision = None if network.tower is None else vision_spec(pipeline, network.tower, text.ids)
+    if vision is not None and "image" not in text.template:
+        files[SEEING_TEMPLATE] = CHAT_TEMPLATE.encode()
+    words = _words(pipeline, network, text, vision, SEEING_TEMPLATE if SEEING_TEMPLATE in files else TEMPLATE)
+    return ResolvedFilm(made, values, {n: origins[n] for n in ASKED if n in origins}, files, words)
 
 
 def _collected(
@@ -232,12 +241,17 @@ def _places(config: Mapping[str, Any], network: TowersNetwork) -> PlacesSpec:
     )
 
 
-def _words(network: TowersNetwork, text: _TextFiles) -> Words:
+def _words(
+    pipeline: Pipeline, network: TowersNetwork, text: _TextFiles, vision: VisionSpec | None, template: str
+) -> Words:
     """The tower that reads also writes, a token a forward."""
-    r = network.decoder
+    r, config = network.decoder, read_json(pipeline.path / "config.json") or {}
+    spoken = config.get("text_config") or {}
     plain: dict[str, Any] = {**AUTOREGRESSIVE, "mask_token_id": None, "stop_token_ids": (text.end,)}
+    rows = spoken.get("max_position_embeddings", CONTEXT)
     return Words(
-        model=ModelShape(r.layers, r.hidden, r.kv_heads, r.head_dim, r.vocab, CONTEXT),
-        decode=DecodeContract(**plain, positions="arange_x3"),
-        text=TextFiles(TOKENIZER, TEMPLATE, dict(text.special)),
+        model=ModelShape(r.layers, r.hidden, r.kv_heads, r.head_dim, r.vocab, rows),
+        decode=DecodeContract(**plain, positions="arange_x3" if vision is None else "mrope"),
+        text=TextFiles(TOKENIZER, template, dict(text.special)),
+        vision=vision,
     )
