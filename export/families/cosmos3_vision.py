@@ -57,8 +57,8 @@ def describe_vision(pipeline: Pipeline, out_hidden: int) -> tuple[PackedShape, d
     )
     if shape.side**2 != places or shape.hidden % shape.heads:
         raise CheckpointError(
-            f"{PART}/config.json: num_patches = {places} and {shape.heads} heads over {shape.hidden} channels, expected "
-            "a square number, and a multiple."
+            f"{PART}/config.json: num_patches = {places} and {shape.heads} heads over {shape.hidden} channels, "
+            "expected a square number, and a multiple."
         )
     return shape, _sources(shape, tower, projector)
 
