@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engines.errors import BundleError, RequestError
+from ..engines.install import extra
 from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller, worded
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
 from ..runtime.inputs.letterbox import Letterbox
@@ -62,7 +63,7 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         from .job import Job  # noqa: PLC0415
         from .quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
-        raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
+        raise BundleError(f"exporting needs more than running: {error}. {extra('export')}") from error
     if is_pipeline(arguments.checkpoint):
         return _export_film(arguments, quantizers)
     said = given(arguments, DecodeContract)
@@ -78,6 +79,7 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         asking=Asking(arguments.default_prompt, arguments.letterbox),
         max_context=arguments.max_context,
         force=arguments.force,
+        parity=arguments.parity,
         quiet=arguments.quiet,
         quantized=quantized,
         data=arguments.data,
@@ -160,6 +162,13 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", default="fp32", help="fp32, fp16, bf16, int8, fp8, ...; or several by comma (default fp32)"
     )
     parser.add_argument("--max-context", type=int, metavar="N", help="rows that a session may hold")
+    parser.add_argument(
+        "--parity",
+        default="transformers",
+        metavar="NAME",
+        help="what the checkpoint is held against; default transformers: its own class, tokenizer and image processor; "
+        "own: a2d's reading alone, for a machine with little memory",
+    )
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     quantized = parser.add_argument_group("calibration, for int8, fp8, int8-weight, int4-weight")

@@ -143,13 +143,18 @@ class Model:
                 self._studio = Studio(self.engine, contract, kv_dtype, text, pictures, template)
             return self._studio
 
-    def session(self, exact: bool = False) -> Session:
-        """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`."""
+    def session(self, exact: bool = False, beside: Session | None = None) -> Session:
+        """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`.
+
+        `beside`: a session of this model whose generations `Together` may run by one forward with this one's.
+        """
         shape, decode, built = self.manifest.model, self.manifest.decode, self.placement.built
         kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
         longest = shape.max_context if built is None else min(shape.max_context, built.record.context)
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
-        return Session(self.engine, decode, cache, longest, self.detokenize, exact)
+        # Built engines have profiles for one session's rows and context.
+        pool = None if beside is None or built is not None else beside.share()
+        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool)
 
     def prompt(
         self,
@@ -216,11 +221,14 @@ class Model:
         raw: bool = False,
         strict: bool = False,
         progress: bool = False,
+        together: int = 1,
         template_options: Mapping[str, Any] | None = None,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Iterator[Reading]:
         """Ask the same of each frame, in one session; readings come as they are made.
+
+        `together`: frames that are read side by side, by forwards that they share; the same readings in the same order.
 
         `frames`: a folder, whose images come in natural order, or any iterable of paths, folders and pictures, which is
         read no faster than the readings are taken. None as `prompt` asks the bundle's own question. A frame that cannot
@@ -234,12 +242,15 @@ class Model:
         question = self._question() if prompt is None else prompt
         pictures, total = counted(frames)
         shown = Progress("reading", total, "frames", quiet=not progress)
-        session = self.session(exact=True)
+        if together < 1:
+            raise RequestError(f"together: got {together}, expected 1 or more frames side by side")
+        first = self.session(exact=True)
+        sessions = [first, *(self.session(exact=True, beside=first) for _ in range(together - 1))]
 
         def asked(frame: Picture) -> Prompt:
             return self.prompt(question, [frame], raw, template_options)
 
-        return readings(pictures, asked, session, wanted, strict, shown)
+        return readings(pictures, asked, sessions, wanted, strict, shown)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of token ids; empty where the bundle has no tokenizer."""

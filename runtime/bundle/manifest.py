@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...engines.errors import BundleError
+from ...engines.install import update
 from ..decode.contract import DecodeContract
 from ..film.contract import FilmContract
 from ..inputs.patches import VisionSpec
@@ -276,7 +277,7 @@ def _check_schema(data: Any) -> None:
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1 or schema == SCHEMA:
         return
     if schema > SCHEMA:
-        raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d (pip install -U a2d)"])
+        raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d ({update()})"])
     raise Violations(
         [
             f"schema: got {schema}, this a2d reads {SCHEMA}, whose graphs have other inputs; export the checkpoint "

@@ -18,6 +18,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ...engines.errors import A2DError, RequestError
+from ..bundle.names import BUILT_IN, located
 from ..decode.choices import setting_of
 from ..decode.contract import DecodeContract
 from ..decode.options import Options
@@ -29,12 +30,14 @@ __all__ = [
     "BAD_INPUT",
     "FAILED",
     "Parser",
+    "add_bundle",
     "add_options",
     "add_placement",
     "add_settings",
     "add_template_options",
     "compute_capabilities",
     "flag_of",
+    "frame_size",
     "given",
     "guarded",
     "options_from",
@@ -141,6 +144,14 @@ def _floats(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers by comma, as 400,1000") from error
 
 
+def frame_size(text: str) -> tuple[int, int]:
+    """Height and width from `480x832`."""
+    height, sign, width = text.lower().partition("x")
+    if not sign or not height.isdecimal() or not width.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected height and width like 480x832")
+    return int(height), int(width)
+
+
 def _ids(text: str) -> tuple[int, ...]:
     return tuple(token_ids(text))
 
@@ -198,6 +209,13 @@ def _form(hint: Any, tokens: bool) -> str:
     listed = {int: "ids", float: "floats"}
     form = listed[get_args(inner)[0]] if get_origin(inner) is tuple else str(inner.__name__)
     return {"ids": "tokens", "int": "token"}[form] if tokens else form
+
+
+def add_bundle(parser: argparse.ArgumentParser, **more: Any) -> None:
+    """The positional argument that names a bundle."""
+    said = "a folder that a2d-export wrote, or a built-in model: "
+    said += ", ".join(f"{one.name} ({one.does})" for one in BUILT_IN.values())
+    parser.add_argument("bundle", type=located, metavar="BUNDLE", help=said, **more)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

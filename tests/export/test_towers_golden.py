@@ -1,4 +1,4 @@
-"""Golden decodes of a tiny Cosmos 3 Edge, made by the stock pipeline: the two commands have to make them again."""
+"""Golden decodes of a tiny Cosmos 3 Edge: the stock pipeline made them, and the two commands make them again."""
 
 from __future__ import annotations
 
