@@ -22,6 +22,7 @@ from .bundle.files import Bundle
 from .bundle.manifest import Manifest
 from .console.progress import Progress
 from .decode.cache import CacheShape
+from .decode.chooser import FREE, Form
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
@@ -33,6 +34,7 @@ from .film.options import FilmOptionFields, FilmOptions
 from .film.studio import Studio
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, counted
+from .shapes.make import language_of, shaped, vocabulary_of
 
 if TYPE_CHECKING:
     from .inputs.tokenizer import ChatTemplate, Text
@@ -180,6 +182,16 @@ class Model:
             return self._builder.from_messages(prompt, images or None, turn)  # type: ignore[arg-type]
         return self._builder.from_tokens(prompt, images)  # type: ignore[arg-type]
 
+    def shape(self, template: str | None = None, choices: Sequence[str] | None = None, schema: object = None) -> Form:
+        """A form that holds answers to a template, choices or a JSON schema, one of them; pass it as `form`.
+
+        A template is text with values, as `"scene {scene:[0-9]+[A-Z]*} take {take:int}"`; a schema is what `json.loads`
+        makes of one. Raises RequestError: it is not supported, or this model's tokens cannot write it.
+        """
+        language = language_of(template, choices, schema)
+        spelled = None if self._text is None else (self._text.token_bytes(), self._text.encode)
+        return shaped(language, vocabulary_of(spelled, self.manifest.decode, self.manifest.model.vocab))
+
     def stream(
         self,
         prompt: Asked | None = None,
@@ -188,12 +200,16 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Generation:
-        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest."""
+        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest.
+
+        `form` restricts the answer: see `shape`.
+        """
         rows = self.prompt(prompt, images, raw, template_options, continue_final)
-        return self.session().stream(rows, with_fields(options, **chosen))
+        return self.session().stream(rows, with_fields(options, **chosen), form)
 
     def generate(
         self,
@@ -203,12 +219,13 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Result:
         """Generate to the end; arguments as for `stream`."""
         asked = {"images": images, "raw": raw, "template_options": template_options, "continue_final": continue_final}
-        return self.stream(prompt, **asked, options=options, **chosen).run()  # type: ignore[arg-type]
+        return self.stream(prompt, **asked, form=form, options=options, **chosen).run()  # type: ignore[arg-type]
 
     def each(
         self,
@@ -219,6 +236,7 @@ class Model:
         strict: bool = False,
         progress: bool = False,
         together: int = 1,
+        form: Form = FREE,
         template_options: Mapping[str, Any] | None = None,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
@@ -247,7 +265,7 @@ class Model:
         def asked(frame: Picture) -> Prompt:
             return self.prompt(question, [frame], raw, template_options)
 
-        return readings(pictures, asked, sessions, wanted, strict, shown)
+        return readings(pictures, asked, sessions, wanted, strict, shown, form)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of token ids; empty where the bundle has no tokenizer."""
