@@ -20,13 +20,27 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-arm64 test-cpus lint check format clean train-slate-smoke
+.PHONY: demo test test-arm64 test-cpus test-wheel wheel lint check format clean train-slate-smoke
 
-demo: $(VENV)/.export
-	$(BIN)/python examples/slate/demo.py
+demo: build/slate.a2d
+	$(BIN)/a2d demo
+
+# The built-in slate reader as a bundle, exported once, and again when the checkpoint is newer.
+build/slate.a2d: $(VENV)/.export examples/slate/model/model.safetensors
+	$(BIN)/a2d-export examples/slate/model -o $@ --precision fp32 --force
+	@touch $@
 
 test: $(VENV)/.dev
 	$(BIN)/python $(PYTEST)
+
+# A wheel for many Linuxes with the built-in models in it, in dist/. Wants a C compiler.
+wheel: $(VENV)/.wheel
+	$(BIN)/python packaging/models.py build/models
+	$(BIN)/python packaging/wheel.py build/models dist
+
+# The wheel in clean environments: `a2d demo`, `a2d run slate`, `a2d log`.
+test-wheel: wheel $(VENV)/.dev
+	A2D_WHEEL="$$(ls dist/a2d_runtime-*.whl)" $(BIN)/python -m pytest -n 0 tests/packaging
 
 # The runtime and the engines' contract on arm64, by emulation; says what it needs (qemu, mmdebstrap, root).
 test-arm64: $(VENV)/.dev
@@ -59,6 +73,10 @@ $(VENV)/.python:
 $(VENV)/.export: $(VENV)/.python pyproject.toml
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable ".[export]"
+	@touch $@
+
+$(VENV)/.wheel: $(VENV)/.export pyproject.toml
+	$(BIN)/python -m pip install --editable ".[wheel]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.export pyproject.toml

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engines.errors import BundleError, RequestError
+from ..engines.install import extra
 from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller, worded
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
 from ..runtime.inputs.letterbox import Letterbox
@@ -62,7 +63,7 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         from .job import Job  # noqa: PLC0415
         from .quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
-        raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
+        raise BundleError(f"exporting needs more than running: {error}. {extra('export')}") from error
     if is_pipeline(arguments.checkpoint):
         return _export_film(arguments, quantizers)
     said = given(arguments, DecodeContract)
@@ -78,6 +79,7 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         asking=Asking(arguments.default_prompt, arguments.letterbox),
         max_context=arguments.max_context,
         force=arguments.force,
+        parity=arguments.parity,
         quiet=arguments.quiet,
         quantized=quantized,
         data=arguments.data,
@@ -97,14 +99,9 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     from .film.job import export_film  # noqa: PLC0415 - as above
     from .film.plan import plan_film  # noqa: PLC0415
     from .job import Job  # noqa: PLC0415
-    from .quantized import split  # noqa: PLC0415
+    from .quantized import export_all, split  # noqa: PLC0415
 
     floats, quantized = split(arguments.precision, quantizers)
-    if quantized:
-        raise RequestError(
-            f"precision: got {','.join(quantized)}, and a checkpoint that films is exported in fp32, fp16 or bf16; "
-            "its calibration does not exist yet"
-        )
     job = Job(
         checkpoint=arguments.checkpoint,
         bundle=arguments.output or Path(),
@@ -113,11 +110,14 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         film=film_values(arguments),
         force=arguments.force,
         quiet=arguments.quiet,
+        quantized=quantized,
+        data=arguments.data,
+        samples=arguments.samples,
     )
     if arguments.dry_run:
         print(worded(plan_film(job).decided()))
         return 0
-    export_film(job, teller(arguments.quiet))
+    export_all(job, quantizers, teller(arguments.quiet), export_film, films=True)
     return 0
 
 
@@ -160,6 +160,13 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", default="fp32", help="fp32, fp16, bf16, int8, fp8, ...; or several by comma (default fp32)"
     )
     parser.add_argument("--max-context", type=int, metavar="N", help="rows that a session may hold")
+    parser.add_argument(
+        "--parity",
+        default="transformers",
+        metavar="NAME",
+        help="what the checkpoint is held against; default transformers: its own class, tokenizer and image processor; "
+        "own: a2d's reading alone, for a machine with little memory",
+    )
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     quantized = parser.add_argument_group("calibration, for int8, fp8, int8-weight, int4-weight")

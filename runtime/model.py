@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
 from .bundle.files import Bundle
 from .bundle.manifest import Manifest
+from .bundle.texts import prompt_template_of, template_of, text_of
 from .console.progress import Progress
 from .decode.cache import CacheShape
 from .decode.chooser import FREE, Form
@@ -35,9 +36,6 @@ from .film.studio import Studio
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, counted
 from .shapes.make import language_of, shaped, vocabulary_of
-
-if TYPE_CHECKING:
-    from .inputs.tokenizer import ChatTemplate, Text
 
 __all__ = ["Asked", "Model", "load", "load_placed"]
 
@@ -57,7 +55,7 @@ class Model:
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
-        self._text = _text(bundle)
+        self._text = text_of(bundle)
         self._studio: Studio | None = None
 
     @property
@@ -72,7 +70,7 @@ class Model:
             positions=m.decode.positions,
             vocab=m.model.vocab,
             text=self._text,
-            template=_template(self.bundle),
+            template=template_of(self.bundle),
             vision=m.vision,
             encode=self._encode,
         )
@@ -139,7 +137,9 @@ class Model:
                 kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
                 text = self._text
                 assert text is not None, "a contract of film names a tokenizer"
-                self._studio = Studio(self.engine, contract, kv_dtype, text, "encode_first" in self.variant.graphs)
+                pictures = "encode_first" in self.variant.graphs
+                template = None if contract.towers is None else prompt_template_of(self.bundle, contract.towers.chat)
+                self._studio = Studio(self.engine, contract, kv_dtype, text, pictures, template)
             return self._studio
 
     def session(self, exact: bool = False, beside: Session | None = None) -> Session:
@@ -371,28 +371,6 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
         built.check(content=verify)
     model = Model(bundle, placement)
     # A graph that cannot run here should say so now.
-    model.engine("backbone" if bundle.manifest.words is not None else "frames")
-    return model
-
-
-def _text(bundle: Bundle) -> Text | None:
     m = bundle.manifest
-    name = m.words.text.tokenizer if m.words is not None else m.film.text.tokenizer if m.film is not None else None
-    if name is None:
-        return None
-    from .inputs.tokenizer import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja
-
-    return Text(bundle.file(name))
-
-
-def _template(bundle: Bundle) -> ChatTemplate | None:
-    text: Any = bundle.manifest.text
-    if text.chat_template is None:
-        return None
-    try:
-        source = bundle.file(text.chat_template).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{text.chat_template} is not UTF-8: {error}. Export the checkpoint again.") from error
-    from .inputs.tokenizer import ChatTemplate  # noqa: PLC0415 - as above
-
-    return ChatTemplate(source, text.special_tokens)
+    model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)
+    return model

@@ -201,11 +201,11 @@ def test_of_two_processes_one_builds_and_the_other_waits(tiny):
 
 def test_without_the_library_it_says_how_to_get_it(tiny, monkeypatch, capsys):
     def missing(name):
-        raise EngineError("TensorRT-RTX is not installed here: no such module. pip install 'a2d[rtx]'")
+        raise EngineError("TensorRT-RTX is not installed here: no such module. pip install 'a2d-runtime[rtx]'")
 
     monkeypatch.setattr(build_module, "imported", missing)
     assert main(["build", str(tiny), "--target", "rtx", "--precision", "fp16"]) == 2
-    assert "pip install 'a2d[rtx]'" in capsys.readouterr().err
+    assert "pip install 'a2d-runtime[rtx]'" in capsys.readouterr().err
 
 
 def test_a_library_that_builds_for_its_own_gpu_is_not_told_another(tiny, monkeypatch):

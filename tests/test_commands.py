@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DATA, EXAMPLES
+from PIL import Image
 
 from a2d import load
 
@@ -54,7 +55,8 @@ def reading(slate) -> str:
 
 
 def test_run_reads_a_frame(slate, reading):
-    done = a2d("run", slate, "--image", FRAME, "--prompt", "read the slate", "--steps", "4", "--max-tokens", "64")
+    flags = ["--steps", "4", "--max-tokens", "64", "--min-confidence", "0"]
+    done = a2d("run", slate, "--image", FRAME, "--prompt", "read the slate", *flags)
     assert (done.returncode, done.stdout) == (0, f"{reading}\n"), done.stderr
 
 
@@ -88,7 +90,7 @@ def test_run_reads_each_frame_by_itself_and_goes_on_after_a_bad_one(slate, readi
 
 def test_run_prints_a_line_for_each_frame(slate, reading, tmp_path):
     missing = tmp_path / "missing.png"
-    done = a2d("run", slate, "--image", FRAME, missing, FRAME, "--each")
+    done = a2d("run", slate, "--image", FRAME, missing, FRAME, "--each", "--min-confidence", "0")
     assert done.stdout == f"{FRAME}\t{reading}\n" * 2
     assert done.returncode == 2 and done.stderr.count(str(missing)) >= 1
     assert a2d("run", slate, "--image", FRAME, "--each").returncode == 0
@@ -235,3 +237,21 @@ def test_bench_against_one_token_per_forward(golden):
 def test_bench_bad_input(flags, message):
     done = a2d("bench", *flags)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_a_slate_s_doubts_are_marked_and_a_board_that_is_too_small_is_refused(slate, tmp_path):
+    hard = EXAMPLES / "slate" / "frames" / "hard-11.png"
+    done = a2d("run", slate, "--image", hard)
+    assert (
+        "scene ?" in done.stdout and "unsure of scene (" in done.stderr and "under --min-confidence 0.8" in done.stderr
+    )
+    last = events(a2d("run", slate, "--image", hard, "--json").stdout)[-1]
+    assert "scene" in last["unsure"] and set(last["fields"]) == {"scene", "take", "roll", "date", "fps"}
+    with Image.open(FRAME) as board:
+        wide = Image.new("RGB", (1920, 1080), (90, 90, 90))
+        wide.paste(board.resize((960, 480)), (480, 300))
+    wide.save(tmp_path / "half.png")
+    for flags in ([], ["--each"]):
+        done = a2d("run", slate, "--image", tmp_path / "half.png", *flags)
+        assert done.returncode == 2 and "fills the picture" in done.stderr and "?" in done.stdout
+    assert a2d("run", slate, "--image", FRAME, "--min-confidence", "2").returncode == 2

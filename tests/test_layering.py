@@ -25,8 +25,8 @@ ROOT = Path(__file__).parent.parent
 
 ROOMS = ("engines", "runtime", "calibration", "export")
 
-SEAM = {"engines", "engines/errors", "engines/protocol"}
-"""The part of engines/ that everybody may know: the protocol, its errors, and a table of names."""
+SEAM = {"engines", "engines/errors", "engines/install", "engines/protocol"}
+"""The part of engines/ that everybody may know: the protocol, its errors, a table of names, and how to install more."""
 
 BASE = SEAM | {"engines/host", "engines/checks", "engines/*"}
 """All modules that stand in engines/ itself."""
@@ -45,6 +45,7 @@ PACKAGES = {
     # engines: what runs, what asks the machine, what builds
     "engines": {"engines/errors", "engines/protocol"},
     "engines/errors": set(),
+    "engines/install": set(),
     "engines/protocol": set(),
     "engines/host": {"engines/checks", "engines/errors", "engines/protocol"},
     "engines/checks": {"engines/errors", "engines/protocol"},
@@ -60,7 +61,14 @@ PACKAGES = {
     "runtime/decode": {"runtime/schema", "engines/errors", "engines/protocol", "engines/host"},
     "runtime/inputs": {"runtime/schema", "runtime/decode", "engines/errors"},
     "runtime/film": {"runtime/schema", "runtime/decode", "runtime/inputs", *SEAM, "engines/host"},
-    "runtime/bundle": {"runtime/schema", "runtime/decode", "runtime/film", "runtime/inputs", "engines/errors"},
+    "runtime/bundle": {
+        "runtime/schema",
+        "runtime/decode",
+        "runtime/film",
+        "runtime/inputs",
+        "engines/errors",
+        "engines/install",
+    },
     "runtime/shapes": {"runtime/decode", "engines/errors"},
     "runtime/deploy": {*DECODING, *BASE, "engines/tensorrt", "engines/tensorrt/builder"},
     "runtime/each": DECODING,
@@ -69,12 +77,14 @@ PACKAGES = {
     "runtime/measure": {*MODEL, *BASE},
     "runtime/footage": {*MODEL, "runtime/footage/writers"},
     "runtime/footage/writers": {"runtime/footage", "runtime/console"},
+    "runtime/demo": {*MODEL, "runtime/footage"},
     "runtime/dailies": {*MODEL, "runtime/footage", "runtime/footage/writers"},
     "runtime/cli": {
         *MODEL,
         *BASE,
         "engines/probe",
         "engines/tensorrt",
+        "runtime/demo",
         "runtime/dailies",
         "runtime/deploy",
         "runtime/footage",
@@ -84,9 +94,25 @@ PACKAGES = {
     },
     # calibration: statistics, then weights, then what was lost
     "calibration": set(),
-    "calibration/*": {"calibration/collect", "calibration/quantize", "runtime/deploy", "runtime/heap", *BASE, *MODEL},
+    "calibration/*": {
+        "calibration/film",
+        "calibration/collect",
+        "calibration/quantize",
+        "runtime/deploy",
+        "runtime/heap",
+        *BASE,
+        *MODEL,
+    },
     "calibration/collect": {"calibration/quantize", "runtime/deploy", *MODEL},
     "calibration/quantize": {"calibration/collect", "runtime/bundle", "engines/errors"},
+    "calibration/film": {
+        *MODEL,
+        *BASE,
+        "runtime/film",
+        "runtime/heap",
+        "calibration/collect",
+        "calibration/quantize",
+    },
     "calibration/verify": {
         *MODEL,
         "calibration/collect",
@@ -98,6 +124,7 @@ PACKAGES = {
     "calibration/cli": {
         *MODEL,
         "calibration/*",
+        "calibration/film",
         "calibration/collect",
         "calibration/quantize",
         "calibration/verify",
@@ -182,6 +209,8 @@ THIRD_PARTIES = {
 
 FILES = {
     "engines/cuda.py": {"cuda"},
+    "calibration/collect/board.py": {"PIL"},
+    "calibration/verify/page.py": {"jinja2"},
     "runtime/inputs/crops.py": {"PIL"},
     "engines/_import_onnxruntime.py": {"onnxruntime"},
     "engines/tensorrt/builder/copy.py": {"onnx_ir"},
@@ -189,6 +218,7 @@ FILES = {
     "engines/tensorrt/builder/fp16_products.py": {"onnx_ir"},
     "engines/tensorrt/builder/late_lookup.py": {"onnx_ir"},
     "engines/tensorrt/builder/roll_loops.py": {"onnx_ir"},
+    "runtime/demo/page.py": {"jinja2"},
     "runtime/deploy/build.py": {"filelock"},
     "runtime/film/board.py": {"PIL"},
     "runtime/dailies/movie.py": {"av"},

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DecoderShape", "ExpertShape", "Network", "SiglipShape", "VisionShape"]
+__all__ = ["MLPS", "DecoderShape", "ExpertShape", "Network", "SiglipShape", "VisionShape"]
 
 
 SCORES = ("sigmoid", "softmax")
 """How router logits become scores."""
+
+MLPS = ("swiglu", "relu2")
+"""Plain MLPs: silu(gate) * up, or relu(up) squared without a gate; a projection down follows either."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class DecoderShape:
 
     experts: ExpertShape | None = None
     """For mixtures of experts."""
+    mlp: str = "swiglu"
+    """Plain MLP of a layer: one of MLPS."""
+    wide_norms: bool = False
+    """Norms multiply by their weight in float32, before the result is rounded."""
+    condition_key: bool = False
+    """Each layer gives a second key of its rows, normalised by a weight of its own, that another network attends."""
 
     @property
     def rotary_dim(self) -> int:

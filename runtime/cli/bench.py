@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...engines.errors import EngineError, RequestError
+from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
 from ..measure.side_by_side import side_by_side
 from ..model import Model, load, load_placed
-from .arguments import Parser, add_options, add_placement, guarded, options_from, placement_from
+from .arguments import Parser, add_bundle, add_options, add_placement, guarded, options_from, placement_from
 
 __all__ = ["Rivals", "main"]
 
@@ -69,7 +70,7 @@ def main(argv: list[str], rivals: Rivals | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="a2d bench", description="Measure decoding on this machine.")
-    parser.add_argument("bundle", type=Path, nargs="?")
+    add_bundle(parser, nargs="?")
     parser.add_argument("--synthetic", metavar="NAME", help="make a bundle of random weights instead: 100m")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the synthetic bundle there, and use it again")
     parser.add_argument(
@@ -154,7 +155,7 @@ def _peer(name: str, path: Path, arguments: argparse.Namespace, rivals: Rivals) 
 
 def _named(name: str, table: Mapping[str, T], others: Iterable[str] = ()) -> T:
     if name not in table:
-        known = ", ".join([*sorted(table), *others]) or "none (pip install a2d[export])"
+        known = ", ".join([*sorted(table), *others]) or f"none ({extra('export')})"
         raise RequestError(f"got {name!r}, expected one of: {known}")
     return table[name]
 
@@ -182,7 +183,7 @@ def _make(name: str, maker: str, path: Path, precisions: str) -> None:
     print(f"making the synthetic model {name}, {precisions} ...", file=sys.stderr)
     made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
     if made.returncode:
-        raise EngineError(f"making {name!r} failed; it needs the exporter: pip install a2d[export]")
+        raise EngineError(f"making {name!r} failed; it needs the exporter: {extra('export')}")
 
 
 def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from ...engines.targets import TARGETS
 from ...engines.tensorrt.sidecar import Card
 from ..deploy.build import BuildJob, build, summary
 from ..deploy.engine_set import EngineSet
-from .arguments import Parser, compute_capabilities, guarded, teller
+from .arguments import Parser, add_bundle, compute_capabilities, guarded, teller
 
 __all__ = ["main"]
 
@@ -29,7 +29,7 @@ def _parser() -> Parser:
         epilog=f"targets:\n{rows}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("--target", required=True, metavar="NAME", help="the kind of machine, from the table below")
     parser.add_argument(
         "--sm", type=compute_capabilities, default=(), metavar="LIST", help="compute capabilities, as 86,89,120"

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import RequestError
+from ...engines.install import extra
 from ..dailies.facts import facts, said
 from ..dailies.writing import ENDINGS, FrameWriter, opened
 from ..film.film import Film, FilmBlock
@@ -23,6 +24,7 @@ from ..model import Model, load_placed
 from .arguments import (
     FAILED,
     Parser,
+    add_bundle,
     add_placement,
     add_settings,
     given,
@@ -52,7 +54,7 @@ def _parser() -> Parser:
         + "; ".join(f"{name or 'a folder'}: {what}" for name, what in ENDINGS.items()),
         epilog="Exit status: 0 done; 1 the machine failed; 2 bad input; 130 interrupted: what is there can be read.",
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("--prompt", help="what the shot shows")
     parser.add_argument("--image", type=Path, metavar="BOARD", help="the first frame: a picture of any size")
     parser.add_argument("--size", type=_size, metavar="HxW", help="height and width in pixels")
@@ -96,7 +98,7 @@ def _run(arguments: argparse.Namespace) -> int:
     tell_passed_over(COMMAND, model)
     noise, renoise = (None, None) if a.noise is None else _arrays(a.noise)
     film = model.film(a.prompt, image=a.image, noise=noise, renoise=renoise, options=options)
-    model.unload("text")
+    model.unload(film.network.contract.reader)
     for remark in film.remarks:
         print(f"{COMMAND}: {worded(remark)}", file=sys.stderr)
     if options.draft:
@@ -193,7 +195,7 @@ def _arrays(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None
 def _check_packages(out: Path | None) -> None:
     """Say before any work that movies need a package."""
     if out is not None and out.suffix and find_spec("av") is None:
-        raise RequestError('writing movies needs av (PyAV): pip install "a2d[log]"; or name a folder for PNG files')
+        raise RequestError(f"writing movies needs av (PyAV): {extra('log')}; or name a folder for PNG files")
 
 
 def _step(step: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ...engines.errors import RequestError
@@ -15,7 +14,7 @@ from ..bundle.files import Bundle
 from ..console.progress import size
 from ..deploy.memory_fit import GIB, MemoryPlan, Question, planned
 from ..schema import to_json
-from .arguments import Parser, compute_capabilities, guarded, worded
+from .arguments import Parser, add_bundle, compute_capabilities, guarded, worded
 
 __all__ = ["main"]
 
@@ -33,7 +32,7 @@ def _parser() -> Parser:
         description="Memory of a bundle on a target, before anything is built. Status 1 where it does not fit.",
         epilog="targets: " + "; ".join(f"{target.name}: {target.what}" for target in TARGETS.values()),
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("--target", required=True, metavar="NAME", help="the kind of machine, from the table below")
     parser.add_argument(
         "--sm", type=compute_capabilities, default=(), metavar="LIST", help="compute capabilities, as 86,89,120"

@@ -15,7 +15,9 @@ __all__ = ["add_shape", "form_from"]
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
     """Add --template, --choices and --schema, one of which may be given."""
-    group = parser.add_argument_group("answers of a given shape", 'one of these; needs pip install "a2d[shapes]"')
+    group = parser.add_argument_group(
+        "answers of a given shape", 'one of these; needs pip install "a2d-runtime[shapes]"'
+    )
     shape = group.add_mutually_exclusive_group()
     shape.add_argument(
         "--template", metavar="TEXT", help="text with values: 'scene {scene:[0-9]+[A-Z]*} take {take:int}'"

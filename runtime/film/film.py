@@ -22,6 +22,7 @@ from .loop import Commit, Finished, Predict, Script, Step
 from .loop import film as made_of
 from .network import FrameNetwork, Part
 from .pixels import PixelStream, in_bytes
+from .towers import TowerNetwork
 
 __all__ = ["Film", "FilmBlock", "Seconds", "Snapshot"]
 
@@ -77,7 +78,7 @@ class Snapshot:
 class Film:
     """An iterator of FilmBlocks."""
 
-    network: FrameNetwork
+    network: FrameNetwork | TowerNetwork
     stream: PixelStream
     script: Script
     clip: Clip
@@ -133,7 +134,7 @@ class Film:
             self.clip,
             self.prompt,
             self.script.opening,
-            self.network.cache.kept(),
+            self.network.kept(),
             pending,
             self.recent,
             self.stream.states,

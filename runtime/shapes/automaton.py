@@ -261,7 +261,7 @@ def _indexed(regex: str, vocabulary: Vocabulary) -> tuple[int, set[int], dict[in
     try:
         import outlines_core  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise RequestError('values held to a pattern need outlines-core: pip install "a2d[shapes]"') from error
+        raise RequestError('values held to a pattern need outlines-core: pip install "a2d-runtime[shapes]"') from error
 
     spelled: dict[bytes, list[int]] = {}
     for number, token in enumerate(vocabulary.tokens):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from a2d.calibration.collect.board import drawn_board
 from a2d.calibration.collect.samples import load
 from a2d.engines.errors import RequestError
 
@@ -120,3 +121,28 @@ def test_every_fault_is_told_with_its_line(tmp_path, row):
     (tmp_path / "d.jsonl").write_text(f'{{"prompt": "fine"}}\n{row}\n', encoding="utf-8")
     with pytest.raises(RequestError, match="line 2"):
         load(tmp_path / "d.jsonl", None, 9, 0)
+
+
+ROWS = [{"prompt": "naïve"}, {"prompt": "b", "images": None, "truth": None}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le-mark"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_byte_order_mark_and_line_end_is_read(tmp_path, encoding, end):
+    text = end.join(json.dumps(row, ensure_ascii=False) for row in ROWS) + end
+    raw = b"\xff\xfe" + text.encode("utf-16-le") if encoding.endswith("mark") else text.encode(encoding)
+    (tmp_path / "d.jsonl").write_bytes(raw)
+    found = load(tmp_path / "d.jsonl", None, 64, 0).samples
+    assert [s.prompt for s in found] == ["naïve", "b"] and found[1].images == () and found[1].truth is None
+
+
+def test_a_list_is_called_one(tmp_path):
+    (tmp_path / "d.json").write_text(json.dumps(ROWS, indent=1), "utf-8")
+    with pytest.raises(RequestError, match="a JSON list, expected one object a line"):
+        load(tmp_path / "d.json", None, 64, 0)
+
+
+def test_boards_differ_and_are_pictures():
+    chance = np.random.default_rng(0)
+    first, second = drawn_board(chance), drawn_board(chance)
+    assert first.dtype == np.uint8 and first.shape == (224, 448, 3) and (first != second).mean() > 0.1

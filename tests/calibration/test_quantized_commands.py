@@ -31,7 +31,13 @@ def test_calibrate_needs_no_torch_and_says_what_it_did(floats, data, tmp_path):
     flags = ["-o", tmp_path / "q.a2d", "--precision", "int8,fp8", "--data", data, "--max-tokens", "16"]
     done = a2d("calibrate", floats, *flags, without=("torch", "onnxscript", "transformers", "safetensors"))
     assert done.returncode == 0, done.stderr
-    for part in ("int8: ", "layers by expected error", "next: a2d verify"):
+    for part in (
+        "int8: ",
+        "layers by the error that would be expected",
+        "decoding 6 samples",
+        "about",
+        "next: a2d verify",
+    ):
         assert part in done.stdout
     assert "calibrating: 100%  6 of 6 samples" in done.stderr
     assert list(Bundle.open(tmp_path / "q.a2d").manifest.variants) == ["fp32", "int8", "fp8"]
@@ -40,7 +46,7 @@ def test_calibrate_needs_no_torch_and_says_what_it_did(floats, data, tmp_path):
 
 def test_calibrate_without_its_packages_says_which(floats, tmp_path):
     done = a2d("calibrate", floats, "-o", tmp_path / "q", "--precision", "int8", without=ONNX)
-    assert done.returncode == 2 and "pip install 'a2d[calibrate]'" in done.stderr
+    assert done.returncode == 2 and "[calibrate]'" in done.stderr and "a2d[" not in done.stderr
 
 
 @pytest.mark.parametrize(
