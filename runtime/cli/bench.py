@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...engines.cpu import this_cpu
 from ...engines.errors import EngineError, RequestError
 from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
@@ -191,6 +192,7 @@ def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict
         "bundle": model.manifest.name,
         "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
+        "processor": this_cpu().name,
         "threads": arguments.threads,
         **asdict(report),
     }

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
 from ..console.one_line import one_line
 from ..decode.block import Step
@@ -264,6 +265,7 @@ def _facts(result: Result, model: Model) -> dict[str, Any]:
         "tokens_per_forward": len(result.tokens) / result.forwards if result.forwards else 0.0,
         "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
+        "processor": this_cpu().name,
     }
 
 
