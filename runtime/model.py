@@ -5,6 +5,7 @@ Joins the pieces and holds them; every decision is made in the pieces.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +34,7 @@ from .film.options import FilmOptionFields, FilmOptions
 from .film.studio import Studio
 from .film.towers_spec import ChatSpec
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
-from .inputs.sources import Frames, counted
+from .inputs.sources import Frames, check_list, counted
 
 if TYPE_CHECKING:
     from .inputs.tokenizer import ChatTemplate, Text
@@ -42,6 +43,8 @@ __all__ = ["Asked", "Model", "load", "load_placed"]
 
 Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
 """A prompt: a text, a conversation (a list of messages), or token ids."""
+
+LOG = logging.getLogger("a2d")
 
 KEPT_IMAGES = 8
 """Images whose features are kept for the next turn of a conversation."""
@@ -58,6 +61,10 @@ class Model:
         self._lock = threading.RLock()
         self._text = _text(bundle)
         self._studio: Studio | None = None
+
+    def __repr__(self) -> str:
+        p = self.placement
+        return f"Model({str(self.bundle.path)!r}, {p.precision} by {p.engine} on {p.device})"
 
     @property
     def manifest(self) -> Manifest:
@@ -154,7 +161,7 @@ class Model:
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
         # Built engines have profiles for one session's rows and context.
         pool = None if beside is None or built is not None else beside.share()
-        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool)
+        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool, self.prompt)
 
     def prompt(
         self,
@@ -171,9 +178,10 @@ class Model:
         `{"enable_thinking": False}`; `continue_final` goes on with the last message instead of opening a turn.
         Raises RequestError (ImageError for an image) with what to change.
         """
+        check_list(images)
         if prompt is None:
             prompt = self._question()
-            if self.manifest.vision is not None and not images:
+            if self.manifest.vision is not None and not len(images):
                 raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give an image")
         self._check_one(len(images))
         turn = Turn(template_options or {}, continue_final)
@@ -354,6 +362,9 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     bundle.check(bundle.needed(placement.variant) if built is None else bundle.texts(), content=verify)
     if built is not None:
         built.check(content=verify)
+    for reason in placement.passed_over:
+        LOG.warning("%s: not used: %s", bundle.path, reason)
+    LOG.info("%s: %s by %s on %s", bundle.path, placement.precision, placement.engine, placement.device)
     model = Model(bundle, placement)
     # A graph that cannot run here should say so now.
     m = bundle.manifest
