@@ -63,8 +63,8 @@ class Model:
         self._studio: Studio | None = None
 
     def __repr__(self) -> str:
-        p = self.placement
-        return f"Model({str(self.bundle.path)!r}, {p.precision} by {p.engine} on {p.device})"
+        t = self.placement
+        return f"Model({str(self.bundle.path)!r}, {t.precision} by {t.engine} on {t.device})"
 
     @property
     def manifest(self) -> Manifest:
@@ -362,10 +362,8 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     bundle.check(bundle.needed(placement.variant) if built is None else bundle.texts(), content=verify)
     if built is not None:
         built.check(content=verify)
-    for reason in placement.passed_over:
-        LOG.warning("%s: not used: %s", bundle.path, reason)
-    LOG.info("%s: %s by %s on %s", bundle.path, placement.precision, placement.engine, placement.device)
     model = Model(bundle, placement)
+    LOG.info("%r; not used: %s", model, "; ".join(placement.passed_over) or "nothing better")
     # A graph that cannot run here should say so now.
     m = bundle.manifest
     model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)

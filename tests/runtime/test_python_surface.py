@@ -26,13 +26,8 @@ def test_a_session_takes_what_a_model_takes(model):
     wanted = model.generate("read the slate", images=[FRAME], steps=2)
     session = model.session()
     assert session.generate("read the slate", images=[FRAME], steps=2).tokens == wanted.tokens
-    talk = [
-        {
-            "role": "user",
-            "content": [{"type": "image", "image": str(FRAME)}, {"type": "text", "text": "read the slate"}],
-        }
-    ]
-    again = session.generate(talk, steps=2)
+    parts = [{"type": "image", "image": str(FRAME)}, {"type": "text", "text": "read the slate"}]
+    again = session.generate([{"role": "user", "content": parts}], steps=2)
     assert again.tokens == wanted.tokens and again.cached_tokens > 0
     assert session.generate(model.prompt(images=[FRAME]), a2d.Options(steps=2)).tokens == wanted.tokens
     with pytest.raises(RequestError, match="images beside a prompt that is made already"):
