@@ -12,7 +12,8 @@ import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import Field, fields
 from pathlib import Path
 from types import UnionType
@@ -41,6 +42,7 @@ __all__ = [
     "frame_size",
     "given",
     "guarded",
+    "loading",
     "options_from",
     "placement_from",
     "tell_passed_over",
@@ -292,6 +294,19 @@ def placement_from(arguments: argparse.Namespace) -> Placement:
     """The placement that the flags of `add_placement` and `--threads` ask for."""
     a = arguments
     return Placement(a.engine or "", a.device or "", a.precision or "", a.engines, a.build, a.threads)
+
+
+@contextmanager
+def loading(bundle: Path) -> Iterator[None]:
+    """A line on a terminal while a bundle is loaded, which takes seconds for a large one."""
+    watched = sys.stderr.isatty()
+    if watched:
+        print(f"loading {bundle} ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if watched:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def tell_passed_over(command: str, model: Model) -> None:

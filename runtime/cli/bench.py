@@ -184,12 +184,14 @@ def _bundle(arguments: argparse.Namespace, rivals: Rivals) -> Iterator[Path]:
 
 
 def _make(name: str, maker: str, path: Path, precisions: str) -> None:
+    if find_spec("torch") is None:
+        raise EngineError(f"making {name!r} needs the exporter, and torch is not installed: {extra('export')}")
     module, function = maker.split(":")
     code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]), sys.argv[2])"
     print(f"making the synthetic model {name}, {precisions} ...", file=sys.stderr)
     made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
     if made.returncode:
-        raise EngineError(f"making {name!r} failed; it needs the exporter: {extra('export')}")
+        raise EngineError(f"making {name!r} failed; what it said stands above")
 
 
 def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from .arguments import (
     add_placement,
     add_template_options,
     guarded,
+    loading,
     options_from,
     placement_from,
     tell_passed_over,
@@ -106,7 +107,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise RequestError(f"--min-confidence: got {arguments.min_confidence}, expected 0 to 1")
     if arguments.each:
         _check_each(arguments)
-    model = load_placed(arguments.bundle, placement_from(arguments))
+    with loading(arguments.bundle):
+        model = load_placed(arguments.bundle, placement_from(arguments))
     tell_passed_over("a2d run", model)
     if arguments.each:
         return _each(model, arguments, options)
