@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,10 @@ from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
 from .bundle.files import Bundle
 from .bundle.manifest import Manifest
+from .bundle.texts import prompt_template_of, template_of, text_of
 from .console.progress import Progress
 from .decode.cache import CacheShape
+from .decode.chooser import FREE, Form
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
@@ -31,12 +33,9 @@ from .film.film import Film, Snapshot
 from .film.loop import Step as FilmStep
 from .film.options import FilmOptionFields, FilmOptions
 from .film.studio import Studio
-from .film.towers_spec import ChatSpec
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, counted
-
-if TYPE_CHECKING:
-    from .inputs.tokenizer import ChatTemplate, Text
+from .shapes.make import language_of, shaped, vocabulary_of
 
 __all__ = ["Asked", "Model", "load", "load_placed"]
 
@@ -56,7 +55,7 @@ class Model:
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
-        self._text = _text(bundle)
+        self._text = text_of(bundle)
         self._studio: Studio | None = None
 
     @property
@@ -71,7 +70,7 @@ class Model:
             positions=m.decode.positions,
             vocab=m.model.vocab,
             text=self._text,
-            template=_template(self.bundle),
+            template=template_of(self.bundle),
             vision=m.vision,
             encode=self._encode,
         )
@@ -139,7 +138,7 @@ class Model:
                 text = self._text
                 assert text is not None, "a contract of film names a tokenizer"
                 pictures = "encode_first" in self.variant.graphs
-                template = None if contract.towers is None else _prompt_template(self.bundle, contract.towers.chat)
+                template = None if contract.towers is None else prompt_template_of(self.bundle, contract.towers.chat)
                 self._studio = Studio(self.engine, contract, kv_dtype, text, pictures, template)
             return self._studio
 
@@ -183,6 +182,16 @@ class Model:
             return self._builder.from_messages(prompt, images or None, turn)  # type: ignore[arg-type]
         return self._builder.from_tokens(prompt, images)  # type: ignore[arg-type]
 
+    def shape(self, template: str | None = None, choices: Sequence[str] | None = None, schema: object = None) -> Form:
+        """A form that holds answers to a template, choices or a JSON schema, one of them; pass it as `form`.
+
+        A template is text with values, as `"scene {scene:[0-9]+[A-Z]*} take {take:int}"`; a schema is what `json.loads`
+        makes of one. Raises RequestError: it is not supported, or this model's tokens cannot write it.
+        """
+        language = language_of(template, choices, schema)
+        spelled = None if self._text is None else (self._text.token_bytes(), self._text.encode)
+        return shaped(language, vocabulary_of(spelled, self.manifest.decode, self.manifest.model.vocab))
+
     def stream(
         self,
         prompt: Asked | None = None,
@@ -191,12 +200,16 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Generation:
-        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest."""
+        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest.
+
+        `form` restricts the answer: see `shape`.
+        """
         rows = self.prompt(prompt, images, raw, template_options, continue_final)
-        return self.session().stream(rows, with_fields(options, **chosen))
+        return self.session().stream(rows, with_fields(options, **chosen), form)
 
     def generate(
         self,
@@ -206,12 +219,13 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Result:
         """Generate to the end; arguments as for `stream`."""
         asked = {"images": images, "raw": raw, "template_options": template_options, "continue_final": continue_final}
-        return self.stream(prompt, **asked, options=options, **chosen).run()  # type: ignore[arg-type]
+        return self.stream(prompt, **asked, form=form, options=options, **chosen).run()  # type: ignore[arg-type]
 
     def each(
         self,
@@ -222,6 +236,7 @@ class Model:
         strict: bool = False,
         progress: bool = False,
         together: int = 1,
+        form: Form = FREE,
         template_options: Mapping[str, Any] | None = None,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
@@ -250,7 +265,7 @@ class Model:
         def asked(frame: Picture) -> Prompt:
             return self.prompt(question, [frame], raw, template_options)
 
-        return readings(pictures, asked, sessions, wanted, strict, shown)
+        return readings(pictures, asked, sessions, wanted, strict, shown, form)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of token ids; empty where the bundle has no tokenizer."""
@@ -359,33 +374,3 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     m = bundle.manifest
     model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)
     return model
-
-
-def _text(bundle: Bundle) -> Text | None:
-    m = bundle.manifest
-    name = m.words.text.tokenizer if m.words is not None else m.film.text.tokenizer if m.film is not None else None
-    if name is None:
-        return None
-    from .inputs.tokenizer import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja
-
-    return Text(bundle.file(name))
-
-
-def _template(bundle: Bundle) -> ChatTemplate | None:
-    text: Any = bundle.manifest.text
-    return None if text.chat_template is None else _read_template(bundle, text.chat_template, text.special_tokens)
-
-
-def _prompt_template(bundle: Bundle, chat: ChatSpec) -> ChatTemplate:
-    """The template of prompts of films."""
-    return _read_template(bundle, chat.template, chat.special_tokens)
-
-
-def _read_template(bundle: Bundle, name: str, special_tokens: Mapping[str, str]) -> ChatTemplate:
-    try:
-        source = bundle.file(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{name} is not UTF-8: {error}. Export the checkpoint again.") from error
-    from .inputs.tokenizer import ChatTemplate  # noqa: PLC0415 - as above
-
-    return ChatTemplate(source, special_tokens)

@@ -69,9 +69,10 @@ PACKAGES = {
         "engines/errors",
         "engines/install",
     },
+    "runtime/shapes": {"runtime/decode", "engines/errors"},
     "runtime/deploy": {*DECODING, *BASE, "engines/tensorrt", "engines/tensorrt/builder"},
     "runtime/each": DECODING,
-    "runtime/model": {*DECODING, "runtime/deploy", "runtime/each"},
+    "runtime/model": {*DECODING, "runtime/shapes", "runtime/deploy", "runtime/each"},
     "runtime/host": MODEL,
     "runtime/measure": {*MODEL, *BASE, "runtime/deploy"},
     "runtime/footage": {*MODEL, "runtime/footage/writers"},
@@ -231,6 +232,7 @@ FILES = {
     "runtime/inputs/images.py": {"PIL"},
     "runtime/inputs/letterbox.py": {"PIL"},
     "runtime/inputs/tokenizer.py": {"jinja2", "tokenizers"},
+    "runtime/shapes/automaton.py": {"outlines_core"},
     "runtime/inputs/patches.py": {"PIL"},
 }
 """File to what it alone may import from elsewhere."""

@@ -39,6 +39,7 @@ from .arguments import (
 )
 from .doubts import Doubts, reads_slates
 from .live_block import BlockView
+from .shape import add_shape, form_from
 
 __all__ = ["main"]
 
@@ -80,6 +81,7 @@ def _parser() -> Parser:
     parser.add_argument(
         "--together", type=int, default=1, metavar="N", help="with --each, images read side by side (1)"
     )
+    add_shape(parser)
     parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")
     add_template_options(parser)
     parser.add_argument(
@@ -106,7 +108,7 @@ def _run(arguments: argparse.Namespace) -> int:
     tell_passed_over("a2d run", model)
     if arguments.each:
         return _each(model, arguments, options)
-    generation = model.session().stream(_prompt(model, arguments), options)
+    generation = model.session().stream(_prompt(model, arguments), options, form_from(model, arguments))
     if arguments.json:
         for event in _events(generation, model):
             print(json.dumps(event, ensure_ascii=False), flush=True)
@@ -150,7 +152,8 @@ def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
     asked = arguments.token_ids if arguments.prompt is None else arguments.prompt
     watched = sys.stderr.isatty()
     how = {"raw": arguments.raw, "progress": watched, "template_options": template_options_from(arguments)}
-    readings = model.each(arguments.image, asked, **how, together=arguments.together, options=options)
+    how |= {"together": arguments.together, "form": form_from(model, arguments)}
+    readings = model.each(arguments.image, asked, **how, options=options)
     read = [_tell(reading, model, arguments) for reading in readings]
     if all(read):
         return 0
