@@ -37,7 +37,7 @@ class FilmEstimate:
     """Bytes."""
 
     weights: dict[str, int]
-    """By graph; the text encoder is not among them."""
+    """Weights by graph; the text encoder is not among them."""
     text: int
     """The text encoder's, before the first frame."""
     cache: int
