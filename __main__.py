@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 COMMANDS = {
+    "demo": ("a2d.runtime.cli.demo", "read slates with the built-in model, and measure it here"),
     "run": ("a2d.runtime.cli.run", "decode a prompt with a bundle"),
     "film": ("a2d.runtime.cli.film", "film a prompt or a picture with a bundle"),
     "inspect": ("a2d.runtime.cli.inspect", "print what a bundle holds, and check it"),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engines.errors import BundleError, RequestError
+from ..engines.install import extra
 from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller, worded
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
 from ..runtime.inputs.letterbox import Letterbox
@@ -62,7 +63,7 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         from .job import Job  # noqa: PLC0415
         from .quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
-        raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
+        raise BundleError(f"exporting needs more than running: {error}. {extra('export')}") from error
     if is_pipeline(arguments.checkpoint):
         return _export_film(arguments, quantizers)
     said = given(arguments, DecodeContract)
@@ -116,6 +117,8 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     if arguments.dry_run:
         print(worded(plan_film(job).decided()))
         return 0
+    if quantized and plan_film(job).resolved.contract.towers is not None:
+        raise RequestError(f"precision: got {','.join(quantized)}, and a network of two towers is not calibrated yet")
     export_all(job, quantizers, teller(arguments.quiet), export_film, films=True)
     return 0
 

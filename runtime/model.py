@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +20,10 @@ from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
 from .bundle.files import Bundle
 from .bundle.manifest import Manifest
+from .bundle.texts import prompt_template_of, template_of, text_of
 from .console.progress import Progress
 from .decode.cache import CacheShape
+from .decode.chooser import FREE, Form
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
@@ -33,9 +35,7 @@ from .film.options import FilmOptionFields, FilmOptions
 from .film.studio import Studio
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, counted
-
-if TYPE_CHECKING:
-    from .inputs.tokenizer import ChatTemplate, Text
+from .shapes.make import language_of, shaped, vocabulary_of
 
 __all__ = ["Asked", "Model", "load", "load_placed"]
 
@@ -55,7 +55,7 @@ class Model:
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
-        self._text = _text(bundle)
+        self._text = text_of(bundle)
         self._studio: Studio | None = None
 
     @property
@@ -70,7 +70,7 @@ class Model:
             positions=m.decode.positions,
             vocab=m.model.vocab,
             text=self._text,
-            template=_template(self.bundle),
+            template=template_of(self.bundle),
             vision=m.vision,
             encode=self._encode,
         )
@@ -137,16 +137,23 @@ class Model:
                 kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
                 text = self._text
                 assert text is not None, "a contract of film names a tokenizer"
-                self._studio = Studio(self.engine, contract, kv_dtype, text, "encode_first" in self.variant.graphs)
+                pictures = "encode_first" in self.variant.graphs
+                template = None if contract.towers is None else prompt_template_of(self.bundle, contract.towers.chat)
+                self._studio = Studio(self.engine, contract, kv_dtype, text, pictures, template)
             return self._studio
 
-    def session(self, exact: bool = False) -> Session:
-        """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`."""
+    def session(self, exact: bool = False, beside: Session | None = None) -> Session:
+        """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`.
+
+        `beside`: a session of this model whose generations `Together` may run by one forward with this one's.
+        """
         shape, decode, built = self.manifest.model, self.manifest.decode, self.placement.built
         kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
         longest = shape.max_context if built is None else min(shape.max_context, built.record.context)
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
-        return Session(self.engine, decode, cache, longest, self.detokenize, exact)
+        # Built engines have profiles for one session's rows and context.
+        pool = None if beside is None or built is not None else beside.share()
+        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool)
 
     def prompt(
         self,
@@ -175,6 +182,16 @@ class Model:
             return self._builder.from_messages(prompt, images or None, turn)  # type: ignore[arg-type]
         return self._builder.from_tokens(prompt, images)  # type: ignore[arg-type]
 
+    def shape(self, template: str | None = None, choices: Sequence[str] | None = None, schema: object = None) -> Form:
+        """A form that holds answers to a template, choices or a JSON schema, one of them; pass it as `form`.
+
+        A template is text with values, as `"scene {scene:[0-9]+[A-Z]*} take {take:int}"`; a schema is what `json.loads`
+        makes of one. Raises RequestError: it is not supported, or this model's tokens cannot write it.
+        """
+        language = language_of(template, choices, schema)
+        spelled = None if self._text is None else (self._text.token_bytes(), self._text.encode)
+        return shaped(language, vocabulary_of(spelled, self.manifest.decode, self.manifest.model.vocab))
+
     def stream(
         self,
         prompt: Asked | None = None,
@@ -183,12 +200,16 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Generation:
-        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest."""
+        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest.
+
+        `form` restricts the answer: see `shape`.
+        """
         rows = self.prompt(prompt, images, raw, template_options, continue_final)
-        return self.session().stream(rows, with_fields(options, **chosen))
+        return self.session().stream(rows, with_fields(options, **chosen), form)
 
     def generate(
         self,
@@ -198,12 +219,13 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Result:
         """Generate to the end; arguments as for `stream`."""
         asked = {"images": images, "raw": raw, "template_options": template_options, "continue_final": continue_final}
-        return self.stream(prompt, **asked, options=options, **chosen).run()  # type: ignore[arg-type]
+        return self.stream(prompt, **asked, form=form, options=options, **chosen).run()  # type: ignore[arg-type]
 
     def each(
         self,
@@ -213,11 +235,15 @@ class Model:
         raw: bool = False,
         strict: bool = False,
         progress: bool = False,
+        together: int = 1,
+        form: Form = FREE,
         template_options: Mapping[str, Any] | None = None,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Iterator[Reading]:
         """Ask the same of each frame, in one session; readings come as they are made.
+
+        `together`: frames that are read side by side, by forwards that they share; the same readings in the same order.
 
         `frames`: a folder, whose images come in natural order, or any iterable of paths, folders and pictures, which is
         read no faster than the readings are taken. None as `prompt` asks the bundle's own question. A frame that cannot
@@ -231,12 +257,15 @@ class Model:
         question = self._question() if prompt is None else prompt
         pictures, total = counted(frames)
         shown = Progress("reading", total, "frames", quiet=not progress)
-        session = self.session(exact=True)
+        if together < 1:
+            raise RequestError(f"together: got {together}, expected 1 or more frames side by side")
+        first = self.session(exact=True)
+        sessions = [first, *(self.session(exact=True, beside=first) for _ in range(together - 1))]
 
         def asked(frame: Picture) -> Prompt:
             return self.prompt(question, [frame], raw, template_options)
 
-        return readings(pictures, asked, session, wanted, strict, shown)
+        return readings(pictures, asked, sessions, wanted, strict, shown, form)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of token ids; empty where the bundle has no tokenizer."""
@@ -342,28 +371,6 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
         built.check(content=verify)
     model = Model(bundle, placement)
     # A graph that cannot run here should say so now.
-    model.engine("backbone" if bundle.manifest.words is not None else "frames")
-    return model
-
-
-def _text(bundle: Bundle) -> Text | None:
     m = bundle.manifest
-    name = m.words.text.tokenizer if m.words is not None else m.film.text.tokenizer if m.film is not None else None
-    if name is None:
-        return None
-    from .inputs.tokenizer import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja
-
-    return Text(bundle.file(name))
-
-
-def _template(bundle: Bundle) -> ChatTemplate | None:
-    text: Any = bundle.manifest.text
-    if text.chat_template is None:
-        return None
-    try:
-        source = bundle.file(text.chat_template).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{text.chat_template} is not UTF-8: {error}. Export the checkpoint again.") from error
-    from .inputs.tokenizer import ChatTemplate  # noqa: PLC0415 - as above
-
-    return ChatTemplate(source, text.special_tokens)
+    model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)
+    return model

@@ -6,8 +6,9 @@ import argparse
 from pathlib import Path
 
 from ...engines.errors import BundleError
+from ...engines.install import extra
 from ...runtime.bundle.files import Bundle
-from ...runtime.cli.arguments import Parser, add_options, guarded, options_from, teller
+from ...runtime.cli.arguments import Parser, add_bundle, add_options, guarded, options_from, teller
 from ..collect.samples import add_data_flags
 from ..exported import SHOTS
 from ..quantize.recipes import known, recipes
@@ -28,7 +29,7 @@ def _parser() -> Parser:
         epilog=f"precisions:\n{known()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
     parser.add_argument("--precision", required=True, metavar="NAMES", help="one or more, by comma")
     add_data_flags(parser)
@@ -48,7 +49,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
     try:
         from ..job import Job, calibrate  # noqa: PLC0415 - a device verifies without onnx
     except ImportError as error:
-        raise BundleError(f"calibrating needs more than running: {error}. pip install 'a2d[calibrate]'") from error
+        raise BundleError(f"calibrating needs more than running: {error}. {extra('calibrate')}") from error
     options = options_from(arguments)
     job = Job(
         bundle=arguments.bundle,
@@ -75,7 +76,7 @@ def _calibrate_film(arguments: argparse.Namespace) -> int:
     try:
         from ..film.job import FilmJob, calibrate_film  # noqa: PLC0415 - as above
     except ImportError as error:
-        raise BundleError(f"calibrating needs more than running: {error}. pip install 'a2d[calibrate]'") from error
+        raise BundleError(f"calibrating needs more than running: {error}. {extra('calibrate')}") from error
     job = FilmJob(
         bundle=arguments.bundle,
         output=arguments.output,

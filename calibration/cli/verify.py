@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.errors import RequestError
-from ...runtime.cli.arguments import BAD_INPUT, Parser, add_options, guarded, options_from, worded
+from ...runtime.cli.arguments import BAD_INPUT, Parser, add_bundle, add_options, guarded, options_from, worded
 from ...runtime.deploy.build import source_of
 from ...runtime.model import Model, load
 from ..collect import samples
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="a2d verify", description="Hold one precision of a bundle against another, on samples.")
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("--precision", help="one or more, by comma; default: all that are quantized")
     parser.add_argument("--against", default="fp32", metavar="NAME", help="precision of the bundle; default fp32")
     samples.add_data_flags(parser)

@@ -165,9 +165,9 @@ class ObservedModel(Model):
         made: Engine = self._observed[graph]
         return made
 
-    def session(self, exact: bool = False) -> Session:
+    def session(self, exact: bool = False, beside: Session | None = None) -> Session:
         """See `Model.session`."""
-        session = super().session(exact)
+        session = super().session(exact, beside)
         place = self.observer.place
         session.wrap = lambda runner: _ObservedRunner(runner, place)
         return session

@@ -80,6 +80,10 @@ def calibrate_film(job: FilmJob, say: Callable[[str], None] = lambda _: None) ->
     if contract is None or SOURCE not in bundle.manifest.variants:
         held = ", ".join(bundle.manifest.variants)
         raise BundleError(f"{bundle.path} holds {held}; expected a bundle that films, exported in {SOURCE} as well")
+    if contract.towers is not None:
+        raise BundleError(
+            f"{bundle.path}: its two towers are not calibrated yet, only causal networks are; use a float precision"
+        )
     source_variant, recipes = bundle.variant(SOURCE), film_recipes(job.precisions)
     kept = [n for n in (bundle.manifest.variants if job.keep is None else job.keep) if n not in job.precisions]
     check_space(job.output, len(recipes) * source_variant.weights_bytes // 2)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...runtime.film.contract import FilmContract
 from ...runtime.film.film import Film
-from ...runtime.film.network import Part
+from ...runtime.film.network import FrameNetwork, Part
 from ...runtime.film.studio import Studio
 from .shots import Shot, sized
 
@@ -69,10 +69,11 @@ def _decoded(film: Film) -> _Forwards:
 def _made(film: Film, forwards: _Forwards) -> Made:
     """Outputs of the same forwards by a film's network."""
     (first, *_), network = film.clip.blocks, film.network
+    assert isinstance(network, FrameNetwork), "a job refuses other networks"
     parts = [Part(first, x, t) for x, t in zip(forwards.latents, forwards.timesteps, strict=True)]
     velocities = [network.velocity(part) for part in parts[:-1]]
     network.commit(parts[-1])
-    held = network.cache.kept().held
+    held = network.kept().held
     assert held is not None, "a commit holds its block"
     new = {name: np.asarray(buffer.numpy(), np.float32) for name, buffer in held.new.items()}
     keys, values = ([v for name, v in new.items() if kind in name] for kind in ("key", "value"))

@@ -26,8 +26,28 @@ __all__ = ["INDEX_FILE", "Pipeline", "is_pipeline"]
 INDEX_FILE = "model_index.json"
 
 NETWORK, DIFFUSION = "transformer", "diffusion_pytorch_model.safetensors"
-PARTS = {"vae": DIFFUSION, "text_encoder": WEIGHTS}
-"""Parts besides the network that have weights, and the name of their file."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders of one kind of directory besides the network's."""
+
+    parts: Mapping[str, str]
+    """Parts that have weights, and the name of their file."""
+    tokenizer: str = "tokenizer"
+    maybe: Mapping[str, str] = field(default_factory=dict)
+    """Parts that it may do without."""
+
+
+ENCODED = Layout({"vae": DIFFUSION, "text_encoder": WEIGHTS})
+"""A text encoder beside the network."""
+TOWERS = Layout({"vae": DIFFUSION}, "text_tokenizer", {"vision_encoder": WEIGHTS})
+"""A network that reads text itself, and perhaps pictures."""
+
+
+def _layout(path: Path) -> Layout:
+    return TOWERS if (path / TOWERS.tokenizer).is_dir() else ENCODED
+
 
 PICKLES = (".pt", ".pth", ".ckpt", ".bin")
 """Endings of files that can run code when they are opened."""
@@ -39,7 +59,7 @@ def is_pipeline(path: Path) -> bool:
     """The path is a diffusers directory, one without its index, or a file that may hold its network."""
     if path.is_file():
         return path.suffix == ".safetensors" or path.suffix in PICKLES
-    return (path / INDEX_FILE).is_file() or all((path / name).is_dir() for name in PARTS)
+    return (path / INDEX_FILE).is_file() or all((path / name).is_dir() for name in ENCODED.parts)
 
 
 @dataclass(frozen=True)
@@ -69,17 +89,19 @@ class Pipeline:
                 f"{rest}: got one file, expected a diffusers directory, or one beside it that has the VAE, the text "
                 "encoder, its tokenizer and the scheduler [parts=DIR]."
             )
-        _require_whole(rest, (*PARTS, "scheduler", "tokenizer"))
+        layout = _layout(rest)
+        _require_whole(rest, (*layout.parts, "scheduler", layout.tokenizer))
+        held = {**layout.parts, **{name: file for name, file in layout.maybe.items() if (rest / name).is_dir()}}
         network, config, notes = _network(path, rest)
-        configs = {NETWORK: config, **{name: _config(rest / name) for name in (*PARTS, "scheduler")}}
+        configs = {NETWORK: config, **{name: _config(rest / name) for name in (*held, "scheduler")}}
         files = {f"{NETWORK}/{name}": file for name, file in network.items()}
-        for name, weights in PARTS.items():
+        for name, weights in held.items():
             found, said = weight_files(rest / name, weights)
             files |= {f"{name}/{tensor}": file for tensor, file in found.items()}
             notes += [f"{name}: {note}" for note in said]
         licence = _licence(path if path.is_dir() else path.parent)
         index = read_json(rest / INDEX_FILE) or {}
-        return Pipeline(path, index, configs, files, _tokenizer(rest), licence, tuple(notes))
+        return Pipeline(path, index, configs, files, _tokenizer(rest / layout.tokenizer), licence, tuple(notes))
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -192,8 +214,8 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _tokenizer(path: Path) -> Path:
-    file = path / "tokenizer" / "tokenizer.json"
+def _tokenizer(folder: Path) -> Path:
+    file = folder / "tokenizer.json"
     if not file.is_file():
         raise CheckpointError(
             f'{file.parent}: no tokenizer.json. transformers writes it: python -c "from transformers import '

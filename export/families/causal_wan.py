@@ -6,41 +6,22 @@ as block sizes and schedules, is `export/film/contract.py`'s to find.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
-
-import torch
 
 from ...engines.errors import CheckpointError
 from ..checkpoint.pipeline import Pipeline
 from ..checkpoint.sources import Source
-from ..graphs.film_shapes import FilmNetwork, TinyShape, Umt5Shape, WanShape, WanVaeShape
-from ..graphs.pixels import AUTOENCODERS
+from ..graphs.film_shapes import FilmNetwork, Umt5Shape, WanShape
+from .film_family import FilmFamily, require, size_of, verify
+from .pixels import pixel_shape, pixel_sources
 
-__all__ = ["NAME", "FilmFamily", "describe_film"]
+__all__ = ["NAME", "describe_film"]
 
 NAME = "causal_wan"
 
-IGNORABLE = r"vae/encoder\..*\.time_conv\.(weight|bias)|text_encoder/encoder\.embed_tokens\.weight"
-"""Tensors that may be there and are not used: a single picture has no past, and UMT5's embedding may stand twice."""
-
-
-@dataclass(frozen=True)
-class FilmFamily:
-    """One checkpoint that films, as its family sees it."""
-
-    name: str
-    network: FilmNetwork
-    sources: Mapping[str, Source]
-    """Graph parameter to checkpoint tensors."""
-    notes: tuple[str, ...] = ()
-
-    @property
-    def aliases(self) -> Mapping[str, str]:
-        """Parameters that are stored under another's name."""
-        return {}
+IGNORABLE = r"text_encoder/encoder\.embed_tokens\.weight"
+"""Tensors that may be there and are not used: UMT5's embedding may stand twice."""
 
 
 def describe_film(pipeline: Pipeline) -> FilmFamily:
@@ -48,7 +29,7 @@ def describe_film(pipeline: Pipeline) -> FilmFamily:
     network = FilmNetwork(
         _wan(pipeline.configs["transformer"]),
         _text(pipeline.configs["text_encoder"], pipeline),
-        _pixels(pipeline.configs["vae"]),
+        pixel_shape(pipeline.configs["vae"]),
     )
     if network.wan.text_dim != network.text.hidden or network.wan.channels != network.pixels.channels:
         raise CheckpointError(
@@ -56,32 +37,19 @@ def describe_film(pipeline: Pipeline) -> FilmFamily:
             f"latent channels, but the text encoder gives {network.text.hidden} and the VAE has "
             f"{network.pixels.channels}; expected parts of one model."
         )
-    made = {**_wan_sources(network.wan), **_text_sources(network.text), **_pixel_sources(network)}
-    _verify(pipeline, made)
-    return FilmFamily(NAME, network, made, pipeline.notes)
+    made = {**_wan_sources(network.wan), **_text_sources(network.text), **pixel_sources(network.pixels)}
+    verify(pipeline, made, IGNORABLE)
+    return FilmFamily(NAME, network, made, _stepped, pipeline.notes)
 
 
-def _size(config: Mapping[str, Any], part: str, key: str, default: int | None = None) -> int:
-    value = config.get(key, default)
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1 << 26:
-        raise CheckpointError(f"{part}/config.json: {key} = {value!r}, expected a positive whole number.")
-    return value
-
-
-def _require(part: str, config: Mapping[str, Any], wanted: Mapping[str, tuple[object, ...]]) -> None:
-    """Raise CheckpointError for keys that hold another value than those listed."""
-    lines = [
-        f"  {key} = {config[key]!r}, expected {' or '.join(map(repr, values))}"
-        for key, values in wanted.items()
-        if key in config and config[key] not in values
-    ]
-    if lines:
-        raise CheckpointError(f"{part}/config.json asks for what a2d does not export:\n" + "\n".join(lines))
+def _stepped(name: str) -> bool:
+    """The parameter is read by each step; keys and values of a prompt are made once."""
+    return name.startswith(("layers.", "rows_in.", "rows_out.", "times.")) and ".cross_kv_" not in name
 
 
 def _wan(config: Mapping[str, Any]) -> WanShape:
     part = "transformer"
-    _require(
+    require(
         part,
         config,
         {
@@ -91,7 +59,7 @@ def _wan(config: Mapping[str, Any]) -> WanShape:
             "added_kv_proj_dim": (None,),
         },
     )
-    channels = _size(config, part, "in_channels", 16)
+    channels = size_of(config, part, "in_channels", 16)
     if (config.get("out_channels") or channels) != channels:
         raise CheckpointError(
             f"{part}/config.json: in_channels {channels} and out_channels {config['out_channels']}, expected as many "
@@ -101,13 +69,13 @@ def _wan(config: Mapping[str, Any]) -> WanShape:
     if not isinstance(patch, list) or len(patch) != 3 or patch[0] != 1:
         raise CheckpointError(f"{part}/config.json: patch_size = {patch!r}, expected [1, height, width].")
     return WanShape(
-        layers=_size(config, part, "num_layers", 32),
-        heads=_size(config, part, "num_attention_heads", 40),
-        head_dim=_size(config, part, "attention_head_dim", 128),
-        intermediate=_size(config, part, "ffn_dim", 13824),
+        layers=size_of(config, part, "num_layers", 32),
+        heads=size_of(config, part, "num_attention_heads", 40),
+        head_dim=size_of(config, part, "attention_head_dim", 128),
+        intermediate=size_of(config, part, "ffn_dim", 13824),
         channels=channels,
-        freq_dim=_size(config, part, "freq_dim", 256),
-        text_dim=_size(config, part, "text_dim", 4096),
+        freq_dim=size_of(config, part, "freq_dim", 256),
+        text_dim=size_of(config, part, "text_dim", 4096),
         patch_h=patch[1],
         patch_w=patch[2],
         eps=float(config.get("eps", 1e-6)),
@@ -117,7 +85,7 @@ def _wan(config: Mapping[str, Any]) -> WanShape:
 
 def _text(config: Mapping[str, Any], pipeline: Pipeline) -> Umt5Shape:
     part = "text_encoder"
-    _require(
+    require(
         part,
         config,
         {
@@ -131,88 +99,16 @@ def _text(config: Mapping[str, Any], pipeline: Pipeline) -> Umt5Shape:
     if vocab is None:
         raise CheckpointError(f"{pipeline.path / part}: no tensor shared.weight, expected a UMT5EncoderModel.")
     return Umt5Shape(
-        layers=_size(config, part, "num_layers"),
-        hidden=_size(config, part, "d_model"),
-        heads=_size(config, part, "num_heads"),
-        head_dim=_size(config, part, "d_kv"),
-        intermediate=_size(config, part, "d_ff"),
+        layers=size_of(config, part, "num_layers"),
+        hidden=size_of(config, part, "d_model"),
+        heads=size_of(config, part, "num_heads"),
+        head_dim=size_of(config, part, "d_kv"),
+        intermediate=size_of(config, part, "d_ff"),
         vocab=pipeline.entry("text_encoder/shared.weight").shape[0],
-        buckets=_size(config, part, "relative_attention_num_buckets", 32),
-        max_distance=_size(config, part, "relative_attention_max_distance", 128),
+        buckets=size_of(config, part, "relative_attention_num_buckets", 32),
+        max_distance=size_of(config, part, "relative_attention_max_distance", 128),
         eps=float(config.get("layer_norm_epsilon", 1e-6)),
     )
-
-
-def _pixels(config: Mapping[str, Any]) -> WanVaeShape | TinyShape:
-    kind = str(config.get("_class_name"))
-    if kind not in PIXELS:
-        raise CheckpointError(f"vae/config.json: _class_name = {kind!r}, expected one of {', '.join(PIXELS)}.")
-    return PIXELS[kind](config)
-
-
-def _wan_vae(config: Mapping[str, Any]) -> WanVaeShape:
-    part, channels = "vae", _size(config, "vae", "z_dim", 16)
-    base = _size(config, part, "base_dim", 96)
-    mean, std = (tuple(float(v) for v in config.get(key) or ()) for key in ("latents_mean", "latents_std"))
-    if len(mean) != channels or len(std) != channels:
-        raise CheckpointError(
-            f"vae/config.json: latents_mean and latents_std have {len(mean)} and {len(std)} numbers, expected one for "
-            f"each of {channels} channels."
-        )
-    temporal = tuple(bool(v) for v in config.get("temperal_downsample", (False, True, True)))
-    multipliers = tuple(int(v) for v in config.get("dim_mult", (1, 2, 4, 4)))
-    if len(temporal) != len(multipliers) - 1:
-        raise CheckpointError(
-            f"vae/config.json: temperal_downsample has {len(temporal)} steps, expected {len(multipliers) - 1}, one "
-            "fewer than dim_mult."
-        )
-    patch = config.get("patch_size") or 1
-    wanted: dict[str, tuple[object, ...]] = {"out_channels": (3 * patch**2,), "in_channels": (3 * patch**2,)}
-    _require(part, config, wanted | {"attn_scales": ([], None)})  # diffusers cannot encode with any either
-    return WanVaeShape(
-        channels=channels,
-        encoder_dim=base,
-        decoder_dim=config.get("decoder_base_dim") or base,
-        multipliers=multipliers,
-        blocks=_size(config, part, "num_res_blocks", 2),
-        temporal=temporal,
-        mean=mean,
-        std=std,
-        residual=bool(config.get("is_residual", False)),
-        patch=patch,
-    )
-
-
-def _tiny(config: Mapping[str, Any]) -> TinyShape:
-    colours = _size(config, "vae", "in_channels", 3)
-    _require(
-        "vae",
-        config,
-        {
-            "act_fn": ("relu",),
-            "upsample_fn": ("nearest",),
-            "upsampling_scaling_factor": (2,),
-            "out_channels": (colours,),
-        },
-    )
-    if colours % 3:
-        raise CheckpointError(f"vae/config.json: in_channels = {colours}, expected three for each frame of a group.")
-    encoder, decoder = (tuple(config[f"num_{name}_blocks"]) for name in ("encoder", "decoder"))
-    return TinyShape(
-        channels=_size(config, "vae", "latent_channels", 4),
-        group=colours // 3,
-        encoder_widths=tuple(config["encoder_block_out_channels"]),
-        decoder_widths=tuple(config["decoder_block_out_channels"]),
-        encoder_blocks=encoder,
-        decoder_blocks=decoder,
-    )
-
-
-PIXELS: dict[str, Callable[[Mapping[str, Any]], WanVaeShape | TinyShape]] = {
-    "AutoencoderKLWan": _wan_vae,
-    "AutoencoderTiny": _tiny,
-}
-"""Autoencoders by diffusers' class."""
 
 
 def _matrix(names: tuple[str, ...], width_out: int, width_in: int) -> Source:
@@ -300,47 +196,3 @@ def _text_sources(s: Umt5Shape) -> dict[str, Source]:
             f"{to}norm_up": Source((f"{block}1.layer_norm.weight",), ((s.hidden,),), exact=True),
         }
     return made
-
-
-def _pixel_sources(network: FilmNetwork) -> dict[str, Source]:
-    """Parameters of the autoencoder have the checkpoint's own names."""
-    row = AUTOENCODERS[type(network.pixels)]
-    with torch.device("meta"):
-        modules = [row.first(network.pixels), row.encoder(network.pixels)]
-    named = {name: tuple(weight.shape) for module in modules for name, weight in module.named_parameters()}
-    return {f"pixels.{name}": Source((f"vae/{name}",), (shape,)) for name, shape in named.items()}
-
-
-def _verify(pipeline: Pipeline, sources: Mapping[str, Source]) -> None:
-    """Raise CheckpointError that lists every missing, extra and mis-shaped tensor."""
-    wanted = {n: shape for s in sources.values() for n, shape in zip(s.names, s.shapes, strict=True)}
-    lines = [*_differing(pipeline, wanted)]
-    if lines:
-        shown = "\n".join(f"  {line}" for line in lines)
-        raise CheckpointError(
-            f"{pipeline.path}: the tensors are not those of its configs ({len(lines)} differ):\n{shown}\n"
-            f"{_advice(lines)}"
-        )
-
-
-def _differing(pipeline: Pipeline, wanted: Mapping[str, tuple[int, ...]]) -> Iterator[str]:
-    for name, shape in wanted.items():
-        if name not in pipeline.files:
-            yield f"missing  {name} {list(shape)}"
-        elif (found := pipeline.entry(name)).shape != shape:
-            yield f"shape    {name} is {list(found.shape)}, expected {list(shape)}"
-        elif not found.dtype.is_floating_point or found.dtype.itemsize < 2:
-            yield f"dtype    {name} is {found.dtype}, expected float32, float16 or bfloat16"
-    for name in sorted(pipeline.files):
-        if name not in wanted and not re.fullmatch(IGNORABLE, name):
-            yield f"extra    {name} {list(pipeline.entry(name).shape)}"
-
-
-def _advice(lines: list[str]) -> str:
-    if any(".lora_" in line for line in lines):
-        return (
-            "A LoRA adapter's tensors are among them: merge it first, with diffusers "
-            "(pipe.load_lora_weights(...); pipe.fuse_lora(); pipe.unload_lora_weights(); "
-            "pipe.save_pretrained(NEW_DIR))."
-        )
-    return "Check that configs and weights belong together."

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ...engines.errors import ContractError
+from ...runtime.bundle.manifest import Words
 from ...runtime.film.contract import FilmContract, LatentSpec, NetworkSpec, Schedule, StepList, TextSpec
 from ...runtime.film.solvers import RULES, step_list
 from ...runtime.schema import Violations, check
@@ -62,6 +63,10 @@ class ResolvedFilm:
     contract: FilmContract
     values: Mapping[str, Any]
     origins: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    """Texts of the bundle by name."""
+    words: Words | None = None
+    """The contracts of decoding words, where the checkpoint does that as well."""
 
     def lines(self) -> list[str]:
         """One line a value, for people."""
@@ -82,7 +87,9 @@ def resolve_film(given: Mapping[str, Any], pipeline: Pipeline, network: FilmNetw
         check(made)
     except (Violations, ValueError) as error:
         raise ContractError(f"the contract cannot be:\n{error}") from error
-    return ResolvedFilm(made, values, {name: origins[name] for name in ASKED if name in origins})
+    assert pipeline.tokenizer is not None, "Pipeline.open refuses a directory without one"
+    files = {made.text.tokenizer: pipeline.tokenizer.read_bytes()}
+    return ResolvedFilm(made, values, {name: origins[name] for name in ASKED if name in origins}, files)
 
 
 def _collected(given: Mapping[str, Any], pipeline: Pipeline) -> tuple[dict[str, Any], dict[str, str]]:

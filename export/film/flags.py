@@ -50,6 +50,10 @@ FLAGS = {
     "commit_timestep": FilmFlag("--commit-timestep", "T", float, "timestep at which a finished block is run again (0)"),
     "frames": FilmFlag("--frames", "N", int, "default length of a clip in pixel frames, 1 + 4 k (81)"),
     "fps": FilmFlag("--fps", "F", float, "frames a second (16)"),
+    "step_count": FilmFlag("--step-count", "N", int, "steps of a whole clip, where that is denoised at once"),
+    "guidance": FilmFlag("--guidance", "X", float, "scale of guidance; 1 is none"),
+    "guidance_interval": FilmFlag("--guidance-interval", "LO,HI", _steps, "lowest and highest timestep guided"),
+    "negative": FilmFlag("--negative", "TEXT", str, "negative prompt where none is given"),
     "size": FilmFlag("--size", "HxW", _size, "default size of a clip in pixels (480x832)"),
 }  # fmt: skip
 """Flag of each value of the film contract; the size is two values."""

@@ -36,7 +36,8 @@ def export_film(job: Job, say: Callable[[str], None] = lambda _: None) -> Manife
     check_space(job.bundle, made.disk_bytes)
     with Staging(job.bundle, job.force) as staging:
         builder = _builder(made)
-        staging.add(made.resolved.contract.text.tokenizer, _tokenizer(made))
+        for name, content in made.resolved.files.items():
+            staging.add(name, content)
         variants = {p.name: _variant(made, p, builder, staging) for p in job.precisions}
         rows = {name: variant.parity for name, variant in variants.items()}
         say(table(rows))
@@ -53,17 +54,13 @@ def export_film(job: Job, say: Callable[[str], None] = lambda _: None) -> Manife
             family=made.family.name,
             variants=variants,
             files=staging.records(),
+            words=made.resolved.words,
             film=made.resolved.contract,
         )
         staging.publish(manifest.dumps())
     total = sum(record.bytes for record in manifest.files.values())
     say(f'{job.bundle}: {size(total)} in {len(manifest.files) + 1} files\nnext: a2d film {job.bundle} [prompt="..."]')
     return manifest
-
-
-def _tokenizer(made: FilmPlan) -> bytes:
-    assert made.pipeline.tokenizer is not None, "Pipeline.open refuses a directory without one"
-    return made.pipeline.tokenizer.read_bytes()
 
 
 def _builder(made: FilmPlan) -> Builder:

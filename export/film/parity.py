@@ -21,7 +21,7 @@ from ..graphs.kind import Case
 from ..graphs.kinds import kinds
 from ..parity.tolerances import ROUNDING, allowed, compared, distance
 from ..parity.torch_engine import TorchEngine, Weights
-from ..parity.variant import checked_in
+from ..parity.variant import checked_in, prove
 from ..precision import Precision
 from ..write.graph_models import Builder
 from ..write.weight_file import WeightFile, graph_name
@@ -30,6 +30,9 @@ from .plan import FilmPlan
 __all__ = ["prove_film"]
 
 Made = Mapping[str, Array]
+
+WORDS = ("backbone", "denoise", "sample", "vision")
+"""Graphs that are checked as those of any checkpoint that decodes words."""
 
 STARTS: dict[str, tuple[str, ...]] = {
     "velocity": ("velocity",), "keys": ("new_key", "cross_key"), "values": ("new_value", "cross_value"),
@@ -41,9 +44,12 @@ STARTS: dict[str, tuple[str, ...]] = {
 def prove_film(plan: FilmPlan, precision: Precision, weights: WeightFile, builder: Builder) -> tuple[ParityRow, ...]:
     """The parity rows of one written variant."""
     network, rounding = plan.family.network, ROUNDING[precision.name]
+    words = () if plan.words is None else prove(plan.words, precision, weights, builder)
     how = "" if checked_in(precision) is precision else f" ({precision.name} weights in {checked_in(precision).name})"
     cases = {
-        graph: [*kind.cases(network, np.zeros((1, 1, 1), np.float32), 1)] for graph, kind in kinds(network).items()
+        graph: [*kind.cases(network, np.zeros((1, 1, 1), np.float32), 1)]
+        for graph, kind in kinds(network).items()
+        if graph not in WORDS
     }
     rows: list[ParityRow] = []
     with Progress(f"parity {precision.name}", 2 * len(cases), "graphs", plan.job.quiet) as progress:
@@ -57,7 +63,7 @@ def prove_film(plan: FilmPlan, precision: Precision, weights: WeightFile, builde
             for kind, pairs in _kinds([*zip(recorded, made, strict=True)]).items():
                 rows.append(compared(graph, kind + how, pairs, allowed(rounding, spread.get(kind, 0.0))))
             progress.add()
-    return tuple(rows)
+    return *words, *rows
 
 
 def _reference(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["FilmNetwork", "TinyShape", "Umt5Shape", "WanShape", "WanVaeShape"]
+from .shapes import DecoderShape, PackedShape
+
+__all__ = ["FilmNetwork", "TinyShape", "TowersNetwork", "TowersShape", "Umt5Shape", "WanShape", "WanVaeShape"]
 
 
 @dataclass(frozen=True)
@@ -119,3 +121,42 @@ class FilmNetwork:
     wan: WanShape
     text: Umt5Shape
     pixels: WanVaeShape | TinyShape
+
+
+@dataclass(frozen=True)
+class TowersShape:
+    """The sizes of a network of two towers: one reads text, the other denoises rows that attend what the first read."""
+
+    reader: DecoderShape
+    """The tower that reads; the other has layers of the same sizes, and keys and queries that are always normalised."""
+    channels: int
+    """Latent channels."""
+    patch: int = 2
+    """Latents of a row's height and width."""
+    freq_dim: int = 256
+    """Width of a timestep's sinusoid."""
+
+    @property
+    def generator(self) -> DecoderShape:
+        """A layer of the tower that denoises."""
+        return replace(self.reader, qk_norm=True, condition_key=False)
+
+    @property
+    def patch_values(self) -> int:
+        """Latent numbers of one row."""
+        return self.channels * self.patch**2
+
+
+@dataclass(frozen=True)
+class TowersNetwork:
+    """Everything that shapes the graphs of one checkpoint of two towers."""
+
+    towers: TowersShape
+    pixels: WanVaeShape | TinyShape
+    tower: PackedShape | None = None
+    """The vision tower of a checkpoint that reads pictures."""
+
+    @property
+    def decoder(self) -> DecoderShape:
+        """The tower that reads, as the graphs of words know it."""
+        return self.towers.reader

@@ -21,7 +21,8 @@ from torch.nn import functional
 
 from .film_shapes import FilmNetwork, WanShape
 from .kind import DYNAMIC, OWN, Axes, Case, Kind, Machine, Piece, Port, random_feeds
-from .layers import affine, parameters, rms_norm
+from .layers import affine, exact, parameters
+from .layers import rms_norm_wide as rms
 
 __all__ = ["CROSS", "FRAMES", "FRAMES_MERGED"]
 
@@ -47,21 +48,14 @@ def _norm(x: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | No
     return functional.layer_norm(x.float(), x.shape[-1:], weight, bias, eps)
 
 
-def _exact(module: nn.Module, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
-    """Parameters that stay float32 in every precision."""
-    parameters(module, shapes)
-    made = [*getattr(module, "exact", ()), *(getattr(module, name) for name, shape in shapes.items() if shape)]
-    module.__dict__["exact"] = made
-
-
 class Times(nn.Module):
     """Sinusoids `[1, F, freq]` to each frame's embedding `[1, F, hidden]` and modulation `[1, F, 6, hidden]`."""
 
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
         self.shape, h = shape, shape.hidden
-        _exact(self, {"in_weight": (shape.freq_dim, h), "in_bias": (h,), "out_weight": (h, h), "out_bias": (h,)})
-        _exact(self, {"modulation_weight": (h, 6 * h), "modulation_bias": (6 * h,)})
+        exact(self, {"in_weight": (shape.freq_dim, h), "in_bias": (h,), "out_weight": (h, h), "out_bias": (h,)})
+        exact(self, {"modulation_weight": (h, 6 * h), "modulation_bias": (6 * h,)})
 
     def forward(self, time: Tensor) -> tuple[Tensor, Tensor]:
         """float32, all of it."""
@@ -92,9 +86,9 @@ class Layer(nn.Module):
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
         self.shape, h, f = shape, shape.hidden, shape.intermediate
-        _exact(self, {"scale_shift": (6, h), "norm_q": (h,), "norm_k": (h,), "cross_norm_q": (h,)})
+        exact(self, {"scale_shift": (6, h), "norm_q": (h,), "norm_k": (h,), "cross_norm_q": (h,)})
         normed = (h,) if shape.cross_norm else None
-        _exact(self, {"cross_norm_weight": normed, "cross_norm_bias": normed})
+        exact(self, {"cross_norm_weight": normed, "cross_norm_bias": normed})
         for name, (width_in, width_out) in {
             "qkv": (h, 3 * h), "out": (h, h), "cross_q": (h, h), "cross_out": (h, h), "up": (h, f), "down": (f, h),
         }.items():  # fmt: skip
@@ -151,11 +145,6 @@ class MaskedLayer(Layer):
     """The same under a mask."""
 
 
-def rms(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`rms_norm` over all heads at once, in float32 with its weight."""
-    return rms_norm(x.float(), weight, eps).to(x.dtype)
-
-
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary embedding of interleaved pairs (Su et al. 2021): `x [1, H, R, D]`, cos and signed sin `[1, R, 1, D]`."""
     swapped = torch.stack([x[..., 1::2], x[..., 0::2]], -1).flatten(-2)
@@ -184,7 +173,7 @@ class RowsOut(nn.Module):
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
         self.shape = shape
-        _exact(self, {"scale_shift": (2, shape.hidden)})
+        exact(self, {"scale_shift": (2, shape.hidden)})
         parameters(self, {"weight": (shape.hidden, shape.patch_values), "bias": (shape.patch_values,)})
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
@@ -217,7 +206,7 @@ class CrossRows(nn.Module):
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
         self.shape, h = shape, shape.hidden
-        _exact(self, {"cross_norm_k": (h,)})
+        exact(self, {"cross_norm_k": (h,)})
         parameters(self, {"cross_kv_weight": (h, 2 * h), "cross_kv_bias": (2 * h,)})
 
     def forward(self, words: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ...engines.errors import A2DError, RequestError
+from ..bundle.names import BUILT_IN, located
 from ..decode.choices import setting_of
 from ..decode.contract import DecodeContract
 from ..decode.options import Options
@@ -29,12 +30,14 @@ __all__ = [
     "BAD_INPUT",
     "FAILED",
     "Parser",
+    "add_bundle",
     "add_options",
     "add_placement",
     "add_settings",
     "add_template_options",
     "compute_capabilities",
     "flag_of",
+    "frame_size",
     "given",
     "guarded",
     "options_from",
@@ -133,6 +136,22 @@ def token_ids(text: str) -> list[int]:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected ids like 1,2,3") from error
 
 
+def _floats(text: str) -> tuple[float, ...]:
+    """`400,1000` to numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers by comma, as 400,1000") from error
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """Height and width from `480x832`."""
+    height, sign, width = text.lower().partition("x")
+    if not sign or not height.isdecimal() or not width.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected height and width like 480x832")
+    return int(height), int(width)
+
+
 def _ids(text: str) -> tuple[int, ...]:
     return tuple(token_ids(text))
 
@@ -175,6 +194,8 @@ PARSERS: dict[str, dict[str, Any]] = {
     "int": {"type": int, "metavar": "INT"},
     "float": {"type": float, "metavar": "FLOAT"},
     "ids": {"type": _ids, "metavar": "IDS"},
+    "floats": {"type": _floats, "metavar": "LIST"},
+    "str": {"metavar": "TEXT"},
     "bool": {"action": "store_true"},
     "choice": {},
 }
@@ -185,8 +206,16 @@ def _form(hint: Any, tokens: bool) -> str:
     """The name of a field's type in PARSERS, whether or not it may be None."""
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     inner = next(kind for kind in kinds if kind is not type(None))
-    form = "ids" if get_origin(inner) is tuple else str(inner.__name__)
+    listed = {int: "ids", float: "floats"}
+    form = listed[get_args(inner)[0]] if get_origin(inner) is tuple else str(inner.__name__)
     return {"ids": "tokens", "int": "token"}[form] if tokens else form
+
+
+def add_bundle(parser: argparse.ArgumentParser, **more: Any) -> None:
+    """The positional argument that names a bundle."""
+    said = "a folder that a2d-export wrote, or a built-in model: "
+    said += ", ".join(f"{one.name} ({one.does})" for one in BUILT_IN.values())
+    parser.add_argument("bundle", type=located, metavar="BUNDLE", help=said, **more)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -18,11 +18,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...engines.errors import EngineError, RequestError
+from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
+from ..measure.side_by_side import side_by_side
 from ..model import Model, load, load_placed
-from .arguments import Parser, add_options, add_placement, guarded, options_from, placement_from
+from .arguments import Parser, add_bundle, add_options, add_placement, guarded, options_from, placement_from
 
 __all__ = ["Rivals", "main"]
 
@@ -68,7 +70,7 @@ def main(argv: list[str], rivals: Rivals | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="a2d bench", description="Measure decoding on this machine.")
-    parser.add_argument("bundle", type=Path, nargs="?")
+    add_bundle(parser, nargs="?")
     parser.add_argument("--synthetic", metavar="NAME", help="make a bundle of random weights instead: 100m")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the synthetic bundle there, and use it again")
     parser.add_argument(
@@ -85,6 +87,13 @@ def _parser() -> Parser:
         help="what is asked; default: random tokens, or with --image the bundle's own question",
     )
     parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help="what is asked of")
+    parser.add_argument(
+        "--together",
+        type=_counts,
+        default=(),
+        metavar="N,...",
+        help="so many answers side by side, by forwards that they share, against one by one: 2,4,8",
+    )
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
@@ -110,8 +119,18 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
             found |= _against(name, peer, model, settings)
         if ITSELF in arguments.against:
             found[ITSELF] = asdict(against_autoregressive(model, settings, prompt, not sys.stderr.isatty()))
+        if arguments.together:
+            rows = side_by_side(model, settings, prompt, arguments.together)
+            found["together"] = [asdict(row) for row in rows]
     print(json.dumps(found) if arguments.json else "\n".join([*_ratios(found, list(peers)), *_table(found)]))
     return 0
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    counts = tuple(int(part) for part in text.split(","))
+    if min(counts) < 1:
+        raise ValueError(text)
+    return counts
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -136,7 +155,7 @@ def _peer(name: str, path: Path, arguments: argparse.Namespace, rivals: Rivals) 
 
 def _named(name: str, table: Mapping[str, T], others: Iterable[str] = ()) -> T:
     if name not in table:
-        known = ", ".join([*sorted(table), *others]) or "none (pip install a2d[export])"
+        known = ", ".join([*sorted(table), *others]) or f"none ({extra('export')})"
         raise RequestError(f"got {name!r}, expected one of: {known}")
     return table[name]
 
@@ -164,7 +183,7 @@ def _make(name: str, maker: str, path: Path, precisions: str) -> None:
     print(f"making the synthetic model {name}, {precisions} ...", file=sys.stderr)
     made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
     if made.returncode:
-        raise EngineError(f"making {name!r} failed; it needs the exporter: pip install a2d[export]")
+        raise EngineError(f"making {name!r} failed; it needs the exporter: {extra('export')}")
 
 
 def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -199,6 +218,10 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
 
 
 def _table(found: dict[str, Any]) -> Iterator[str]:
+    for row in found.get("together", ()):
+        spread = f"{row['lowest']:.2f}..{row['highest']:.2f}, {row['same_tokens']:.1%} the same tokens"
+        speed = f"{row['tokens_per_second']:10.1f} tokens/s, {row['ratio']:.2f} times one by one"
+        yield f"  {row['together']:>2} side by side          {speed} ({spread})"
     if ITSELF not in found:
         return
     base = found[ITSELF]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 from ..bundle.files import Bundle
 from ..bundle.manifest import Manifest, Words
 from ..film.contract import FilmContract
 from ..inputs.patches import VisionSpec
 from ..schema import to_json
-from .arguments import Parser, guarded
+from .arguments import Parser, add_bundle, guarded
 
 __all__ = ["main"]
 
@@ -19,7 +18,7 @@ __all__ = ["main"]
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(prog="a2d inspect", description="Print what a bundle holds, and check every file of it.")
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print the manifest itself")
     return guarded("a2d inspect", lambda: _inspect(parser.parse_args(argv)))
 

@@ -41,7 +41,7 @@ class BlockView:
         """Draw the block as it is after `step`."""
         before = self._text(self._settled)
         if step.final:
-            self._settled += step.tokens[step.fixed :].tolist()
+            self._settled += step.tokens[step.prompt :].tolist()
             self._draw(self._text(self._settled), "")
         else:
             self._draw(before, self._block(step))
@@ -58,10 +58,10 @@ class BlockView:
 
     def _block(self, step: Step) -> str:
         fresh = np.isin(np.arange(len(step.tokens)), step.accepted) & ~step.masked
-        state = np.where(step.masked, 2, fresh)[step.fixed :]
+        state = np.where(step.masked, 2, fresh)[step.prompt :]
         parts = []
         for kind, rows in groupby(range(len(state)), key=lambda i: int(state[i])):
-            ids = [int(step.tokens[step.fixed + i]) for i in rows]
+            ids = [int(step.tokens[step.prompt + i]) for i in rows]
             text = self._mask * 2 * len(ids) if kind == 2 else self._text(ids)
             parts.append(f"{(PLAIN, FRESH, DIM)[kind]}{text}{PLAIN}")
         return "".join(parts)

@@ -21,7 +21,7 @@ def facts(model: Model, film: Film, options: FilmOptions) -> dict[str, Any]:
         "manifest_sha256": sha256_of(model.bundle.file(MANIFEST)),
         "producer": model.manifest.producer,
         "precision": model.placement.precision,
-        "engine": model.engine("frames").describe,
+        "engine": model.engine(film.network.contract.denoiser).describe,
         "prompt": film.prompt,
         "seed": options.seed,
         "frames": clip.frames,

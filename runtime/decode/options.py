@@ -164,7 +164,12 @@ class Plan:
     sub_block: int
     steps: int
     threshold: float | None
+    """None where there is no threshold."""
     temperature: float
+    confidence: str
+    comparison: str
+    fallback: str
+    stop: str
     merged: bool
     """Commits ride with the next block's first forward: asked for, and exact for this model."""
     speculative: bool = False
@@ -175,13 +180,12 @@ class Plan:
         if self.threshold is None:
             return 2.0
         least = np.float32(self.threshold)
-        return float(np.nextafter(least, np.float32(-1)) if self.options.comparison == "at-least" else least)
+        return float(np.nextafter(least, np.float32(-1)) if self.comparison == "at-least" else least)
 
     @property
     def fused(self) -> bool:
         """True where the denoise graph decides which tokens are accepted."""
-        o = self.options
-        return (o.rule, o.confidence) == ("confidence", "raw") and o.fallback in ("count", "top-1")
+        return (self.options.rule, self.confidence) == ("confidence", "raw") and self.fallback in ("count", "top-1")
 
 
 def with_fields(options: Options | None, **chosen: Unpack[OptionFields]) -> Options:
@@ -220,7 +224,18 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
         raise RequestError("\n".join(lines))
     merged = options.commit == "merged" and contract.opening == "masked"
     threshold = threshold if options.rule in BARRED else None
-    return Plan(options, block, sub, steps, threshold, temperature, merged, options.decode == "speculative")
+    named = {n: str(getattr(options, n)) for n in ("confidence", "comparison", "fallback", "stop")}
+    return Plan(
+        options=options,
+        block=block,
+        sub_block=sub,
+        steps=steps,
+        threshold=threshold,
+        temperature=temperature,
+        merged=merged,
+        speculative=options.decode == "speculative",
+        **named,
+    )
 
 
 def _contradictions(options: Options, paced: bool) -> Iterator[str]:

@@ -22,6 +22,7 @@ from .loop import Commit, Finished, Predict, Script, Step
 from .loop import film as made_of
 from .network import FrameNetwork, Part
 from .pixels import PixelStream, in_bytes
+from .towers import TowerNetwork
 
 __all__ = ["Film", "FilmBlock", "Seconds", "Snapshot"]
 
@@ -77,7 +78,7 @@ class Snapshot:
 class Film:
     """An iterator of FilmBlocks."""
 
-    network: FrameNetwork
+    network: FrameNetwork | TowerNetwork
     stream: PixelStream
     script: Script
     clip: Clip
@@ -87,6 +88,8 @@ class Film:
     """Sentences about what was done differently from what was asked."""
     on_step: Callable[[Step], None] = lambda _: None
     """Called after each step of denoising."""
+    on_block: Callable[[FilmBlock], None] = lambda _: None
+    """Called with each block before it is given."""
     seconds: Seconds = field(default_factory=Seconds)
     recent: tuple[Part, ...] = ()
 
@@ -101,9 +104,11 @@ class Film:
     def __next__(self) -> FilmBlock:
         started = time.perf_counter()
         try:
-            return next(self._blocks)
+            block = next(self._blocks)
         finally:
             self.seconds.total += time.perf_counter() - started
+        self.on_block(block)
+        return block
 
     def cancel(self) -> None:
         """End before the next step. May be called from any thread."""
@@ -133,7 +138,7 @@ class Film:
             self.clip,
             self.prompt,
             self.script.opening,
-            self.network.cache.kept(),
+            self.network.kept(),
             pending,
             self.recent,
             self.stream.states,

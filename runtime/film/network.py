@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...engines.errors import BundleError
 from ...engines.protocol import Buffer, Engine
 from ..decode.cache import CacheShape
-from .cache import FrameCache
+from .cache import FrameCache, KeptFrames
 from .clip import Block, Clip
 from .contract import FilmContract
 from .positions import rotations, sinusoid
@@ -73,6 +73,10 @@ class FrameNetwork:
         self.cache.show(self.clip.window.past(clean.block))
         # An engine that is not asked for the velocity may leave out what only leads there.
         self._run("frames", [clean], {}, self.cache.outputs(), clean)
+
+    def kept(self) -> KeptFrames:
+        """A copy of the cache, for a film that goes on from here."""
+        return self.cache.kept()
 
     def recompute(self, clean: Sequence[Part]) -> None:
         """Keys and values of what the next block sees once more, for another prompt; those of the sink stay.

@@ -17,7 +17,7 @@ from ...engines.errors import RequestError
 from .clip import Block, Clip
 from .contract import FilmContract
 
-__all__ = ["Drawn", "Given", "Noise", "given", "normal"]
+__all__ = ["Anchored", "Drawn", "Given", "Noise", "given", "normal"]
 
 STREAM = 2
 """Streams 0 and 1 of a seed are those of words."""
@@ -85,6 +85,29 @@ class Given:
     def fresh(self, block: Block, step: int) -> NDArray[np.float32]:
         """See `Noise.fresh`."""
         return self.renoise[step, :, block.start : block.end]
+
+
+@dataclass(frozen=True)
+class Anchored:
+    """Noise whose first frame is a picture's latents, at the start and whenever noise is added.
+
+    A frame without velocity then stays the picture under every rule whose latents and noise have weights that add to 1.
+    """
+
+    noise: Noise
+    picture: NDArray[np.float32]
+    """`[C, 1, h, w]`"""
+
+    def start(self, block: Block) -> NDArray[np.float32]:
+        """See `Noise.start`."""
+        return self._anchored(self.noise.start(block), block)
+
+    def fresh(self, block: Block, step: int) -> NDArray[np.float32]:
+        """See `Noise.fresh`."""
+        return self._anchored(self.noise.fresh(block, step), block)
+
+    def _anchored(self, noise: NDArray[np.float32], block: Block) -> NDArray[np.float32]:
+        return np.concatenate([self.picture, noise[:, 1:]], axis=1) if block.start == 0 else noise
 
 
 def given(

@@ -11,6 +11,9 @@ from ..schema import Violations, check
 from .board import FITS
 from .clip import Window
 from .contract import COMMITS, FilmContract, StepList
+from .curves import levels
+from .solvers import step_list
+from .towers_spec import GuidanceSpec
 
 __all__ = ["FilmOptionFields", "FilmOptions", "Settled", "settled"]
 
@@ -45,7 +48,16 @@ class FilmOptions:
         default=None, metadata=setting("first latent frames that a window never loses", (0, 1 << 20))
     )
     fps: float | None = field(
-        default=None, metadata=setting("frames a second that are written; the frames are the same", (1e-3, 1e4))
+        default=None,
+        metadata=setting("frames a second; only a network that is told of them makes other frames", (1e-3, 1e4)),
+    )
+    negative: str | None = field(default=None, metadata=setting("negative prompt: what guidance leads away from"))
+    guidance: float | None = field(default=None, metadata=setting("scale of guidance; 1 is none", (0, 1000)))
+    guidance_interval: tuple[float, ...] | None = field(
+        default=None, metadata=setting("lowest and highest timestep that are guided, as 400,1000", (0, 1e6))
+    )
+    plain: bool = field(
+        default=False, metadata=setting("no sentences about length and size behind the prompt, as JSON prompts want it")
     )
     fit: str = field(default="letterbox", metadata=setting("a first picture of another shape", choices=FITS))
     recompute: str = field(
@@ -72,6 +84,10 @@ class FilmOptionFields(TypedDict, total=False):
     window: int | None
     sink: int | None
     fps: float | None
+    negative: str | None
+    guidance: float | None
+    guidance_interval: tuple[float, ...] | None
+    plain: bool
     fit: str
     recompute: str
     draft: bool
@@ -90,6 +106,8 @@ class Settled:
     merged: bool
     window: Window
     options: FilmOptions
+    guidance: GuidanceSpec
+    """Guidance away from its negative prompt."""
 
 
 def settled(contract: FilmContract, options: FilmOptions) -> Settled:
@@ -98,6 +116,7 @@ def settled(contract: FilmContract, options: FilmOptions) -> Settled:
         check(options)
     except Violations as error:
         raise RequestError(str(error)) from error
+    _check_kind(contract, options)
     if options.draft:
         options = _drafted(contract, options)
     first, rest = _steps(contract, options.steps, options.draft)
@@ -113,7 +132,35 @@ def settled(contract: FilmContract, options: FilmOptions) -> Settled:
         merged=(options.commit or contract.commit) == "merged",
         window=Window(window, contract.sink if options.sink is None else options.sink),
         options=options,
+        guidance=_guidance(contract, options),
     )
+
+
+WHOLE_ONLY = ("negative", "guidance", "guidance_interval", "plain")
+BLOCKS_ONLY = ("commit", "window", "sink")
+"""Settings that mean something for a clip that is made at once, and for one that is made in blocks."""
+
+
+def _check_kind(contract: FilmContract, options: FilmOptions) -> None:
+    """Raise RequestError for settings that mean nothing to the contract's kind of network."""
+    whole = contract.towers is not None
+    lost = [name for name in (BLOCKS_ONLY if whole else WHOLE_ONLY) if getattr(options, name) not in (None, False)]
+    if lost:
+        why = "makes a clip at once, as one block" if whole else "was trained with its guidance inside"
+        raise RequestError(f"{', '.join(lost)}: this bundle {why}; leave {'it' if len(lost) == 1 else 'them'} out")
+
+
+def _guidance(contract: FilmContract, options: FilmOptions) -> GuidanceSpec:
+    own = GuidanceSpec() if contract.towers is None else contract.towers.guidance
+    interval, negative = options.guidance_interval, options.negative
+    try:
+        return GuidanceSpec(
+            own.scale if options.guidance is None else options.guidance,
+            own.interval if interval is None else interval,
+            own.negative if negative is None else negative,
+        )
+    except Violations as error:
+        raise RequestError(f"guidance_{str(error).lstrip()}") from error
 
 
 def _drafted(contract: FilmContract, options: FilmOptions) -> FilmOptions:
@@ -133,6 +180,9 @@ def _steps(contract: FilmContract, count: int | None, draft: bool) -> tuple[Step
     name = str(count) if count is not None else contract.draft.steps if draft and contract.draft is not None else None
     if name is None or (name not in schedule.others and count == len(schedule.rest)):
         return schedule.first, schedule.rest
+    if name not in schedule.others and schedule.sampler is not None and count is not None:
+        made = step_list(schedule.sampler.rule, *levels(schedule.sampler, count))
+        return made, made
     if name not in schedule.others:
         counts = sorted({len(schedule.rest), *(len(made) for made in schedule.others.values())})
         raise RequestError(f"steps: got {count}, this bundle was made for {', '.join(map(str, counts))} a block")

@@ -19,16 +19,17 @@ from ...engines.errors import RequestError
 from ...engines.protocol import Engine
 from ..decode.cache import CacheShape
 from ..inputs.images import ImageSource, load_image
-from ..inputs.tokenizer import Text
+from ..inputs.tokenizer import ChatTemplate, Text
 from .board import fitted
 from .clip import Clip, clip_of
 from .contract import FilmContract
 from .film import Film, Snapshot
 from .loop import Script, Step
 from .network import FrameNetwork, Part
-from .noise import Drawn, Noise, given
+from .noise import Anchored, Drawn, Noise, given
 from .options import FilmOptionFields, FilmOptions, Settled, settled
 from .pixels import PixelStream, encoded_picture
+from .reader import Reader
 from .text import attended, cleaned, encoded, tokenized
 
 __all__ = ["Studio"]
@@ -41,13 +42,20 @@ class Studio:
     """Engines by name, the contract, and the tokenizer of one bundle."""
 
     def __init__(
-        self, engine: Callable[[str], Engine], contract: FilmContract, kv_dtype: str, text: Text, pictures: bool
+        self,
+        engine: Callable[[str], Engine],
+        contract: FilmContract,
+        kv_dtype: str,
+        text: Text,
+        pictures: bool,
+        template: ChatTemplate | None = None,
     ) -> None:
-        """`pictures`: the bundle has the graph that encodes one."""
+        """`pictures`: the bundle has the graph that encodes one; `template`: where the network reads prompts itself."""
         n = contract.network
         self.engine, self.contract, self.text, self.pictures = engine, contract, text, pictures
         self.shape = CacheShape(n.layers, n.heads, n.head_dim, kv_dtype)
         self._rows: OrderedDict[str, tuple[NDArray[np.float32], str]] = OrderedDict()
+        self._reader = None if template is None else Reader(engine, contract, self.shape, text, template)
         self._lock = threading.Lock()
 
     def encode(self, prompt: str) -> tuple[NDArray[np.float32], str]:
@@ -64,6 +72,11 @@ class Studio:
             while len(self._rows) > KEPT_PROMPTS:
                 self._rows.popitem(last=False)
             return self._rows[key]
+
+    def prepare(self, prompt: str) -> None:
+        """Encode a prompt ahead, where there is an encoder of its own: then that can be let go before any film."""
+        if self._reader is None:
+            self.encode(prompt)
 
     def film(
         self,
@@ -91,6 +104,8 @@ class Studio:
         if said is None:
             raise RequestError("no prompt: say what the shot shows")
         wanted = settled(self.contract, asked)
+        if self._reader is not None:
+            return self._whole(self._reader, said, wanted, image, noise, renoise, start, on_step)
         pictured = image is not None or (start is not None and start.opening > 0)
         after = None if start is None else start.block
         sizes = (wanted.frames, wanted.height, wanted.width)
@@ -98,6 +113,36 @@ class Studio:
         sound = self._noise(wanted, clip, noise, renoise)
         board, *remarks = self._board(image, clip, asked.fit)
         return self._filmed(said, wanted, clip, sound, board, [*remarks, *self._doubts(clip)], start, on_step)
+
+    def _whole(
+        self,
+        reader: Reader,
+        prompt: str,
+        wanted: Settled,
+        image: ImageSource | None,
+        noise: NDArray[np.float32] | None,
+        renoise: NDArray[np.float32] | None,
+        start: Snapshot | None,
+        on_step: Callable[[Step], None] | None,
+    ) -> Film:
+        """A clip that is one block, of a network that reads the prompt itself."""
+        if start is not None:
+            raise RequestError("start: this bundle makes a clip at once; begin another from a picture instead")
+        clip = clip_of(self.contract, wanted.frames, wanted.height, wanted.width)
+        sound = self._noise(wanted, clip, noise, renoise)
+        lost = image is not None and clip.frames == 1
+        board, remark = self._board(None if lost else image, clip, wanted.options.fit)
+        remarks = [remark, "a still has no use for a picture, which would be its only frame: left out" if lost else ""]
+        started = time.perf_counter()
+        picture = None if board is None else encoded_picture(board, self.engine("encode_first"))
+        network = reader.network(prompt, wanted, clip, int(picture is not None))
+        anchored = sound if picture is None else Anchored(sound, picture)
+        script = Script(clip.blocks, wanted.first, wanted.rest, anchored, 0.0, False)
+        told = tuple(said for said in (*remarks, *self._doubts(clip)) if said)
+        stream = PixelStream(self.engine)
+        made = Film(network, stream, script, clip, prompt, wanted.fps, told, on_step or (lambda _: None))
+        made.seconds.text = made.seconds.total = time.perf_counter() - started
+        return made
 
     def _filmed(
         self,

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...engines.errors import RequestError
+from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle, sha256_of
 from ..console.one_line import one_line
 from ..decode.options import Options, plan
@@ -48,6 +49,8 @@ class LogJob:
     prompt: str | None = None
     """None asks the bundle's own question, and takes the answer for a slate."""
     options: Options = field(default_factory=Options)
+    least: float = 0.0
+    """Confidence under which a reading names nothing."""
     precision: str | None = None
     threads: int | None = None
     decoders: int = 2
@@ -103,7 +106,7 @@ def log(job: LogJob, say: Callable[[str], None] = lambda _: None) -> Outcome:
         yield from (_counted(clip, named) for clip in found if clip is not None)
         yield from raw
 
-    made = Log(job.target.name, known, Totals.of(known()))
+    made = Log(job.target.name, known, Totals.of(known(), job.least), job.least)
     changed = publish({job.file(suffix): writer(suffix)(made) for suffix in WRITERS})
     journal.keep(files)
     return Outcome(len(new), made.totals, tuple(changed))
@@ -124,7 +127,7 @@ def _checked(job: LogJob) -> list[Path]:
     """The clips. Raises for everything that can be known to be wrong without decoding a frame."""
     missing = [f"{name} ({what})" for name, what in NEEDS.items() if find_spec(name) is None]
     if missing:
-        raise RequestError(f'logging footage needs {", ".join(missing)}: pip install "a2d[log]"')
+        raise RequestError(f"logging footage needs {', '.join(missing)}: {extra('log')}")
     bundle = Bundle.open(job.bundle)
     manifest = bundle.manifest
     if job.precision is not None:

@@ -107,7 +107,8 @@ def sources(folder: Path) -> None:
     for place, source in wheel["packages"].items():
         shutil.copytree(REPOSITORY / source, folder / place, ignore=shutil.ignore_patterns("__pycache__"))
     for source, place in wheel["force-include"].items():
-        shutil.copy(REPOSITORY / source, folder / place)
+        copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
+        copy(REPOSITORY / source, folder / place)
 
 
 def emulated(root: Path, cpu: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:

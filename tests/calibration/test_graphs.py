@@ -10,6 +10,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from cpus.played import PLAYED, ask
+from cpus.probe import feeds
 
 import a2d
 from a2d.calibration.collect.observer import tap
@@ -27,18 +29,6 @@ from a2d.runtime.bundle.files import Bundle
 GRAPHS = ("backbone", "denoise", "sample")
 PRECISIONS = ("int8", "fp8", "int8-weight", "int4-weight", "int4-int8", "int4")
 CHANCE = np.random.default_rng(0)
-
-
-def feeds(rows: int = 8, context: int = 20, layers: int = 2) -> dict[str, np.ndarray]:
-    made = {
-        "tokens": CHANCE.integers(5, 150, (1, rows)),
-        "positions": np.arange(context, context + rows)[None],
-        "visible": np.broadcast_to(np.arange(context + rows) >= context, (1, 1, rows, context + rows)).copy(),
-    }
-    for i in range(layers):
-        for kind in ("key", "value"):
-            made[f"past_{kind}_{i}"] = CHANCE.normal(size=(1, 2, context, 16)).astype(np.float32)
-    return made
 
 
 def relative(got, wanted) -> float:
@@ -59,16 +49,37 @@ def test_every_graph_passes_the_checker_with_its_files(quantized, graph, precisi
     onnx.checker.check_model(quantized / f"{graph}.{precision}.onnx", full_check=True)
 
 
-@pytest.mark.parametrize(
-    ("precision", "most"),
-    [("fp32", 0.0), ("int8", 0.15), ("fp8", 0.45), ("int8-weight", 0.1), ("int4-weight", 0.8)],
-)
-def test_the_backbone_computes_about_the_same(floats, quantized, precision, most):
-    """As far as a random network with sharp attention lets it: that one makes ten times as much of every error."""
+ERRORS = {"fp32": 0.0, "int8": 0.15, "fp8": 0.45, "int8-weight": 0.1, "int4-weight": 0.8}
+"""Relative error at most, as far as a random network with sharp attention lets it: that one makes ten times as much of
+every error."""
+
+
+@pytest.mark.parametrize("precision", ERRORS)
+def test_the_backbone_computes_about_the_same(floats, quantized, precision):
     given = feeds()
     wanted = load_engine("onnxruntime", floats / "backbone.fp32.onnx").run(given, ["hidden"])["hidden"]
     got = load_engine("onnxruntime", quantized / f"backbone.{precision}.onnx", precision=precision).run(given)["hidden"]
-    assert relative(got, wanted) <= most
+    assert relative(got, wanted) <= ERRORS[precision]
+
+
+def on_kind(kind: str, floats: Path, quantized: Path, *flags: str) -> dict[str, float]:
+    """Errors of the backbone by precision on a kind of processor."""
+    found = ask(kind, "probe.py", floats, quantized, *flags)
+    if found is None:
+        pytest.skip(f"nothing here plays {kind}: CPUID does not fault or there is no C compiler; and no qemu-x86_64")
+    errors: dict[str, float] = found["errors"]
+    return errors
+
+
+@pytest.mark.parametrize("kind", PLAYED)
+def test_the_backbone_computes_about_the_same_on_every_processor(floats, quantized, kind):
+    found = on_kind(kind, floats, quantized)
+    assert {precision: error for precision, error in found.items() if error > ERRORS[precision]} == {}
+
+
+def test_int8_is_beyond_its_error_where_products_saturate(floats, quantized):
+    """The planted fault of the test above: AVX2 without its option."""
+    assert on_kind("AVX2", floats, quantized, "--plain")["int8"] > ERRORS["int8"]
 
 
 def test_products_of_int8_are_int8_in_the_engine(quantized):

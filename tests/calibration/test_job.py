@@ -58,7 +58,7 @@ def test_strata_are_the_rows_of_the_real_loop(quantized, data):
     for tokens in prompts:
         steps = list(model.stream(tokens, options=OPTIONS))
         denoised += sum(len(step.tokens) for step in steps)
-        committed += sum(len(step.tokens) - step.fixed for step in steps if step.final) - len(
+        committed += sum(len(step.tokens) - step.prompt for step in steps if step.final) - len(
             [s for s in steps if s.final][-1].tokens
         )
     noisy = sum(counts(h) for name, h in found.items() if name.startswith("step")) / 64

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from reading import Token, Trace
-from recipe.fields import FIELDS, parse
+
+from ..footage.slate import FIELDS, values
+from .trace import Token, Trace
 
 __all__ = ["Facts", "Field", "Frame", "Row", "fields", "render"]
 
 HERE = Path(__file__).parent
 
 LEVELS = (0.5, 0.8, 0.95, 0.99)
-"""Where one colour of confidence ends and the next begins."""
+"""Confidences at which one colour ends and the next begins."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Frame:
 
     @property
     def fields(self) -> list[Field]:
-        """What stands on the slate; nothing for a frame without one."""
+        """Fields of the slate; none for a frame without one."""
         return fields(self.truth, self.fast.text)
 
     @property
@@ -76,36 +77,38 @@ class Row:
     rate: float
     """Useful tokens for each forward of the backbone."""
     milliseconds: float
-    """Of decoding one frame, in the mean."""
+    """Time of decoding one frame, the mean."""
     speed: float
-    """Against one token a forward."""
+    """Ratio to one token a forward."""
+    whole: float
+    """Time of a frame from its file to its text in milliseconds, the median."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What holds for all frames."""
+    """Facts of all frames."""
 
     slates: int
     fields: int
-    steps: int
     block: int
-    frame_milliseconds: float
-    """Of a whole frame: file, image features, decoding."""
-    parameters: int
-    bundle_bytes: int
+    weights_bytes: int
+    """Size of the weights in the precision that decoded."""
     engine: str
+    processor: str
+    """Name of the processor, with the kind that decides how int8 is computed."""
     precision: str
     threads: int
-    version: str
+    producer: str
+    """Program that wrote the bundle, with its version."""
 
 
 def fields(truth: str, read: str) -> list[Field]:
     """Field by field; one that the reading does not have reads as nothing."""
-    wanted = parse(truth)
-    if wanted is None:
+    wanted = values(truth)
+    if not wanted:
         return []
     loose = dict(re.findall(rf"\b({'|'.join(FIELDS)})\s+(\S+)", read))  # of a reading that has lost its form
-    got = parse(read) or loose
+    got = values(read) or loose
     return [Field(name, got.get(name, ""), wanted[name]) for name in FIELDS]
 
 
@@ -117,7 +120,7 @@ def render(frames: Sequence[Frame], rows: Sequence[Row], facts: Facts) -> str:
     environment.filters |= {"level": level, "glyph": glyph, "race": race}
     chosen = next(row for row in rows if row.chosen)
     template = environment.get_template("page.html.jinja")
-    return template.render(frames=frames, rows=rows, facts=facts, chosen=chosen, levels=LEVELS)
+    return template.render(frames=frames, rows=rows, facts=facts, chosen=chosen, slow=rows[0], levels=LEVELS)
 
 
 def level(confidence: float) -> int:

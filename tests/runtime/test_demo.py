@@ -8,16 +8,18 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import demo
 import numpy as np
 import pytest
-from page import Facts, Field, Frame, Row, fields, level, render
 from PIL import Image
-from reading import Block, Token, Trace, trace
 
 import a2d
+from a2d.engines.errors import RequestError
+from a2d.runtime.bundle.names import FRAMES
+from a2d.runtime.cli import demo
+from a2d.runtime.demo.page import Facts, Field, Frame, Row, fields, level, render
+from a2d.runtime.demo.trace import Block, Token, Trace, trace
+from a2d.runtime.demo.ways import entries, ways
 
-FRAMES = Path(demo.__file__).parent / "frames"
 ENTRIES = json.loads((FRAMES / "truth.json").read_text(encoding="utf-8"))
 TRUTH = "scene 12A take 3 roll A004 date 2025-03-14 fps 24"
 
@@ -67,16 +69,26 @@ def test_a_trace_is_the_reading_token_by_token(model: a2d.Model, chosen: dict[st
 
 
 def test_one_token_a_forward_is_what_it_says(model: a2d.Model) -> None:
-    slow = demo.ways(8, 4)["slow"]
+    slow = ways(8, 0.9)["slow"]
     made = trace(model, model.prompt(images=[FRAMES / ENTRIES[0]["file"]]), slow.options, lambda _: None)
     assert all([token.step for token in block.tokens].count(step) == 1 for block in made.blocks for step in range(8))
 
 
 def test_ways_are_different_and_named() -> None:
-    for steps in (1, 2, 3, 4):
-        every = demo.ways(8, steps)
-        assert len({way.options for way in every.values()}) == len(every) == len({w.name for w in every.values()})
-        assert (every["slow"].options.steps, every["fast"].options.steps) == (8, steps)
+    every = ways(8, 0.9)
+    assert len({way.options for way in every.values()}) == len(every) == len({w.name for w in every.values()}) == 4
+    assert (every["slow"].options.steps, every["fast"].options.threshold) == (8, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [(None, "No such file"), ("{", "expected a list like"), ('[{"file": "a.png"}]', "expected a list like")],
+)
+def test_a_folder_without_frames_says_what_is_expected(text, words, tmp_path) -> None:
+    if text is not None:
+        (tmp_path / "truth.json").write_text(text)
+    with pytest.raises(RequestError, match=words):
+        entries(tmp_path)
 
 
 # -- against the truth
@@ -129,8 +141,11 @@ def frame(tmp_path: Path) -> Frame:
     return Frame(path, "easy", TRUTH, TRACE, replace(TRACE, seconds=0.011))
 
 
-ROWS = [Row("one token a forward", False, 0, 1, 0.9, 11.0, 1.0), Row("4 steps per block", True, 0, 1, 1.9, 6.0, 1.83)]
-FACTS = Facts(1, 5, 4, 8, 40.4, 3_900_000, 17_000_000, "ONNX Runtime 1, CPU", "fp32", 1, "0.1.0")
+ROWS = [
+    Row("one token a forward", False, 0, 1, 0.9, 11.0, 1.0, 51.2),
+    Row("all tokens above 0.9", True, 0, 1, 1.9, 6.0, 1.83, 40.4),
+]
+FACTS = Facts(1, 5, 8, 17_000_000, "ONNX Runtime 1, CPU", "A CPU (AVX2)", "fp32", 1, "a2d 0.1.0")
 
 
 class Page(HTMLParser):
@@ -173,6 +188,8 @@ def test_the_page_says_everything_without_its_script(frame: Frame) -> None:
     page = Page(re.sub(r"<script>.*</script>", "", render([frame], ROWS, FACTS), flags=re.DOTALL))
     for part in (
         "0 of 1",
+        "1 of 5",
+        "A CPU (AVX2)",
         "1.83",
         "1.90",
         "40",
@@ -181,7 +198,7 @@ def test_the_page_says_everything_without_its_script(frame: Frame) -> None:
         "A004",
         "a.png",
         "11.0 ms",
-        "3.9 million",
+        "17.0 MB",
     ):
         assert part in page.text, part
     assert len(page.cells) == len(TOKENS)
@@ -199,22 +216,27 @@ def test_whatever_a_model_writes_stays_text(frame: Frame) -> None:
 
 def test_the_page_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "demo.html"
-    demo.write(path, "one")
-    demo.write(path, "two \u2423")
+    demo._write(path, "one")
+    demo._write(path, "two \u2423")
     assert path.read_text(encoding="utf-8") == "two \u2423"
     with pytest.raises(UnicodeEncodeError):
-        demo.write(path, "\ud800")
+        demo._write(path, "\ud800")
     assert path.read_text(encoding="utf-8") == "two \u2423" and [p.name for p in path.parent.iterdir()] == ["demo.html"]
 
 
-@pytest.mark.slow
-def test_the_whole_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = ["--bundle", tmp_path / "slate.a2d", "--page", tmp_path / "demo.html", "--repeats", 1, "--pace", 0]
+def test_the_whole_demo(slate: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = ["--bundle", slate, "--page", tmp_path / "demo.html", "--repeats", 1, "--pace", 0]
     assert demo.main([str(argument) for argument in chosen]) == 0
     said = capsys.readouterr().out
     for entry in ENTRIES:
-        assert f"{entry['file']}\n" in said and f"  truth  {entry['truth']}\n" in said
-    assert "one token a forward (8 steps per block)" in said and re.search(r"block 0 step 0  \|.*____", said)
+        assert f"{entry['file']}\n" in said
+    assert "one token a forward (8 steps per block)" in said and re.search(r"fields right; \w+ \S+ for ", said)
+    assert "next: a2d run slate --image" in said and "thread(s)" in said
     page = Page((tmp_path / "demo.html").read_text(encoding="utf-8"))
     assert page.open == [] and all(entry["file"] in page.text for entry in ENTRIES)
-    assert sum(file.stat().st_size for file in (tmp_path / "slate.a2d").iterdir()) < 20_000_000
+
+
+@pytest.mark.parametrize("flags", [["--repeats", "0"], ["--frames", "nowhere"]])
+def test_what_cannot_be_shown_is_bad_input(flags, capsys) -> None:
+    assert demo.main(flags) == 2
+    assert capsys.readouterr().err.startswith("a2d demo: ")

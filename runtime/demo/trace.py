@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import a2d
-from a2d.runtime.decode.sequence import Prompt
+from ..decode.block import Step
+from ..decode.options import Options
+from ..decode.sequence import Prompt
+from ..model import Model
 
 __all__ = ["Block", "Token", "Trace", "trace"]
 
@@ -31,7 +33,7 @@ class Block:
 
     tokens: tuple[Token, ...]
     at: tuple[float, ...]
-    """When each step ended, in seconds from the beginning of the decode."""
+    """End of each step, in seconds from the beginning of the decode."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,12 @@ class Trace:
     useful: int
     """Tokens up to the stop token, that one included."""
     forwards: int
-    """Of the backbone, the prompt's included."""
+    """Forwards of the backbone, the prompt's included."""
     seconds: float
-    """Of decoding, the prompt's rows included, the image not: that part is the same in every way."""
+    """Time of decoding, the prompt's rows included, the image not: that part is the same in every way."""
 
 
-def trace(model: a2d.Model, prompt: Prompt, options: a2d.Options, watch: Callable[[a2d.Step], None]) -> Trace:
+def trace(model: Model, prompt: Prompt, options: Options, watch: Callable[[Step], None]) -> Trace:
     """Decode `prompt` in a session of its own; `watch` sees every step, and its time does not count."""
     generation = model.session().stream(prompt, options)
     steps, at, spent = [], [], 0.0
@@ -68,7 +70,7 @@ def trace(model: a2d.Model, prompt: Prompt, options: a2d.Options, watch: Callabl
     return Trace(result.text, _blocks(model, steps, at, useful), useful, result.forwards, spent)
 
 
-def _blocks(model: a2d.Model, steps: Sequence[a2d.Step], at: Sequence[float], useful: int) -> tuple[Block, ...]:
+def _blocks(model: Model, steps: Sequence[Step], at: Sequence[float], useful: int) -> tuple[Block, ...]:
     blocks, first = [], 0
     for index in range(steps[-1].block + 1 if steps else 0):
         own = [i for i, step in enumerate(steps) if step.block == index]
@@ -78,7 +80,7 @@ def _blocks(model: a2d.Model, steps: Sequence[a2d.Step], at: Sequence[float], us
     return tuple(blocks)
 
 
-def _tokens(model: a2d.Model, steps: Sequence[a2d.Step], useful: int) -> tuple[Token, ...]:
+def _tokens(model: Model, steps: Sequence[Step], useful: int) -> tuple[Token, ...]:
     """The tokens of a block; `useful` of them, counted from its beginning, are part of the answer."""
     last, stops = steps[-1], model.manifest.decode.stop_token_ids
     found = {int(row): step for step in steps for row in step.accepted}  # the last word on a row counts
@@ -87,7 +89,7 @@ def _tokens(model: a2d.Model, steps: Sequence[a2d.Step], useful: int) -> tuple[T
             "" if last.tokens[row] in stops else model.detokenize([int(last.tokens[row])]),
             found[row].index,
             float(found[row].confidence[row]),
-            row - last.fixed >= useful,
+            row - last.prompt >= useful,
         )
-        for row in range(last.fixed, len(last.tokens))
+        for row in range(last.prompt, len(last.tokens))
     )
