@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from ..engines.errors import A2DError, NumericsError, RequestError
 from .console.progress import Progress
+from .decode.chooser import FREE, Form
 from .decode.options import Options
 from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session
@@ -23,6 +24,10 @@ __all__ = ["Reading", "readings"]
 
 FAULTS = (RequestError, NumericsError)
 """Errors that one frame can be to blame for; anything else would meet the next frame as well."""
+
+
+Begin = Callable[[Picture, Session], Generation]
+"""Asks of a frame in a session."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +54,19 @@ def readings(
     options: Options,
     strict: bool,
     progress: Progress,
+    form: Form = FREE,
 ) -> Iterator[Reading]:
     """Read the frames in turn, as they are asked for. `strict` raises a frame's error instead of going on.
 
     Several sessions, which share a pool, read as many frames side by side; readings keep the frames' order.
     """
-    one_by_one = (_read(frame, ask, sessions[0], options) for frame in frames)
+
+    def begin(frame: Picture, session: Session) -> Generation:
+        return session.stream(ask(frame), options, form)
+
+    one_by_one = (_read(frame, begin, sessions[0]) for frame in frames)
     with progress:
-        for reading in one_by_one if len(sessions) == 1 else _side_by_side(frames, ask, sessions, options):
+        for reading in one_by_one if len(sessions) == 1 else _side_by_side(frames, begin, sessions):
             if strict and reading.error is not None:
                 raise reading.error
             progress.add()
@@ -64,12 +74,12 @@ def readings(
                 yield reading
 
 
-def _read(frame: Picture, ask: Callable[[Picture], Prompt], session: Session, options: Options) -> Reading:
+def _read(frame: Picture, begin: Begin, session: Session) -> Reading:
     started = time.perf_counter()
     result: Result | None = None
     error: A2DError | None = None
     try:
-        result = session.generate(ask(frame), options)
+        result = begin(frame, session).run()
     except FAULTS as fault:
         error = fault
     return Reading(frame, result, error, time.perf_counter() - started)
@@ -94,9 +104,7 @@ class _Frame:
         self.reading = Reading(self.image, result, error, time.perf_counter() - self.started)
 
 
-def _side_by_side(
-    frames: Iterable[Picture], ask: Callable[[Picture], Prompt], sessions: Sequence[Session], options: Options
-) -> Iterator[Reading]:
+def _side_by_side(frames: Iterable[Picture], begin: Begin, sessions: Sequence[Session]) -> Iterator[Reading]:
     """The readings in the frames' order; at most twice as many frames as sessions are read ahead."""
     together, free, queue, source = Together(), list(sessions), deque[_Frame](), iter(frames)
     left = True
@@ -105,7 +113,7 @@ def _side_by_side(
             image = next(source, None)
             left = image is not None
             if image is not None:
-                queue.append(_begun(image, ask, free.pop(), options, together))
+                queue.append(_begun(image, begin, free.pop(), together))
                 if queue[-1].reading is not None:
                     free.append(queue[-1].session)
         for event in together.turn():
@@ -119,12 +127,10 @@ def _side_by_side(
             yield reading
 
 
-def _begun(
-    image: Picture, ask: Callable[[Picture], Prompt], session: Session, options: Options, together: Together
-) -> _Frame:
+def _begun(image: Picture, begin: Begin, session: Session, together: Together) -> _Frame:
     frame = _Frame(image, time.perf_counter(), session)
     try:
-        frame.generation = session.stream(ask(image), options)
+        frame.generation = begin(image, session)
         together.join(frame.generation)
     except FAULTS as fault:
         frame.end(fault)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,10 @@ from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
 from .bundle.files import Bundle
 from .bundle.manifest import Manifest
+from .bundle.texts import prompt_template_of, template_of, text_of
 from .console.progress import Progress
 from .decode.cache import CacheShape
+from .decode.chooser import FREE, Form
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
@@ -32,17 +34,16 @@ from .film.film import Film, Snapshot
 from .film.loop import Step as FilmStep
 from .film.options import FilmOptionFields, FilmOptions
 from .film.studio import Studio
-from .film.towers_spec import ChatSpec
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
-from .inputs.sources import Frames, counted
-
-if TYPE_CHECKING:
-    from .inputs.tokenizer import ChatTemplate, Text
+from .inputs.sources import Frames, check_list, counted
+from .shapes.make import language_of, shaped, vocabulary_of
 
 __all__ = ["Asked", "Model", "load", "load_placed"]
 
 Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
 """A prompt: a text, a conversation (a list of messages), or token ids."""
+
+LOG = logging.getLogger("a2d")
 
 KEPT_IMAGES = 8
 """Images whose features are kept for the next turn of a conversation."""
@@ -57,8 +58,12 @@ class Model:
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
-        self._text = _text(bundle)
+        self._text = text_of(bundle)
         self._studio: Studio | None = None
+
+    def __repr__(self) -> str:
+        t = self.placement
+        return f"Model({str(self.bundle.path)!r}, {t.precision} by {t.engine} on {t.device})"
 
     @property
     def manifest(self) -> Manifest:
@@ -72,7 +77,7 @@ class Model:
             positions=m.decode.positions,
             vocab=m.model.vocab,
             text=self._text,
-            template=_template(self.bundle),
+            template=template_of(self.bundle),
             vision=m.vision,
             encode=self._encode,
         )
@@ -140,7 +145,7 @@ class Model:
                 text = self._text
                 assert text is not None, "a contract of film names a tokenizer"
                 pictures = "encode_first" in self.variant.graphs
-                template = None if contract.towers is None else _prompt_template(self.bundle, contract.towers.chat)
+                template = None if contract.towers is None else prompt_template_of(self.bundle, contract.towers.chat)
                 self._studio = Studio(self.engine, contract, kv_dtype, text, pictures, template)
             return self._studio
 
@@ -155,7 +160,7 @@ class Model:
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
         # Built engines have profiles for one session's rows and context.
         pool = None if beside is None or built is not None else beside.share()
-        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool)
+        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool, self.prompt)
 
     def prompt(
         self,
@@ -172,9 +177,10 @@ class Model:
         `{"enable_thinking": False}`; `continue_final` goes on with the last message instead of opening a turn.
         Raises RequestError (ImageError for an image) with what to change.
         """
+        check_list(images)
         if prompt is None:
             prompt = self._question()
-            if self.manifest.vision is not None and not images:
+            if self.manifest.vision is not None and not len(images):
                 raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give an image")
         self._check_one(len(images))
         turn = Turn(template_options or {}, continue_final)
@@ -184,6 +190,16 @@ class Model:
             return self._builder.from_messages(prompt, images or None, turn)  # type: ignore[arg-type]
         return self._builder.from_tokens(prompt, images)  # type: ignore[arg-type]
 
+    def shape(self, template: str | None = None, choices: Sequence[str] | None = None, schema: object = None) -> Form:
+        """A form that holds answers to a template, choices or a JSON schema, one of them; pass it as `form`.
+
+        A template is text with values, as `"scene {scene:[0-9]+[A-Z]*} take {take:int}"`; a schema is what `json.loads`
+        makes of one. Raises RequestError: it is not supported, or this model's tokens cannot write it.
+        """
+        language = language_of(template, choices, schema)
+        spelled = None if self._text is None else (self._text.token_bytes(), self._text.encode)
+        return shaped(language, vocabulary_of(spelled, self.manifest.decode, self.manifest.model.vocab))
+
     def stream(
         self,
         prompt: Asked | None = None,
@@ -192,12 +208,16 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Generation:
-        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest."""
+        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest.
+
+        `form` restricts the answer: see `shape`.
+        """
         rows = self.prompt(prompt, images, raw, template_options, continue_final)
-        return self.session().stream(rows, with_fields(options, **chosen))
+        return self.session().stream(rows, with_fields(options, **chosen), form)
 
     def generate(
         self,
@@ -207,12 +227,13 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Result:
         """Generate to the end; arguments as for `stream`."""
         asked = {"images": images, "raw": raw, "template_options": template_options, "continue_final": continue_final}
-        return self.stream(prompt, **asked, options=options, **chosen).run()  # type: ignore[arg-type]
+        return self.stream(prompt, **asked, form=form, options=options, **chosen).run()  # type: ignore[arg-type]
 
     def each(
         self,
@@ -223,6 +244,7 @@ class Model:
         strict: bool = False,
         progress: bool = False,
         together: int = 1,
+        form: Form = FREE,
         template_options: Mapping[str, Any] | None = None,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
@@ -251,7 +273,7 @@ class Model:
         def asked(frame: Picture) -> Prompt:
             return self.prompt(question, [frame], raw, template_options)
 
-        return readings(pictures, asked, sessions, wanted, strict, shown)
+        return readings(pictures, asked, sessions, wanted, strict, shown, form)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of token ids; empty where the bundle has no tokenizer."""
@@ -357,39 +379,10 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     if built is not None:
         built.check(content=verify)
     model = Model(bundle, placement)
+    LOG.info("%r; not used: %s", model, "; ".join(placement.passed_over) or "nothing better")
     if note := slow_here(placement):
-        logging.getLogger("a2d").warning(note)
+        LOG.warning(note)
     # A graph that cannot run here should say so now.
     m = bundle.manifest
     model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)
     return model
-
-
-def _text(bundle: Bundle) -> Text | None:
-    m = bundle.manifest
-    name = m.words.text.tokenizer if m.words is not None else m.film.text.tokenizer if m.film is not None else None
-    if name is None:
-        return None
-    from .inputs.tokenizer import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja
-
-    return Text(bundle.file(name))
-
-
-def _template(bundle: Bundle) -> ChatTemplate | None:
-    text: Any = bundle.manifest.text
-    return None if text.chat_template is None else _read_template(bundle, text.chat_template, text.special_tokens)
-
-
-def _prompt_template(bundle: Bundle, chat: ChatSpec) -> ChatTemplate:
-    """The template of prompts of films."""
-    return _read_template(bundle, chat.template, chat.special_tokens)
-
-
-def _read_template(bundle: Bundle, name: str, special_tokens: Mapping[str, str]) -> ChatTemplate:
-    try:
-        source = bundle.file(name).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{name} is not UTF-8: {error}. Export the checkpoint again.") from error
-    from .inputs.tokenizer import ChatTemplate  # noqa: PLC0415 - as above
-
-    return ChatTemplate(source, special_tokens)

@@ -145,7 +145,7 @@ def _status(reports: list[Report], arguments: argparse.Namespace) -> int:
 
 def _lines(report: Report) -> Iterator[str]:
     r = report
-    yield f"{r.bundle}: {r.precision} against {r.against}, {r.n} samples"
+    yield f"{r.bundle}: {r.precision} against {r.against}, {r.n} samples, int8 as on {r.processor}"
     yield _share("tokens that agree", r.token_agreement, r.token_agreement_interval, r.tokens)
     yield _share("whole outputs that agree", r.output_agreement, r.output_agreement_interval, r.n)
     yield _share("steps that accept alike", r.accept_agreement, r.accept_agreement_interval, r.steps)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ...engines.protocol import Buffer
 from .allowed import Allowed
 
-__all__ = ["Drawn", "Query", "joined", "split"]
+__all__ = ["Drawn", "Query", "accepted", "joined", "split"]
 
 ACCEPTED = ("next_tokens", "next_masked")
 """Results of the accept rule, which ranks all rows of a call."""
@@ -105,20 +105,20 @@ def split(made: Mapping[str, Any], queries: Sequence[Query]) -> list[dict[str, N
     for query in queries:
         rows = slice(first, first + len(query.rows))
         part = {name: made[name][:, rows] for name in query.outputs if name not in ACCEPTED}
-        accepted = _accepted(query, part["confidence"][0])
-        part["next_tokens"] = np.where(accepted, part["proposed"][0], query.tokens)[None]
-        part["next_masked"] = (query.masked & ~accepted)[None]
+        settled = accepted(query.masked, part["confidence"][0], query.count, query.bar)
+        part["next_tokens"] = np.where(settled, part["proposed"][0], query.tokens)[None]
+        part["next_masked"] = (query.masked & ~settled)[None]
         parts.append(part)
         first = rows.stop
     return parts
 
 
-def _accepted(query: Query, confidence: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """The graph's rule: the `count` most confident masked rows, of equals the first, and all above the bar."""
-    C = np.where(query.masked, confidence, np.float32(-1))
-    accepted = np.float32(query.bar) < C
-    accepted[np.argsort(-C, kind="stable")[: query.count]] = True
-    return accepted & query.masked
+def accepted(masked: NDArray[np.bool_], confidence: NDArray[np.float32], count: int, bar: float) -> NDArray[np.bool_]:
+    """The graph's accept rule: the `count` most confident masked rows, of equals the first, and all above the bar."""
+    C = np.where(masked, confidence, np.float32(-1))
+    rows = np.float32(bar) < C
+    rows[np.argsort(-C, kind="stable")[:count]] = True
+    return rows & masked
 
 
 def _sets(all_of: Sequence[Allowed]) -> Allowed:
