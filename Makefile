@@ -10,6 +10,7 @@ TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
 VENV := .venv
+LLAMA ?= build/llama.cpp
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 else
@@ -23,14 +24,14 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo docs test test-arm64 test-cpus test-wheel wheel lint check format clean train-slate-smoke
+.PHONY: demo docs test test-arm64 test-cpus test-real test-wheel wheel lint check format clean train-slate-smoke
 
 demo: build/slate.a2d
 	$(BIN)/a2d demo
 	@echo "In this checkout a2d is $(BIN)/a2d; with \`. $(BIN)/activate\` it is a2d. A wheel for elsewhere: make wheel"
 
-# The built-in slate reader as a bundle, exported once, and again when the checkpoint is newer.
-build/slate.a2d: $(VENV)/.export examples/slate/model/model.safetensors
+# The built-in slate reader as a bundle, exported once, and again when the checkpoint or the bundle's form is newer.
+build/slate.a2d: $(VENV)/.export examples/slate/model/model.safetensors runtime/bundle/manifest.py
 	$(BIN)/a2d-export examples/slate/model -o $@ --precision fp32 --force
 	@touch $@
 
@@ -53,6 +54,17 @@ test-arm64: $(VENV)/.dev
 # int8 as on other processors, by emulation; says what it needs (x86-64, qemu-user).
 test-cpus: $(VENV)/.dev
 	$(BIN)/python tests/cpus/check.py --contract
+
+# A published checkpoint against transformers and llama.cpp, from the package index; writes docs/real.md. Twenty minutes
+# the first time, most of them for llama.cpp, which is built in an environment of its own.
+test-real: $(VENV)/.dev $(LLAMA)/.ready
+	$(BIN)/python -m pip install --quiet "gguf>=0.19"
+	$(BIN)/python tests/real/check.py --llama $(LLAMA)/bin/python --write docs/real.md
+
+$(LLAMA)/.ready:
+	$(PYTHON) -m venv $(LLAMA)
+	$(LLAMA)/bin/python -m pip install --quiet llama-cpp-python
+	touch $@
 
 # The documentation as a site in build/site, with the commands' own help.
 docs: $(VENV)/.docs

@@ -63,7 +63,7 @@ def _stock_rows(made: Plan, say: Callable[[str], None]) -> tuple[ParityRow, ...]
     if rows:
         say(table(rows))
     for note in found.notes:
-        say(f"parity: {note}; there the reference is a2d's own reading of the checkpoint alone")
+        say(f"parity: {note}")
     if worst(found.rows) == FAIL:
         listed = "\n".join(f"  {difference}" for difference in found.differences)
         raise ParityError(
@@ -141,7 +141,7 @@ def _manifest(made: Plan, text: TextFiles, variants: dict[str, Variant], staging
     return Manifest(
         schema=SCHEMA,
         producer=f"a2d {__version__}",
-        name=made.job.checkpoint.resolve().name,
+        name=made.job.name or made.job.checkpoint.resolve().name,
         family=made.family.name,
         variants=variants,
         files=staging.records(),
