@@ -30,8 +30,8 @@ demo: build/slate.a2d
 	$(BIN)/a2d demo
 	@echo "In this checkout a2d is $(BIN)/a2d; with \`. $(BIN)/activate\` it is a2d. A wheel for elsewhere: make wheel"
 
-# The built-in slate reader as a bundle, exported once, and again when the checkpoint is newer.
-build/slate.a2d: $(VENV)/.export examples/slate/model/model.safetensors
+# The built-in slate reader as a bundle, exported once, and again when the checkpoint or the bundle's form is newer.
+build/slate.a2d: $(VENV)/.export examples/slate/model/model.safetensors runtime/bundle/manifest.py
 	$(BIN)/a2d-export examples/slate/model -o $@ --precision fp32 --force
 	@touch $@
 

@@ -69,7 +69,7 @@ class Device:
         try:
             self._ask("cuInit", 0)
         except RuntimeError as error:  # the bindings' own way to say that there is no driver
-            raise EngineError(f"no NVIDIA driver here: {error} `a2d doctor` shows what this machine has") from error
+            raise EngineError("no NVIDIA driver here; `a2d doctor` shows what this machine has") from error
         count = self._ask("cuDeviceGetCount")
         if ordinal >= count:
             raise EngineError(f"device: got cuda:{ordinal}, this machine has {count} GPU(s), counted from 0")

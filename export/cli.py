@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..engines.errors import BundleError, RequestError
+from .. import __version__
+from ..engines.errors import BundleError, CheckpointError, RequestError
 from ..engines.install import extra
 from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller, worded
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
@@ -54,6 +55,8 @@ def _interrupt(*_: object) -> None:
 def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     if arguments.output is None and not arguments.dry_run:
         raise RequestError("give -o BUNDLE, the directory to write, or --dry-run, which writes nothing")
+    if not arguments.checkpoint.exists():
+        raise CheckpointError(_no_directory(arguments.checkpoint))
     # Here, because torch takes seconds to import and --help should not.
     try:
         from .checkpoint.author_config import Asking  # noqa: PLC0415
@@ -72,6 +75,7 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     job = Job(
         checkpoint=arguments.checkpoint,
         bundle=arguments.output or Path(),
+        name="" if arguments.output is None else arguments.output.name.removesuffix(".a2d"),
         family=arguments.family,
         template=arguments.chat_template,
         precisions=floats,
@@ -92,6 +96,17 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         return 0 if exportable else BAD_INPUT
     export_all(job, quantizers, teller(arguments.quiet))
     return 0
+
+
+def _no_directory(path: Path) -> str:
+    """A line on a checkpoint that is none, before torch is loaded."""
+    missing = f"{path}: nothing there, expected a checkpoint directory with config.json and model.safetensors"
+    if str(path).count("/") != 1 or path.parent.exists():
+        return missing
+    return (
+        f"{missing}. If it is a Hugging Face id: a2d downloads nothing; "
+        f"hf download {path} --local-dir {path.name}, then a2d-export {path.name} -o {path.name}.a2d"
+    )
 
 
 def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
@@ -150,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         'manifest\'s names, "prompt": TEXT, "letterbox": {"height": H, "width": W}) is taken from there, and what a '
         "release says in its own keys from those; flags go before.",
     )
+    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="directory with config.json and safetensors"
     )

@@ -48,6 +48,8 @@ class Job:
     checkpoint: Path
     bundle: Path
     precisions: tuple[Precision, ...] = (PRECISIONS["fp32"],)
+    name: str = ""
+    """Name that the bundle bears; empty is that of the checkpoint's folder."""
     flags: Flags = field(default_factory=Flags)
     asking: Asking = field(default_factory=Asking)
     family: str | None = None

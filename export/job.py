@@ -141,7 +141,7 @@ def _manifest(made: Plan, text: TextFiles, variants: dict[str, Variant], staging
     return Manifest(
         schema=SCHEMA,
         producer=f"a2d {__version__}",
-        name=made.job.checkpoint.resolve().name,
+        name=made.job.name or made.job.checkpoint.resolve().name,
         family=made.family.name,
         variants=variants,
         files=staging.records(),

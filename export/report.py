@@ -36,7 +36,7 @@ def decided(plan: Plan) -> str:
     lines += [
         f"precisions: {', '.join(p.name for p in job.precisions)}; {size(plan.disk_bytes)} on disk",
         *_reference(plan),
-        f"peak memory about {size(peak)}, {peak / max(weights, 1):.1f} x the checkpoint's weights; mostly mapped",
+        f"peak memory about {size(peak)}, torch's and ONNX Runtime's own part included",
     ]
     return "\n".join(lines)
 

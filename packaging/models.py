@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from a2d.__main__ import export_main
+from a2d.engines.errors import BundleError
+from a2d.runtime.bundle.files import MANIFEST, Bundle
 
 ROOT = Path(__file__).parent.parent
 SAMPLES = 64
@@ -56,14 +58,21 @@ SOURCES = {"slate": Source(ROOT / "examples" / "slate" / "model", "fp16,int8", s
 def build(name: str, folder: Path) -> int:
     """The bundle of one model in `folder`; returns the exit status."""
     source, bundle = SOURCES[name], folder / f"{name}.a2d"
-    newest = max(file.stat().st_mtime for file in source.checkpoint.iterdir())
-    manifest = bundle / "manifest.json"
-    if manifest.is_file() and manifest.stat().st_mtime > newest:
+    if _fresh(bundle, source.checkpoint):
         print(f"{bundle} is newer than {source.checkpoint}")
         return 0
     index = source.samples(folder / ".samples" / name)
     flags = ["--precision", source.precisions, "--data", str(index), "--samples", str(SAMPLES), "--force"]
     return export_main([str(source.checkpoint), "-o", str(bundle), *flags])
+
+
+def _fresh(bundle: Path, checkpoint: Path) -> bool:
+    """True for a bundle of this version's schema that is newer than its checkpoint."""
+    newest = max(file.stat().st_mtime for file in checkpoint.iterdir())
+    try:
+        return Bundle.open(bundle).file(MANIFEST).stat().st_mtime > newest
+    except BundleError:
+        return False
 
 
 def main(arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ Joins the pieces and holds them; every decision is made in the pieces.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,20 +28,22 @@ from .decode.chooser import FREE, Form
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
-from .deploy.placement import Placement, buildable, is_news, on, placed, rows, sm_of
+from .deploy.placement import Placement, buildable, is_news, on, placed, rows, slow_here, sm_of
 from .each import Reading, readings
 from .film.film import Film, Snapshot
 from .film.loop import Step as FilmStep
 from .film.options import FilmOptionFields, FilmOptions
 from .film.studio import Studio
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
-from .inputs.sources import Frames, counted
+from .inputs.sources import Frames, check_list, counted
 from .shapes.make import language_of, shaped, vocabulary_of
 
 __all__ = ["Asked", "Model", "load", "load_placed"]
 
 Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
 """A prompt: a text, a conversation (a list of messages), or token ids."""
+
+LOG = logging.getLogger("a2d")
 
 KEPT_IMAGES = 8
 """Images whose features are kept for the next turn of a conversation."""
@@ -57,6 +60,10 @@ class Model:
         self._lock = threading.RLock()
         self._text = text_of(bundle)
         self._studio: Studio | None = None
+
+    def __repr__(self) -> str:
+        t = self.placement
+        return f"Model({str(self.bundle.path)!r}, {t.precision} by {t.engine} on {t.device})"
 
     @property
     def manifest(self) -> Manifest:
@@ -153,7 +160,7 @@ class Model:
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
         # Built engines have profiles for one session's rows and context.
         pool = None if beside is None or built is not None else beside.share()
-        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool)
+        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool, self.prompt)
 
     def prompt(
         self,
@@ -170,9 +177,10 @@ class Model:
         `{"enable_thinking": False}`; `continue_final` goes on with the last message instead of opening a turn.
         Raises RequestError (ImageError for an image) with what to change.
         """
+        check_list(images)
         if prompt is None:
             prompt = self._question()
-            if self.manifest.vision is not None and not images:
+            if self.manifest.vision is not None and not len(images):
                 raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give an image")
         self._check_one(len(images))
         turn = Turn(template_options or {}, continue_final)
@@ -327,6 +335,7 @@ def load(
     `engines`: a folder of built engines; the default is `engines` in the bundle. `build="auto"` builds them where they
     are missing or do not fit. `threads`: of one operator, on a CPU.
     `verify=False` skips the SHA-256 sums (sizes are always compared), for bundles that this process has just written.
+    A precision in which fp32 is faster on this processor is a warning of the logger `a2d`.
     Raises RequestError, BundleError, EngineError.
     """
     folder = None if engines is None else Path(engines)
@@ -370,6 +379,9 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     if built is not None:
         built.check(content=verify)
     model = Model(bundle, placement)
+    LOG.info("%r; not used: %s", model, "; ".join(placement.passed_over) or "nothing better")
+    if note := slow_here(placement):
+        LOG.warning(note)
     # A graph that cannot run here should say so now.
     m = bundle.manifest
     model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)

@@ -231,7 +231,7 @@ def test_bench_against_one_token_per_forward(golden):
     [
         ([], "give a BUNDLE or --synthetic NAME"),
         (["--synthetic", "1g"], "got '1g', expected one of: 100m"),
-        (["x", "--against", "nothing"], "got 'nothing', expected one of: torch"),
+        (["x", "--against", "nothing"], "got 'nothing', expected one of: autoregressive, torch"),
         (["x", "--repeats", "0"], "--repeats: got 0"),
     ],
 )
@@ -256,3 +256,23 @@ def test_a_slate_s_doubts_are_marked_and_a_board_that_is_too_small_is_refused(sl
         done = a2d("run", slate, "--image", tmp_path / "half.png", *flags)
         assert done.returncode == 2 and "fills the picture" in done.stderr and "?" in done.stdout
     assert a2d("run", slate, "--image", FRAME, "--min-confidence", "2").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "slate", "--image", "https://example.com/x.png"], "got an address, 'https://example.com/x.png'"),
+        (["export", "Qwen/Qwen3-0.6B", "--dry-run"], "hf download Qwen/Qwen3-0.6B --local-dir Qwen3-0.6B"),
+        (["export", "nowhere", "--dry-run"], "nowhere: nothing there, expected a checkpoint directory"),
+        (["bench", "BUNDLE", "--against", "foo"], "expected one of: autoregressive, fp32"),
+    ],
+)
+def test_slips_are_told_before_any_work(arguments, message, slate, tmp_path):
+    given = [str(slate) if part in ("slate", "BUNDLE") else part for part in arguments]
+    done = a2d(*given, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr
+
+
+def test_inspect_calls_a_bundle_by_its_name(slate):
+    said = a2d("inspect", slate).stdout
+    assert said.startswith("slate: qwen2_5_vl") and max(map(len, said.splitlines())) <= 130

@@ -14,17 +14,21 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...engines.cpu import this_cpu
 from ...engines.errors import EngineError, RequestError
 from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
+from ..film.options import FilmOptions
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
+from ..measure.film_bench import film_measured
 from ..measure.side_by_side import side_by_side
 from ..model import Model, load, load_placed
-from .arguments import Parser, add_bundle, add_options, add_placement, guarded, options_from, placement_from
+from .arguments import Parser, add_bundle, add_options, add_placement, frame_size, guarded, options_from, placement_from
 
 __all__ = ["Rivals", "main"]
 
@@ -54,13 +58,16 @@ SHOWN = {
     "tokens_per_forward": "tokens per forward       {:10.2f}",
     "tokens_per_second": "tokens per second        {:10.1f}",
     "python_share": "Python's share           {:10.1%}",
-    "read_bandwidth": "read bandwidth           {:10.3g} bytes/s",
+    "read_bandwidth": "read bandwidth           {:10.1f} GB/s",
     "floor_ms": "floor of a step          {:10.2f} ms to read its weights once",
     "floor_share": "share of the floor       {:10.1%}",
-    "weights_bytes": "weights                  {:10,} bytes",
-    "cache_bytes": "cache                    {:10,} bytes",
-    "peak_rss_bytes": "peak resident memory     {:10,} bytes",
+    "weights_bytes": "weights                  {:10.1f} MB",
+    "cache_bytes": "cache                    {:10.1f} MB",
+    "peak_rss_bytes": "peak resident memory     {:10.1f} MB",
 }
+
+UNITS = {"read_bandwidth": 1e9, "weights_bytes": 1e6, "cache_bytes": 1e6, "peak_rss_bytes": 1e6}
+"""Numbers that are shown in larger units than JSON has them."""
 
 
 def main(argv: list[str], rivals: Rivals | None = None) -> int:
@@ -97,6 +104,8 @@ def _parser() -> Parser:
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
+    parser.add_argument("--frames", type=int, metavar="N", help="of a bundle that films: length of the clip")
+    parser.add_argument("--size", type=frame_size, metavar="HxW", help="of a bundle that films: pixels")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_placement(parser)
     add_options(parser)
@@ -110,9 +119,11 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     with _bundle(arguments, rivals) as path:
         peers = {name: _peer(name, path, arguments, rivals) for name in arguments.against if name != ITSELF}
         model = load_placed(path, placement_from(arguments))
+        if model.manifest.words is None:
+            return _film(model, arguments)
         prompt = model.prompt(arguments.prompt, arguments.image) if arguments.prompt or arguments.image else None
         report = measure(model, settings, prompt)
-        found = _report(model, report, arguments)
+        found = _report(model, report, arguments) | {"made_up": prompt is None}
         if not arguments.json:
             print("\n".join(_lines(found)))
         for name, peer in peers.items():
@@ -126,6 +137,38 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     return 0
 
 
+FILMED = {
+    "step_ms": "denoising forward        {:10.1f} ms median",
+    "denoise_fps": "denoise alone            {:10.2f} frames/s",
+    "commit_fps": "commit alone             {:10.2f} frames/s",
+    "pixels_fps": "VAE alone                {:10.2f} frames/s",
+    "end_to_end_fps": "end to end               {:10.2f} frames/s",
+    "first_block_ms": "time to first block      {:10.1f} ms",
+    "python_share": "Python's share           {:10.1%}",
+    "floor_ms": "floor of a forward       {:10.1f} ms",
+    "floor_share": "share of the floor       {:10.1%}",
+}
+
+
+def _film(model: Model, arguments: argparse.Namespace) -> int:
+    """Measure a bundle that films."""
+    if arguments.against or arguments.together:
+        raise RequestError("a bundle that films is measured by itself: leave --against and --together out")
+    height, width = arguments.size or (None, None)
+    options = FilmOptions(frames=arguments.frames, height=height, width=width)
+    report = asdict(film_measured(model, options, arguments.repeats))
+    engine = model.engine("frames").describe
+    found = {"bundle": model.manifest.name, "precision": model.placement.precision, "engine": engine, **report}
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    print(f"{found['bundle']} {found['precision']}, {engine}, {arguments.threads} thread(s)")
+    print(f"{report['frames']} frames of {report['height']}x{report['width']}, {report['forwards']} forwards")
+    print("\n".join(f"  {form.format(report[name])}" for name, form in FILMED.items() if report[name] is not None))
+    print(f"  the floor is bound by {report['bound']}")
+    return 0
+
+
 def _counts(text: str) -> tuple[int, ...]:
     counts = tuple(int(part) for part in text.split(","))
     if min(counts) < 1:
@@ -136,6 +179,8 @@ def _counts(text: str) -> tuple[int, ...]:
 def _check(arguments: argparse.Namespace) -> None:
     if (arguments.bundle is None) == (arguments.synthetic is None):
         raise RequestError("give a BUNDLE or --synthetic NAME, one of them")
+    if arguments.bundle is not None and set(arguments.against) & {"torch", "transformers"} and not find_spec("torch"):
+        raise RequestError(f"--against {', '.join(arguments.against)}: torch is not installed; {extra('export')}")
     for name in ("prompt_tokens", "repeats", "threads"):
         if getattr(arguments, name) < 1:
             raise RequestError(f"--{name.replace('_', '-')}: got {getattr(arguments, name)}, expected at least 1")
@@ -149,13 +194,13 @@ def _peer(name: str, path: Path, arguments: argparse.Namespace, rivals: Rivals) 
     held = Bundle.open(path).manifest.variants if (path / MANIFEST).is_file() else {}
     if name in held:
         return lambda _: VariantPeer(load(path, precision=name, threads=arguments.threads))
-    make = _named(name, rivals.peers, held)
+    make = _named(name, rivals.peers, [ITSELF, *held])
     return lambda model: make(model.bundle, model.placement.precision, model.placement.threads or 1)
 
 
 def _named(name: str, table: Mapping[str, T], others: Iterable[str] = ()) -> T:
     if name not in table:
-        known = ", ".join([*sorted(table), *others]) or f"none ({extra('export')})"
+        known = ", ".join([*others, *sorted(table)]) or f"none ({extra('export')})"
         raise RequestError(f"got {name!r}, expected one of: {known}")
     return table[name]
 
@@ -178,12 +223,14 @@ def _bundle(arguments: argparse.Namespace, rivals: Rivals) -> Iterator[Path]:
 
 
 def _make(name: str, maker: str, path: Path, precisions: str) -> None:
+    if find_spec("torch") is None:
+        raise EngineError(f"making {name!r} needs the exporter, and torch is not installed: {extra('export')}")
     module, function = maker.split(":")
     code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]), sys.argv[2])"
     print(f"making the synthetic model {name}, {precisions} ...", file=sys.stderr)
     made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
     if made.returncode:
-        raise EngineError(f"making {name!r} failed; it needs the exporter: {extra('export')}")
+        raise EngineError(f"making {name!r} failed; what it said stands above")
 
 
 def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -191,6 +238,7 @@ def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict
         "bundle": model.manifest.name,
         "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
+        "processor": this_cpu().name,
         "threads": arguments.threads,
         **asdict(report),
     }
@@ -212,9 +260,11 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['bundle']} {found['precision']}, {found['engine']}, {found['threads']} thread(s)"
     sizes = f"{found['prompt_tokens']} + {found['tokens']} tokens"
     yield f"{sizes}, blocks of {found['block_size']}, {found['steps']} steps"
+    if found["made_up"]:
+        yield "the prompt is random tokens, of which a model may be surer than of real ones: give --prompt or --image"
     for name, form in SHOWN.items():
         if found[name] is not None:
-            yield "  " + form.format(found[name])
+            yield "  " + form.format(found[name] / UNITS.get(name, 1))
 
 
 def _table(found: dict[str, Any]) -> Iterator[str]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from ..bundle.files import Bundle
 from ..bundle.manifest import Manifest, Words
+from ..deploy.engine_set import engine_sets
 from ..film.contract import FilmContract
 from ..inputs.patches import VisionSpec
 from ..schema import to_json
@@ -26,7 +29,7 @@ def main(argv: list[str]) -> int:
 def _inspect(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
     bundle.check()
-    print(bundle.manifest.dumps() if arguments.json else "\n".join(_lines(bundle.manifest)))
+    print(bundle.manifest.dumps() if arguments.json else "\n".join([*_lines(bundle.manifest), *_engines(bundle.path)]))
     return 0
 
 
@@ -44,14 +47,27 @@ def _lines(m: Manifest) -> Iterator[str]:
 
 
 def _words(w: Words) -> Iterator[str]:
-    yield "  model    " + ", ".join(f"{name} {value:,}" for name, value in to_json(w.model).items())
+    yield from _wrapped("model", [f"{name} {value:,}" for name, value in to_json(w.model).items()])
     decode = {name: value for name, value in to_json(w.decode).items() if value not in (None, [])}
-    yield "  decode   " + ", ".join(f"{name} {value}" for name, value in decode.items())
+    yield from _wrapped("decode", [f"{name} {value}" for name, value in decode.items()])
     yield f"  text     {w.text.tokenizer or 'token ids only'}{', chat template' if w.text.chat_template else ''}"
     if w.text.default_prompt is not None:
         yield f"  prompt   {w.text.default_prompt!r} where none is given"
     if w.vision is not None:
         yield f"  vision   {_frames(w.vision)}, patches of {w.vision.patch_size}"
+
+
+def _engines(bundle: Path) -> Iterator[str]:
+    """Sets of engines that were built into the bundle."""
+    for built in engine_sets(bundle / "engines"):
+        r = built.record
+        gpus = ",".join(map(str, r.sms))
+        yield f"  engines  {r.library} for sm {gpus}, {r.precision}, context {r.context:,}"
+
+
+def _wrapped(head: str, parts: Sequence[str]) -> Iterator[str]:
+    """Parts by comma, in lines that a terminal holds."""
+    yield from textwrap.wrap(", ".join(parts), 110, initial_indent=f"  {head:<9}", subsequent_indent=" " * 11)
 
 
 def _film(f: FilmContract) -> Iterator[str]:

@@ -14,9 +14,11 @@ import numpy as np
 from ..console.one_line import HARMLESS
 from ..decode.block import Step
 
-__all__ = ["BlockView"]
+__all__ = ["DIM", "PLAIN", "BlockView"]
 
-FRESH, DIM, PLAIN = "\x1b[32;1m", "\x1b[2m", "\x1b[0m"
+FRESH, DIM, PLAIN = ("", "", "") if os.environ.get("NO_COLOR") else ("\x1b[32;1m", "\x1b[2m", "\x1b[0m")
+"""Codes of colours; none where NO_COLOR is set (no-color.org)."""
+
 CLEAR_BELOW = "\r\x1b[J"
 
 
@@ -77,7 +79,7 @@ class BlockView:
 
 
 def _bare(text: str) -> str:
-    for code in (FRESH, DIM, PLAIN):
+    for code in filter(None, (FRESH, DIM, PLAIN)):
         text = text.replace(code, "")
     return text
 

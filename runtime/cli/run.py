@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
 from ..console.one_line import one_line
 from ..decode.block import Step
@@ -30,6 +31,7 @@ from .arguments import (
     add_placement,
     add_template_options,
     guarded,
+    loading,
     options_from,
     placement_from,
     tell_passed_over,
@@ -37,9 +39,10 @@ from .arguments import (
     token_ids,
     worded,
 )
+from .chat import talk
 from .doubts import Doubts, reads_slates
-from .live_block import BlockView
-from .shape import add_shape, form_from
+from .live_block import DIM, PLAIN, BlockView
+from .shape import add_shape, form_from, is_shaped
 
 __all__ = ["main"]
 
@@ -53,10 +56,11 @@ def _parser() -> Parser:
     parser = Parser(
         prog="a2d run",
         usage="a2d run BUNDLE [--prompt TEXT | --messages FILE | --token-ids IDS] [--image FILE ...] [--each] [...]",
-        description="Decode a prompt with a bundle, block by block. Without one, a bundle asks its own question, if it "
-        "has one.",
+        description="Decode a prompt with a bundle, block by block. Without one, a bundle asks its own question if it "
+        "has one; on a terminal, another one opens a conversation.",
         epilog="Exit status: 0 done; 1 the machine failed; 2 bad input, with --each also if a frame could not be read "
-        "(the others were); 130 interrupted.",
+        "(the others were); 130 interrupted. Examples: a2d run slate --image frame.png | a2d run slate --each --json "
+        "--image day1/ | a2d run chat.a2d --prompt 'Why is the sky blue?' --steps 4 | a2d run chat.a2d",
     )
     add_bundle(parser)
     source = parser.add_mutually_exclusive_group()
@@ -104,10 +108,13 @@ def _run(arguments: argparse.Namespace) -> int:
         raise RequestError(f"--min-confidence: got {arguments.min_confidence}, expected 0 to 1")
     if arguments.each:
         _check_each(arguments)
-    model = load_placed(arguments.bundle, placement_from(arguments))
+    with loading(arguments.bundle):
+        model = load_placed(arguments.bundle, placement_from(arguments))
     tell_passed_over("a2d run", model)
     if arguments.each:
         return _each(model, arguments, options)
+    if _converses(model, arguments):
+        return _talk(model, arguments, options)
     generation = model.session().stream(_prompt(model, arguments), options, form_from(model, arguments))
     if arguments.json:
         for event in _events(generation, model):
@@ -127,7 +134,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _doubts(result: Result, model: Model, arguments: argparse.Namespace) -> Doubts | None:
     """The doubts of a slate reader; None for other answers."""
     asked = (arguments.messages or arguments.token_ids) if arguments.prompt is None else arguments.prompt
-    return Doubts.of(model, result, arguments.min_confidence) if reads_slates(model, asked) else None
+    if is_shaped(arguments) or not reads_slates(model, asked):
+        return None
+    return Doubts.of(model, result, arguments.min_confidence)
 
 
 def _told(doubts: Doubts | None, arguments: argparse.Namespace) -> int:
@@ -136,6 +145,30 @@ def _told(doubts: Doubts | None, arguments: argparse.Namespace) -> int:
     if line is not None:
         print(f"a2d run: {worded(line)}", file=sys.stderr)
     return 0 if doubts is None or doubts.sure else BAD_INPUT
+
+
+def _converses(model: Model, arguments: argparse.Namespace) -> bool:
+    """True where nothing is asked, the bundle has no question of its own, and somebody sits at the terminal."""
+    a = arguments
+    asked = a.prompt is not None or a.messages or a.token_ids is not None or a.image or a.json
+    text = model.manifest.text
+    own = text.default_prompt is not None or text.tokenizer is None
+    return not asked and not own and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _talk(model: Model, arguments: argparse.Namespace, options: Options) -> int:
+    print(f"{DIM}A conversation; /bye or the end of the input leaves it.{PLAIN}", file=sys.stderr)
+    turn = {"template_options": template_options_from(arguments)}
+    talk(model, options, turn, _line, lambda generation: _show(generation, model))
+    return 0
+
+
+def _line() -> str | None:
+    try:
+        return input("> ")
+    except EOFError:
+        print()
+        return None
 
 
 def _check_each(arguments: argparse.Namespace) -> None:
@@ -241,7 +274,7 @@ def _show(generation: Generation, model: Model) -> None:
     result = generation.result
     pace = f"{len(result.tokens)} tokens in {result.forwards} forwards, {result.seconds:.2f} s"
     where = f"{model.placement.precision}, {model.engine('backbone').describe}"
-    print(f"\x1b[2m{pace} ({result.stop_reason}); {where}\x1b[0m", file=sys.stderr)
+    print(f"{DIM}{pace} ({result.stop_reason}); {where}{PLAIN}", file=sys.stderr)
 
 
 def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:
@@ -264,6 +297,7 @@ def _facts(result: Result, model: Model) -> dict[str, Any]:
         "tokens_per_forward": len(result.tokens) / result.forwards if result.forwards else 0.0,
         "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
+        "processor": this_cpu().name,
     }
 
 

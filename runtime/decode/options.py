@@ -10,7 +10,7 @@ import numpy as np
 
 from ...engines.errors import ContractError, RequestError
 from ..schema import Violations, check
-from .choices import Setting, check_choice, setting, setting_of
+from .choices import Setting, check_choice, described, setting, setting_of
 from .contract import MAX_BLOCK, TOKENS, DecodeContract
 from .rules import RULES
 
@@ -75,6 +75,9 @@ class Options:
     fallback: str | None = _inherited("fallback")
     stop: str | None = _inherited("stop")
     stop_repeats: int | None = _inherited("stop_repeats")
+    stop_texts: tuple[str, ...] = field(
+        default=(), metadata=setting("texts before which the answer ends; looked for when a block is finished")
+    )
     guidance: float = field(
         default=0.0,
         metadata=setting(
@@ -124,6 +127,9 @@ class Options:
         return self.remask_below is not None or self.replace_above is not None
 
 
+described(Options)
+
+
 class OptionFields(TypedDict, total=False):
     """The fields of Options as keywords, written out because type checkers read no derived ones; a test compares."""
 
@@ -139,6 +145,7 @@ class OptionFields(TypedDict, total=False):
     fallback: str | None
     stop: str | None
     stop_repeats: int | None
+    stop_texts: tuple[str, ...]
     guidance: float
     guidance_keep: tuple[int, ...]
     remask_below: float | None

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -26,7 +27,7 @@ from .forward import Decoding
 from .guidance import GuidedRunner
 from .layout import Layout
 from .loop import decode as diffuse
-from .options import Options, Plan, plan
+from .options import OptionFields, Options, Plan, plan, with_fields
 from .pipelined import decode_ahead, is_known
 from .runner import EngineRunner, Runner, Work, steps, told
 from .sequence import Prompt, Sequence
@@ -48,7 +49,8 @@ class Result:
     text: str
     """Their text up to the stop token; empty where the bundle has no tokenizer."""
     stop_reason: str
-    """`stop` (a stop token), `length` (max_tokens), `repeats` (stop_repeats), `context` (full) or `cancelled`."""
+    """`stop` (a stop token or text), `length` (max_tokens), `repeats` (stop_repeats), `context` (full), `cancelled`, or
+    `unfinished` while there are steps to take."""
     forwards: int
     """Forwards of the backbone, prefill included."""
     steps: int
@@ -75,6 +77,8 @@ class _Count:
     first_block: float = 0.0
     ended: str = ""
     """Why, if the answer has ended."""
+    over: bool = False
+    """No step is left."""
 
 
 class Generation:
@@ -106,6 +110,9 @@ class Generation:
             if self.cancelled:
                 self._steps.close()
             step = next(self._steps)
+        except StopIteration:
+            self._count.over = True
+            raise
         finally:
             self.spend(time.perf_counter() - started)
         self.tally(step)
@@ -135,8 +142,11 @@ class Generation:
 
     @property
     def text(self) -> str:
-        """Text of `tokens`, up to a stop token."""
-        return self._detokenize(until(self.tokens, self._contract.stop_token_ids))
+        """Text of `tokens`, up to a stop token or text."""
+        return _before(self._words(self.tokens), self._plan.options.stop_texts)
+
+    def _words(self, tokens: list[int]) -> str:
+        return self._detokenize(until(tokens, self._contract.stop_token_ids))
 
     def close(self) -> None:
         """End now, and free the session. Dropping the last reference does the same."""
@@ -155,7 +165,7 @@ class Generation:
         return Result(
             tokens=tuple(self._tokens[: self._plan.options.max_tokens]),
             text=self.text,
-            stop_reason=self._count.ended or ("cancelled" if self._cancelled.is_set() else "context"),
+            stop_reason=self._stop_reason(),
             forwards=self._session.backbone.forwards - self._before,
             steps=self._count.steps,
             blocks=self._count.blocks,
@@ -165,6 +175,20 @@ class Generation:
             first_block_seconds=self._count.first_block,
             confidence=tuple(self._confidence[: self._plan.options.max_tokens]),
         )
+
+    def _stop_reason(self) -> str:
+        if self._count.ended:
+            return self._count.ended
+        if self._cancelled.is_set():
+            return "cancelled"
+        return "context" if self._count.over or self._tokens else "unfinished"
+
+    def _check_texts(self) -> None:
+        """End before the next step where a stop text has been written."""
+        stops = self._plan.options.stop_texts
+        if stops and not self._count.ended and any(stop in self._words(self._tokens) for stop in stops):
+            self._count.ended = "stop"
+            self._cancelled.set()
 
     def tally(self, step: Step) -> None:
         """Count a step that was taken."""
@@ -180,6 +204,7 @@ class Generation:
             self._tail = []
             self._count.blocks += 1
             self._count.first_block = self._count.first_block or self._count.seconds
+            self._check_texts()
 
 
 class Session:
@@ -194,10 +219,12 @@ class Session:
         detokenize: Callable[[list[int]], str] = lambda _: "",
         exact: bool = False,
         pool: Pool | None = None,
+        prepare: Callable[..., Prompt] | None = None,
     ) -> None:
         """`exact`: use again only rows that a fresh decode would lay the same way (see `stream`).
 
-        `pool`: memory that is shared with sessions which `Together` runs side by side.
+        `pool`: memory that is shared with sessions which `Together` runs side by side. `prepare`: makes rows of texts
+        and conversations, and of images beside them (`Model.prompt`).
         """
         self.engine, self.contract, self.max_context = engine, contract, max_context
         backbone = engine("backbone")
@@ -207,24 +234,53 @@ class Session:
         """Puts an observer around the runner of each generation."""
         self._detokenize = detokenize
         self._exact = exact
+        self._prepare = prepare
         self._keys = np.empty(0, np.int64)
         self._reach = np.empty(0, np.int64)
         self._busy = threading.Lock()
 
-    def stream(self, prompt: Prompt, options: Options | None = None, form: Form = FREE) -> Generation:
+    def stream(
+        self,
+        prompt: Any,
+        options: Options | None = None,
+        form: Form = FREE,
+        *,
+        images: Any = (),
+        **chosen: Unpack[OptionFields],
+    ) -> Generation:
         """Generate after `prompt`, which is the whole conversation; rows that stand in the cache are not run again.
 
+        `prompt` is what `Model.prompt` gives, or what it takes: a text, a list of messages, token ids; `images` beside
+        these. Options are fields of `Options` as keywords, or `options`.
         A cached row keeps the block in which it was settled: where blocks are counted from position 0, or settled
         rows are token-causal, that is what a fresh decode of the conversation would do as well. An `exact` session runs
         rows again that a fresh decode would put into other blocks. `form` restricts the answer.
         Raises RequestError for options that do not fit, ContextFullError if the first block does not; the cache is as
         it was then.
         """
-        return Generation(self, prompt, plan(self.contract, options or Options()), self._detokenize, form)
+        wanted = plan(self.contract, with_fields(options, **chosen))
+        return Generation(self, self._rows(prompt, images), wanted, self._detokenize, form)
 
-    def generate(self, prompt: Prompt, options: Options | None = None, form: Form = FREE) -> Result:
-        """As `stream`, to the end."""
-        return self.stream(prompt, options, form).run()
+    def generate(
+        self,
+        prompt: Any,
+        options: Options | None = None,
+        form: Form = FREE,
+        *,
+        images: Any = (),
+        **chosen: Unpack[OptionFields],
+    ) -> Result:
+        """Generate as `stream` does, to the end."""
+        return self.stream(prompt, options, form, images=images, **chosen).run()
+
+    def _rows(self, prompt: Any, images: Any) -> Prompt:
+        if isinstance(prompt, Prompt):
+            if len(images):
+                raise RequestError("got images beside a prompt that is made already; give them to Model.prompt")
+            return prompt
+        if self._prepare is None:
+            raise RequestError(f"got a prompt {type(prompt).__name__}, and this session knows rows alone (`Prompt`)")
+        return self._prepare(prompt, images)
 
     @property
     def cached_tokens(self) -> int:
@@ -313,6 +369,12 @@ def _owning(session: Session, sequence: Sequence, plan: Plan) -> Work:
 def _driven(work: Work, session: Session, sequence: Sequence, plan: Plan) -> Generator[Step, None, None]:
     """The steps of one session alone."""
     yield from steps(work, session.runner(sequence, plan))
+
+
+def _before(text: str, stops: Iterable[str]) -> str:
+    """The text before the first of `stops` that stands in it."""
+    ends = [at for stop in stops if (at := text.find(stop)) >= 0]
+    return text[: min(ends)] if ends else text
 
 
 def until(tokens: list[int], stops: tuple[int, ...]) -> list[int]:

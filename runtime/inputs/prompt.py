@@ -181,7 +181,8 @@ def _expanded(ids: NDArray[np.int64], grids: Sequence[Grid], spec: VisionSpec) -
         return ids
     if len(places) != len(grids):
         raise RequestError(
-            f"the prompt has {len(places)} places for pictures and {len(grids)} pictures came; expected as many. "
+            f"the prompt has {len(places)} places for pictures and {len(grids)} picture{'s' * (len(grids) != 1)} came; "
+            "expected as many. "
             "Give one image per placeholder, or let the chat template place them"
         )
     repeats = np.ones(len(ids), np.int64)
