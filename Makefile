@@ -1,10 +1,13 @@
-# Two commands on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+# On a fresh machine with Python 3.11 or newer: `make demo`, `make wheel`, `make test`.
 # Everything is installed into .venv; nothing else on the machine is touched.
 
 PYTHON ?= python3
-# A release that the exporter is tested with. Without a GPU, a CPU build saves gigabytes:
-#   make test TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+# A release that the exporter is tested with, in a CPU build: nothing here runs on a GPU through torch, and CUDA's takes
+# gigabytes. pip prefers the build of torch's own index (2.13.0+cpu) where it can reach it. For CUDA's: make TORCH_INDEX=
 TORCH ?= torch==2.13.0
+ifeq ($(shell uname -s 2>/dev/null),Linux)
+TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
+endif
 
 VENV := .venv
 ifeq ($(OS),Windows_NT)
@@ -20,10 +23,11 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-arm64 test-cpus test-wheel wheel lint check format clean train-slate-smoke
+.PHONY: demo docs test test-arm64 test-cpus test-wheel wheel lint check format clean train-slate-smoke
 
 demo: build/slate.a2d
 	$(BIN)/a2d demo
+	@echo "In this checkout a2d is $(BIN)/a2d; with \`. $(BIN)/activate\` it is a2d. A wheel for elsewhere: make wheel"
 
 # The built-in slate reader as a bundle, exported once, and again when the checkpoint is newer.
 build/slate.a2d: $(VENV)/.export examples/slate/model/model.safetensors
@@ -50,6 +54,12 @@ test-arm64: $(VENV)/.dev
 test-cpus: $(VENV)/.dev
 	$(BIN)/python tests/cpus/check.py --contract
 
+# The documentation as a site in build/site, with the commands' own help.
+docs: $(VENV)/.docs
+	$(BIN)/python packaging/docs.py build/site-docs
+	$(BIN)/python -m mkdocs build --quiet
+	@echo "build/site/index.html"
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -66,13 +76,25 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Checked before anything is downloaded.
+OLD := a2d needs Python 3.11 or newer; name one: make PYTHON=python3.12
+NO_VENV := this Python makes no virtual environments; on Debian and Ubuntu: apt-get install python3-venv
+
 $(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(OLD)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(NO_VENV)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.export: $(VENV)/.python pyproject.toml
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[export]"
+	@echo "1 of 2: torch, once for this checkout (about 200 MB)"
+	$(BIN)/python -m pip install $(TORCH) $(TORCH_INDEX)
+	@echo "2 of 2: a2d with what exporting needs"
+	$(BIN)/python -m pip install --editable ".[export]"
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.python pyproject.toml
+	$(BIN)/python -m pip install --editable ".[docs]"
 	@touch $@
 
 $(VENV)/.wheel: $(VENV)/.export pyproject.toml
@@ -80,7 +102,8 @@ $(VENV)/.wheel: $(VENV)/.export pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.export pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@echo "a2d with what its tests need"
+	$(BIN)/python -m pip install --editable ".[dev]"
 	@touch $@
 
 clean:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import DATA, EXAMPLES
+from patience import PATIENCE
 from PIL import Image
 
 from a2d import load
@@ -22,7 +23,7 @@ FRAME = EXAMPLES / "slate" / "frames" / "easy-01.png"
 
 def a2d(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "a2d", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
 
 
 def events(output: str) -> list[dict]:
@@ -171,7 +172,7 @@ def test_interrupting_a_run_ends_it_quietly(golden):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode in (0, 130)  # it may have been done before the signal came
     assert "Traceback" not in errors
 
@@ -184,7 +185,7 @@ def test_a_closed_pipe_is_no_error_message(golden):
         process.stdout.close()
         time.sleep(0)
         errors = process.stderr.read()
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
     assert "Traceback" not in errors and "Exception" not in errors
 
 

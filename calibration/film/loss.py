@@ -73,7 +73,7 @@ def _made(film: Film, forwards: _Forwards) -> Made:
     parts = [Part(first, x, t) for x, t in zip(forwards.latents, forwards.timesteps, strict=True)]
     velocities = [network.velocity(part) for part in parts[:-1]]
     network.commit(parts[-1])
-    held = network.cache.kept().held
+    held = network.kept().held
     assert held is not None, "a commit holds its block"
     new = {name: np.asarray(buffer.numpy(), np.float32) for name, buffer in held.new.items()}
     keys, values = ([v for name, v in new.items() if kind in name] for kind in ("key", "value"))

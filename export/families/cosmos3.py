@@ -7,6 +7,7 @@ Edge (`cosmos3_edge`) has a squared ReLU and a key of its own for what the gener
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from ..checkpoint.pipeline import Pipeline
 from ..checkpoint.sources import Source
 from ..graphs.film_shapes import TowersNetwork, TowersShape
 from ..graphs.shapes import DecoderShape
+from .cosmos3_vision import PART as VISION
+from .cosmos3_vision import describe_vision
 from .film_family import FilmFamily, require, size_of, verify
 from .pixels import pixel_shape, pixel_sources
 
@@ -33,17 +36,25 @@ FREQUENCIES = 256
 def describe_towers(pipeline: Pipeline) -> FilmFamily:
     """Shapes and sources. Raises CheckpointError that lists what is not supported, missing, or not used."""
     config = pipeline.configs[PART]
-    network = TowersNetwork(_towers(config), pixel_shape(pipeline.configs["vae"]))
+    towers, tower, seen = _towers(config), None, dict[str, Source]()
+    edge = towers.reader.condition_key
+    if VISION in pipeline.configs and edge:
+        tower, seen = describe_vision(pipeline, towers.reader.hidden)
+        towers = replace(towers, reader=replace(towers.reader, features=True))
+    network = TowersNetwork(towers, pixel_shape(pipeline.configs["vae"]), tower)
     if network.towers.channels != network.pixels.channels:
         raise CheckpointError(
             f"{pipeline.path}: the transformer takes {network.towers.channels} latent channels, the VAE has "
             f"{network.pixels.channels}; expected parts of one model."
         )
-    made = {**_sources(network.towers), **pixel_sources(network.pixels)}
+    made = {**_sources(network.towers), **seen, **pixel_sources(network.pixels)}
     more = [names for switch, names in LEFT_OUT.items() if config.get(switch)]
+    more += [] if tower is not None else [f"{VISION}/.*"]
     verify(pipeline, made, "|".join(more) or "(?!)")
-    name = "cosmos3_edge" if network.decoder.condition_key else "cosmos3_omni"
+    name = "cosmos3_edge" if edge else "cosmos3_omni"
     notes = [f"{switch} is left out: a2d films, and no more" for switch in LEFT_OUT if config.get(switch)]
+    if VISION in pipeline.configs and not edge:
+        notes.append("vision_encoder is left out: its features go into several layers, which a2d does not do")
     return FilmFamily(name, network, made, _stepped, (*pipeline.notes, *notes))
 
 

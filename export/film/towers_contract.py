@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+import torch
 
 from ...engines.errors import CheckpointError, ContractError
 from ...runtime.bundle.manifest import ModelShape, TextFiles, Words
@@ -19,16 +19,21 @@ from ...runtime.film.contract import FilmContract, LatentSpec, NetworkSpec, Sche
 from ...runtime.film.curves import Sampler, levels
 from ...runtime.film.solvers import step_list
 from ...runtime.film.towers_spec import ChatSpec, GuidanceSpec, PlacesSpec, TowersSpec
+from ...runtime.inputs.patches import VisionSpec
 from ...runtime.schema import Violations, check
 from ..checkpoint.chat_templates import DEFAULT, chat_templates
 from ..checkpoint.json_files import read_json
 from ..checkpoint.pipeline import Pipeline
+from ..families.cosmos3_vision import vision_spec
+from ..families.qwen2_5_vl import CHAT_TEMPLATE
 from ..graphs.film_shapes import TowersNetwork
 from .contract import ResolvedFilm
 
 __all__ = ["resolve_towers"]
 
 TEMPLATE, TOKENIZER = "chat_template.jinja", "tokenizer.json"
+SEEING_TEMPLATE = "chat_template.pictures.jinja"
+"""Template of conversations with pictures, where the checkpoint's own knows none."""
 
 ASKED = {
     "step_count": "steps of a clip; any other count may be asked for",
@@ -77,7 +82,11 @@ def resolve_towers(given: Mapping[str, Any], pipeline: Pipeline, network: Towers
     except (Violations, ValueError) as error:
         raise ContractError(f"the contract cannot be:\n{error}") from error
     files = {TOKENIZER: text.tokenizer, TEMPLATE: text.template.encode()}
-    return ResolvedFilm(made, values, {n: origins[n] for n in ASKED if n in origins}, files, _words(network, text))
+    vision = None if network.tower is None else vision_spec(pipeline, network.tower, text.ids)
+    if vision is not None and "image" not in text.template:
+        files[SEEING_TEMPLATE] = CHAT_TEMPLATE.encode()
+    words = _words(pipeline, network, text, vision, SEEING_TEMPLATE if SEEING_TEMPLATE in files else TEMPLATE)
+    return ResolvedFilm(made, values, {n: origins[n] for n in ASKED if n in origins}, files, words)
 
 
 def _collected(
@@ -169,10 +178,10 @@ def _trained_range(config: Mapping[str, Any], trained: int, high: Any, low: Any)
     schedule = config.get("beta_schedule", "linear")
     if schedule not in ("linear", "scaled_linear") or config.get("trained_betas") is not None:
         raise ContractError(f"scheduler: beta_schedule = {schedule!r}, expected sigma_max and sigma_min as numbers")
-    root = 0.5 if schedule == "scaled_linear" else 1.0
-    betas = np.linspace(start**root, end**root, trained, dtype=np.float32).astype(np.float64) ** (1 / root)
-    signal = np.cumprod(1 - betas)
-    ends = np.sqrt((1 - signal[[-1, 0]]) / signal[[-1, 0]])
+    power = 2 if schedule == "scaled_linear" else 1
+    betas = torch.linspace(start ** (1 / power), end ** (1 / power), trained, dtype=torch.float32) ** power
+    signal = torch.cumprod(1 - betas, 0)  # in float32, as schedulers do: near 1 its last digits count
+    ends = (((1 - signal) / signal) ** 0.5)[[-1, 0]]
     return (float(ends[0]) if high is None else high), (float(ends[1]) if low is None else low)
 
 
@@ -232,12 +241,17 @@ def _places(config: Mapping[str, Any], network: TowersNetwork) -> PlacesSpec:
     )
 
 
-def _words(network: TowersNetwork, text: _TextFiles) -> Words:
+def _words(
+    pipeline: Pipeline, network: TowersNetwork, text: _TextFiles, vision: VisionSpec | None, template: str
+) -> Words:
     """The tower that reads also writes, a token a forward."""
-    r = network.decoder
+    r, config = network.decoder, read_json(pipeline.path / "config.json") or {}
+    spoken = config.get("text_config") or {}
     plain: dict[str, Any] = {**AUTOREGRESSIVE, "mask_token_id": None, "stop_token_ids": (text.end,)}
+    rows = spoken.get("max_position_embeddings", CONTEXT)
     return Words(
-        model=ModelShape(r.layers, r.hidden, r.kv_heads, r.head_dim, r.vocab, CONTEXT),
-        decode=DecodeContract(**plain, positions="arange_x3"),
-        text=TextFiles(TOKENIZER, TEMPLATE, dict(text.special)),
+        model=ModelShape(r.layers, r.hidden, r.kv_heads, r.head_dim, r.vocab, rows),
+        decode=DecodeContract(**plain, positions="arange_x3" if vision is None else "mrope"),
+        text=TextFiles(TOKENIZER, template, dict(text.special)),
+        vision=vision,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from .shapes import DecoderShape, SiglipShape
+from .shapes import DecoderShape, PackedShape
 
 __all__ = ["FilmNetwork", "TinyShape", "TowersNetwork", "TowersShape", "Umt5Shape", "WanShape", "WanVaeShape"]
 
@@ -153,7 +153,7 @@ class TowersNetwork:
 
     towers: TowersShape
     pixels: WanVaeShape | TinyShape
-    tower: SiglipShape | None = None
+    tower: PackedShape | None = None
     """The vision tower of a checkpoint that reads pictures."""
 
     @property

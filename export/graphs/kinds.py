@@ -8,9 +8,10 @@ from .backbone import BACKBONE
 from .denoise import DENOISE
 from .film_shapes import FilmNetwork, TowersNetwork
 from .kind import Kind
+from .packed import PACKED
 from .pixels import pixel_kinds
 from .sample import SAMPLE
-from .shapes import Network, SiglipShape, VisionShape
+from .shapes import Network, PackedShape, SiglipShape, VisionShape
 from .siglip import CROPS
 from .umt5 import TEXT
 from .velocity import VELOCITY
@@ -19,7 +20,7 @@ from .wan import CROSS, FRAMES, FRAMES_MERGED
 
 __all__ = ["kinds"]
 
-TOWERS = {VisionShape: WINDOWS, SiglipShape: CROPS}
+TOWERS: dict[type, Kind] = {VisionShape: WINDOWS, SiglipShape: CROPS, PackedShape: PACKED}
 """The vision graph by the shape of the tower."""
 
 

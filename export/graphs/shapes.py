@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["MLPS", "DecoderShape", "ExpertShape", "Network", "SiglipShape", "VisionShape"]
+__all__ = ["MLPS", "DecoderShape", "ExpertShape", "Network", "PackedShape", "SiglipShape", "VisionShape"]
 
 
 SCORES = ("sigmoid", "softmax")
@@ -170,8 +170,35 @@ class SiglipShape:
 
 
 @dataclass(frozen=True)
+class PackedShape:
+    """The sizes of a tower that sees a picture of any size whole, and of its projector."""
+
+    depth: int
+    hidden: int
+    heads: int
+    intermediate: int
+    patch: int
+    """Side of a patch, in pixels."""
+    channels: int
+    side: int
+    """Side of the table of learned positions."""
+    merge: int
+    """Side of a merge group, in patches."""
+    projector: int
+    """Inner width of the projector."""
+    out_hidden: int
+    """Width of a feature: that of the text model."""
+    eps: float
+
+    @property
+    def patch_values(self) -> int:
+        """K: numbers in one patch."""
+        return self.channels * self.patch**2
+
+
+@dataclass(frozen=True)
 class Network:
     """Everything that shapes the graphs of one checkpoint."""
 
     decoder: DecoderShape
-    tower: VisionShape | SiglipShape | None = None
+    tower: VisionShape | SiglipShape | PackedShape | None = None

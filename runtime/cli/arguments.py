@@ -37,6 +37,7 @@ __all__ = [
     "add_template_options",
     "compute_capabilities",
     "flag_of",
+    "frame_size",
     "given",
     "guarded",
     "options_from",
@@ -141,6 +142,14 @@ def _floats(text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers by comma, as 400,1000") from error
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """Height and width from `480x832`."""
+    height, sign, width = text.lower().partition("x")
+    if not sign or not height.isdecimal() or not width.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected height and width like 480x832")
+    return int(height), int(width)
 
 
 def _ids(text: str) -> tuple[int, ...]:

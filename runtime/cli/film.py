@@ -17,16 +17,20 @@ from numpy.typing import NDArray
 from ...engines.errors import RequestError
 from ...engines.install import extra
 from ..dailies.facts import facts, said
+from ..dailies.shoot import FORMATS, ShootJob, shoot
+from ..dailies.shot_list import COLUMNS, LISTS, ListedShot, shot_list
 from ..dailies.writing import ENDINGS, FrameWriter, opened
 from ..film.film import Film, FilmBlock
 from ..film.options import FilmOptions
 from ..model import Model, load_placed
 from .arguments import (
+    BAD_INPUT,
     FAILED,
     Parser,
     add_bundle,
     add_placement,
     add_settings,
+    frame_size,
     given,
     guarded,
     placement_from,
@@ -56,8 +60,13 @@ def _parser() -> Parser:
     )
     add_bundle(parser)
     parser.add_argument("--prompt", help="what the shot shows")
+    parser.add_argument(
+        "--shots", type=Path, metavar="FILE", help=f"a list of shots ({', '.join(LISTS)}): {_columns()}"
+    )
+    parser.add_argument("--format", choices=list(FORMATS), default="mp4", help="of the clips of a list (mp4)")
+    parser.add_argument("--handles", type=int, default=4, metavar="N", help="frames behind each cut, at least (4)")
     parser.add_argument("--image", type=Path, metavar="BOARD", help="the first frame: a picture of any size")
-    parser.add_argument("--size", type=_size, metavar="HxW", help="height and width in pixels")
+    parser.add_argument("--size", type=frame_size, metavar="HxW", help="height and width in pixels")
     parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="movie, or folder of pictures")
     parser.add_argument("--noise", type=Path, metavar="NPZ", help="noise and renoise as arrays, instead of a seed")
     parser.add_argument("--latents", type=Path, metavar="NPY", help="write the latents [C, T, h, w]")
@@ -68,13 +77,6 @@ def _parser() -> Parser:
     add_placement(parser)
     add_settings(parser.add_argument_group("film"), FilmOptions)
     return parser
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, sign, width = text.lower().partition("x")
-    if not sign or not height.isdecimal() or not width.isdecimal():
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected height and width like 480x832")
-    return int(height), int(width)
 
 
 def _options(arguments: argparse.Namespace) -> FilmOptions:
@@ -89,8 +91,10 @@ def _options(arguments: argparse.Namespace) -> FilmOptions:
 def _run(arguments: argparse.Namespace) -> int:
     a = arguments
     options = _options(a)
+    if a.shots is not None:
+        return _shots(a, options)
     if a.prompt is None:
-        raise RequestError("no --prompt: say what the shot shows")
+        raise RequestError("no --prompt: say what the shot shows; or give a list of shots with --shots")
     if not (a.out or a.latents or a.save or a.json or a.preview):
         raise RequestError("nothing would be left of the film; say where it goes: -o OUT.mp4")
     _check_packages(a.out)
@@ -104,6 +108,49 @@ def _run(arguments: argparse.Namespace) -> int:
     if options.draft:
         print(f"{COMMAND}: a draft: the final film of this seed is another picture, not a sharper one", file=sys.stderr)
     return _filmed(model, film, options, a)
+
+
+def _columns() -> str:
+    return "; ".join(f"{name}: {what}" for name, what in COLUMNS.items())
+
+
+def _shots(a: argparse.Namespace, options: FilmOptions) -> int:
+    """Make the clips of a list, and tell of each."""
+    for name in ("prompt", "image", "noise", "latents", "save"):
+        if getattr(a, name) is not None:
+            raise RequestError(f"--shots and --{name}: the list says what each shot is; leave --{name} out")
+    if a.out is None or a.handles < 0 or options.frames is not None or options.seconds is not None:
+        raise RequestError("--shots: expected -o FOLDER, no --frames or --seconds, and --handles from 0 on")
+    _check_packages(Path("clip.mp4") if a.format != "png" else None, timelines=True)
+    shots = shot_list(a.shots)
+    model = load_placed(a.bundle, placement_from(a))
+    tell_passed_over(COMMAND, model)
+    views: list[FilmView] = []
+
+    def watch(shot: ListedShot, film: Film) -> None:
+        for remark in film.remarks:
+            print(f"{COMMAND}: {shot.id}: {worded(remark)}", file=sys.stderr)
+        views[:] = [FilmView(sys.stderr, film, a.preview)]
+        film.on_step = views[0].step
+        film.on_block = views[0].block
+
+    def told(shot: ListedShot, line: str) -> None:
+        for view in views:
+            view.close()
+        if a.json:
+            _print({"event": "shot", "id": shot.id, "file": str(job.clip(shot)), "said": line})
+        else:
+            print(f"{shot.id}: {worded(line)}", flush=True)
+
+    job = ShootJob(a.shots.stem, shots, a.out, a.format, a.handles, options, watch, told)
+    taken, faults = shoot(model, job)
+    if a.json:
+        _print({"event": "done", "shots": len(taken), "faults": faults, "frames": sum(shot.frames for shot in taken)})
+    else:
+        print(f"{a.out}: {len(taken)} shots; timeline.otio, timeline.edl and index.html")
+    for name in faults:
+        print(f"{COMMAND}: {name} could not be made", file=sys.stderr)
+    return BAD_INPUT if faults else 0
 
 
 def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespace) -> int:
@@ -192,10 +239,12 @@ def _arrays(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None
     return held["noise"], held.get("renoise")
 
 
-def _check_packages(out: Path | None) -> None:
-    """Say before any work that movies need a package."""
+def _check_packages(out: Path | None, timelines: bool = False) -> None:
+    """Say before any work that movies and timelines need a package."""
     if out is not None and out.suffix and find_spec("av") is None:
-        raise RequestError(f"writing movies needs av (PyAV): {extra('log')}; or name a folder for PNG files")
+        raise RequestError(f"writing movies needs av (PyAV): {extra('log')}; or write PNG files")
+    if timelines and find_spec("opentimelineio") is None:
+        raise RequestError(f"a list of shots needs opentimelineio for its timeline: {extra('log')}")
 
 
 def _step(step: Any) -> dict[str, Any]:

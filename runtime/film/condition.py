@@ -43,11 +43,20 @@ def read(tokens: NDArray[np.int64], engine: Engine, shape: CacheShape, own_key: 
     kept = list(dict.fromkeys([*cache.outputs(), *sources.values()]))
     for start in range(0, len(tokens), PIECE):
         part = tokens[start : start + PIECE]
-        new = engine.run({**cache.feeds(), **_rows(part, start, cache.capacity)}, kept, keep=kept)
+        feeds = {**_rows(part, start, cache.capacity), **_no_features(len(part), engine)}
+        new = engine.run({**cache.feeds(), **feeds}, kept, keep=kept)
         for name, source in sources.items():
             engine.memory.copy_rows(new[source], 0, len(part), made[name], start)  # type: ignore[arg-type]
         cache.append(new, len(part))  # type: ignore[arg-type]
     return Condition(made, len(tokens))
+
+
+def _no_features(rows: int, engine: Engine) -> dict[str, NDArray[np.generic]]:
+    """Feeds of a graph whose rows may be features of a picture; those of a prompt for films are words."""
+    if "features" not in engine.inputs:
+        return {}
+    width = int(engine.inputs["features"].shape[-1])
+    return {"features": np.zeros((1, rows, width), np.float32), "is_feature": np.zeros((1, rows), np.bool_)}
 
 
 def _empty(shape: CacheShape, engine: Engine, rows: int) -> dict[str, Buffer]:

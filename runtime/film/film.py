@@ -88,6 +88,8 @@ class Film:
     """Sentences about what was done differently from what was asked."""
     on_step: Callable[[Step], None] = lambda _: None
     """Called after each step of denoising."""
+    on_block: Callable[[FilmBlock], None] = lambda _: None
+    """Called with each block before it is given."""
     seconds: Seconds = field(default_factory=Seconds)
     recent: tuple[Part, ...] = ()
 
@@ -102,9 +104,11 @@ class Film:
     def __next__(self) -> FilmBlock:
         started = time.perf_counter()
         try:
-            return next(self._blocks)
+            block = next(self._blocks)
         finally:
             self.seconds.total += time.perf_counter() - started
+        self.on_block(block)
+        return block
 
     def cancel(self) -> None:
         """End before the next step. May be called from any thread."""

@@ -73,6 +73,11 @@ class Studio:
                 self._rows.popitem(last=False)
             return self._rows[key]
 
+    def prepare(self, prompt: str) -> None:
+        """Encode a prompt ahead, where there is an encoder of its own: then that can be let go before any film."""
+        if self._reader is None:
+            self.encode(prompt)
+
     def film(
         self,
         prompt: str | None = None,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from a2d.runtime.bundle.files import Bundle
 
@@ -24,7 +25,7 @@ ONNX = ("torch", "onnx", "onnx_ir", "ml_dtypes", "onnxscript", "transformers")
 
 def a2d(*arguments: object, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", WITHOUT.format(names=without), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_calibrate_needs_no_torch_and_says_what_it_did(floats, data, tmp_path):
@@ -117,7 +118,7 @@ def test_bench_compares_precisions(quantized):
 def test_export_in_quantized_precisions(floats, data, tmp_path):
     command = [sys.executable, "-m", "a2d.export.cli", str(floats.parent / "tiny"), "-o", str(tmp_path / "b.a2d")]
     flags = ["--precision", "int8", "--data", str(data), "--samples", "3"]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert list(Bundle.open(tmp_path / "b.a2d").manifest.variants) == ["int8"]
     assert [path.name for path in Path(tmp_path).iterdir()] == ["b.a2d"]
@@ -127,5 +128,5 @@ def test_export_in_quantized_precisions(floats, data, tmp_path):
 def test_export_refuses_bad_data_before_it_works(floats, tmp_path):
     command = [sys.executable, "-m", "a2d.export.cli", str(floats.parent / "tiny"), "-o", str(tmp_path / "b.a2d")]
     flags = ["--precision", "int8", "--data", str(tmp_path / "no.jsonl")]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 2 and "no.jsonl: cannot be read" in done.stderr and "tracing" not in done.stderr

@@ -18,6 +18,7 @@ import pytest
 from film_bundles import loader, tiny, write
 from film_contracts import steps
 from film_network import Pixels, contract_of, engines, published
+from patience import PATIENCE
 from PIL import Image
 
 from a2d.__main__ import main
@@ -238,7 +239,7 @@ def test_ctrl_c_leaves_the_clip_so_far(bundle, tmp_path, name):
         while blocks < 3:
             blocks += json.loads(run.stdout.readline())["event"] == "block"
         os.kill(run.pid, signal.SIGINT)
-        _, said = run.communicate(timeout=60)
+        _, said = run.communicate(timeout=PATIENCE)
     assert run.returncode == 130 and "interrupted; " in said and "holds the first" in said
     frames = len(list(out.glob("0*.png"))) if out.is_dir() else len(decoded(out))
     assert frames >= 33 and f"the first {frames} frames" in said
@@ -268,7 +269,7 @@ def test_a_full_disk_in_the_middle_of_a_clip_leaves_what_was_written(bundle, tmp
 
     size = ["--size", "64x96"] if name == "a.mp4" else ["--size", "128x192"]
     with process(bundle, "--frames", 161, *size, "-o", out, preexec_fn=full) as run:
-        _, said = run.communicate(timeout=120)
+        _, said = run.communicate(timeout=PATIENCE)
     assert run.returncode == 1, said
     if name == "a.mp4":
         seen = decoded(out)
