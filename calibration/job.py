@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from ..engines import load_engine
+from ..engines.cpu import slow
 from ..engines.errors import BundleError, RequestError
 from ..engines.protocol import Signature
 from ..engines.targets import require
@@ -260,6 +261,8 @@ def _variant(
     )
     release()
     say(_told(decision, old, made))
+    if job.target == "cpu" and (note := slow(recipe.name)):
+        say(f"warning: {note}")
     return made, decision
 
 

@@ -20,10 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["KINDS", "CpuKind", "architecture", "features", "flag_words", "kind_of", "this_cpu"]
+__all__ = ["KINDS", "CpuKind", "architecture", "features", "flag_words", "kind_of", "slow", "this_cpu"]
 
 WIDENED = {"session.x64quantprecision": "1"}
 """The option under which products of int8 are widened where they would saturate."""
+
+
+WEIGHTS = ("int8-weight", "int4-weight")
+"""Precisions of weights in groups, which have kernels of their own from AVX2 on."""
+
+FASTER = ("int8", "fp32")
+"""Precisions to take instead of one that is slow, best first."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class CpuKind:
     options: Mapping[str, str] = field(default_factory=dict)
     """Session options of ONNX Runtime with which they lose none."""
     reason: str = ""
+    slower: tuple[str, ...] = ()
+    """Precisions in which a step takes longer there than in fp32, as measured (docs/quantization.md)."""
 
 
 KINDS = (
@@ -48,7 +57,7 @@ KINDS = (
     CpuKind("AVX-VNNI", "x86_64", ("AVX2", "AVX_VNNI"), False, {}, "vpdpbusd on 256 bits"),
     CpuKind("AVX-512", "x86_64", ("AVX512F",), True, WIDENED, "vpmaddubsw sums two products in 16 bits"),
     CpuKind("AVX2", "x86_64", ("AVX2",), True, WIDENED, "vpmaddubsw sums two products in 16 bits"),
-    CpuKind("SSE4", "x86_64", (), False, {}, "bytes are widened before they are multiplied"),
+    CpuKind("SSE4", "x86_64", (), False, {}, "bytes are widened before they are multiplied", WEIGHTS),
     CpuKind("i8mm", "aarch64", ("I8MM",), False, {}, "smmla and usmmla sum eight products in 32 bits"),
     CpuKind("dot product", "aarch64", ("ASIMDDP",), False, {}, "sdot and udot sum four products in 32 bits"),
     CpuKind("NEON", "aarch64", (), False, {}, "products of bytes are 16 bits wide and summed in 32"),
@@ -83,6 +92,15 @@ def kind_of(arch: str, found: Iterable[str]) -> CpuKind:
     have = set(found)
     fitting = (kind for kind in KINDS if kind.arch == arch and have.issuperset(kind.needs))
     return next(fitting, UNKNOWN)
+
+
+def slow(precision: str, kind: CpuKind | None = None) -> str | None:
+    """A sentence for whoever uses `precision` on a kind of processor, this one by default, where fp32 is faster."""
+    here = kind or this_cpu()
+    if precision not in here.slower:
+        return None
+    instead = next(name for name in FASTER if name not in here.slower)
+    return f"{precision}: on a {here.name} processor a step takes longer than in fp32; take {instead} here"
 
 
 def architecture(machine: str) -> str:

@@ -63,7 +63,7 @@ def _stock_rows(made: Plan, say: Callable[[str], None]) -> tuple[ParityRow, ...]
     if rows:
         say(table(rows))
     for note in found.notes:
-        say(f"parity: {note}; there the reference is a2d's own reading of the checkpoint alone")
+        say(f"parity: {note}")
     if worst(found.rows) == FAIL:
         listed = "\n".join(f"  {difference}" for difference in found.differences)
         raise ParityError(

@@ -28,7 +28,7 @@ from .decode.chooser import FREE, Form
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
-from .deploy.placement import Placement, buildable, is_news, on, placed, rows, sm_of
+from .deploy.placement import Placement, buildable, is_news, on, placed, rows, slow_here, sm_of
 from .each import Reading, readings
 from .film.film import Film, Snapshot
 from .film.loop import Step as FilmStep
@@ -335,6 +335,7 @@ def load(
     `engines`: a folder of built engines; the default is `engines` in the bundle. `build="auto"` builds them where they
     are missing or do not fit. `threads`: of one operator, on a CPU.
     `verify=False` skips the SHA-256 sums (sizes are always compared), for bundles that this process has just written.
+    A precision in which fp32 is faster on this processor is a warning of the logger `a2d`.
     Raises RequestError, BundleError, EngineError.
     """
     folder = None if engines is None else Path(engines)
@@ -379,6 +380,8 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
         built.check(content=verify)
     model = Model(bundle, placement)
     LOG.info("%r; not used: %s", model, "; ".join(placement.passed_over) or "nothing better")
+    if note := slow_here(placement):
+        LOG.warning(note)
     # A graph that cannot run here should say so now.
     m = bundle.manifest
     model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)

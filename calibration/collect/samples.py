@@ -173,7 +173,8 @@ def _lines(path: Path) -> list[Sample]:
     for number, line in enumerate(LINE_END.split(text), 1):
         try:
             if line.strip():
-                samples.append(_sample(f"{path.name}:{number}", parse(line), path.parent))
+                row = parse(line.lstrip("\ufeff"))  # files that were joined have a mark in the middle
+                samples.append(_sample(f"{path.name}:{number}", row, path.parent))
         except (Violations, ValueError, RequestError) as error:
             faults.append(f"line {number}: {str(error).strip()}")
     _raise(path, faults)
@@ -211,15 +212,30 @@ def _sample(name: str, row: Any, folder: Path) -> Sample:
     wrong += [k for k, kind in items.items() if k not in wrong and not all(type(i) is kind for i in row.get(k, []))]
     if wrong:
         raise ValueError(f"{', '.join(wrong)}: not of the expected type")
+    _require_words(row)
     messages, pictures = _messages(row.get("messages", []), folder)
+    alone = [{"role": "user", "content": [{"type": "image", "image": picture} for picture in row.get("images", [])]}]
     return Sample(
         name,
         prompt=row.get("prompt"),
         messages=messages if "messages" in row else None,
         tokens=tuple(row["tokens"]) if "tokens" in row else None,
-        images=(*(folder / p for p in row.get("images", [])), *pictures),
+        images=(*_messages(alone, folder)[1], *pictures),
         truth=row.get("truth"),
     )
+
+
+def _require_words(row: Mapping[str, Any]) -> None:
+    """Raise ValueError for what would end a calibration in the middle: nothing to say, and no text."""
+    empty = [key for key in ("tokens", "messages") if row.get(key) == []]
+    empty += ["prompt"] if row.get("prompt") == "" and not row.get("images") else []
+    silent = [m for m in row.get("messages", []) if m.get("role") == "user" and m.get("content") is None]
+    if empty or silent:
+        raise ValueError(f"{', '.join(empty) or 'content of a user'}: empty, expected something to ask")
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text that is not valid Unicode: {error}") from error
 
 
 def _messages(messages: list[dict[str, Any]], folder: Path) -> tuple[tuple[dict[str, Any], ...], list[Path | bytes]]:
@@ -248,7 +264,7 @@ def _raise(path: Path, faults: list[str]) -> None:
 
 def _digest(sample: Sample) -> str:
     parts: Mapping[str, Any] = {"p": sample.prompt, "m": sample.messages, "t": sample.tokens}
-    made = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    made = hashlib.sha256(json.dumps(parts, sort_keys=True, default=bytes.hex).encode())
     for image in sample.images:
         made.update(image.read_bytes() if isinstance(image, Path) else bytes(image))
     return made.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from ...engines.errors import BundleError, ParityError, RequestError
 from ...runtime.bundle.files import Bundle
 from ...runtime.bundle.manifest import Manifest, ParityRow, Variant
 from ...runtime.bundle.staging import Staging, check_space
-from ...runtime.console.progress import Progress, size
+from ...runtime.console.progress import Progress, size, span
 from ...runtime.film.contract import FilmContract
 from ...runtime.film.studio import Studio
 from ...runtime.heap import release
@@ -27,7 +28,7 @@ from ..quantize.weight_file import CodeFile
 from .loss import Loss, losses
 from .observed import Seen, observed_studio, studio_of
 from .recipes import LOSS, film_recipes
-from .shots import Shot, built_in, load_prompts, sized
+from .shots import BLOCKS, Shot, built_in, load_prompts, sized
 
 __all__ = ["FilmJob", "calibrate_film"]
 
@@ -90,6 +91,7 @@ def calibrate_film(job: FilmJob, say: Callable[[str], None] = lambda _: None) ->
     with Staging(job.output, job.force) as staging:
         _adopt(bundle, staging, kept, job.consume, contract)
         source = Source(staging.path, source_variant.graphs)
+        say(_expected(source, contract, shots))
         seen = _recorded(job, source, contract, shots)
         release()
         made = {r.name: _variant(job, r, source_variant, staging, source, seen, say) for r in recipes}
@@ -116,6 +118,18 @@ def _adopt(bundle: Bundle, staging: Staging, kept: list[str], move: bool, contra
     for name, found in bundle.manifest.files.items():
         if name in stay | source:
             staging.adopt(bundle.file(name), found if name in stay else None, move)
+
+
+def _expected(source: Source, contract: FilmContract, shots: list[Shot]) -> str:
+    """Words on how long it will take, from the second block of the first shot."""
+    studio, shot = studio_of(source.folder, source.graphs, contract, SOURCE), shots[0]
+    blocks = iter(studio.film(shot.prompt, options=sized(contract, shot.seed)))
+    next(blocks)  # engines are loaded, and memory is touched
+    start = time.perf_counter()
+    next(blocks)
+    lasts = BLOCKS * len(shots) * (time.perf_counter() - start)
+    release()
+    return f"filming {len(shots)} shots of {BLOCKS} blocks: about {span(lasts)} on this machine"
 
 
 def _recorded(job: FilmJob, source: Source, contract: FilmContract, shots: list[Shot]) -> Seen:

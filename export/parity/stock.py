@@ -47,6 +47,10 @@ class Stock:
     differences: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    def leave_out(self, why: str) -> None:
+        """Note what is compared with a2d's own reading alone."""
+        self.notes.append(f"{why}; there the reference is a2d's own reading of the checkpoint alone")
+
     def add(self, row: ParityRow, difference: str = "") -> None:
         """Take in a row, and words on what differs."""
         self.rows.append(row)
@@ -61,12 +65,12 @@ def held_against_stock(plan: Plan) -> Stock:
     processor = _processor(plan, found)
     name = class_of(plan.checkpoint.config.get("model_type"), plan.family.stock)
     if name is None:
-        found.notes.append("transformers has no class for this architecture")
+        found.leave_out("transformers has no class for this architecture")
         return found
     try:
         _logits(plan, name, processor, found)
     except CheckpointError as error:
-        found.notes.append(str(error))
+        found.leave_out(str(error))
     release()
     return found
 
@@ -74,15 +78,16 @@ def held_against_stock(plan: Plan) -> Stock:
 def _text(plan: Plan, found: Stock) -> None:
     sees = plan.family.vision is not None
     try:
-        rows = text_rows(plan.checkpoint, plan.chat_template, special_tokens(plan.checkpoint), sees)
+        rows, notes = text_rows(plan.checkpoint, plan.chat_template, special_tokens(plan.checkpoint), sees)
     except A2DError:
         raise
     except Exception as error:  # transformers raises whatever its parts raise
         words = str(error).strip().splitlines() or [type(error).__name__]
-        found.notes.append(f"transformers does not load the tokenizer: {words[0]}")
+        found.leave_out(f"transformers does not load the tokenizer: {words[0]}")
         return
     for row, difference in rows:
         found.add(row, difference)
+    found.notes += notes
 
 
 def _processor(plan: Plan, found: Stock) -> StockProcessor | None:
@@ -92,7 +97,7 @@ def _processor(plan: Plan, found: Stock) -> StockProcessor | None:
     try:
         processor = stock_processor(plan.checkpoint)
     except CheckpointError as error:
-        found.notes.append(str(error))
+        found.leave_out(str(error))
         return None
     sizes = size_row(processor, plan.family.vision)
     if sizes is not None:
@@ -113,7 +118,7 @@ def _logits(plan: Plan, name: str, processor: StockProcessor | None, found: Stoc
         try:
             theirs["picture"] = _pictured(stock, processor, prompt, shown, plan)
         except Exception as error:  # transformers raises whatever its parts raise
-            raise CheckpointError(f"transformers' {name} does not take a picture: {error}") from error
+            found.leave_out(f"transformers' {name} does not take a picture: {error}")
     references = {key: value.numpy() for key, value in theirs.items()}
     del stock, theirs
     release(cycles=True)

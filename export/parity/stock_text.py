@@ -12,7 +12,7 @@ from ..checkpoint.directory import Checkpoint
 from .stock_model import quiet
 from .tolerances import FAIL, PASS
 
-__all__ = ["TEXTS", "Difference", "stock_tokenizer", "text_rows"]
+__all__ = ["TEXTS", "Difference", "stock_tokenizers", "text_rows"]
 
 TEXTS = (
     "What is 17 times 23? Explain every step.",
@@ -20,6 +20,7 @@ TEXTS = (
     "naïve café Straße ÅÄÖ 12345,67 €",
     "読み取って 今日は晴れ 안녕 Привет",
     "def median(values):\n    return sorted(values)[len(values) // 2]",
+    "cafe\u0301 in two code points",
     "👩‍🎬 it's DON'T we'll",
 )
 
@@ -33,35 +34,43 @@ PICTURED: list[dict[str, Any]] = [
     {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "what is this?"}]}
 ]
 
+OTHERWISE = (
+    "transformers' {} encodes {} of {} texts otherwise than the tokenizer.json that it is made of, as {!r}; "
+    "a2d follows tokenizer.json"
+)
+"""Settings, files and class of a tokenizer that do not go together."""
+
 Difference = tuple[ParityRow, str]
 """A row of the table, and words on the first difference; empty where there is none."""
 
 
-def stock_tokenizer(checkpoint: Checkpoint) -> Any:
-    """The tokenizer of transformers: of the class that tokenizer_config.json names, or of tokenizer.json alone."""
+def stock_tokenizers(checkpoint: Checkpoint) -> tuple[Any, Any]:
+    """The tokenizer of transformers as tokenizer.json has it, and that of the class that its settings name."""
     import transformers  # noqa: PLC0415 - a second to import
 
-    named = checkpoint.tokenizer_config.get("tokenizer_class")
-    kind = transformers.AutoTokenizer if named else transformers.PreTrainedTokenizerFast
+    where = {"local_files_only": True, "trust_remote_code": False}
     with quiet():
-        return kind.from_pretrained(checkpoint.path, local_files_only=True, trust_remote_code=False)
+        plain = transformers.PreTrainedTokenizerFast.from_pretrained(checkpoint.path, **where)
+        if not checkpoint.tokenizer_config.get("tokenizer_class"):
+            return plain, plain
+        return plain, transformers.AutoTokenizer.from_pretrained(checkpoint.path, **where)
 
 
-def text_rows(checkpoint: Checkpoint, template: str | None, special: dict[str, str], sees: bool) -> list[Difference]:
-    """Rows of the tokenizer, and of the chat template where it is the checkpoint's own."""
-    theirs, ours = stock_tokenizer(checkpoint), Text(checkpoint.path / "tokenizer.json")
-    name = type(theirs).__name__
-    rows = [
-        _row(
-            f"{len(TEXTS)} texts, as {name}",
-            [(repr(t), _ids(theirs, t), ours.encode(t, special=True).tolist()) for t in TEXTS],
-        )
-    ]
+def text_rows(
+    checkpoint: Checkpoint, template: str | None, special: dict[str, str], sees: bool
+) -> tuple[list[Difference], list[str]]:
+    """Rows of the tokenizer, and of the chat template where it is the checkpoint's own; and what people should know."""
+    (plain, named), ours = stock_tokenizers(checkpoint), Text(checkpoint.path / "tokenizer.json")
+    name = type(named).__name__
+    encoded = {text: ours.encode(text, special=True).tolist() for text in TEXTS}
+    rows = [_row(f"{len(TEXTS)} texts, as tokenizer.json", [(repr(t), _ids(plain, t), e) for t, e in encoded.items()])]
+    otherwise = [text for text, ids in encoded.items() if _ids(named, text) != ids]
+    notes = [OTHERWISE.format(name, len(otherwise), len(TEXTS), otherwise[0])] if otherwise else []
     if template is not None and template == checkpoint.chat_template:
         talks = [*TALKS, PICTURED] if sees else [*TALKS]
-        found = list(_rendered(checkpoint, theirs, ChatTemplate(template, special), talks))
+        found = list(_rendered(checkpoint, named, ChatTemplate(template, special), talks))
         rows += [_row(f"{len(found)} conversations, as {name}", found)] if found else []
-    return rows
+    return rows, notes
 
 
 def _ids(tokenizer: Any, text: str) -> list[int]:

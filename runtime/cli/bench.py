@@ -18,14 +18,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...engines.cpu import this_cpu
 from ...engines.errors import EngineError, RequestError
 from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
+from ..film.options import FilmOptions
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
+from ..measure.film_bench import film_measured
 from ..measure.side_by_side import side_by_side
 from ..model import Model, load, load_placed
-from .arguments import Parser, add_bundle, add_options, add_placement, guarded, options_from, placement_from
+from .arguments import Parser, add_bundle, add_options, add_placement, frame_size, guarded, options_from, placement_from
 
 __all__ = ["Rivals", "main"]
 
@@ -101,6 +104,8 @@ def _parser() -> Parser:
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
+    parser.add_argument("--frames", type=int, metavar="N", help="of a bundle that films: length of the clip")
+    parser.add_argument("--size", type=frame_size, metavar="HxW", help="of a bundle that films: pixels")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_placement(parser)
     add_options(parser)
@@ -114,6 +119,8 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     with _bundle(arguments, rivals) as path:
         peers = {name: _peer(name, path, arguments, rivals) for name in arguments.against if name != ITSELF}
         model = load_placed(path, placement_from(arguments))
+        if model.manifest.words is None:
+            return _film(model, arguments)
         prompt = model.prompt(arguments.prompt, arguments.image) if arguments.prompt or arguments.image else None
         report = measure(model, settings, prompt)
         found = _report(model, report, arguments) | {"made_up": prompt is None}
@@ -127,6 +134,38 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
             rows = side_by_side(model, settings, prompt, arguments.together)
             found["together"] = [asdict(row) for row in rows]
     print(json.dumps(found) if arguments.json else "\n".join([*_ratios(found, list(peers)), *_table(found)]))
+    return 0
+
+
+FILMED = {
+    "step_ms": "denoising forward        {:10.1f} ms median",
+    "denoise_fps": "denoise alone            {:10.2f} frames/s",
+    "commit_fps": "commit alone             {:10.2f} frames/s",
+    "pixels_fps": "VAE alone                {:10.2f} frames/s",
+    "end_to_end_fps": "end to end               {:10.2f} frames/s",
+    "first_block_ms": "time to first block      {:10.1f} ms",
+    "python_share": "Python's share           {:10.1%}",
+    "floor_ms": "floor of a forward       {:10.1f} ms",
+    "floor_share": "share of the floor       {:10.1%}",
+}
+
+
+def _film(model: Model, arguments: argparse.Namespace) -> int:
+    """Measure a bundle that films."""
+    if arguments.against or arguments.together:
+        raise RequestError("a bundle that films is measured by itself: leave --against and --together out")
+    height, width = arguments.size or (None, None)
+    options = FilmOptions(frames=arguments.frames, height=height, width=width)
+    report = asdict(film_measured(model, options, arguments.repeats))
+    engine = model.engine("frames").describe
+    found = {"bundle": model.manifest.name, "precision": model.placement.precision, "engine": engine, **report}
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    print(f"{found['bundle']} {found['precision']}, {engine}, {arguments.threads} thread(s)")
+    print(f"{report['frames']} frames of {report['height']}x{report['width']}, {report['forwards']} forwards")
+    print("\n".join(f"  {form.format(report[name])}" for name, form in FILMED.items() if report[name] is not None))
+    print(f"  the floor is bound by {report['bound']}")
     return 0
 
 
@@ -199,6 +238,7 @@ def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict
         "bundle": model.manifest.name,
         "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
+        "processor": this_cpu().name,
         "threads": arguments.threads,
         **asdict(report),
     }

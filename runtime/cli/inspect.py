@@ -41,7 +41,7 @@ def _lines(m: Manifest) -> Iterator[str]:
         yield f"  {precision:<8} {_size(variant.weights_bytes)} of weights; {', '.join(variant.graphs)}"
         for row in variant.parity:
             errors = f"max {row.max_error:.1e} mean {row.mean_error:.1e}"
-            yield f"           {row.graph:<9} {row.check:<44} {errors} {row.verdict}"
+            yield f"           {row.graph:<13} {row.check:<44} {errors} {row.verdict}"
     total = sum(record.bytes for record in m.files.values())
     yield f"  files    {len(m.files)}, {_size(total)}, all as the manifest says"
 

@@ -129,6 +129,7 @@ def _film_lines(bundle: Bundle, plan: FilmPlan) -> Iterator[str]:
         ("network", e.network, "activations"),
         ("decoder", e.decoder, "activations, one latent frame at a time"),
         ("scores", e.scores, kept),
+        ("workspace", e.workspace, ""),
         ("process", e.process, host),
         ("encoding", e.encoding, "while the prompt is read"),
         ("filming", e.filming, "while frames are made"),

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
 from ..console.one_line import one_line
 from ..decode.block import Step
@@ -41,7 +42,7 @@ from .arguments import (
 from .chat import talk
 from .doubts import Doubts, reads_slates
 from .live_block import DIM, PLAIN, BlockView
-from .shape import add_shape, form_from
+from .shape import add_shape, form_from, is_shaped
 
 __all__ = ["main"]
 
@@ -133,7 +134,9 @@ def _run(arguments: argparse.Namespace) -> int:
 def _doubts(result: Result, model: Model, arguments: argparse.Namespace) -> Doubts | None:
     """The doubts of a slate reader; None for other answers."""
     asked = (arguments.messages or arguments.token_ids) if arguments.prompt is None else arguments.prompt
-    return Doubts.of(model, result, arguments.min_confidence) if reads_slates(model, asked) else None
+    if is_shaped(arguments) or not reads_slates(model, asked):
+        return None
+    return Doubts.of(model, result, arguments.min_confidence)
 
 
 def _told(doubts: Doubts | None, arguments: argparse.Namespace) -> int:
@@ -294,6 +297,7 @@ def _facts(result: Result, model: Model) -> dict[str, Any]:
         "tokens_per_forward": len(result.tokens) / result.forwards if result.forwards else 0.0,
         "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
+        "processor": this_cpu().name,
     }
 
 

@@ -10,7 +10,7 @@ from ...engines.errors import RequestError
 from ..decode.chooser import FREE, Form
 from ..model import Model
 
-__all__ = ["add_shape", "form_from"]
+__all__ = ["add_shape", "form_from", "is_shaped"]
 
 
 def add_shape(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,14 @@ def add_shape(parser: argparse.ArgumentParser) -> None:
     shape.add_argument("--schema", type=Path, metavar="FILE", help="JSON that is valid under a JSON schema")
 
 
+def is_shaped(arguments: argparse.Namespace) -> bool:
+    """Return whether a shape is asked for."""
+    return any(one is not None for one in (arguments.template, arguments.choices, arguments.schema))
+
+
 def form_from(model: Model, arguments: argparse.Namespace) -> Form:
     """The shape that is asked for. Raises RequestError: it cannot be read, is not supported, or cannot be written."""
-    if arguments.template is None and arguments.choices is None and arguments.schema is None:
+    if not is_shaped(arguments):
         return FREE
     schema = None if arguments.schema is None else _read(arguments.schema)
     return model.shape(arguments.template, arguments.choices, schema)

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.errors import NumericsError
+from ...engines.errors import A2DError, EngineError
 from ...engines.protocol import Buffer
 from .forward import Forward
 from .layout import side_by_side
@@ -27,7 +27,7 @@ from .runner import Answer, EngineRunner, Runner
 
 __all__ = ["Outcome", "run_together"]
 
-Outcome: TypeAlias = "Answer | NumericsError"
+Outcome: TypeAlias = "Answer | A2DError"
 
 
 def run_together(work: Sequence[tuple[Runner, Forward]]) -> list[Outcome]:
@@ -71,7 +71,10 @@ def _batch(work: Sequence[tuple[Runner, Forward]]) -> list[Outcome]:
     for runner, _ in plain:
         runner.cache.enter()
     lanes = _lanes(plain)
-    made = _forward([lane for lane in lanes if lane.count])
+    try:
+        made = _forward([lane for lane in lanes if lane.count])
+    except EngineError:  # one by one takes less memory, and shows whose it is
+        return [_apart(*one) for one in plain]
     if made is not None and not _is_finite(made["hidden"]):
         return [_apart(*one) for one in plain]
     for lane in lanes:
@@ -84,7 +87,7 @@ def _apart(runner: Runner, request: Forward) -> Outcome:
     runner.cache.leave()
     try:
         return runner.run(request)
-    except NumericsError as error:
+    except A2DError as error:
         return error
     finally:
         if isinstance(runner, EngineRunner) and runner.cache.home is not None and runner.hidden is not None:
@@ -166,7 +169,11 @@ def _answers(lanes: Sequence[_Lane], hidden: Buffer | None) -> list[Outcome]:
     outcomes: list[Outcome] = [None] * len(lanes)
     kinds: dict[tuple[Any, ...], list[tuple[_Lane, Query]]] = {}
     for lane in lanes:
-        query = lane.query()
+        try:
+            query = lane.query()
+        except A2DError as error:
+            outcomes[lane.number] = error
+            continue
         if query is not None:
             kinds.setdefault(query.kind, []).append((lane, query))
     everything = _with_last(lanes, hidden) if kinds else None
@@ -186,7 +193,7 @@ def _answer(lane: _Lane, query: Query, made: Mapping[str, Any]) -> Outcome:
     assert lane.request.ask is not None
     try:
         return lane.runner.denoiser.answer(lane.request.ask, query, made)
-    except NumericsError as error:
+    except A2DError as error:
         return error
 
 

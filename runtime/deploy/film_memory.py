@@ -37,7 +37,7 @@ class FilmEstimate:
     """Bytes."""
 
     weights: dict[str, int]
-    """By graph; the text encoder is not among them."""
+    """Weights by graph; the text encoder is not among them."""
     text: int
     """The text encoder's, before the first frame."""
     cache: int
@@ -50,6 +50,8 @@ class FilmEstimate:
     """The pixel decoder's activations."""
     scores: int
     """Attention's scores where they are not fused."""
+    workspace: int
+    """Half of the activations that are counted, as for words: see `memory_model`."""
     fused: bool
     """Scores are not in the sums."""
     process: int
@@ -59,7 +61,7 @@ class FilmEstimate:
     def filming(self) -> int:
         """While frames are made."""
         parts = sum(self.weights.values()) + self.cache + self.prompt + self.states
-        taken = parts + self.network + self.decoder + (0 if self.fused else self.scores)
+        taken = parts + self.network + self.decoder + self.workspace + (0 if self.fused else self.scores)
         return taken if self.apart else taken + self.process
 
     @property
@@ -92,16 +94,21 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
     ports = inputs_of(bundle.file(graphs["pixels_next"]))
     w, wide = widths.computed, n.heads * n.head_dim
     largest = max(t.shape[-1] for t in held["frames"] if len(t.shape) == 2)
+    fused = widths.apart or not widths.mapped
+    network = block * (4 * wide + largest) * w + cache.bytes(block)
+    decoder = MAPS * max((_elements(p, clip) // 2 for p in ports if p.name.startswith("past_state")), default=0) * w
+    scores = 2 * n.heads * block * (past + block) * w
     return FilmEstimate(
         weights={name: size for name, size in weights.items() if name != "text"},
         text=weights.get("text", 0),
         cache=cache.bytes(past + block),
         prompt=cache.bytes(contract.text.length),
         states=2 * sum(_elements(port, clip) for port in ports if port.name.startswith("past_state")) * w,
-        network=block * (4 * wide + largest) * w + cache.bytes(block),
-        decoder=MAPS * max((_elements(p, clip) // 2 for p in ports if p.name.startswith("past_state")), default=0) * w,
-        scores=2 * n.heads * block * (past + block) * w,
-        fused=widths.apart or not widths.mapped,
+        network=network,
+        decoder=decoder,
+        scores=scores,
+        workspace=(network + decoder + (0 if fused else scores)) // 2,
+        fused=fused,
         process=PROCESS,
         apart=widths.apart,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import numpy as np
@@ -146,3 +147,45 @@ def test_boards_differ_and_are_pictures():
     chance = np.random.default_rng(0)
     first, second = drawn_board(chance), drawn_board(chance)
     assert first.dtype == np.uint8 and first.shape == (224, 448, 3) and (first != second).mean() > 0.1
+
+
+def test_joined_files_have_their_marks_in_the_middle(tmp_path):
+    (tmp_path / "d.jsonl").write_bytes(b"".join(b'\xef\xbb\xbf{"prompt": "%d"}\n' % i for i in range(3)))
+    assert [s.prompt for s in load(tmp_path / "d.jsonl", None, 64, 0).samples] == ["0", "1", "2"]
+
+
+def urls(path):
+    image(path / "a b.png")
+    raw = base64.b64encode((path / "a b.png").read_bytes()).decode()
+    return ["a b.png", str(path / "a b.png"), (path / "a b.png").as_uri(), f"data:image/png;base64,{raw}"]
+
+
+@pytest.mark.parametrize("i", range(4))
+def test_every_address_of_a_picture_is_read_in_images_and_in_messages(tmp_path, i):
+    url = urls(tmp_path)[i]
+    part = {"type": "image_url", "image_url": {"url": url}}
+    told = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "?"}]}]}
+    found = load(lines(tmp_path / "d.jsonl", {"images": [url]}, told), None, 64, 0).samples
+    pictures = [sample.images[0] for sample in found]
+    content = [p if isinstance(p, bytes) else p.read_bytes() for p in pictures]
+    assert content == [(tmp_path / "a b.png").read_bytes()] * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"tokens": []}, "tokens: empty"),
+        ({"prompt": ""}, "prompt: empty"),
+        ({"messages": []}, "messages: empty"),
+        ({"messages": [{"role": "user", "content": None}]}, "content of a user: empty"),
+        ({"prompt": "\ud800"}, "not valid Unicode"),
+        ({"images": ["https://example.com/x.png"]}, "not fetched"),
+        ({"images": [None]}, "images: not of the expected type"),
+        ({"messages": [{"role": "user", "content": [None]}]}, "got a message part None"),
+        ({"prompt": None, "images": None}, "one of"),
+    ],
+)
+def test_nothing_to_ask_is_a_fault_of_its_line(tmp_path, row, message):
+    with pytest.raises(RequestError, match=message) as error:
+        load(lines(tmp_path / "d.jsonl", {"prompt": "fine"}, json.dumps(row)), None, 64, 0)
+    assert "line 2: " in str(error.value)

@@ -81,7 +81,8 @@ def test_a_clip_in_int8_is_close_to_the_floats_clip(quantized):
 def test_the_command_calibrates_a_bundle_that_films(bundle, tmp_path, capsys):
     out = tmp_path / "out"
     assert calibrate(["--precision", "int8", "--samples", "1", str(bundle), "-o", str(out)]) == 0
-    assert "velocity of the first block" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "velocity of the first block" in said and "filming 1 shots of 3 blocks: about" in said
     assert set(Bundle.open(out).manifest.variants) == {"fp32", "int8"}
     assert calibrate(["--precision", "int4", str(bundle), "-o", str(tmp_path / "other")]) == 2
 

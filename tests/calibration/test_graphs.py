@@ -18,7 +18,7 @@ from a2d.calibration.collect.observer import tap
 from a2d.calibration.quantize.products import points
 from a2d.calibration.quantize.smoothquant import Smoothed, factors
 from a2d.calibration.quantize.source import Source
-from a2d.engines import load_engine
+from a2d.engines import cpu, load_engine
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe
 from a2d.export.graphs import backbone
@@ -179,3 +179,20 @@ def test_every_precision_decodes(quantized, precision):
     model = a2d.load(quantized, precision=precision, threads=1)
     assert model.generate([5, 6, 7], max_tokens=16, steps=2).tokens
     assert model.generate([5, 6, 7], max_tokens=8, temperature=1.0).forwards > 0
+
+
+def test_loading_a_precision_that_is_slow_on_this_processor_warns(quantized, monkeypatch, caplog):
+    monkeypatch.setattr(cpu, "this_cpu", lambda: next(kind for kind in cpu.KINDS if kind.name == "SSE4"))
+    a2d.load(quantized, precision="int8", threads=1)
+    assert caplog.records == []
+    a2d.load(quantized, precision="int8-weight", threads=1)
+    (said,) = caplog.records
+    assert (said.name, said.levelname) == ("a2d", "WARNING") and "take int8 here" in said.getMessage()
+
+
+def test_zero_points_of_groups_are_the_same_bytes_for_matrices_of_one_shape(quantized):
+    graph = model_of(quantized, "backbone", "int8-weight").graph
+    zeros = [value.const_value for name, value in graph.initializers.items() if name.endswith(".zero")]
+    places = {(tuple(zero.shape), zero.offset) for zero in zeros if isinstance(zero, ir.ExternalTensor)}
+    assert len(places) == len({shape for shape, _ in places}) < len(zeros)
+    assert not any(np.asarray(zero.numpy()).any() for zero in zeros)

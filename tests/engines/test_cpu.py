@@ -11,7 +11,7 @@ from cpus.played import PLAYED, ask
 from cpus.products import errors, extremes, graph, static
 
 from a2d.engines import onnxruntime as engine
-from a2d.engines.cpu import KINDS, NAMES, UNKNOWN, WIDENED, CpuKind, features, kind_of, this_cpu
+from a2d.engines.cpu import KINDS, NAMES, UNKNOWN, WIDENED, CpuKind, features, kind_of, slow, this_cpu
 
 FEATURES = sorted({name for kind in KINDS for name in kind.needs})
 
@@ -138,3 +138,19 @@ def test_a_saturating_kernel_is_what_an_old_processor_has():
     model = float(np.abs(saturating(x, weight) - wanted).max() / wanted.max())
     assert model > EXACT
     assert played("AVX2", "--plain")["static"] == pytest.approx(model, rel=1e-6)
+
+
+# -- precisions that are slow
+
+
+def test_a_slow_precision_names_one_that_is_not():
+    kind = CpuKind("played", "x86_64", (), False, slower=("int8-weight", "int8"))
+    said = "int8-weight: on a played processor a step takes longer than in fp32; take fp32 here"
+    assert slow("int8-weight", kind) == said
+    assert slow("fp32", kind) is None and slow("int4-weight", kind) is None
+    sse4 = next(kind for kind in KINDS if kind.name == "SSE4")
+    assert "take int8 here" in str(slow("int4-weight", sse4))
+
+
+def test_every_kind_has_a_precision_that_is_not_slow():
+    assert [kind.name for kind in KINDS if "fp32" in kind.slower] == []

@@ -20,13 +20,14 @@ from tokenizers.models import BPE
 
 from a2d.export import cli
 from a2d.export.checkpoint import directory, turns
-from a2d.export.checkpoint.weight_files import _sharded
+from a2d.export.checkpoint.weight_files import INDEX, _sharded
 from a2d.export.decode_contract import Flags
 from a2d.export.export_plan import Job, plan
 from a2d.export.families import qwen2_5_vl, text
 from a2d.export.job import export
 from a2d.export.parity import stock, stock_model
 from a2d.export.parity.stock import held_against_stock
+from a2d.export.parity.stock_picture import size_row, stock_processor
 from a2d.runtime.bundle.files import Bundle
 
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|image_pad|>", "<|vision_end|>"]
@@ -145,6 +146,56 @@ def test_what_transformers_cannot_load_is_told(qwen3: Path) -> None:
     assert "Qwen3ForCausalLM does not find" in note
 
 
+def test_a_class_that_makes_another_tokenizer_of_the_files_is_told(qwen3: Path) -> None:
+    change(qwen3, "tokenizer_config.json", tokenizer_class="Qwen2Tokenizer")  # which splits words by its own rule
+    made = found(qwen3)
+    assert {row.verdict for row in made.rows} == {"PASS"}
+    assert any("Qwen2Tokenizer encodes" in note and "a2d follows tokenizer.json" in note for note in made.notes)
+
+
+@pytest.mark.parametrize("size", [{"min_pixels": 64, "max_pixels": 1024}, {"longest_edge": 4096}])
+def test_a_processor_that_transformers_cannot_use_is_told(size: dict[str, int], seeing: Path) -> None:
+    plain = {k: v for k, v in vl_published.PREPROCESSOR.items() if "pixels" not in k}
+    (seeing / "preprocessor_config.json").write_text(json.dumps(plain | {"size": size}))
+    made = found(seeing)
+    assert [row.graph for row in made.rows if row.verdict == "PASS"] == ["prompt", "prompt", "logits"]
+    assert "does not take a picture" in made.notes[-1]
+
+
+SPELLINGS = [
+    {"size": {"shortest_edge": 64, "longest_edge": 512}},
+    {"min_pixels": 64, "max_pixels": 512},
+    {"min_pixels": 64, "max_pixels": 512, "size": {"shortest_edge": 16, "longest_edge": 4096}},
+    {"max_pixels": 4096},
+    {"min_pixels": 4096},
+    {"min_pixels": None, "max_pixels": None, "size": {"shortest_edge": 64, "longest_edge": 512}},
+]
+
+
+@pytest.mark.parametrize("where", ["preprocessor", "nested", "nested beside an old one"])
+@pytest.mark.parametrize("limits", SPELLINGS, ids=str)
+def test_limits_are_read_as_transformers_reads_them(limits: dict[str, Any], where: str, seeing: Path) -> None:
+    old = seeing / "preprocessor_config.json"
+    said = {k: v for k, v in vl_published.PREPROCESSOR.items() if "pixels" not in k} | limits
+    if where == "preprocessor":
+        old.write_text(json.dumps(said))
+    else:
+        if where != "nested beside an old one":
+            old.unlink()
+        nested = {"processor_class": "Qwen2_5_VLProcessor", "image_processor": said}
+        (seeing / "processor_config.json").write_text(json.dumps(nested))
+    opened = plan(Job(seeing, seeing.parent / "b.a2d", flags=AR))
+    row, difference = size_row(stock_processor(opened.checkpoint), opened.family.vision)
+    assert row.verdict == "PASS", difference
+
+
+def test_a_head_of_another_precision_is_another_head(qwen3: Path) -> None:
+    tensors = load_file(qwen3 / "model.safetensors")
+    rounded = tensors["model.embed_tokens.weight"].bfloat16()
+    save_file(tensors | {"lm_head.weight": rounded}, qwen3 / "model.safetensors", {"format": "pt"})
+    assert not plan(Job(qwen3, qwen3.parent / "b", flags=AR)).family.shape.tied and not failing(qwen3)
+
+
 def test_the_reference_is_in_the_bundle_and_can_be_left_out(qwen3: Path, tmp_path: Path) -> None:
     said: list[str] = []
     for parity in ("transformers", "own"):
@@ -159,6 +210,30 @@ def test_the_reference_is_in_the_bundle_and_can_be_left_out(qwen3: Path, tmp_pat
 def test_a_reference_that_there_is_not_prints_the_table(qwen3: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([str(qwen3), "--dry-run", "--contract", "autoregressive", "--parity", "theirs"]) == 2
     assert "expected one of" in capsys.readouterr().out
+
+
+PLAIN = "{% for m in messages %}{{ m.content }}{{ eos_token }}{% endfor %}{{ image_token }}"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"special_tokens_map": {"eos_token": "<|endoftext|>"}},
+        {"special_tokens_map": {"eos_token": {"content": "<|endoftext|>", "lstrip": False}}},
+        {"tokenizer_config": {"extra_special_tokens": {"image_token": "<|image_pad|>"}}},
+        {"tokenizer_config": {"eos_token": {"content": "<|im_start|>", "__type": "AddedToken"}}},
+        {
+            "tokenizer_config": {"added_tokens_decoder": {"258": {"content": "<|im_end|>", "special": True}}},
+            "special_tokens_map": {"eos_token": "<|endoftext|>"},
+        },
+    ],
+    ids=str,
+)
+def test_special_tokens_are_those_that_transformers_finds(files: dict[str, Any], qwen3: Path) -> None:
+    change(qwen3, "tokenizer_config.json", chat_template=PLAIN)
+    for name, fields in files.items():
+        change(qwen3, f"{name}.json", **fields)
+    assert not failing(qwen3) and len([row for row in found(qwen3).rows if row.graph == "prompt"]) == 2
 
 
 # -- planted misreadings
@@ -199,7 +274,7 @@ def test_stale_shards_fail(qwen3: Path, monkeypatch, capsys) -> None:
     shards(qwen3)
     (qwen3 / "model.safetensors").write_bytes(new)
     assert not failing(qwen3)
-    monkeypatch.setattr(directory, "weight_files", lambda path: (_sharded(path), ()))
+    monkeypatch.setattr(directory, "weight_files", lambda path: (_sharded(path, INDEX), ()))
     assert failing(qwen3) == ["logits"]
     refused(qwen3, capsys)
 

@@ -189,7 +189,7 @@ def test_a_bundle_of_words_does_not_film_and_one_of_film_does_not_talk(bundle, t
 
     words = bundles.write(tmp_path / "words.a2d")
     monkeypatch.setattr("a2d.runtime.model.load_engine", lambda *_, **__: object())
-    monkeypatch.setattr("a2d.runtime.model._text", lambda _: None)
+    monkeypatch.setattr("a2d.runtime.model.text_of", lambda _: None)
     assert film(words, "--json") == 2
     assert "decodes words and does not film" in capsys.readouterr().err
     assert main(["run", str(bundle), "--prompt", "hello"]) == 2

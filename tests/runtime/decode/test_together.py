@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import HEADS, LAYERS, D, Toy, contract, prompt
 
-from a2d.engines.errors import NumericsError
+from a2d.engines.errors import EngineError, NumericsError, RequestError
+from a2d.runtime.decode.allowed import Allowed
 from a2d.runtime.decode.cache import CacheShape
+from a2d.runtime.decode.chooser import Given
 from a2d.runtime.decode.contract import ALIGNMENTS, CONFIDENCES, CONTEXT_MASKS, OPENINGS, SHIFTS, DecodeContract
 from a2d.runtime.decode.options import BARRED, COMMITS, Options
 from a2d.runtime.decode.rules import FALLBACKS, RULES
@@ -146,6 +148,36 @@ def test_numbers_that_are_not_finite_end_one_and_no_neighbour(cases, bad, place)
             assert str(got) == str(alone.value)
         else:
             assert got.tokens == toy.session(case.contract).generate(prompt(case.tokens), case.options).tokens
+
+
+def test_an_error_of_one_request_is_no_neighbours():
+    engines, together = Toy().engines(), Together()
+    first = Session(engines, contract(), SHAPE, 400)
+    other = Given(np.zeros(2, np.int64), np.zeros(2, np.bool_), Allowed(np.ones((1, 9), np.uint8), np.zeros(2, int)))
+    bad = first.stream(prompt([5, 6]), Options(max_tokens=12), other)
+    good = Session(engines, contract(), SHAPE, 400, pool=first.share()).stream(prompt([7]), Options(max_tokens=12))
+    together.join(bad)
+    together.join(good)
+    errors = {}
+    while len(together):
+        errors |= {event.generation: event.error for event in together.turn() if event.step is None}
+    assert isinstance(errors[bad], RequestError) and errors[good] is None
+    assert good.result.tokens == Toy().session(contract()).generate(prompt([7]), Options(max_tokens=12)).tokens
+
+
+def test_where_an_engine_cannot_run_all_it_runs_each():
+    engines = Toy().engines()
+    script = engines("backbone")._script
+
+    def small(feeds):
+        if feeds["tokens"].shape[1] > 8:
+            raise EngineError("out of memory")
+        return script(feeds)
+
+    engines("backbone")._script = small
+    cases = [plain(first) for first in (5, 8, 9, 10)]
+    for case, got in zip(cases, side_by_side(Toy(), cases, engines), strict=True):
+        assert got.tokens == Toy().session(case.contract).generate(prompt(case.tokens), case.options).tokens
 
 
 def test_one_that_is_cancelled_leaves_and_its_slot_is_used_again():
