@@ -51,7 +51,7 @@ test-wheel: wheel $(VENV)/.dev
 test-arm64: $(VENV)/.dev
 	$(BIN)/python tests/arm64/check.py
 
-# int8 as on other processors, by emulation; says what it needs (x86-64, qemu-user).
+# int8 as on other kinds of processors; says which it cannot play (x86-64; a C compiler, or qemu-user).
 test-cpus: $(VENV)/.dev
 	$(BIN)/python tests/cpus/check.py --contract
 

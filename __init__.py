@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 __all__ = [
     "A2DError",
+    "Film",
+    "FilmBlock",
+    "FilmOptions",
     "Generation",
     "Model",
     "Options",
@@ -22,6 +25,7 @@ __all__ = [
     "Reading",
     "Result",
     "Session",
+    "Snapshot",
     "Step",
     "load",
 ]
@@ -33,10 +37,15 @@ if TYPE_CHECKING:
     from .runtime.decode.sequence import Prompt
     from .runtime.decode.session import Generation, Result, Session
     from .runtime.each import Reading
+    from .runtime.film.film import Film, FilmBlock, Snapshot
+    from .runtime.film.options import FilmOptions
     from .runtime.model import Model, load
 
 _HOMES = {
     "A2DError": "a2d.engines.errors",
+    "Film": "a2d.runtime.film.film",
+    "FilmBlock": "a2d.runtime.film.film",
+    "FilmOptions": "a2d.runtime.film.options",
     "Generation": "a2d.runtime.decode.session",
     "Model": "a2d.runtime.model",
     "Options": "a2d.runtime.decode.options",
@@ -44,6 +53,7 @@ _HOMES = {
     "Reading": "a2d.runtime.each",
     "Result": "a2d.runtime.decode.session",
     "Session": "a2d.runtime.decode.session",
+    "Snapshot": "a2d.runtime.film.film",
     "Step": "a2d.runtime.decode.block",
     "load": "a2d.runtime.model",
 }

@@ -29,6 +29,10 @@ PART = "transformer"
 LEFT_OUT = {"action_gen": r"transformer/action_\w+(\.\w+)*", "sound_gen": r"transformer/audio_\w+(\.\w+)*"}
 """Switches of the config, and the tensors that come with them, which a2d has no use for."""
 
+EDGE_ADVICE = "its makers advise a shot from a picture, and advise against films from text alone"
+UNGUARDED = "no guardrail comes with the bundle: what it is asked and what it shows is for its user to check"
+"""Sentences that people should see before they use the network."""
+
 FREQUENCIES = 256
 """Width of a timestep's sinusoid; diffusers fixes it in code."""
 
@@ -55,7 +59,8 @@ def describe_towers(pipeline: Pipeline) -> FilmFamily:
     notes = [f"{switch} is left out: a2d films, and no more" for switch in LEFT_OUT if config.get(switch)]
     if VISION in pipeline.configs and not edge:
         notes.append("vision_encoder is left out: its features go into several layers, which a2d does not do")
-    return FilmFamily(name, network, made, _stepped, (*pipeline.notes, *notes))
+    notes += [EDGE_ADVICE] if edge else []
+    return FilmFamily(name, network, made, _stepped, (*pipeline.notes, *notes, UNGUARDED))
 
 
 def _stepped(name: str) -> bool:

@@ -15,7 +15,7 @@ import torch
 from ...engines.errors import CheckpointError, ContractError
 from ...runtime.bundle.manifest import ModelShape, TextFiles, Words
 from ...runtime.decode.contract import AUTOREGRESSIVE, DecodeContract
-from ...runtime.film.contract import FilmContract, LatentSpec, NetworkSpec, Schedule, TextSpec
+from ...runtime.film.contract import Draft, FilmContract, LatentSpec, NetworkSpec, Schedule, TextSpec
 from ...runtime.film.curves import Sampler, levels
 from ...runtime.film.solvers import step_list
 from ...runtime.film.towers_spec import ChatSpec, GuidanceSpec, PlacesSpec, TowersSpec
@@ -206,6 +206,7 @@ def _built(values: Mapping[str, Any], pipeline: Pipeline, network: TowersNetwork
         height=values["height"],
         width=values["width"],
         fps=float(values["fps"]),
+        draft=_draft(pixels.spatial),
         licence=pipeline.licence,
         towers=TowersSpec(
             chat=_chat(pipeline, text),
@@ -222,6 +223,15 @@ def _built(values: Mapping[str, Any], pipeline: Pipeline, network: TowersNetwork
 
 WHOLE = 1 << 20
 """Latent frames of a block that is any clip as a whole."""
+
+
+def _draft(spatial: int) -> Draft | None:
+    """The small size that the networks were trained with as well; its steps are the usual ones."""
+    return None if any(side % spatial for side in SMALL) else Draft(*SMALL)
+
+
+SMALL = (192, 320)
+"""Height and width of a quick look."""
 
 
 def _chat(pipeline: Pipeline, text: _TextFiles) -> ChatSpec:

@@ -41,7 +41,7 @@ def _lines(m: Manifest) -> Iterator[str]:
         yield f"  {precision:<8} {_size(variant.weights_bytes)} of weights; {', '.join(variant.graphs)}"
         for row in variant.parity:
             errors = f"max {row.max_error:.1e} mean {row.mean_error:.1e}"
-            yield f"           {row.graph:<9} {row.check:<44} {errors} {row.verdict}"
+            yield f"           {row.graph:<13} {row.check:<44} {errors} {row.verdict}"
     total = sum(record.bytes for record in m.files.values())
     yield f"  files    {len(m.files)}, {_size(total)}, all as the manifest says"
 
@@ -74,9 +74,12 @@ def _film(f: FilmContract) -> Iterator[str]:
     n, s = f.network, f.schedule
     yield f"  film     {f.frames} frames of {f.height}x{f.width} at {f.fps:g} a second, unless asked otherwise"
     yield f"  network  layers {n.layers}, heads {n.heads}, head_dim {n.head_dim}"
-    seen = "all before it" if f.window is None else f"{f.window} latent frames, {f.sink} of them the first ones"
-    yield f"  blocks   {f.block_frames} latent frames; a block sees {seen}; commits are {f.commit}"
-    others = f"; or in {', '.join(s.others)}" if s.others else ""
+    if f.towers is None:
+        seen = "all before it" if f.window is None else f"{f.window} latent frames, {f.sink} of them the first ones"
+        yield f"  blocks   {f.block_frames} latent frames; a block sees {seen}; commits are {f.commit}"
+    else:
+        yield f"  blocks   one, the whole clip; guidance {f.towers.guidance.scale:g} unless asked otherwise"
+    others = f"; or in {', '.join(s.others)}" if s.others else "; or in any number" if s.sampler else ""
     yield f"  steps    {len(s.first)} in the first block, {len(s.rest)} in the others{others}"
     yield f"  licence  {f.licence or 'of the weights: the checkpoint says nothing'}"
 

@@ -28,6 +28,7 @@ from .journal import SCHEMA, Journal, publish
 from .pipeline import Pipeline
 from .reader import Reader
 from .sampling import Sampling
+from .slate import marked
 from .writers import WRITERS, writer
 from .writers.log import Log, Totals
 
@@ -99,7 +100,7 @@ def log(job: LogJob, say: Callable[[str], None] = lambda _: None) -> Outcome:
             else:
                 journal.put(clip, stamp)
             if clip.fault is None:
-                say(_told(clip))
+                say(_told(clip, job.least))
 
     def known() -> Iterator[Clip]:
         found = (passing.get(file) or journal.get(file) for file in files)
@@ -170,9 +171,9 @@ def _reader(job: LogJob) -> Reader:
     return Reader(load(job.bundle, precision=job.precision, threads=job.threads), job.prompt, job.options)
 
 
-def _told(clip: Clip) -> str:
+def _told(clip: Clip, least: float) -> str:
     """A clip in a line."""
-    slates = [f"{shot.text} ({shot.confidence:.2f})" for shot in clip.shots if shot.fields]
+    slates = [f"{marked(shot, least)} ({shot.confidence:.2f})" for shot in clip.shots if shot.fields]
     remarks = () if clip.facts is None else clip.facts.remarks
     counted = f"{clip.file}: {len(clip.shots)} shot{'s' * (len(clip.shots) != 1)}"
     return one_line(", ".join([counted, *slates, *remarks]))

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("diffusers")
 import torch
 from towers_checkpoints import RECIPES, Opened, checkpoint, stock
+
+from a2d.engines.errors import CheckpointError, ContractError, RequestError
 
 PROMPT, NEGATIVE = "A paper boat, in the rain...", "blurry, distorted."
 
@@ -134,3 +140,86 @@ def _padded(buffer):
 
     held = np.asarray(buffer.numpy())
     return HostBuffer(np.pad(held, ((0, 0), (0, 0), (0, 40), (0, 0))))
+
+
+ASKED = {"frames": 5, "height": 32, "width": 48, "steps": 4, "guidance": 3.0}
+
+
+@pytest.fixture(scope="module")
+def edge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("edge")
+    checkpoint(folder, RECIPES["edge"])
+    return folder
+
+
+def test_an_interval_guides_some_steps_alone(edge):
+    studio = Opened(edge).studio()
+    timesteps = studio.film(PROMPT, **ASKED).script.first.timesteps
+    ends = studio.film(PROMPT, **ASKED, guidance_interval=(timesteps[2], timesteps[1]))
+    (some,) = ends
+    assert ends.forwards == 4 + 2, "both ends are inside"
+    (none,) = studio.film(PROMPT, **ASKED, guidance_interval=(0.0, 1.0))
+    (plain,) = studio.film(PROMPT, **(ASKED | {"guidance": 1.0}))
+    assert np.array_equal(none.latents, plain.latents)
+    assert np.abs(some.latents - plain.latents).max() > 1e-2
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"guidance_interval": (900.0, 100.0)}, "interval"),
+        ({"guidance_interval": (900.0,)}, "interval"),
+        ({"window": 3}, "window"),
+        ({"commit": "merged"}, "commit"),
+        ({"steps": 0}, "steps"),
+        ({"frames": 6}, "nearest is 5 or 9"),
+        ({"height": 40}, "multiple of 16"),
+        ({"guidance": -1.0}, "guidance"),
+        ({"prompt": "word " * 5000}, "at most 4096"),
+        ({"negative": "word " * 5000}, "negative"),
+        ({"prompt": "\ud800"}, "Unicode"),
+        ({"noise": np.zeros((48, 2, 2, 2), np.float32)}, "noise"),
+    ],
+)
+def test_bad_requests_say_what_to_change(edge, wrong, said):
+    with pytest.raises(RequestError, match=said):
+        Opened(edge).studio().film(**({"prompt": PROMPT} | ASKED | wrong))
+
+
+def test_nothing_goes_on_behind_a_clip_that_is_made_at_once(edge):
+    film = Opened(edge).studio().film(PROMPT, **ASKED)
+    next(film)
+    with pytest.raises(RequestError, match="at once"):
+        film.snapshot()
+
+
+def test_a_still_leaves_a_picture_out_and_says_so(edge):
+    film = Opened(edge).studio().film(PROMPT, **(ASKED | {"frames": 1}), image=np.zeros((32, 48, 3), np.uint8))
+    assert any("left out" in remark for remark in film.remarks)
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        (
+            "scheduler/scheduler_config.json",
+            {"solver_order": 3, "use_beta_sigmas": True},
+            "solver_order",
+        ),
+        ("scheduler/scheduler_config.json", {"_class_name": "DDIMScheduler"}, "UniPCMultistepScheduler"),
+        ("scheduler/scheduler_config.json", {"use_karras_sigmas": True}, "sigma_max"),
+        ("transformer/config.json", {"use_und_k_norm_for_gen": False}, "k_norm_und_for_gen"),
+        ("transformer/config.json", {"hidden_act": "gelu"}, "hidden_act"),
+        ("transformer/config.json", {"num_hidden_layers": 3}, "missing"),
+        ("transformer/config.json", {"latent_channel": 16}, "patch_latent_dim"),
+        ("transformer/config.json", {"num_key_value_heads": 3}, "multiple"),
+        ("model_index.json", {"a2d": {"window": 3}}, "window"),
+    ],
+)
+def test_checkpoints_that_cannot_be_exported_say_why(edge, tmp_path, part, changes, said):
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(edge, folder)
+    config = json.loads((folder / part).read_text())
+    (folder / part).write_text(json.dumps(config | changes))
+    with pytest.raises((CheckpointError, ContractError), match=said):
+        Opened(folder)
