@@ -65,6 +65,7 @@ PACKAGES = {
     "runtime/each": DECODING,
     "runtime/model": {*DECODING, "runtime/deploy", "runtime/each"},
     "runtime/host": MODEL,
+    "runtime/server": MODEL,
     "runtime/measure": {*MODEL, *BASE},
     "runtime/footage": {*MODEL, "runtime/footage/writers"},
     "runtime/footage/writers": {"runtime/footage", "runtime/console"},
@@ -78,6 +79,7 @@ PACKAGES = {
         "runtime/footage/writers",
         "runtime/host",
         "runtime/measure",
+        "runtime/server",
     },
     # calibration: statistics, then weights, then what was lost
     "calibration": set(),
@@ -178,6 +180,12 @@ FILES = {
     "runtime/footage/writers/otio.py": {"opentimelineio"},
     "runtime/inputs/images.py": {"PIL"},
     "runtime/inputs/letterbox.py": {"PIL"},
+    "runtime/server/app.py": {"starlette"},
+    "runtime/server/file_routes.py": {"starlette"},
+    "runtime/server/replies.py": {"starlette"},
+    "runtime/server/serving.py": {"uvicorn"},
+    "runtime/server/text_routes.py": {"starlette"},
+    "runtime/server/video_routes.py": {"starlette"},
     "runtime/inputs/tokenizer.py": {"jinja2", "tokenizers"},
     "runtime/inputs/patches.py": {"PIL"},
 }
