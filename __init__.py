@@ -13,23 +13,47 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["A2DError", "Model", "Options", "Reading", "Result", "Session", "Step", "load"]
+__all__ = [
+    "A2DError",
+    "Film",
+    "FilmBlock",
+    "FilmOptions",
+    "Generation",
+    "Model",
+    "Options",
+    "Prompt",
+    "Reading",
+    "Result",
+    "Session",
+    "Snapshot",
+    "Step",
+    "load",
+]
 
 if TYPE_CHECKING:
     from .engines.errors import A2DError
     from .runtime.decode.block import Step
     from .runtime.decode.options import Options
-    from .runtime.decode.session import Result, Session
+    from .runtime.decode.sequence import Prompt
+    from .runtime.decode.session import Generation, Result, Session
     from .runtime.each import Reading
+    from .runtime.film.film import Film, FilmBlock, Snapshot
+    from .runtime.film.options import FilmOptions
     from .runtime.model import Model, load
 
 _HOMES = {
     "A2DError": "a2d.engines.errors",
+    "Film": "a2d.runtime.film.film",
+    "FilmBlock": "a2d.runtime.film.film",
+    "FilmOptions": "a2d.runtime.film.options",
+    "Generation": "a2d.runtime.decode.session",
     "Model": "a2d.runtime.model",
     "Options": "a2d.runtime.decode.options",
+    "Prompt": "a2d.runtime.decode.sequence",
     "Reading": "a2d.runtime.each",
     "Result": "a2d.runtime.decode.session",
     "Session": "a2d.runtime.decode.session",
+    "Snapshot": "a2d.runtime.film.film",
     "Step": "a2d.runtime.decode.block",
     "load": "a2d.runtime.model",
 }
@@ -42,3 +66,8 @@ def __getattr__(name: str) -> Any:
     from importlib import import_module
 
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """The public names, for completion and `help(a2d)`."""
+    return [*__all__, "__all__", "__doc__", "__name__", "__path__", "__version__"]

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 COMMANDS = {
+    "demo": ("a2d.runtime.cli.demo", "read slates with the built-in model, and measure it here"),
     "run": ("a2d.runtime.cli.run", "decode a prompt with a bundle"),
+    "film": ("a2d.runtime.cli.film", "film a prompt or a picture with a bundle"),
     "inspect": ("a2d.runtime.cli.inspect", "print what a bundle holds, and check it"),
     "serve": ("a2d.runtime.cli.serve", "bundles behind HTTP, as OpenAI's clients expect it"),
     "log": ("a2d.runtime.cli.log", "find and read the shots of footage"),
@@ -36,19 +38,26 @@ def usage() -> str:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         print(usage())
         return 0
     if name == "--version":
         print(import_module("a2d").__version__)
         return 0
     if name not in COMMANDS:
-        print(f"a2d: unknown command {name!r}\n\n{usage()}", file=sys.stderr)
+        print(f"a2d: unknown command {name!r}{_near(name)}\n\n{usage()}", file=sys.stderr)
         return 2
     command = import_module(COMMANDS[name][0]).main
     given = GIVEN.get(name)
     status: int = command(rest) if given is None else command(rest, given())
     return status
+
+
+def _near(name: str) -> str:
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, COMMANDS, 1)
+    return f"; did you mean {found[0]!r}?" if found else ""
 
 
 def export_main(argv: list[str] | None = None) -> int:

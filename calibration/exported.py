@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from .quantize.recipes import RECIPES
 
-__all__ = ["EXPORTED", "Exported"]
+__all__ = ["EXPORTED", "SHOTS", "Exported"]
 
 Say = Callable[[str], None]
 
@@ -47,6 +47,24 @@ class Exported:
 
         return make
 
+    @staticmethod
+    def plan_film(
+        output: Path, names: tuple[str, ...], data: Path | None, samples: int, quiet: bool
+    ) -> Callable[[Path, tuple[str, ...], bool, Say], None]:
+        """The same for a bundle that films, whose samples are shots."""
+        from .film.job import FilmJob, calibrate_film  # noqa: PLC0415 - onnx takes its time
+
+        asked = FilmJob(output, output, names, data=data, shots=min(samples, SHOTS), quiet=quiet)
+        asked.check()
+
+        def make(bundle: Path, keep: tuple[str, ...], force: bool, say: Say) -> None:
+            calibrate_film(replace(asked, bundle=bundle, keep=keep, consume=True, force=force), say)
+
+        return make
+
+
+SHOTS = 8
+"""Shots that a film's calibration takes at most by itself; 8 are what published recipes use."""
 
 EXPORTED = {name: Exported(name) for name in ("int8", "fp8", "int8-weight", "int4-weight")}
 """Precisions that an export may ask for, by name."""

@@ -12,20 +12,22 @@ import numpy as np
 import onnx
 
 from ..engines import load_engine
+from ..engines.cpu import slow
 from ..engines.errors import BundleError, RequestError
 from ..engines.protocol import Signature
 from ..engines.targets import require
 from ..runtime.bundle.files import Bundle
 from ..runtime.bundle.manifest import FileRecord, Manifest, Variant
 from ..runtime.bundle.staging import Staging, check_space
-from ..runtime.console.progress import Progress, size
+from ..runtime.console.progress import Progress, size, span
 from ..runtime.decode.options import Options
 from ..runtime.deploy.placement import Placement
 from ..runtime.heap import release
 from ..runtime.model import Model
 from .collect import samples
+from .collect.duration import answer_tokens, expected_seconds
 from .collect.observer import ObservedModel, tap
-from .collect.recording import Kept, Recording, key_of, record
+from .collect.recording import FIRST, Kept, Recording, key_of, record
 from .quantize.assign import Decision, decide
 from .quantize.merge import MERGES
 from .quantize.recipes import Recipe
@@ -39,6 +41,12 @@ SOURCE = "fp32"
 """The precision that quantized ones are made from: the one that a CPU computes in, so that what it shows is exact."""
 
 STRATA = ("all", "prefill")
+
+QUANTIZING = 25e-9
+"""Seconds for a byte of the source, of one precision: measured on a core of a Sapphire Rapids (AVX-512, VNNI)."""
+
+TOLD = {"relief": "relieved: wider numbers", "high": f"stays {SOURCE}", "weights": "weights alone"}
+"""Words for what became of a layer; the rest are called by their form."""
 
 SCRATCH = "tap."
 """Prefix of graphs that are looked into, and are no part of a bundle."""
@@ -57,8 +65,10 @@ class Job:
     prompt: str | None = None
     samples: int = 64
     seed: int = 0
-    options: Options = field(default_factory=lambda: Options(max_tokens=64))
+    options: Options = field(default_factory=Options)
     """How samples are decoded while they are recorded."""
+    capped: bool = True
+    """Answers are no longer than it takes to show every kind of row (`answer_tokens`)."""
     merge: str | None = None
     """None is each recipe's own."""
     strata: str = "all"
@@ -98,6 +108,7 @@ def calibrate(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest
         _adopt(bundle, staging, kept, job.consume)
         recording = _recording(job, bundle, staging, say)
         release()  # the model that was observed
+        say(_quantizing(job, variant))
         made = {r.name: _variant(job, r, bundle, staging, recording, say) for r in job.recipes}
         staging.add(CALIBRATION, summary(recording, {name: d for name, (_, d) in made.items()}).encode())
         manifest = _manifest(bundle, staging, kept, {name: v for name, (v, _) in made.items()})
@@ -136,22 +147,43 @@ def _recording(job: Job, bundle: Bundle, staging: Staging, say: Callable[[str], 
     if not strengths:
         return Recording("none")
     files, model = bundle.manifest.files, _observed(bundle, staging)
-    data = _data(job, model)
+    data, options = _data(job, model), _options(job, bundle)
     for note in (*data.notes, *_unseen(bundle, data)):
         say(note)
     variant = bundle.variant(SOURCE)
     hashes = {name: files[name].sha256 for name in (*variant.graphs.values(), variant.weights)}
-    key, kept = key_of(hashes, data, job.options, strengths), _kept_file(job)
+    key, kept = key_of(hashes, data, options, strengths), _kept_file(job)
     found = _cached(bundle, key)
     if found is not None:
         say(f"calibration of {found.samples} samples found in {bundle.path}; nothing is recorded anew")
         return found
     source = Source(staging.path, variant.graphs)
     begun = kept.load(key) or Recording(key)
-    made = record(model, source, data, job.options, begun, strengths, kept, job.quiet, say)
+    say(_expected(model, data, options, begun, any(strengths)))
+    made = record(model, source, data, options, begun, strengths, kept, job.quiet, say)
     if made.left_out:
         say(f"{len(made.left_out)} samples do not fit the context and were left out: {', '.join(made.left_out[:4])}")
     return made
+
+
+def _quantizing(job: Job, variant: Variant) -> str:
+    seconds = len(job.recipes) * (1 + variant.weights_bytes * QUANTIZING)
+    names = ", ".join(recipe.name for recipe in job.recipes)
+    return f"quantizing {size(variant.weights_bytes)} of weights to {names}: about {span(seconds)} on this machine"
+
+
+def _options(job: Job, bundle: Bundle) -> Options:
+    """The job's, with a length for answers."""
+    enough = answer_tokens(job.options.block_size or bundle.manifest.decode.block_size)
+    return replace(job.options, max_tokens=min(job.options.max_tokens, enough)) if job.capped else job.options
+
+
+def _expected(model: ObservedModel, data: samples.Data, options: Options, begun: Recording, twice: bool) -> str:
+    """How long it will take, for people who wait."""
+    left = len(data.samples) - begun.samples
+    seconds = expected_seconds(model, data, options, 1 / FIRST if twice and not begun.factors else 0.0)
+    lasts = "" if seconds is None else f": about {span(seconds * left / len(data.samples))} on this machine"
+    return f"decoding {left} samples, up to {options.max_tokens} tokens each{lasts}"
 
 
 def _unseen(bundle: Bundle, data: samples.Data) -> list[str]:
@@ -229,6 +261,8 @@ def _variant(
     )
     release()
     say(_told(decision, old, made))
+    if job.target == "cpu" and (note := slow(recipe.name)):
+        say(f"warning: {note}")
     return made, decision
 
 
@@ -248,9 +282,12 @@ def _told(decision: Decision, old: Variant, made: Variant) -> str:
     lines = [
         f"{recipe.name}: {size(made.weights_bytes)}, {made.weights_bytes / old.weights_bytes:.2f} of {SOURCE}",
         f"  stays high: {', '.join(high) if 0 < len(high) <= 6 else f'{len(high)} of {len(decision.layers)} products'}",
-        "  layers by expected error of their output:",
+        "  layers by the error that would be expected of their output, and what became of them:",
     ]
-    lines += [f"    {layer.error:7.2%}  {layer.name}" for layer in decision.worst_first()[:5]]
+    lines += [
+        f"    {layer.error:7.2%}  {layer.name}, {TOLD.get(layer.form, layer.form)}"
+        for layer in decision.worst_first()[:5]
+    ]
     return "\n".join(lines)
 
 

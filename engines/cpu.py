@@ -2,8 +2,9 @@
 
 AVX2 and AVX-512 without VNNI add two products of an unsigned and a signed byte in 16 bits (`vpmaddubsw`), which
 saturates: 255 * 127 * 2 is twice what fits. ONNX Runtime has an option under which both factors are widened before they
-are multiplied (`session.x64quantprecision`); by itself it is off. It rewrites weights whatever the processor is, and
-breaks those that have a scale for each group, so it is set where it is needed and nowhere else.
+are multiplied (`session.x64quantprecision`); by itself it is off. It makes unsigned bytes of signed ones and wants
+every zero point spelled out, as calibration does. It is set for every graph where it is needed and nowhere else: the
+projection of weights-only precisions multiplies bytes as well.
 
 Knows processors and names of options; runs nothing.
 """
@@ -19,14 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
-__all__ = ["BYTES", "KINDS", "CpuKind", "architecture", "features", "flag_words", "kind_of", "this_cpu"]
+__all__ = ["KINDS", "CpuKind", "architecture", "features", "flag_words", "kind_of", "slow", "this_cpu"]
 
 WIDENED = {"session.x64quantprecision": "1"}
 """The option under which products of int8 are widened where they would saturate."""
 
 
-BYTES = ("int8", "int4-int8")
-"""Precisions whose products multiply bytes by bytes."""
+WEIGHTS = ("int8-weight", "int4-weight")
+"""Precisions of weights in groups, which have kernels of their own from AVX2 on."""
+
+FASTER = ("int8", "fp32")
+"""Precisions to take instead of one that is slow, best first."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,10 @@ class CpuKind:
     saturates: bool
     """Its fastest int8 product loses accuracy by itself."""
     options: Mapping[str, str] = field(default_factory=dict)
-    """Session options of ONNX Runtime with which graphs of `BYTES` lose none."""
+    """Session options of ONNX Runtime with which they lose none."""
     reason: str = ""
+    slower: tuple[str, ...] = ()
+    """Precisions in which a step takes longer there than in fp32, as measured (docs/quantization.md)."""
 
 
 KINDS = (
@@ -51,7 +57,7 @@ KINDS = (
     CpuKind("AVX-VNNI", "x86_64", ("AVX2", "AVX_VNNI"), False, {}, "vpdpbusd on 256 bits"),
     CpuKind("AVX-512", "x86_64", ("AVX512F",), True, WIDENED, "vpmaddubsw sums two products in 16 bits"),
     CpuKind("AVX2", "x86_64", ("AVX2",), True, WIDENED, "vpmaddubsw sums two products in 16 bits"),
-    CpuKind("SSE4", "x86_64", (), False, {}, "bytes are widened before they are multiplied"),
+    CpuKind("SSE4", "x86_64", (), False, {}, "bytes are widened before they are multiplied", WEIGHTS),
     CpuKind("i8mm", "aarch64", ("I8MM",), False, {}, "smmla and usmmla sum eight products in 32 bits"),
     CpuKind("dot product", "aarch64", ("ASIMDDP",), False, {}, "sdot and udot sum four products in 32 bits"),
     CpuKind("NEON", "aarch64", (), False, {}, "products of bytes are 16 bits wide and summed in 32"),
@@ -71,8 +77,14 @@ WORDS = {
 }
 """Words of /proc/cpuinfo to features."""
 
-SETS = {"AVX512_CLX": "AVX512_VNNI", "AVX512_ICL": "AVX512_VNNI", "AVX512_SPR": "AMX_INT8"}
-"""NumPy's groups of features to the one of them that matters here."""
+NAMES = {
+    "AVX2": ("AVX2",),
+    "AVX512F": ("AVX512F",),
+    "AVX512_VNNI": ("AVX512VNNI", "AVX512_CLX", "AVX512_ICL"),
+    "AMX_INT8": ("AVX512_SPR",),
+    "ASIMDDP": ("ASIMDDP",),
+}
+"""Features to the names under which NumPy knows them, or groups that stand for them; its releases differ."""
 
 
 def kind_of(arch: str, found: Iterable[str]) -> CpuKind:
@@ -80,6 +92,15 @@ def kind_of(arch: str, found: Iterable[str]) -> CpuKind:
     have = set(found)
     fitting = (kind for kind in KINDS if kind.arch == arch and have.issuperset(kind.needs))
     return next(fitting, UNKNOWN)
+
+
+def slow(precision: str, kind: CpuKind | None = None) -> str | None:
+    """A sentence for whoever uses `precision` on a kind of processor, this one by default, where fp32 is faster."""
+    here = kind or this_cpu()
+    if precision not in here.slower:
+        return None
+    instead = next(name for name in FASTER if name not in here.slower)
+    return f"{precision}: on a {here.name} processor a step takes longer than in fp32; take {instead} here"
 
 
 def architecture(machine: str) -> str:
@@ -94,15 +115,16 @@ def flag_words(cpuinfo: str) -> frozenset[str]:
 
 
 def features(cpuinfo: str, told: Mapping[str, bool]) -> frozenset[str]:
-    """Features by the words of /proc/cpuinfo and by `told`, which asks the processor itself: name to presence.
+    """Features by the words of /proc/cpuinfo and by `told`, which asks the processor itself: NumPy's name to presence.
 
-    Where they contradict each other, the file is of another machine, and the processor is believed.
+    Where they contradict each other, the file is of another machine (an emulator shows the one below it), and the
+    processor is believed; else the file says more.
     """
-    own = {name for name, there in told.items() if there}
-    own |= {feature for name, feature in SETS.items() if name in own}
+    asked = {feature for feature, names in NAMES.items() if any(name in told for name in names)}
+    own = {feature for feature in asked if any(told.get(name) for name in NAMES[feature])}
     words = {WORDS[word] for word in flag_words(cpuinfo) & WORDS.keys()}
-    others = any(name in told and name not in own for name in words)  # an emulator shows the machine below it
-    return frozenset(own if others else own | words)
+    others = words & asked - own or own - {"AMX_INT8"} - words  # its group stands for it, and may be there without
+    return frozenset(own if others else words)
 
 
 @cache

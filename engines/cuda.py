@@ -20,6 +20,7 @@ import numpy as np
 
 from .checks import check_rows
 from .errors import EngineError
+from .install import extra
 from .protocol import Array, Buffer
 
 __all__ = ["CudaBuffer", "CudaMemory", "Device", "device"]
@@ -37,7 +38,7 @@ def _driver() -> Any:
         from cuda.bindings import driver  # noqa: PLC0415 - a CPU needs none of it
     except ImportError as error:
         raise EngineError(
-            f"no CUDA bindings here: {error}. pip install 'a2d[rtx]' or 'a2d[tensorrt]'; `a2d doctor` says what fits"
+            f"no CUDA bindings here: {error}. {extra('rtx')}, or the extra tensorrt; `a2d doctor` says what fits"
         ) from error
     return driver
 
@@ -68,7 +69,7 @@ class Device:
         try:
             self._ask("cuInit", 0)
         except RuntimeError as error:  # the bindings' own way to say that there is no driver
-            raise EngineError(f"no NVIDIA driver here: {error} `a2d doctor` shows what this machine has") from error
+            raise EngineError("no NVIDIA driver here; `a2d doctor` shows what this machine has") from error
         count = self._ask("cuDeviceGetCount")
         if ordinal >= count:
             raise EngineError(f"device: got cuda:{ordinal}, this machine has {count} GPU(s), counted from 0")

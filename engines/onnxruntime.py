@@ -17,7 +17,7 @@ from typing import Any
 
 from ._import_onnxruntime import ort
 from .checks import check_feeds, check_outputs
-from .cpu import BYTES, CpuKind, this_cpu
+from .cpu import CpuKind, this_cpu
 from .errors import EngineError
 from .host import HostBuffer, HostMemory, on_host
 from .paths import utf8_path
@@ -143,8 +143,7 @@ def load(
     # Products of weights in groups: by int8 arithmetic, 4 to 20 times faster than widening them.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
     kind = cpu or this_cpu()
-    wanted = kind.options if precision in BYTES else {}
-    for name, value in wanted.items() if wanted and not _is_grouped(path) else ():
+    for name, value in kind.options.items():
         options.add_session_config_entry(name, value)
     if device.startswith("cuda"):
         return _on_gpu(path, provider, options, device)
@@ -152,11 +151,6 @@ def load(
     if not fuse:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return OnnxRuntimeEngine(path, provider, options, without, kind)
-
-
-def _is_grouped(path: Path) -> bool:
-    """The graph has weights with a scale for each group, which ONNX Runtime cannot run where bytes are widened."""
-    return path.is_file() and b"block_size" in path.read_bytes()
 
 
 def _on_gpu(path: Path, provider: Provider, options: ort.SessionOptions, device: str) -> Engine:

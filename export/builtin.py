@@ -1,6 +1,7 @@
 """Bundles of checkpoints that come with a2d's source, exported when they are first asked for.
 
-`__main__` hands them to the commands that want one: the runtime does not know that there is an exporter.
+`__main__` hands them to the commands that want one: the runtime does not know that there is an exporter. In a wheel the
+bundles lie ready, and nothing is exported.
 """
 
 from __future__ import annotations
@@ -9,19 +10,21 @@ from pathlib import Path
 
 from ..engines.errors import BundleError
 from ..runtime.bundle.files import Bundle
+from ..runtime.bundle.names import ROOT, installed, is_bundle, made
 from .cli import main as export
 
 __all__ = ["slate"]
 
-ROOT = Path(__file__).parent.parent
-
 
 def slate(quiet: bool = False) -> Path | None:
-    """The slate reader's bundle, in the source tree's build folder; None where a2d runs without its source.
+    """The slate reader's bundle: the wheel's, or that of the source tree's build folder; None where there is neither.
 
-    Exported once, and again when the checkpoint is newer than its bundle, or the bundle of another version.
+    In a source tree it is exported once, and again when the checkpoint is newer than its bundle, or the bundle of
+    another version.
     """
-    checkpoint, bundle = ROOT / "examples" / "slate" / "model", ROOT / "build" / "slate.a2d"
+    if is_bundle(installed("slate")):
+        return installed("slate")
+    checkpoint, bundle = ROOT / "examples" / "slate" / "model", made("slate")
     weights, manifest = checkpoint / "model.safetensors", bundle / "manifest.json"
     if not weights.is_file():
         return bundle if manifest.is_file() else None

@@ -12,11 +12,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..engines.errors import BundleError, RequestError
+from .. import __version__
+from ..engines.errors import BundleError, CheckpointError, RequestError
+from ..engines.install import extra
 from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller, worded
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
 from ..runtime.inputs.letterbox import Letterbox
 from ..runtime.schema import check
+from .film.flags import add_film_settings, film_values
 
 if TYPE_CHECKING:
     from .quantized import Quantizers
@@ -52,21 +55,27 @@ def _interrupt(*_: object) -> None:
 def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     if arguments.output is None and not arguments.dry_run:
         raise RequestError("give -o BUNDLE, the directory to write, or --dry-run, which writes nothing")
+    if not arguments.checkpoint.exists():
+        raise CheckpointError(_no_directory(arguments.checkpoint))
     # Here, because torch takes seconds to import and --help should not.
     try:
         from .checkpoint.author_config import Asking  # noqa: PLC0415
+        from .checkpoint.pipeline import is_pipeline  # noqa: PLC0415
         from .decode_contract import Flags  # noqa: PLC0415
         from .dry_run import survey  # noqa: PLC0415
         from .job import Job  # noqa: PLC0415
         from .quantized import export_all, split  # noqa: PLC0415
     except ImportError as error:
-        raise BundleError(f"exporting needs more than running: {error}. pip install 'a2d[export]'") from error
+        raise BundleError(f"exporting needs more than running: {error}. {extra('export')}") from error
+    if is_pipeline(arguments.checkpoint):
+        return _export_film(arguments, quantizers)
     said = given(arguments, DecodeContract)
     flags = Flags({name: _listed(v) if isinstance(v, list) else v for name, v in said.items()}, arguments.contract)
     floats, quantized = split(arguments.precision, quantizers)
     job = Job(
         checkpoint=arguments.checkpoint,
         bundle=arguments.output or Path(),
+        name="" if arguments.output is None else arguments.output.name.removesuffix(".a2d"),
         family=arguments.family,
         template=arguments.chat_template,
         precisions=floats,
@@ -74,6 +83,7 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         asking=Asking(arguments.default_prompt, arguments.letterbox),
         max_context=arguments.max_context,
         force=arguments.force,
+        parity=arguments.parity,
         quiet=arguments.quiet,
         quantized=quantized,
         data=arguments.data,
@@ -85,6 +95,46 @@ def _export(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         print(worded(text))
         return 0 if exportable else BAD_INPUT
     export_all(job, quantizers, teller(arguments.quiet))
+    return 0
+
+
+def _no_directory(path: Path) -> str:
+    """A line on a checkpoint that is none, before torch is loaded."""
+    missing = f"{path}: nothing there, expected a checkpoint directory with config.json and model.safetensors"
+    if str(path).count("/") != 1 or path.parent.exists():
+        return missing
+    return (
+        f"{missing}. If it is a Hugging Face id: a2d downloads nothing; "
+        f"hf download {path} --local-dir {path.name}, then a2d-export {path.name} -o {path.name}.a2d"
+    )
+
+
+def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
+    """A diffusers directory. Its contract is another one, with settings of its own."""
+    from .film.job import export_film  # noqa: PLC0415 - as above
+    from .film.plan import plan_film  # noqa: PLC0415
+    from .job import Job  # noqa: PLC0415
+    from .quantized import export_all, split  # noqa: PLC0415
+
+    floats, quantized = split(arguments.precision, quantizers)
+    job = Job(
+        checkpoint=arguments.checkpoint,
+        bundle=arguments.output or Path(),
+        precisions=floats,
+        parts=arguments.parts,
+        film=film_values(arguments),
+        force=arguments.force,
+        quiet=arguments.quiet,
+        quantized=quantized,
+        data=arguments.data,
+        samples=arguments.samples,
+    )
+    if arguments.dry_run:
+        print(worded(plan_film(job).decided()))
+        return 0
+    if quantized and plan_film(job).resolved.contract.towers is not None:
+        raise RequestError(f"precision: got {','.join(quantized)}, and a network of two towers is not calibrated yet")
+    export_all(job, quantizers, teller(arguments.quiet), export_film, films=True)
     return 0
 
 
@@ -115,6 +165,7 @@ def _parser() -> argparse.ArgumentParser:
         'manifest\'s names, "prompt": TEXT, "letterbox": {"height": H, "width": W}) is taken from there, and what a '
         "release says in its own keys from those; flags go before.",
     )
+    parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument(
         "checkpoint", type=Path, metavar="CHECKPOINT", help="directory with config.json and safetensors"
     )
@@ -127,6 +178,13 @@ def _parser() -> argparse.ArgumentParser:
         "--precision", default="fp32", help="fp32, fp16, bf16, int8, fp8, ...; or several by comma (default fp32)"
     )
     parser.add_argument("--max-context", type=int, metavar="N", help="rows that a session may hold")
+    parser.add_argument(
+        "--parity",
+        default="transformers",
+        metavar="NAME",
+        help="what the checkpoint is held against; default transformers: its own class, tokenizer and image processor; "
+        "own: a2d's reading alone, for a machine with little memory",
+    )
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     quantized = parser.add_argument_group("calibration, for int8, fp8, int8-weight, int4-weight")
@@ -146,6 +204,7 @@ def _parser() -> argparse.ArgumentParser:
         "transformers resizes them",
     )
     asked.add_argument("--chat-template", metavar="NAME", help="which one, where the checkpoint has several")
+    add_film_settings(parser)
     return parser
 
 

@@ -37,6 +37,14 @@ _IDS = tuple(one.name for one in fields(DecodeContract) if setting_of(one).token
 
 _BLOCK_KEYS = ("block_size", "bd3lm_block_size", "bd_size")
 
+GUESSED = {
+    "context_mask": "which rows a row may see",
+    "shift": "the row that a token is read from",
+    "positions": "how rows are counted",
+    "schedule": "how many rows a step accepts",
+}
+"""Fields whose defaults are a guess for a family that many ways of training end in, and what they decide."""
+
 _LOOKED = {
     "mask_token_id": "config.json and generation_config.json (mask_token_id), the tokenizer's special tokens",
     "stop_token_ids": "generation_config.json and config.json (eos_token_id), tokenizer_config.json (eos_token)",
@@ -72,6 +80,23 @@ class Resolved:
     contract: DecodeContract
     origins: Mapping[str, str]
 
+    guessed: tuple[str, ...] = ()
+    """Fields that nothing says, of a family that does not imply them either."""
+
+    def notes(self) -> list[str]:
+        """A warning about what is guessed, with the settings that settle it."""
+        if not self.guessed:
+            return []
+        values = to_json(self.contract)
+        shown = [
+            f"  {name} {_shown(values[name])}: {GUESSED[name]}; to settle it: [{name}=...]" for name in self.guessed
+        ]
+        return [
+            "warning: nothing says how this model was trained to decode, so these are guesses, and no check of parity "
+            "sees a wrong one:",
+            *shown,
+        ]
+
     def lines(self) -> list[str]:
         """One line a field, for people."""
         values = to_json(self.contract)
@@ -86,8 +111,18 @@ def resolve(flags: Flags, checkpoint: Checkpoint, family: Family) -> Resolved:
     origins.setdefault("forbid_token_ids", "default: the mask")
     _check(values, origins, family)
     order = [f.name for f in fields(DecodeContract)]
-    origins |= {name: "default" for name in order if name not in origins}
-    return Resolved(_built(values), {name: origins[name] for name in order})
+    # Whoever writes an object `a2d` means the defaults that docs/bundle.md gives its fields.
+    told = any(True for _ in own_objects(checkpoint))
+    guessed = tuple(name for name in GUESSED if not told and name not in origins and _is_open(name, family))
+    origins |= {name: "guess" if name in guessed else "default" for name in order if name not in origins}
+    return Resolved(_built(values), {name: origins[name] for name in order}, guessed)
+
+
+def _is_open(name: str, family: Family) -> bool:
+    """Neither the family nor the shape of its network settles the field."""
+    if "prompt_alignment" in family.contract:
+        return False  # the family is one way of decoding, for which the defaults are right
+    return name != "positions" or family.shape.rope_axes is not None
 
 
 def collected(flags: Flags, checkpoint: Checkpoint, family: Family) -> tuple[dict[str, Any], dict[str, str]]:

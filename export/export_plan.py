@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
 from pathlib import Path
+from typing import Any
 
 from ..engines.errors import ContractError
+from ..runtime.decode.choices import check_choice
 from ..runtime.inputs.patches import VisionSpec
 from ..runtime.schema import Violations
 from .checkpoint.author_config import Asking, asking
@@ -23,10 +25,20 @@ from .precision import PRECISIONS, Precision
 from .write.piece_cache import default_folder
 from .write.weight_file import planned_bytes
 
-__all__ = ["Job", "Plan", "plan"]
+__all__ = ["REFERENCES", "Job", "Plan", "plan"]
 
 BASE = 600_000_000
 """Bytes of a process that has torch, onnx and onnxruntime loaded, and has traced the pieces. Measured."""
+
+
+STOCK = 150_000_000
+"""Bytes of transformers' modules and of a large tokenizer, once they are imported and loaded. Measured."""
+
+REFERENCES = {
+    "transformers": "its own class, tokenizer and image processor, loaded from the checkpoint, beside a2d's reading",
+    "own": "a2d's reading of the checkpoint alone: less memory and time, and no guard against a misreading",
+}
+"""References of the parity checks."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,8 @@ class Job:
     checkpoint: Path
     bundle: Path
     precisions: tuple[Precision, ...] = (PRECISIONS["fp32"],)
+    name: str = ""
+    """Name that the bundle bears; empty is that of the checkpoint's folder."""
     flags: Flags = field(default_factory=Flags)
     asking: Asking = field(default_factory=Asking)
     family: str | None = None
@@ -48,6 +62,8 @@ class Job:
     """Replace a bundle that exists."""
     decode_parity: bool = True
     """Compare a short decode as well, not only the graphs."""
+    parity: str = "transformers"
+    """Reference of the parity checks, of `REFERENCES`."""
     quiet: bool = False
     quantized: tuple[str, ...] = ()
     """Precisions that calibration makes of the exported bundle."""
@@ -56,6 +72,10 @@ class Job:
     prompt: str | None = None
     """Question that calibration asks of each image of a folder."""
     samples: int = 64
+    parts: Path | None = None
+    """Directory with the other parts of a network that films and is one file."""
+    film: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the film contract that the command line gives."""
     cache: Path | None = field(default_factory=default_folder)
     """Folder in which traces are kept for the next export; None keeps none."""
 
@@ -114,6 +134,20 @@ class Plan:
             planned_bytes(self.shapes, p, self._exact) + (widened if p.bytes < 4 else 0) for p in self.job.precisions
         )
 
+    @property
+    def stock_bytes(self) -> int:
+        """Memory that transformers' side takes beside the mapped checkpoint: a layer and the tower, widened.
+
+        Its modules, and what it keeps of a vocabulary, are in STOCK; experts, which it stacks, are copied whole.
+        """
+        tower = sum(prod(s) for name, s in self.shapes.items() if name.startswith("vision."))
+        stacked = sum(prod(s) for name, s in self.shapes.items() if ".experts_" in name)
+        layers = Counter[str]()
+        for name, shape in self.shapes.items():
+            if name.startswith("layers."):
+                layers[name.split(".")[1]] += prod(shape)
+        return STOCK + 4 * (max(layers.values()) + tower) + 2 * stacked
+
     def step_bytes(self, precision: Precision) -> int:
         """Bytes of weights that a denoising step reads: all but the vision tower and an embedding of its own.
 
@@ -130,6 +164,7 @@ class Plan:
 
 def plan(job: Job) -> Plan:
     """Read and check everything that can be checked without work. Raises A2DError."""
+    check_choice("reference of the parity checks", job.parity, REFERENCES)
     checkpoint = Checkpoint.open(job.checkpoint).with_template(job.template)
     family = describe(checkpoint, job.family)
     checkpoint.verify(family.sources, family.ignorable)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from importlib.metadata import version
 
 from .. import __version__
 from ..engines.errors import ParityError
@@ -14,6 +16,7 @@ from ..runtime.heap import release, unpooled
 from .checkpoint.sources import assemble
 from .checkpoint.turns import special_tokens
 from .export_plan import Job, Plan, plan
+from .parity.stock import held_against_stock
 from .parity.tolerances import FAIL, table, worst
 from .parity.variant import checked_in, prove
 from .precision import Precision
@@ -34,6 +37,7 @@ def export(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest:
     made = plan(job)
     say(decided(made))
     check_space(job.bundle, made.disk_bytes)
+    stock = _stock_rows(made, say)
     with Staging(job.bundle, job.force) as staging:
         builder = _builder(made)
         text = _text_files(made, staging)
@@ -41,10 +45,34 @@ def export(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest:
         rows = {name: variant.parity for name, variant in variants.items()}
         say(table(rows))
         _require_parity(rows)
+        variants = {name: replace(v, parity=(*stock, *v.parity)) for name, v in variants.items()}
         manifest = _manifest(made, text, variants, staging)
         staging.publish(manifest.dumps())
     say(done(made, manifest))
     return manifest
+
+
+def _stock_rows(made: Plan, say: Callable[[str], None]) -> tuple[ParityRow, ...]:
+    """The reading held against transformers' own. Raises ParityError where they differ."""
+    if made.job.parity == "own":
+        say("parity: a2d's own reading of the checkpoint is the reference; what it misreads is not found")
+        return ()
+    with Progress("parity with transformers", 1, "step", made.job.quiet):
+        found = held_against_stock(made)
+    rows = {"stock": found.rows} if found.rows else {}
+    if rows:
+        say(table(rows))
+    for note in found.notes:
+        say(f"parity: {note}")
+    if worst(found.rows) == FAIL:
+        listed = "\n".join(f"  {difference}" for difference in found.differences)
+        raise ParityError(
+            f"{made.job.checkpoint}: a2d does not read it as transformers {version('transformers')} does:\n"
+            f"{table(rows)}\n{listed}\nNo bundle was written. Check that config.json, the processor's and the "
+            "tokenizer's files belong together, and report it. Where a2d is known to be right, [parity=own] leaves "
+            "transformers out."
+        )
+    return tuple(found.rows)
 
 
 def _builder(made: Plan) -> Builder:
@@ -113,7 +141,7 @@ def _manifest(made: Plan, text: TextFiles, variants: dict[str, Variant], staging
     return Manifest(
         schema=SCHEMA,
         producer=f"a2d {__version__}",
-        name=made.job.checkpoint.resolve().name,
+        name=made.job.name or made.job.checkpoint.resolve().name,
         family=made.family.name,
         variants=variants,
         files=staging.records(),

@@ -34,6 +34,11 @@ class Quantizer(Protocol):
     ) -> Callable[[Path, tuple[str, ...], bool, Callable[[str], None]], None]:
         """Check a request; returns the function that makes `output` of an exported bundle. Raises RequestError."""
 
+    def plan_film(
+        self, output: Path, names: tuple[str, ...], data: Path | None, samples: int, quiet: bool
+    ) -> Callable[[Path, tuple[str, ...], bool, Callable[[str], None]], None]:
+        """The same for a bundle that films."""
+
 
 Quantizers: TypeAlias = Mapping[str, Quantizer]
 """Quantized precisions by name; empty where nobody can calibrate."""
@@ -46,8 +51,14 @@ def split(names: str, quantizers: Quantizers) -> tuple[tuple[Precision, ...], tu
     return floats, tuple(name for name in (part.strip() for part in names.split(",")) if name in offered)
 
 
-def export_all(job: Job, quantizers: Quantizers, say: Callable[[str], None] = lambda _: None) -> None:
-    """Write the bundle in all precisions of the job.
+def export_all(
+    job: Job,
+    quantizers: Quantizers,
+    say: Callable[[str], None] = lambda _: None,
+    export: Callable[[Job, Callable[[str], None]], object] = export,
+    films: bool = False,
+) -> None:
+    """Write the bundle in all precisions of the job; `export` writes the float ones, and `films` says what it does.
 
     Raises as `job.export`, and RequestError for what cannot be calibrated. Nothing half written is left; what was
     recorded of the samples is, for the next try.
@@ -55,7 +66,11 @@ def export_all(job: Job, quantizers: Quantizers, say: Callable[[str], None] = la
     if not job.quantized:
         export(job, say)
         return
-    make = quantizers[job.quantized[0]].plan(job.bundle, job.quantized, job.data, job.prompt, job.samples, job.quiet)
+    first = quantizers[job.quantized[0]]
+    if films:
+        make = first.plan_film(job.bundle, job.quantized, job.data, job.samples, job.quiet)
+    else:
+        make = first.plan(job.bundle, job.quantized, job.data, job.prompt, job.samples, job.quiet)
     with Staging(job.bundle, job.force):
         pass  # a place that cannot be written to should say so now
     floats = tuple({p.name: p for p in (PRECISIONS[SOURCE], *job.precisions)}.values())

@@ -22,6 +22,7 @@ def decided(plan: Plan) -> str:
         "decode contract",
         *(f"  {line}" for line in plan.resolved.lines()),
         f"  {'max_context':<17} {plan.max_context:<14} {_origin(plan)}",
+        *plan.resolved.notes(),
         *_asking(plan),
         *plan.checkpoint.notes,
         *plan.family.notes,
@@ -34,7 +35,8 @@ def decided(plan: Plan) -> str:
         lines.append(REMOTE)
     lines += [
         f"precisions: {', '.join(p.name for p in job.precisions)}; {size(plan.disk_bytes)} on disk",
-        f"peak memory about {size(peak)}, {peak / max(weights, 1):.1f} x the checkpoint's weights; mostly mapped",
+        *_reference(plan),
+        f"peak memory about {size(peak)}, torch's and ONNX Runtime's own part included",
     ]
     return "\n".join(lines)
 
@@ -52,6 +54,13 @@ def done(plan: Plan, manifest: Manifest) -> str:
 def _asking(plan: Plan) -> list[str]:
     lines = plan.asking.lines()
     return ["how it is asked", *(f"  {line}" for line in lines)] if lines else []
+
+
+def _reference(plan: Plan) -> list[str]:
+    if plan.job.parity == "own":
+        return []
+    kept = f"which adds {size(plan.stock_bytes)} for a while; [parity=own] does without"
+    return [f"parity: first against transformers, loaded from the checkpoint, {kept}"]
 
 
 def _origin(plan: Plan) -> str:

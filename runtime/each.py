@@ -7,20 +7,27 @@ nor how frames become prompts.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..engines.errors import A2DError, NumericsError, RequestError
 from .console.progress import Progress
+from .decode.chooser import FREE, Form
 from .decode.options import Options
 from .decode.sequence import Prompt
-from .decode.session import Result, Session
+from .decode.session import Generation, Result, Session
+from .decode.together import Together
 from .inputs.prompt import Picture
 
 __all__ = ["Reading", "readings"]
 
 FAULTS = (RequestError, NumericsError)
 """Errors that one frame can be to blame for; anything else would meet the next frame as well."""
+
+
+Begin = Callable[[Picture, Session], Generation]
+"""Asks of a frame in a session."""
 
 
 @dataclass(frozen=True)
@@ -43,15 +50,23 @@ class Reading:
 def readings(
     frames: Iterable[Picture],
     ask: Callable[[Picture], Prompt],
-    session: Session,
+    sessions: Sequence[Session],
     options: Options,
     strict: bool,
     progress: Progress,
+    form: Form = FREE,
 ) -> Iterator[Reading]:
-    """Read the frames in turn, as they are asked for. `strict` raises a frame's error instead of going on."""
+    """Read the frames in turn, as they are asked for. `strict` raises a frame's error instead of going on.
+
+    Several sessions, which share a pool, read as many frames side by side; readings keep the frames' order.
+    """
+
+    def begin(frame: Picture, session: Session) -> Generation:
+        return session.stream(ask(frame), options, form)
+
+    one_by_one = (_read(frame, begin, sessions[0]) for frame in frames)
     with progress:
-        for frame in frames:
-            reading = _read(frame, ask, session, options)
+        for reading in one_by_one if len(sessions) == 1 else _side_by_side(frames, begin, sessions):
             if strict and reading.error is not None:
                 raise reading.error
             progress.add()
@@ -59,12 +74,64 @@ def readings(
                 yield reading
 
 
-def _read(frame: Picture, ask: Callable[[Picture], Prompt], session: Session, options: Options) -> Reading:
+def _read(frame: Picture, begin: Begin, session: Session) -> Reading:
     started = time.perf_counter()
     result: Result | None = None
     error: A2DError | None = None
     try:
-        result = session.generate(ask(frame), options)
+        result = begin(frame, session).run()
     except FAULTS as fault:
         error = fault
     return Reading(frame, result, error, time.perf_counter() - started)
+
+
+@dataclass
+class _Frame:
+    """A frame that is being read."""
+
+    image: Picture
+    started: float
+    session: Session
+    generation: Generation | None = None
+    error: A2DError | None = None
+    reading: Reading | None = None
+
+    def end(self, error: A2DError | None) -> None:
+        """Make the reading. Raises errors that no frame is to blame for."""
+        if error is not None and not isinstance(error, FAULTS):
+            raise error
+        result = None if error is not None or self.generation is None else self.generation.result
+        self.reading = Reading(self.image, result, error, time.perf_counter() - self.started)
+
+
+def _side_by_side(frames: Iterable[Picture], begin: Begin, sessions: Sequence[Session]) -> Iterator[Reading]:
+    """The readings in the frames' order; at most twice as many frames as sessions are read ahead."""
+    together, free, queue, source = Together(), list(sessions), deque[_Frame](), iter(frames)
+    left = True
+    while left or queue:
+        while left and free and len(queue) < 2 * len(sessions):
+            image = next(source, None)
+            left = image is not None
+            if image is not None:
+                queue.append(_begun(image, begin, free.pop(), together))
+                if queue[-1].reading is not None:
+                    free.append(queue[-1].session)
+        for event in together.turn():
+            if event.step is None:
+                frame = next(frame for frame in queue if frame.generation is event.generation)
+                frame.end(event.error)
+                free.append(frame.session)
+        while queue and queue[0].reading is not None:
+            reading = queue.popleft().reading
+            assert reading is not None
+            yield reading
+
+
+def _begun(image: Picture, begin: Begin, session: Session, together: Together) -> _Frame:
+    frame = _Frame(image, time.perf_counter(), session)
+    try:
+        frame.generation = begin(image, session)
+        together.join(frame.generation)
+    except FAULTS as fault:
+        frame.end(fault)
+    return frame

@@ -1,16 +1,18 @@
-"""A bundle, loaded: engines for this machine, and the ways in: `generate`, `stream`, `each`, `session`.
+"""A bundle, loaded: engines for this machine, and the ways in: `generate`, `stream`, `each`, `session`, `film`.
 
 Joins the pieces and holds them; every decision is made in the pieces.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,23 +21,29 @@ from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
 from .bundle.files import Bundle
 from .bundle.manifest import Manifest
+from .bundle.texts import prompt_template_of, template_of, text_of
 from .console.progress import Progress
 from .decode.cache import CacheShape
+from .decode.chooser import FREE, Form
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
-from .deploy.placement import Placement, buildable, is_news, on, placed, rows, sm_of
+from .deploy.placement import Placement, buildable, is_news, on, placed, rows, slow_here, sm_of
 from .each import Reading, readings
+from .film.film import Film, Snapshot
+from .film.loop import Step as FilmStep
+from .film.options import FilmOptionFields, FilmOptions
+from .film.studio import Studio
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
-from .inputs.sources import Frames, counted
-
-if TYPE_CHECKING:
-    from .inputs.tokenizer import ChatTemplate, Text
+from .inputs.sources import Frames, check_list, counted
+from .shapes.make import language_of, shaped, vocabulary_of
 
 __all__ = ["Asked", "Model", "load", "load_placed"]
 
 Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
 """A prompt: a text, a conversation (a list of messages), or token ids."""
+
+LOG = logging.getLogger("a2d")
 
 KEPT_IMAGES = 8
 """Images whose features are kept for the next turn of a conversation."""
@@ -50,20 +58,29 @@ class Model:
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
-        self._text = _text(bundle)
-        self._builder = PromptBuilder(
-            positions=self.manifest.decode.positions,
-            vocab=self.manifest.model.vocab,
-            text=self._text,
-            template=_template(bundle),
-            vision=self.manifest.vision,
-            encode=self._encode,
-        )
+        self._text = text_of(bundle)
+        self._studio: Studio | None = None
+
+    def __repr__(self) -> str:
+        t = self.placement
+        return f"Model({str(self.bundle.path)!r}, {t.precision} by {t.engine} on {t.device})"
 
     @property
     def manifest(self) -> Manifest:
         """The bundle's manifest."""
         return self.bundle.manifest
+
+    @cached_property
+    def _builder(self) -> PromptBuilder:
+        m = self.manifest
+        return PromptBuilder(
+            positions=m.decode.positions,
+            vocab=m.model.vocab,
+            text=self._text,
+            template=template_of(self.bundle),
+            vision=m.vision,
+            encode=self._encode,
+        )
 
     def engine(self, graph: str) -> Engine:
         """The engine of one graph, loaded when it is first asked for. Raises BundleError, EngineError."""
@@ -83,13 +100,67 @@ class Model:
                 )
             return self._engines[graph]
 
-    def session(self, exact: bool = False) -> Session:
-        """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`."""
+    def unload(self, graph: str) -> None:
+        """Let go of a graph's engine; it is loaded again when it is asked for. A text encoder may be gigabytes."""
+        with self._lock:
+            self._engines.pop(graph, None)
+
+    def film(
+        self,
+        prompt: str | None = None,
+        *,
+        image: Picture | None = None,
+        noise: NDArray[np.float32] | None = None,
+        renoise: NDArray[np.float32] | None = None,
+        start: Snapshot | None = None,
+        on_step: Callable[[FilmStep], None] | None = None,
+        options: FilmOptions | None = None,
+        **chosen: Unpack[FilmOptionFields],
+    ) -> Film:
+        """A clip; iterate for its blocks, whose `frames` are `[n, H, W, 3]` uint8. See `Studio.film` and `FilmOptions`.
+
+        Raises RequestError with what to change, BundleError where the bundle does not film.
+        """
+        return self.studio.film(
+            prompt,
+            image=image,  # type: ignore[arg-type]
+            noise=noise,
+            renoise=renoise,
+            start=start,
+            on_step=on_step,
+            options=options,
+            **chosen,
+        )
+
+    @property
+    def studio(self) -> Studio:
+        """The part of the bundle that films. Raises BundleError where there is none."""
+        with self._lock:
+            contract = self.manifest.film
+            if contract is None:
+                raise BundleError(f"{self.bundle.path} decodes words and does not film; export a video checkpoint")
+            if self._studio is None:
+                built = self.placement.built
+                kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
+                text = self._text
+                assert text is not None, "a contract of film names a tokenizer"
+                pictures = "encode_first" in self.variant.graphs
+                template = None if contract.towers is None else prompt_template_of(self.bundle, contract.towers.chat)
+                self._studio = Studio(self.engine, contract, kv_dtype, text, pictures, template)
+            return self._studio
+
+    def session(self, exact: bool = False, beside: Session | None = None) -> Session:
+        """A new conversation; its cache is its own, the weights are everybody's. `exact`: see `Session`.
+
+        `beside`: a session of this model whose generations `Together` may run by one forward with this one's.
+        """
         shape, decode, built = self.manifest.model, self.manifest.decode, self.placement.built
         kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
         longest = shape.max_context if built is None else min(shape.max_context, built.record.context)
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
-        return Session(self.engine, decode, cache, longest, self.detokenize, exact)
+        # Built engines have profiles for one session's rows and context.
+        pool = None if beside is None or built is not None else beside.share()
+        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool, self.prompt)
 
     def prompt(
         self,
@@ -106,9 +177,10 @@ class Model:
         `{"enable_thinking": False}`; `continue_final` goes on with the last message instead of opening a turn.
         Raises RequestError (ImageError for an image) with what to change.
         """
+        check_list(images)
         if prompt is None:
             prompt = self._question()
-            if self.manifest.vision is not None and not images:
+            if self.manifest.vision is not None and not len(images):
                 raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give an image")
         self._check_one(len(images))
         turn = Turn(template_options or {}, continue_final)
@@ -118,6 +190,16 @@ class Model:
             return self._builder.from_messages(prompt, images or None, turn)  # type: ignore[arg-type]
         return self._builder.from_tokens(prompt, images)  # type: ignore[arg-type]
 
+    def shape(self, template: str | None = None, choices: Sequence[str] | None = None, schema: object = None) -> Form:
+        """A form that holds answers to a template, choices or a JSON schema, one of them; pass it as `form`.
+
+        A template is text with values, as `"scene {scene:[0-9]+[A-Z]*} take {take:int}"`; a schema is what `json.loads`
+        makes of one. Raises RequestError: it is not supported, or this model's tokens cannot write it.
+        """
+        language = language_of(template, choices, schema)
+        spelled = None if self._text is None else (self._text.token_bytes(), self._text.encode)
+        return shaped(language, vocabulary_of(spelled, self.manifest.decode, self.manifest.model.vocab))
+
     def stream(
         self,
         prompt: Asked | None = None,
@@ -126,12 +208,16 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Generation:
-        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest."""
+        """Generate in a session of its own; iterate for Steps, then read `.result`. See `Options` for the rest.
+
+        `form` restricts the answer: see `shape`.
+        """
         rows = self.prompt(prompt, images, raw, template_options, continue_final)
-        return self.session().stream(rows, with_fields(options, **chosen))
+        return self.session().stream(rows, with_fields(options, **chosen), form)
 
     def generate(
         self,
@@ -141,12 +227,13 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Result:
         """Generate to the end; arguments as for `stream`."""
         asked = {"images": images, "raw": raw, "template_options": template_options, "continue_final": continue_final}
-        return self.stream(prompt, **asked, options=options, **chosen).run()  # type: ignore[arg-type]
+        return self.stream(prompt, **asked, form=form, options=options, **chosen).run()  # type: ignore[arg-type]
 
     def each(
         self,
@@ -156,11 +243,15 @@ class Model:
         raw: bool = False,
         strict: bool = False,
         progress: bool = False,
+        together: int = 1,
+        form: Form = FREE,
         template_options: Mapping[str, Any] | None = None,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
     ) -> Iterator[Reading]:
         """Ask the same of each frame, in one session; readings come as they are made.
+
+        `together`: frames that are read side by side, by forwards that they share; the same readings in the same order.
 
         `frames`: a folder, whose images come in natural order, or any iterable of paths, folders and pictures, which is
         read no faster than the readings are taken. None as `prompt` asks the bundle's own question. A frame that cannot
@@ -174,12 +265,15 @@ class Model:
         question = self._question() if prompt is None else prompt
         pictures, total = counted(frames)
         shown = Progress("reading", total, "frames", quiet=not progress)
-        session = self.session(exact=True)
+        if together < 1:
+            raise RequestError(f"together: got {together}, expected 1 or more frames side by side")
+        first = self.session(exact=True)
+        sessions = [first, *(self.session(exact=True, beside=first) for _ in range(together - 1))]
 
         def asked(frame: Picture) -> Prompt:
             return self.prompt(question, [frame], raw, template_options)
 
-        return readings(pictures, asked, session, wanted, strict, shown)
+        return readings(pictures, asked, sessions, wanted, strict, shown, form)
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         """Text of token ids; empty where the bundle has no tokenizer."""
@@ -241,6 +335,7 @@ def load(
     `engines`: a folder of built engines; the default is `engines` in the bundle. `build="auto"` builds them where they
     are missing or do not fit. `threads`: of one operator, on a CPU.
     `verify=False` skips the SHA-256 sums (sizes are always compared), for bundles that this process has just written.
+    A precision in which fp32 is faster on this processor is a warning of the logger `a2d`.
     Raises RequestError, BundleError, EngineError.
     """
     folder = None if engines is None else Path(engines)
@@ -284,27 +379,10 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     if built is not None:
         built.check(content=verify)
     model = Model(bundle, placement)
-    model.engine("backbone")  # a graph that cannot run here should say so now
+    LOG.info("%r; not used: %s", model, "; ".join(placement.passed_over) or "nothing better")
+    if note := slow_here(placement):
+        LOG.warning(note)
+    # A graph that cannot run here should say so now.
+    m = bundle.manifest
+    model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)
     return model
-
-
-def _text(bundle: Bundle) -> Text | None:
-    name = bundle.manifest.text.tokenizer
-    if name is None:
-        return None
-    from .inputs.tokenizer import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja
-
-    return Text(bundle.file(name))
-
-
-def _template(bundle: Bundle) -> ChatTemplate | None:
-    text: Any = bundle.manifest.text
-    if text.chat_template is None:
-        return None
-    try:
-        source = bundle.file(text.chat_template).read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleError(f"{text.chat_template} is not UTF-8: {error}. Export the checkpoint again.") from error
-    from .inputs.tokenizer import ChatTemplate  # noqa: PLC0415 - as above
-
-    return ChatTemplate(source, text.special_tokens)

@@ -90,5 +90,9 @@ def write(folder: Path, **changes) -> Path:
     folder.mkdir(exist_ok=True)
     for name, data in CONTENT.items():
         (folder / name).write_bytes(data)
-    (folder / "manifest.json").write_text(replace(MANIFEST, **changes).dumps(), encoding="utf-8")
+    of_words = {name: value for name, value in changes.items() if name in ("model", "decode", "text", "vision")}
+    others = {name: value for name, value in changes.items() if name not in of_words}
+    assert MANIFEST.words is not None
+    made = replace(MANIFEST, words=replace(MANIFEST.words, **of_words), **others)
+    (folder / "manifest.json").write_text(made.dumps(), encoding="utf-8")
     return folder

@@ -34,14 +34,31 @@ def probabilities(toy: Toy, rows: list[int], P: int, current: int, c: DecodeCont
     return p / p.sum(-1, keepdims=True)
 
 
-def best_of(p, c: DecodeContract):
-    return np.where(np.isin(np.arange(p.shape[-1]), c.forbid_token_ids), -1, p).argmax(-1)
+def best_of(p, c: DecodeContract, sets=None):
+    """The most probable tokens; `sets` holds the allowed tokens of some rows of `p`, by their number."""
+    open_to = np.broadcast_to(~np.isin(np.arange(p.shape[-1]), c.forbid_token_ids), p.shape).copy()
+    for row, allowed in (sets or {}).items():
+        if row < len(p):
+            open_to[row] &= np.isin(np.arange(p.shape[-1]), list(allowed))
+    return np.where(open_to, p, -1).argmax(-1)
 
 
 def decode(
-    toy: Toy, prompt: list[int], c: DecodeContract, steps: int, threshold: float | None, max_tokens: int, B: int
+    toy: Toy,
+    prompt: list[int],
+    c: DecodeContract,
+    steps: int,
+    threshold: float | None,
+    max_tokens: int,
+    B: int,
+    given: dict[int, int] | None = None,
+    sets: dict[int, set[int]] | None = None,
 ):
-    """Tokens and number of denoise steps, for the confidence rule with base-remainder counts, greedily."""
+    """Tokens and number of denoise steps, for the confidence rule with base-remainder counts, greedily.
+
+    `given` are tokens of some rows of the sequence, `sets` those that others may hold.
+    """
+    given, sets = given or {}, sets or {}
     P, rows, steps_taken = len(prompt), list(prompt), 0
     last, sub = P + max_tokens, c.sub_block_size or B
     while True:
@@ -51,11 +68,12 @@ def decode(
         cut = c.last_block == "cut" if c.last_block else c.prompt_alignment == "left"
         end = min(start + B, last) if cut else start + B
         current = block_of(start, P, B, c.prompt_alignment)
-        if c.opening == "predicted" and len(rows) == start:
-            rows.append(int(best_of(probabilities(toy, rows, P, current, c, B)[-1], c)))
+        if c.opening == "predicted" and len(rows) == start and start not in given:
+            last_row = probabilities(toy, rows, P, current, c, B)[-1:]
+            rows.append(int(best_of(last_row, c, {0: sets[start]} if start in sets else None)[0]))
             steps_taken += 1
-        masked = [i >= len(rows) for i in range(end)]
-        rows = rows + [c.mask_token_id] * (end - len(rows))
+        masked = [i >= len(rows) and i not in given for i in range(end)]
+        rows = rows + [given.get(i, c.mask_token_id) for i in range(len(rows), end)]
         for first in range(start, end, sub):
             part = range(first, min(first + sub, end))
             step, share = 0, -(-steps * sub // B)
@@ -66,7 +84,7 @@ def decode(
                     p = np.roll(p, 1, axis=0)
                     if c.shift == "right_in_block":
                         p[start] = own
-                best = best_of(p, c)
+                best = best_of(p, c, sets)
                 rank = sorted((i for i in part if masked[i]), key=lambda i: -p[i, best[i]])
                 count = sub // share + (step < sub % share)
                 for place, i in enumerate(rank):

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 import a2d
 from a2d.__main__ import main
@@ -182,18 +183,18 @@ def process(bundle: Path, *flags: str) -> subprocess.Popen[str]:
 
 def test_an_interrupt_leaves_nothing(quantized_slate, tmp_path):
     running = process(quantized_slate, "--precision", "fp16", "-o", str(tmp_path))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not [*tmp_path.glob(".*.partial/.copy.*/*.onnx")] and time.monotonic() < deadline:
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
-    _, err = running.communicate(timeout=60)
+    _, err = running.communicate(timeout=PATIENCE)
     assert running.returncode == 130 and "interrupted; nothing half built was left" in err, err
     assert [path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")] == []
 
 
 def test_of_two_processes_one_builds_and_the_other_waits(tiny):
     both = [process(tiny, "--precision", "fp16") for _ in range(2)]
-    outputs = [running.communicate(timeout=120)[0] for running in both]
+    outputs = [running.communicate(timeout=PATIENCE)[0] for running in both]
     assert [running.returncode for running in both] == [0, 0]
     assert sum("is there and fits" in output for output in outputs) == 1
     assert len([*tiny.glob(f"engines/*/{RECORD}")]) == 1
@@ -201,11 +202,11 @@ def test_of_two_processes_one_builds_and_the_other_waits(tiny):
 
 def test_without_the_library_it_says_how_to_get_it(tiny, monkeypatch, capsys):
     def missing(name):
-        raise EngineError("TensorRT-RTX is not installed here: no such module. pip install 'a2d[rtx]'")
+        raise EngineError("TensorRT-RTX is not installed here: no such module. pip install 'a2d-runtime[rtx]'")
 
     monkeypatch.setattr(build_module, "imported", missing)
     assert main(["build", str(tiny), "--target", "rtx", "--precision", "fp16"]) == 2
-    assert "pip install 'a2d[rtx]'" in capsys.readouterr().err
+    assert "pip install 'a2d-runtime[rtx]'" in capsys.readouterr().err
 
 
 def test_a_library_that_builds_for_its_own_gpu_is_not_told_another(tiny, monkeypatch):
@@ -218,6 +219,6 @@ def test_run_without_a_gpu_says_nothing_of_engines(tiny, capsys):
     assert main(["build", str(tiny), "--target", "rtx", "--sm", "89", "--precision", "fp16", "--quiet"]) == 0
     capsys.readouterr()
     command = [sys.executable, "-m", "a2d", "run", str(tiny), "--token-ids", "5,6,7", "--max-tokens", "8"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert done.returncode == 0 and done.stdout
     assert "TensorRT" not in done.stderr and "cuda" not in done.stderr.lower(), done.stderr

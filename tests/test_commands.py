@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 from conftest import DATA, EXAMPLES
+from patience import PATIENCE
+from PIL import Image
 
 from a2d import load
 
@@ -21,7 +23,7 @@ FRAME = EXAMPLES / "slate" / "frames" / "easy-01.png"
 
 def a2d(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "a2d", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, **options)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
 
 
 def events(output: str) -> list[dict]:
@@ -54,7 +56,8 @@ def reading(slate) -> str:
 
 
 def test_run_reads_a_frame(slate, reading):
-    done = a2d("run", slate, "--image", FRAME, "--prompt", "read the slate", "--steps", "4", "--max-tokens", "64")
+    flags = ["--steps", "4", "--max-tokens", "64", "--min-confidence", "0"]
+    done = a2d("run", slate, "--image", FRAME, "--prompt", "read the slate", *flags)
     assert (done.returncode, done.stdout) == (0, f"{reading}\n"), done.stderr
 
 
@@ -88,7 +91,7 @@ def test_run_reads_each_frame_by_itself_and_goes_on_after_a_bad_one(slate, readi
 
 def test_run_prints_a_line_for_each_frame(slate, reading, tmp_path):
     missing = tmp_path / "missing.png"
-    done = a2d("run", slate, "--image", FRAME, missing, FRAME, "--each")
+    done = a2d("run", slate, "--image", FRAME, missing, FRAME, "--each", "--min-confidence", "0")
     assert done.stdout == f"{FRAME}\t{reading}\n" * 2
     assert done.returncode == 2 and done.stderr.count(str(missing)) >= 1
     assert a2d("run", slate, "--image", FRAME, "--each").returncode == 0
@@ -169,7 +172,7 @@ def test_interrupting_a_run_ends_it_quietly(golden):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode in (0, 130)  # it may have been done before the signal came
     assert "Traceback" not in errors
 
@@ -182,7 +185,7 @@ def test_a_closed_pipe_is_no_error_message(golden):
         process.stdout.close()
         time.sleep(0)
         errors = process.stderr.read()
-        process.wait(timeout=60)
+        process.wait(timeout=PATIENCE)
     assert "Traceback" not in errors and "Exception" not in errors
 
 
@@ -228,10 +231,48 @@ def test_bench_against_one_token_per_forward(golden):
     [
         ([], "give a BUNDLE or --synthetic NAME"),
         (["--synthetic", "1g"], "got '1g', expected one of: 100m"),
-        (["x", "--against", "nothing"], "got 'nothing', expected one of: torch"),
+        (["x", "--against", "nothing"], "got 'nothing', expected one of: autoregressive, torch"),
         (["x", "--repeats", "0"], "--repeats: got 0"),
     ],
 )
 def test_bench_bad_input(flags, message):
     done = a2d("bench", *flags)
     assert done.returncode == 2 and message in done.stderr
+
+
+def test_a_slate_s_doubts_are_marked_and_a_board_that_is_too_small_is_refused(slate, tmp_path):
+    hard = EXAMPLES / "slate" / "frames" / "hard-11.png"
+    done = a2d("run", slate, "--image", hard)
+    assert (
+        "scene ?" in done.stdout and "unsure of scene (" in done.stderr and "under --min-confidence 0.8" in done.stderr
+    )
+    last = events(a2d("run", slate, "--image", hard, "--json").stdout)[-1]
+    assert "scene" in last["unsure"] and set(last["fields"]) == {"scene", "take", "roll", "date", "fps"}
+    with Image.open(FRAME) as board:
+        wide = Image.new("RGB", (1920, 1080), (90, 90, 90))
+        wide.paste(board.resize((960, 480)), (480, 300))
+    wide.save(tmp_path / "half.png")
+    for flags in ([], ["--each"]):
+        done = a2d("run", slate, "--image", tmp_path / "half.png", *flags)
+        assert done.returncode == 2 and "fills the picture" in done.stderr and "?" in done.stdout
+    assert a2d("run", slate, "--image", FRAME, "--min-confidence", "2").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "slate", "--image", "https://example.com/x.png"], "got an address, 'https://example.com/x.png'"),
+        (["export", "Qwen/Qwen3-0.6B", "--dry-run"], "hf download Qwen/Qwen3-0.6B --local-dir Qwen3-0.6B"),
+        (["export", "nowhere", "--dry-run"], "nowhere: nothing there, expected a checkpoint directory"),
+        (["bench", "BUNDLE", "--against", "foo"], "expected one of: autoregressive, fp32"),
+    ],
+)
+def test_slips_are_told_before_any_work(arguments, message, slate, tmp_path):
+    given = [str(slate) if part in ("slate", "BUNDLE") else part for part in arguments]
+    done = a2d(*given, cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr
+
+
+def test_inspect_calls_a_bundle_by_its_name(slate):
+    said = a2d("inspect", slate).stdout
+    assert said.startswith("slate: qwen2_5_vl") and max(map(len, said.splitlines())) <= 130

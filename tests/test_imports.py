@@ -63,7 +63,7 @@ def test_the_engine_is_loaded_when_it_is_asked_for():
 
 def test_public_names_exist_and_others_list_them():
     assert [name for name in a2d.__all__ if getattr(a2d, name) is None] == []
-    with pytest.raises(AttributeError, match="no attribute 'laod'; it offers A2DError, Model, .*load"):
+    with pytest.raises(AttributeError, match="no attribute 'laod'; it offers A2DError, Film, .*Model, .*load"):
         a2d.laod  # noqa: B018
 
 
@@ -91,3 +91,15 @@ def test_commands_explain_themselves(command):
     made = run("-m", "a2d", command, "--help")
     assert made.returncode == 0, made.stderr
     assert made.stdout.startswith(f"usage: a2d {command}")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("rnu", "run"), ("verfy", "verify"), ("calibrat", "calibrate")])
+def test_a_slip_is_told_what_may_be_meant(typed, meant):
+    assert f"did you mean {meant!r}?" in run("-m", "a2d", typed).stderr
+
+
+def test_completion_and_help_show_the_public_names_alone():
+    assert sorted(name for name in dir(a2d) if not name.startswith("_")) == sorted(a2d.__all__)
+    said = run("-c", "import pydoc, a2d; print(pydoc.render_doc(a2d, renderer=pydoc.plaintext))").stdout
+    assert "class Model" in said and "class Options" in said and "TYPE_CHECKING" not in said
+    assert "max_tokens: generated tokens at most; default 256" in a2d.Options.__doc__

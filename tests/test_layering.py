@@ -25,8 +25,8 @@ ROOT = Path(__file__).parent.parent
 
 ROOMS = ("engines", "runtime", "calibration", "export")
 
-SEAM = {"engines", "engines/errors", "engines/protocol"}
-"""The part of engines/ that everybody may know: the protocol, its errors, and a table of names."""
+SEAM = {"engines", "engines/errors", "engines/install", "engines/protocol"}
+"""The part of engines/ that everybody may know: the protocol, its errors, a table of names, and how to install more."""
 
 BASE = SEAM | {"engines/host", "engines/checks", "engines/*"}
 """All modules that stand in engines/ itself."""
@@ -45,6 +45,7 @@ PACKAGES = {
     # engines: what runs, what asks the machine, what builds
     "engines": {"engines/errors", "engines/protocol"},
     "engines/errors": set(),
+    "engines/install": set(),
     "engines/protocol": set(),
     "engines/host": {"engines/checks", "engines/errors", "engines/protocol"},
     "engines/checks": {"engines/errors", "engines/protocol"},
@@ -60,20 +61,32 @@ PACKAGES = {
     "runtime/decode": {"runtime/schema", "engines/errors", "engines/protocol", "engines/host"},
     "runtime/inputs": {"runtime/schema", "runtime/decode", "engines/errors"},
     "runtime/film": {"runtime/schema", "runtime/decode", "runtime/inputs", *SEAM, "engines/host"},
-    "runtime/bundle": {"runtime/schema", "runtime/decode", "runtime/film", "runtime/inputs", "engines/errors"},
+    "runtime/bundle": {
+        "runtime/schema",
+        "runtime/decode",
+        "runtime/film",
+        "runtime/inputs",
+        "engines/errors",
+        "engines/install",
+    },
+    "runtime/shapes": {"runtime/decode", "engines/errors"},
     "runtime/deploy": {*DECODING, *BASE, "engines/tensorrt", "engines/tensorrt/builder"},
     "runtime/each": DECODING,
-    "runtime/model": {*DECODING, "runtime/deploy", "runtime/each"},
+    "runtime/model": {*DECODING, "runtime/shapes", "runtime/deploy", "runtime/each"},
     "runtime/host": MODEL,
     "runtime/server": MODEL,
-    "runtime/measure": {*MODEL, *BASE},
+    "runtime/measure": {*MODEL, *BASE, "runtime/deploy"},
     "runtime/footage": {*MODEL, "runtime/footage/writers"},
     "runtime/footage/writers": {"runtime/footage", "runtime/console"},
+    "runtime/demo": {*MODEL, "runtime/footage"},
+    "runtime/dailies": {*MODEL, "runtime/footage", "runtime/footage/writers"},
     "runtime/cli": {
         *MODEL,
         *BASE,
         "engines/probe",
         "engines/tensorrt",
+        "runtime/demo",
+        "runtime/dailies",
         "runtime/deploy",
         "runtime/footage",
         "runtime/footage/writers",
@@ -83,9 +96,25 @@ PACKAGES = {
     },
     # calibration: statistics, then weights, then what was lost
     "calibration": set(),
-    "calibration/*": {"calibration/collect", "calibration/quantize", "runtime/deploy", "runtime/heap", *BASE, *MODEL},
+    "calibration/*": {
+        "calibration/film",
+        "calibration/collect",
+        "calibration/quantize",
+        "runtime/deploy",
+        "runtime/heap",
+        *BASE,
+        *MODEL,
+    },
     "calibration/collect": {"calibration/quantize", "runtime/deploy", *MODEL},
     "calibration/quantize": {"calibration/collect", "runtime/bundle", "engines/errors"},
+    "calibration/film": {
+        *MODEL,
+        *BASE,
+        "runtime/film",
+        "runtime/heap",
+        "calibration/collect",
+        "calibration/quantize",
+    },
     "calibration/verify": {
         *MODEL,
         "calibration/collect",
@@ -97,6 +126,7 @@ PACKAGES = {
     "calibration/cli": {
         *MODEL,
         "calibration/*",
+        "calibration/film",
         "calibration/collect",
         "calibration/quantize",
         "calibration/verify",
@@ -131,6 +161,20 @@ PACKAGES = {
         *BASE,
         *DECODING,
     },
+    "export/film": {
+        "runtime/heap",
+        "runtime/film",
+        "export/checkpoint",
+        "export/export_plan",
+        "export/families",
+        "export/graphs",
+        "export/parity",
+        "export/precision",
+        "export/write",
+        "a2d",  # its version
+        *BASE,
+        *DECODING,
+    },
     "export/peers": {
         "export/checkpoint",
         "export/families",
@@ -145,6 +189,7 @@ PACKAGES = {
         "export/decode_contract",
         "export/export_plan",
         "export/families",
+        "export/film",
         "export/graphs",
         "export/parity",
         "export/precision",
@@ -166,6 +211,8 @@ THIRD_PARTIES = {
 
 FILES = {
     "engines/cuda.py": {"cuda"},
+    "calibration/collect/board.py": {"PIL"},
+    "calibration/verify/page.py": {"jinja2"},
     "runtime/inputs/crops.py": {"PIL"},
     "engines/_import_onnxruntime.py": {"onnxruntime"},
     "engines/tensorrt/builder/copy.py": {"onnx_ir"},
@@ -173,7 +220,13 @@ FILES = {
     "engines/tensorrt/builder/fp16_products.py": {"onnx_ir"},
     "engines/tensorrt/builder/late_lookup.py": {"onnx_ir"},
     "engines/tensorrt/builder/roll_loops.py": {"onnx_ir"},
+    "runtime/demo/page.py": {"jinja2"},
     "runtime/deploy/build.py": {"filelock"},
+    "runtime/film/board.py": {"PIL"},
+    "runtime/dailies/contact_sheet.py": {"PIL"},
+    "runtime/dailies/movie.py": {"av"},
+    "runtime/dailies/otio_shots.py": {"opentimelineio"},
+    "runtime/dailies/stills.py": {"PIL"},
     "runtime/footage/media.py": {"av"},
     "runtime/footage/shots.py": {"scenedetect"},
     "runtime/footage/scan.py": {"PIL"},
@@ -187,6 +240,7 @@ FILES = {
     "runtime/server/text_routes.py": {"starlette"},
     "runtime/server/video_routes.py": {"starlette"},
     "runtime/inputs/tokenizer.py": {"jinja2", "tokenizers"},
+    "runtime/shapes/automaton.py": {"outlines_core"},
     "runtime/inputs/patches.py": {"PIL"},
 }
 """File to what it alone may import from elsewhere."""

@@ -18,7 +18,9 @@ SOURCES = sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 COMMANDS = {
     "export/cli.py": "a command",
     "export/builtin.py": "runs a command",
+    "engines/install.py": "writes pip's flags, which are not ours",
     "engines/probe/driver.py": "runs nvidia-smi",
+    "export/film/flags.py": "the flags of a command",
     "export/checkpoint/json_files.py": "names a flag of `hf`, which is not ours",
     "runtime/footage/writers/html.py": "a stylesheet",
     "runtime/host/worker.py": "a command of its own, which the C library starts",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from ...engines.errors import BundleError
-from ...runtime.cli.arguments import Parser, add_options, guarded, options_from, teller
-from ...runtime.decode.options import Options
+from ...engines.install import extra
+from ...runtime.bundle.files import Bundle
+from ...runtime.cli.arguments import Parser, add_bundle, add_options, guarded, options_from, teller
 from ..collect.samples import add_data_flags
+from ..exported import SHOTS
 from ..quantize.recipes import known, recipes
 
 __all__ = ["main"]
@@ -28,7 +29,7 @@ def _parser() -> Parser:
         epilog=f"precisions:\n{known()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
     parser.add_argument("--precision", required=True, metavar="NAMES", help="one or more, by comma")
     add_data_flags(parser)
@@ -42,11 +43,13 @@ def _parser() -> Parser:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
+    if Bundle.open(arguments.bundle).manifest.words is None:
+        return _calibrate_film(arguments)
     chosen = recipes(arguments.precision)
     try:
         from ..job import Job, calibrate  # noqa: PLC0415 - a device verifies without onnx
     except ImportError as error:
-        raise BundleError(f"calibrating needs more than running: {error}. pip install 'a2d[calibrate]'") from error
+        raise BundleError(f"calibrating needs more than running: {error}. {extra('calibrate')}") from error
     options = options_from(arguments)
     job = Job(
         bundle=arguments.bundle,
@@ -56,7 +59,8 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         prompt=arguments.prompt,
         samples=arguments.samples,
         seed=options.seed,
-        options=options if arguments.max_tokens else replace(options, max_tokens=Options().max_tokens // 4),
+        options=options,
+        capped=arguments.max_tokens is None,
         merge=arguments.merge,
         strata=arguments.strata,
         target=arguments.target,
@@ -64,4 +68,23 @@ def _calibrate(arguments: argparse.Namespace) -> int:
         quiet=arguments.quiet,
     )
     calibrate(job, teller(arguments.quiet))
+    return 0
+
+
+def _calibrate_film(arguments: argparse.Namespace) -> int:
+    """Calibrate a bundle that only films; its samples are shots."""
+    try:
+        from ..film.job import FilmJob, calibrate_film  # noqa: PLC0415 - as above
+    except ImportError as error:
+        raise BundleError(f"calibrating needs more than running: {error}. {extra('calibrate')}") from error
+    job = FilmJob(
+        bundle=arguments.bundle,
+        output=arguments.output,
+        precisions=tuple(name.strip() for name in arguments.precision.split(",") if name.strip()),
+        data=arguments.data,
+        shots=min(arguments.samples, SHOTS),
+        force=arguments.force,
+        quiet=arguments.quiet,
+    )
+    calibrate_film(job, teller(arguments.quiet))
     return 0

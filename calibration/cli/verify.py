@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.errors import RequestError
-from ...runtime.cli.arguments import BAD_INPUT, Parser, add_options, guarded, options_from
+from ...runtime.cli.arguments import BAD_INPUT, Parser, add_bundle, add_options, guarded, options_from, worded
 from ...runtime.deploy.build import source_of
 from ...runtime.model import Model, load
 from ..collect import samples
 from ..verify.compare import Report, verify
 from ..verify.engine_diff import differing, worst
+from ..verify.intervals import Rate
 from ..verify.page import Page, sweep
+from ..verify.verdict import judged, verdict
 
 __all__ = ["main"]
 
@@ -31,7 +33,7 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="a2d verify", description="Hold one precision of a bundle against another, on samples.")
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("--precision", help="one or more, by comma; default: all that are quantized")
     parser.add_argument("--against", default="fp32", metavar="NAME", help="precision of the bundle; default fp32")
     samples.add_data_flags(parser)
@@ -57,7 +59,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     options = options if arguments.max_tokens else replace(options, max_tokens=64)
     reference = load(arguments.bundle, precision=arguments.against, threads=arguments.threads, device="cpu")
     data = _data(arguments, reference, options.seed)
-    reports, sweeps = [], {}
+    reports: list[Report] = []
+    sweeps: dict[str, dict[int, Rate]] = {}
     for name in _names(arguments, reference):
         if arguments.layers:
             _tell_layers(arguments, reference, name, data)
@@ -73,10 +76,13 @@ def _verify(arguments: argparse.Namespace) -> int:
         )
         report = verify(reference, variant, data, options, arguments.json)
         reports.append(report)
-        print(json.dumps(report.to_json()) if arguments.json else "\n".join(_lines(report)), flush=True)
+        told = report.to_json() | {"verdict": judged(report)}
+        print(json.dumps(told) if arguments.json else "\n".join(_lines(report)), flush=True)
         if arguments.report is not None:
+            if not sweeps:
+                sweeps[arguments.against] = sweep(reference, reference, data, options, arguments.json)
             sweeps[name] = sweep(reference, variant, data, options, arguments.json)
-    if arguments.report is not None:
+    if arguments.report is not None and reports:
         arguments.report.write_text(Page(reference.bundle, reports, sweeps).html(), encoding="utf-8")
     return _status(reports, arguments)
 
@@ -125,16 +131,16 @@ def _data(arguments: argparse.Namespace, model: Model, seed: int) -> samples.Dat
 
 
 def _status(reports: list[Report], arguments: argparse.Namespace) -> int:
-    refused = [f"{report.precision} is refused: {fault}" for report in reports for fault in report.faults]
-    if not refused:
-        return 0
+    """Say what it comes to, a line a precision; the exit status."""
+    refused = [report for report in reports if report.faults]
     if not arguments.json:
-        print("\n".join(refused))
-    if arguments.force:
-        return 0
-    if not arguments.json:
-        print("Take it nevertheless with --force; or calibrate with data like yours, or choose a wider precision.")
-    return BAD_INPUT
+        if arguments.report is not None and reports:
+            print(f"written: {arguments.report}")
+        if refused and not arguments.force:
+            print("Take it nevertheless with --force; or calibrate with data like yours, or choose a wider precision.")
+        for report in reports:
+            print(worded(verdict(report)))
+    return BAD_INPUT if refused and not arguments.force else 0
 
 
 def _lines(report: Report) -> Iterator[str]:

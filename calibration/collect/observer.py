@@ -29,7 +29,7 @@ from ..quantize.source import Source, products
 from .histogram import Histogram
 from .row_kinds import VISION, Place
 
-__all__ = ["ObservedModel", "Observer", "tap"]
+__all__ = ["ObservedEngine", "ObservedModel", "Observer", "tap"]
 
 Channels = Mapping[str, NDArray[np.float32]]
 
@@ -84,7 +84,7 @@ class Observer:
             strata.setdefault(stratum, Histogram()).add(rows[index])
 
 
-class _Observed:
+class ObservedEngine:
     """An engine that tells an observer what it computed on the way."""
 
     def __init__(self, graph: str, engine: Engine, taps: Mapping[str, str], observer: Observer) -> None:
@@ -93,18 +93,22 @@ class _Observed:
 
     @property
     def inputs(self) -> Mapping[str, Signature]:
+        """See `Engine.inputs`."""
         return self._engine.inputs
 
     @property
     def memory(self) -> Memory:
+        """See `Engine.memory`."""
         return self._engine.memory
 
     @property
     def describe(self) -> str:
+        """See `Engine.describe`."""
         return self._engine.describe
 
     @property
     def busy_seconds(self) -> float:
+        """See `Engine.busy_seconds`."""
         return self._engine.busy_seconds
 
     def run(
@@ -157,13 +161,13 @@ class ObservedModel(Model):
         """See `Model.engine`."""
         plain = super().engine(graph)
         if graph not in self._observed:
-            self._observed[graph] = _Observed(graph, plain, self._taps.get(graph, {}), self.observer)
+            self._observed[graph] = ObservedEngine(graph, plain, self._taps.get(graph, {}), self.observer)
         made: Engine = self._observed[graph]
         return made
 
-    def session(self, exact: bool = False) -> Session:
+    def session(self, exact: bool = False, beside: Session | None = None) -> Session:
         """See `Model.session`."""
-        session = super().session(exact)
+        session = super().session(exact, beside)
         place = self.observer.place
         session.wrap = lambda runner: _ObservedRunner(runner, place)
         return session

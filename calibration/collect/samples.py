@@ -12,10 +12,11 @@ Knows files and their form; not models. Everything wrong with the data is listed
 from __future__ import annotations
 
 import argparse
+import codecs
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -29,6 +30,7 @@ from ...runtime.inputs.messages import normalised, pictures_of
 from ...runtime.inputs.sources import each_frame
 from ...runtime.model import Model
 from ...runtime.schema import Violations, parse
+from .board import drawn_board
 
 __all__ = ["DATA_FLAG", "Data", "Sample", "add_data_flags", "built_in", "load"]
 
@@ -51,6 +53,22 @@ SENTENCES = (
     "What is 17 times 23? Explain every step.",
     "def median(values):\n    return",
     "Once upon a time, on an island without a harbour,",
+    "Which is heavier, a kilogram of feathers or a pound of lead? Why?",
+    'Answer as JSON with the keys "name" and "age": Maria turned 34 last week.',
+    "Explain to a child why the sky is blue.",
+    "Rewrite politely: send me the report now.",
+    "SELECT name, count(*) FROM orders",
+    "Give three reasons for and three against working at night.",
+    "Who wrote Faust, and when was its first part printed?",
+    "Continue the list: 2, 3, 5, 7, 11,",
+    "Écris une phrase sur la mer, puis traduis-la en anglais.",
+    "Dear Ms. Okafor, thank you for your letter of 3 March 2025. We",
+    "Find the mistake: She don't like apples.",
+    "What should I pack for two days in the mountains in October?",
+    "Classify as positive, negative or neutral: the film was long, but I did not look at the clock once.",
+    "<p>Opening hours</p><ul><li>Mon",
+    "Name the capital of Australia in one word.",
+    "Tell a joke about a clockmaker.",
 )
 """Prompts for those who have no data at hand."""
 
@@ -122,18 +140,23 @@ def load(path: Path, prompt: str | None, count: int, seed: int) -> Data:
 
 
 def built_in(model: Model, count: int, seed: int) -> Data:
-    """Samples for any model: sentences if it has words, drawn pictures if it sees, token ids otherwise."""
+    """Samples for any model: sentences if it has words, drawn pictures if it sees, token ids otherwise.
+
+    `count` at most: a sentence alone is not decoded twice, since that would show nothing new.
+    """
     chance, manifest = np.random.default_rng(seed), model.manifest
     question, samples = manifest.text.default_prompt, []
+    if manifest.text.tokenizer is not None and manifest.vision is None:
+        count = min(count, len(SENTENCES))
     for i in range(count):
         if manifest.text.tokenizer is None:
             ids = chance.zipf(1.2, int(chance.integers(8, 64))) % manifest.model.vocab
             samples.append(Sample(f"built-in {i}", tokens=tuple(ids.tolist())))
         elif manifest.vision is not None and question is not None:
-            samples.append(Sample(f"built-in {i}", images=(_picture(chance),)))
+            samples.append(Sample(f"built-in {i}", images=(drawn_board(chance),)))
         else:
             seen = manifest.vision is not None
-            images = (_picture(chance),) if seen and i % 4 else ()
+            images = (drawn_board(chance),) if seen and i % 4 else ()
             samples.append(Sample(f"built-in {i}", prompt=SENTENCES[i % len(SENTENCES)], images=images))
     note = f"warning: no --data given; {count} built-in samples stand in for yours. Better: {DATA_FLAG}"
     return Data(tuple(samples), f"built-in {count} {seed}", (note,))
@@ -141,18 +164,35 @@ def built_in(model: Model, count: int, seed: int) -> Data:
 
 def _lines(path: Path) -> list[Sample]:
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _decoded(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"--data {path}: cannot be read: {error}; expected {DATA_FLAG}") from error
+    if text.lstrip()[:1] == "[":
+        raise RequestError(f"--data {path}: a JSON list, expected one object a line, as `jq -c '.[]' FILE` writes them")
     samples, faults = [], []
     for number, line in enumerate(LINE_END.split(text), 1):
         try:
             if line.strip():
-                samples.append(_sample(f"{path.name}:{number}", parse(line), path.parent))
+                row = parse(line.lstrip("\ufeff"))  # files that were joined have a mark in the middle
+                samples.append(_sample(f"{path.name}:{number}", row, path.parent))
         except (Violations, ValueError, RequestError) as error:
             faults.append(f"line {number}: {str(error).strip()}")
     _raise(path, faults)
     return samples
+
+
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+"""Byte order marks of other encodings than UTF-8, the longer ones first: the shorter begin alike."""
+
+
+def _decoded(raw: bytes) -> str:
+    """Text of a file in UTF-8, with a byte order mark or without, or in what its mark says."""
+    return raw.decode(next((name for mark, name in MARKS.items() if raw.startswith(mark)), "utf-8-sig"))
 
 
 def _sample(name: str, row: Any, folder: Path) -> Sample:
@@ -172,15 +212,30 @@ def _sample(name: str, row: Any, folder: Path) -> Sample:
     wrong += [k for k, kind in items.items() if k not in wrong and not all(type(i) is kind for i in row.get(k, []))]
     if wrong:
         raise ValueError(f"{', '.join(wrong)}: not of the expected type")
+    _require_words(row)
     messages, pictures = _messages(row.get("messages", []), folder)
+    alone = [{"role": "user", "content": [{"type": "image", "image": picture} for picture in row.get("images", [])]}]
     return Sample(
         name,
         prompt=row.get("prompt"),
         messages=messages if "messages" in row else None,
         tokens=tuple(row["tokens"]) if "tokens" in row else None,
-        images=(*(folder / p for p in row.get("images", [])), *pictures),
+        images=(*_messages(alone, folder)[1], *pictures),
         truth=row.get("truth"),
     )
+
+
+def _require_words(row: Mapping[str, Any]) -> None:
+    """Raise ValueError for what would end a calibration in the middle: nothing to say, and no text."""
+    empty = [key for key in ("tokens", "messages") if row.get(key) == []]
+    empty += ["prompt"] if row.get("prompt") == "" and not row.get("images") else []
+    silent = [m for m in row.get("messages", []) if m.get("role") == "user" and m.get("content") is None]
+    if empty or silent:
+        raise ValueError(f"{', '.join(empty) or 'content of a user'}: empty, expected something to ask")
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"text that is not valid Unicode: {error}") from error
 
 
 def _messages(messages: list[dict[str, Any]], folder: Path) -> tuple[tuple[dict[str, Any], ...], list[Path | bytes]]:
@@ -209,23 +264,7 @@ def _raise(path: Path, faults: list[str]) -> None:
 
 def _digest(sample: Sample) -> str:
     parts: Mapping[str, Any] = {"p": sample.prompt, "m": sample.messages, "t": sample.tokens}
-    made = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
+    made = hashlib.sha256(json.dumps(parts, sort_keys=True, default=bytes.hex).encode())
     for image in sample.images:
         made.update(image.read_bytes() if isinstance(image, Path) else bytes(image))
     return made.hexdigest()
-
-
-def _picture(chance: np.random.Generator) -> NDArray[np.uint8]:
-    """A picture with edges, flats and a slope: what a vision tower is sensitive to."""
-    height, width = 224, 224
-    across = np.linspace(0, 1, width)[None, :, None] * chance.uniform(40, 200, 3)
-    picture = np.broadcast_to(across, (height, width, 3)).copy()
-    for top, left, bottom, right in _boxes(chance, height, width):
-        picture[top:bottom, left:right] = chance.uniform(0, 255, 3)
-    return np.clip(picture + chance.normal(0, 6, picture.shape), 0, 255).astype(np.uint8)
-
-
-def _boxes(chance: np.random.Generator, height: int, width: int) -> Iterator[tuple[int, int, int, int]]:
-    for _ in range(12):
-        (top, bottom), (left, right) = (np.sort(chance.integers(0, size, 2)).tolist() for size in (height, width))
-        yield top, left, bottom + 1, right + 1

@@ -110,12 +110,20 @@ class _Editor:
     def _decoded(self, point: Point) -> Value:
         """The weights as a graph sees them, `[in, out]`."""
         codes, scale, made = self._coded(point)
-        if made.group is not None:
-            return self._add(point.node, "DequantizeLinear", codes, scale, axis=0, block_size=made.group)
         form = self._form(point)
+        if made.group is not None:
+            zeros = [self._zeros(point.name, made.scale.shape, form)] if form.bits == 8 else []
+            return self._add(point.node, "DequantizeLinear", codes, scale, *zeros, axis=0, block_size=made.group)
         zero = self._constant(f"{point.name}.zero", np.zeros(len(made.scale), form.storage), form)
         wide = self._add(point.node, "DequantizeLinear", codes, scale, zero, axis=made.axis)
         return self._add(point.node, "Transpose", wide, perm=[1, 0]) if point.table else wide
+
+    def _zeros(self, name: str, shape: tuple[int, ...], form: Format) -> Value:
+        """Zero points of a matrix in groups, of its own name: the same bytes for all matrices of one shape.
+
+        ONNX Runtime's option for processors that saturate moves bytes by 128, and needs a zero point to move with them.
+        """
+        return self._initializer(f"{name}.zero", self._file.zeros(shape, ir.DataType[form.onnx], form.storage))
 
     def _coded(self, point: Point) -> tuple[Value, Value, Coded]:
         made = coded(self._decision.recipe, self._weights, point.name, self._decision.layers[point.name].form)
@@ -136,19 +144,19 @@ class _Editor:
     def _stored(self, name: str, array: NDArray[np.generic], form: Format | None) -> Value:
         """An initializer whose bytes lie in the weight file."""
         tensor = self._file.write(name, array, ir.DataType["FLOAT" if form is None else form.onnx])
-        value = Value(name=f"{name}.codes" if form else name, const_value=tensor)
-        value.type, value.shape = ir.TensorType(tensor.dtype), tensor.shape
-        self._graph.initializers[str(value.name)] = value
-        return value
+        return self._initializer(f"{name}.codes" if form else name, tensor)
 
     def _constant(self, name: str, array: NDArray[np.generic], form: Format | None = None) -> Value:
         """A small initializer inside the graph's own file."""
         if name not in self._graph.initializers:
-            tensor = ir.Tensor(array, dtype=None if form is None else ir.DataType[form.onnx], name=name)
-            value = Value(name=name, const_value=tensor)
-            value.type, value.shape = ir.TensorType(tensor.dtype), tensor.shape
-            self._graph.initializers[name] = value
+            self._initializer(name, ir.Tensor(array, dtype=None if form is None else ir.DataType[form.onnx], name=name))
         return self._graph.initializers[name]
+
+    def _initializer(self, name: str, tensor: ir.TensorProtocol) -> Value:
+        value = Value(name=name, const_value=tensor)
+        value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape)
+        self._graph.initializers[name] = value
+        return value
 
     def _multiply(self, point: Point, x: Value, weight: Value) -> None:
         """A Gemm by a table becomes a MatMul, whose quantized form engines know."""

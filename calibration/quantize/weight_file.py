@@ -36,7 +36,14 @@ class CodeFile:
 
     def write(self, name: str, array: NDArray[np.generic], kind: ir.DataType) -> ir.ExternalTensor:
         """A tensor's place in the file; its bytes are appended when it is first asked for."""
-        key = self._key(name)
+        return self._located(self._key(name), name, array, kind)
+
+    def zeros(self, shape: tuple[int, ...], kind: ir.DataType, storage: np.dtype[np.generic]) -> ir.ExternalTensor:
+        """Zeros, one place for all of a shape and a kind: they may be many, since each group of each column has one."""
+        name = f"zeros.{kind.name}.{'x'.join(map(str, shape))}"
+        return self._located(name, name, np.zeros(shape, storage), kind)
+
+    def _located(self, key: str, name: str, array: NDArray[np.generic], kind: ir.DataType) -> ir.ExternalTensor:
         if key not in self.located:
             raw = _bytes(array, kind)
             shape = ir.Shape(array.shape)

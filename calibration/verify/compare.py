@@ -70,6 +70,8 @@ class Report:
     """Relative error of each layer's cached keys and values, worst first."""
     left_out: tuple[str, ...]
     """Samples that do not fit the context."""
+    wordless: int
+    """Samples on which neither says a token other than a stop token."""
     faults: tuple[str, ...]
     """Why the variant is refused; none if it is not."""
 
@@ -89,6 +91,7 @@ class _Tally:
     made: dict[str, list[int]] = field(default_factory=dict)
     right: dict[str, Rate] = field(default_factory=dict)
     left_out: list[str] = field(default_factory=list)
+    wordless: int = 0
 
 
 def verify(reference: Model, variant: Model, data: Data, options: Options, quiet: bool = False) -> Report:
@@ -121,6 +124,7 @@ def _count(tally: _Tally, pair: tuple[Model, Model], results: tuple[Result, Resu
     longer = max(len(own), len(other))
     tally.tokens.add(sum(a == b for a, b in zip(own, other, strict=False)), longer)
     tally.outputs.add(own == other)
+    tally.wordless += not {*own, *other} - set(pair[0].manifest.decode.stop_token_ids)
     tally.seconds.append((results[0].seconds, results[1].seconds))
     for model, result in zip(pair, results, strict=True):
         name = model.placement.precision
@@ -168,6 +172,7 @@ def _report(reference: Model, variant: Model, tally: _Tally) -> Report:
         truth=_truth(tally),
         layers=tuple({"layer": f"layers.{i}", "error": error} for i, error in drift.layer_errors()),
         left_out=tuple(tally.left_out),
+        wordless=tally.wordless,
         faults=(),
     )
     return Report(**{**vars(made), "faults": tuple(_faults(made, variant.placement.device))})

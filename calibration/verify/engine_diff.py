@@ -35,7 +35,7 @@ def differing(bundle: Bundle, variant: str, engine: str, half: bool, sample: Sam
 
     for graph, feeds in _recorded(bundle, variant, sample).items():
         path = bundle.file(bundle.variant(variant).graphs[graph])
-        narrow = NARROW if half and graph == "backbone" else ()
+        narrow = NARROW.get(graph, ()) if half else ()
         yield graph, differences(engine, path, feeds, half=half, narrow=narrow)
 
 

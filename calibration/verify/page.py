@@ -1,24 +1,29 @@
-"""report.html: verification as a page of its own. Layers by error, strata side by side, quality against steps.
+"""report.html: verification as a page of its own. The verdict, layers by error, strata, quality against steps.
 
-One file without scripts or links, for light and dark screens. Knows reports and a bundle's calibration.json; computes
-nothing but positions.
+One file without scripts or links, for light and dark screens, in the form of the demo's page. Knows reports and a
+bundle's calibration.json; computes nothing but positions.
 """
 
 from __future__ import annotations
 
-import html
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+import jinja2
 
 from ...runtime.bundle.files import Bundle
 from ...runtime.console.progress import Progress
 from ...runtime.decode.options import Options
 from ...runtime.model import Model
+from ..collect.row_kinds import VISION
 from ..collect.samples import Data
 from .compare import Report
 from .intervals import Rate
+from .verdict import judged, verdict
 
 __all__ = ["Page", "sweep"]
 
@@ -28,20 +33,14 @@ SWEPT = 24
 SHOWN = 24
 """Layers of a table."""
 
-STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1e; --soft: #6b6b70; --line: #d8d8dc; --fill: #2f6fde; --paper: #fff }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #eaeaec; --soft: #9a9aa2; --line: #3a3a40; --fill: #6ea0ff; --paper: #151517 } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); margin: 3rem auto;
-  max-width: 60rem; padding: 0 1.5rem }
-h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-top: 2.5rem }
-p, caption { color: var(--soft) } caption { text-align: left; padding-bottom: .4rem }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-td, th { padding: .25rem .6rem; border-bottom: 1px solid var(--line); text-align: right; font-weight: 400 }
-td:first-child, th:first-child { text-align: left } th { color: var(--soft); font-size: .85rem }
-.bar { display: inline-block; height: .6rem; background: var(--fill); border-radius: 2px; vertical-align: middle }
-.wide { overflow-x: auto } .refused { color: #c0392b }
-""".strip()
+FORMS = {
+    "static": "weights and what is multiplied with them are quantized, by one scale found before",
+    "dynamic": "weights are quantized, and what is multiplied with them by a scale found in each forward",
+    "weights": "weights are quantized, what is multiplied with them stays in float",
+    "relief": "a layer that erred too much: its weights in int8 in small groups, what is multiplied with them in float",
+    "high": "left as it was",
+}
+"""What becomes of a layer, in words."""
 
 
 def sweep(reference: Model, variant: Model, data: Data, options: Options, quiet: bool) -> dict[int, Rate]:
@@ -50,7 +49,7 @@ def sweep(reference: Model, variant: Model, data: Data, options: Options, quiet:
     numbers = sorted({max(1, block >> shift) for shift in range(8)})
     some = data.samples[:SWEPT]
     found = {number: Rate() for number in numbers}
-    with Progress("quality against steps", len(some), "samples", quiet) as progress:
+    with Progress(f"quality against steps, {variant.placement.precision}", len(some), "samples", quiet) as progress:
         for sample in some:
             full = replace(options, steps=block, threshold=None)
             wanted = reference.session().generate(sample.rows(reference), full).tokens
@@ -64,99 +63,72 @@ def sweep(reference: Model, variant: Model, data: Data, options: Options, quiet:
 
 @dataclass(frozen=True)
 class Page:
-    """What the page shows."""
+    """The page's content."""
 
     bundle: Bundle
     reports: Sequence[Report]
     sweeps: Mapping[str, Mapping[int, Rate]]
+    """By precision, the reference's own among them."""
 
     def html(self) -> str:
         """The whole page."""
-        title = f"{self.bundle.manifest.name}: {', '.join(r.precision for r in self.reports)}"
-        parts = [f"<h1>{_text(title)}</h1>", "<p>What quantization lost and gained, with 95 % intervals.</p>"]
-        parts += [_table(*self._summary()), _table(*self._steps())]
-        for name, recipe in self._recipes().items():
-            parts += [f"<h2>{_text(name)}</h2>", f"<p>{_text(recipe['what'])}</p>"]
-            parts += [_table(*_by_error(recipe)), _table(*_by_stratum(recipe))]
-        body = "\n".join(parts)
-        head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_text(title)}</title>'
-        styled = f'<html lang="en"><head>{head}<style>\n{STYLE}\n</style></head>'
-        return f"<!doctype html>\n{styled}\n<body>\n{body}\n</body></html>\n"
+        environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        environment.filters |= {"percent": _percent, "number": _number}
+        source = Path(__file__).with_name("page.html.jinja").read_text(encoding="utf-8")
+        return environment.from_string(source).render(page=self, vision=VISION) + "\n"
 
-    def _recipes(self) -> dict[str, Any]:
+    @cached_property
+    def title(self) -> str:
+        """The bundle and its precisions."""
+        return f"{self.bundle.manifest.name}: {', '.join(r.precision for r in self.reports)}"
+
+    @cached_property
+    def verdicts(self) -> list[tuple[str, str]]:
+        """(judgement, sentence) of each precision."""
+        return [(judged(r), verdict(r).removeprefix("verdict: ")) for r in self.reports]
+
+    @cached_property
+    def steps(self) -> list[int]:
+        """Numbers of steps that were tried, most first."""
+        return sorted({number for rates in self.sweeps.values() for number in rates}, reverse=True)
+
+    @cached_property
+    def recipes(self) -> dict[str, Any]:
+        """Calibration of each precision that has one: layers by error, and with strata of words and of pictures."""
         name = "calibration.json"
         if name not in self.bundle.manifest.files:
             return {}
         known = json.loads(self.bundle.file(name).read_text(encoding="utf-8"))["recipes"]
-        return {r.precision: known[r.precision] for r in self.reports if r.precision in known}
+        return {r.precision: _prepared(known[r.precision]) for r in self.reports if r.precision in known}
 
-    def _summary(self) -> tuple[str, list[str], list[list[str]]]:
-        heads = ["precision", "tokens agree", "outputs agree", "accept alike", "confidence drift"]
-        heads += ["tokens per forward", "size", "speed", "exactly the truth", ""]
-        return "Against the reference", heads, [list(_row(report)) for report in self.reports]
-
-    def _steps(self) -> tuple[str, list[str], list[list[str]]]:
-        numbers = sorted({number for rates in self.sweeps.values() for number in rates}, reverse=True)
-        rows = [
-            [name, *(_share(rates[n].share, rates[n].interval) if n in rates else "" for n in numbers)]
-            for name, rates in self.sweeps.items()
-        ]
-        heads = ["precision", *(f"{n} step{'s' * (n > 1)}" for n in numbers)]
-        return "Quality against steps: tokens that agree with the reference at one token a step", heads, rows
+    @cached_property
+    def forms(self) -> dict[str, str]:
+        """Words for what became of layers, of those that are shown."""
+        shown = {layer["form"] for recipe in self.recipes.values() for layer in recipe["layers"]}
+        return {name: what for name, what in FORMS.items() if name in shown}
 
 
-def _row(report: Report) -> Iterator[str]:
-    r = report
-    yield r.precision
-    yield _share(r.token_agreement, r.token_agreement_interval)
-    yield _share(r.output_agreement, r.output_agreement_interval)
-    yield _share(r.accept_agreement, r.accept_agreement_interval)
-    yield f"{r.confidence_drift:.4f}"
-    yield " / ".join(f"{rate:.2f}" for rate in r.tokens_per_forward.values())
-    yield f"{r.size_ratio:.2f}"
-    yield f"{r.speed_ratio:.2f}"
-    yield " / ".join(f"{100 * t['exact']:.1f} %" for t in (r.truth or {}).values())
-    yield '<span class="refused">refused</span>' if r.faults else ""
-
-
-def _by_error(recipe: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+def _prepared(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The worst layers, with bars; and the calibrated ones, those that see pictures alone apart from the rest."""
     layers = recipe["layers"][:SHOWN]
     most = max((layer["error"] for layer in layers), default=0.0) or 1.0
-    rows = [[_text(y["layer"]), _text(y["form"]), f"{100 * y['error']:.2f} %", _bar(y["error"] / most)] for y in layers]
-    return "Layers by expected error of their output", ["layer", "form", "error", ""], rows
+    asked = [layer for layer in recipe["layers"] if layer["asked"]]
+    seeing = [layer for layer in asked if set(layer["asked"]) == {VISION}]
+    tables = {"words": [layer for layer in asked if layer not in seeing][:SHOWN], "pictures": seeing[:SHOWN]}
+    return {
+        **recipe,
+        "layers": [{**layer, "bar": 100 * layer["error"] / most} for layer in layers],
+        "tables": {name: (_strata(some), some) for name, some in tables.items() if some},
+    }
 
 
-def _by_stratum(recipe: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
-    layers = [layer for layer in recipe["layers"] if layer["asked"]][:SHOWN]
-    strata = sorted({stratum for layer in layers for stratum in layer["asked"]})
-    rows = [
-        [_text(y["layer"]), _number(y["limit"]), *(_number(y["asked"].get(stratum)) for stratum in strata)]
-        for y in layers
-    ]
-    caption = f"Strata side by side: the largest magnitude kept ({recipe['merge']}), and what each alone would ask for"
-    return caption, ["layer", "kept", *map(_text, strata)], rows
+def _strata(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted({stratum for layer in layers for stratum in layer["asked"]})
 
 
-def _table(caption: str, heads: list[str], rows: list[list[str]]) -> str:
-    if not rows:
-        return ""
-    head = "".join(f"<th>{cell}</th>" for cell in heads)
-    body = "\n".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    shown = f"<caption>{_text(caption)}</caption><thead><tr>{head}</tr></thead>"
-    return f'<div class="wide"><table>{shown}\n<tbody>\n{body}\n</tbody></table></div>'
-
-
-def _share(share: float, interval: tuple[float, float]) -> str:
-    return f"{100 * share:.1f} % <small>({100 * interval[0]:.1f} to {100 * interval[1]:.1f})</small>"
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3g}"
-
-
-def _bar(share: float) -> str:
-    return f'<span class="bar" style="width: {12 * share:.2f}rem"></span>'
-
-
-def _text(text: str) -> str:
-    return html.escape(str(text))

@@ -19,7 +19,7 @@ from .driver import Adapter, Driver, ask, library_name
 from .jetson import Jetson, jetson_at, text_of
 from .packages import Packages, installed
 
-__all__ = ["Facts", "facts"]
+__all__ = ["Facts", "facts", "processor"]
 
 FEATURES = {
     "avx2": "AVX2",
@@ -91,6 +91,11 @@ def facts(
         jetson=jetson_at(root),
         packages=packages(root),
     )
+
+
+def processor(root: Path = Path("/")) -> str:
+    """Name of the processor."""
+    return _processor(text_of(root / "proc/cpuinfo", 1 << 16) or "")
 
 
 def _processor(info: str) -> str:

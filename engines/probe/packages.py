@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from importlib import metadata, util
 from pathlib import Path
 
+from ..install import DISTRIBUTION
 from ..tensorrt.libraries import LIBRARIES
 
 __all__ = ["MODULES", "Package", "Packages", "installed"]
 
 MODULES = {
-    "a2d": ("a2d",),
+    "a2d": (DISTRIBUTION,),
     "onnxruntime": ("onnxruntime", "onnxruntime-gpu", "onnxruntime-directml"),
     **{name: library.distributions for name, library in LIBRARIES.items()},
     "cuda": ("cuda-bindings",),

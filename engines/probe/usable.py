@@ -22,7 +22,6 @@ CUDA_PRECISIONS = ("fp16", "fp32")
 """Precisions of ONNX Runtime on a GPU: it dequantizes the rest operator by operator."""
 
 TITLES = {"onnxruntime": "ONNX Runtime"} | {name: library.title for name, library in LIBRARIES.items()}
-INSTALL = {"onnxruntime": "pip install onnxruntime"} | {name: library.install for name, library in LIBRARIES.items()}
 
 
 @dataclass(frozen=True)
@@ -126,9 +125,9 @@ def _library_faults(module: str, packages: Packages) -> Iterator[str]:
                 "JetPack's is for the system's own Python (docs/jetson.md)"
             )
         else:
-            yield f"{title} is not installed: {INSTALL[module]}"
+            yield f"{title} is not installed: {_advice(module)}"
     if module == "tensorrt" and version is not None and _numbers(version) < OLDEST:
-        yield f"{title} {version} is too old, expected {'.'.join(map(str, OLDEST))} or newer: {INSTALL[module]}"
+        yield f"{title} {version} is too old, expected {'.'.join(map(str, OLDEST))} or newer: {_advice(module)}"
 
 
 def _driver_faults(module: str, facts: Facts) -> Iterator[str]:
@@ -142,6 +141,11 @@ def _driver_faults(module: str, facts: Facts) -> Iterator[str]:
         f"{release} is too old: it runs CUDA {newest}, this {TITLES[module]} was built for CUDA {wanted}. "
         f"Install {least}, or the package {module.replace('_', '-')}-cu{_numbers(newest)[0]}"
     )
+
+
+def _advice(module: str) -> str:
+    """Advice for installing a module."""
+    return LIBRARIES[module].install if module in LIBRARIES else f"pip install {module}"
 
 
 def _bindings(packages: Packages) -> Iterator[str]:

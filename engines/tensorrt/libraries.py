@@ -9,6 +9,7 @@ from importlib import import_module, metadata
 from typing import Any
 
 from ..errors import EngineError
+from ..install import extra
 
 __all__ = ["LIBRARIES", "OLDEST", "Library", "imported", "version"]
 
@@ -24,7 +25,15 @@ class Library:
     """Packages that bring it, the plain name first."""
     ahead: bool
     """It builds without a GPU, for GPUs that are named."""
-    install: str
+    extra: str
+    """The extra of a2d that brings it."""
+    elsewhere: str = ""
+    """Remark on where it may be already."""
+
+    @property
+    def install(self) -> str:
+        """Advice for installing it."""
+        return "; ".join(filter(None, [extra(self.extra), self.elsewhere]))
 
 
 LIBRARIES = {
@@ -35,14 +44,15 @@ LIBRARIES = {
             "TensorRT-RTX",
             ("tensorrt-rtx", "tensorrt-rtx-cu13", "tensorrt-rtx-cu12"),
             True,
-            "pip install 'a2d[rtx]'",
+            "rtx",
         ),
         Library(
             "tensorrt",
             "TensorRT",
             ("tensorrt", "tensorrt-cu13", "tensorrt-cu12"),
             False,
-            "pip install 'a2d[tensorrt]'; on a Jetson it is part of JetPack (docs/jetson.md)",
+            "tensorrt",
+            "on a Jetson it is part of JetPack (docs/jetson.md)",
         ),
     )
 }

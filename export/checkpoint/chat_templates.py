@@ -18,10 +18,10 @@ def chat_templates(path: Path, tokenizer_config: Mapping[str, Any]) -> dict[str,
     """Templates by name: the newest place goes first, as in transformers. Raises CheckpointError."""
     beside = {file.stem: read_text(file) or "" for file in sorted(path.glob("additional_chat_templates/*.jinja"))}
     text = read_text(path / "chat_template.jinja")
-    if text is not None:
-        return {DEFAULT: text, **beside}
+    if text is not None or beside:  # files of their own: transformers then looks nowhere else
+        return {**({} if text is None else {DEFAULT: text}), **beside}
     boxed = (read_json(path / "chat_template.json") or {}).get("chat_template", tokenizer_config.get("chat_template"))
-    return {**_named(boxed), **beside}
+    return _named(boxed)
 
 
 def _named(boxed: Any) -> dict[str, str]:

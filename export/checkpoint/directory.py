@@ -20,6 +20,7 @@ from .json_files import read_json
 from .processor import image_processor
 from .safetensors_file import Entry, TensorFile
 from .sources import Source
+from .tokenizer_settings import tokenizer_settings
 from .weight_files import INDEX, WEIGHTS, weight_files
 
 __all__ = ["Checkpoint"]
@@ -59,7 +60,7 @@ class Checkpoint:
         _refuse_adapter(path)
         config = _config(path)
         files, notes = weight_files(path)
-        tokenizer_config = read_json(path / "tokenizer_config.json") or {}
+        tokenizer_config = tokenizer_settings(path)
         return Checkpoint(
             path=path,
             config=config,
@@ -95,7 +96,7 @@ class Checkpoint:
         """Two tensors hold the same numbers."""
         if self.entry(one).shape != self.entry(other).shape:
             return False
-        return bool(torch.equal(self.read(one), self.read(other).to(self.entry(one).dtype)))
+        return bool(torch.equal(self.read(one).double(), self.read(other).double()))
 
     def entry(self, name: str) -> Entry:
         """Place, dtype and shape of a tensor."""

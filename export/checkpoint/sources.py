@@ -6,13 +6,14 @@ no more than one parameter is ever in memory beside its sources.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from math import prod
+from typing import Protocol
 
 import torch
 
-__all__ = ["Source", "assemble", "stored_shape"]
+__all__ = ["Source", "Sourced", "TensorReader", "assemble", "stored_shape"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,25 @@ class Source:
     def dtype(self, precision: torch.dtype) -> torch.dtype:
         """Number type of the parameter in a variant of this precision."""
         return torch.float32 if self.exact else precision
+
+
+class TensorReader(Protocol):
+    """Whatever holds a checkpoint's tensors."""
+
+    def read(self, name: str) -> torch.Tensor:
+        """One tensor, as stored."""
+
+
+class Sourced(Protocol):
+    """A checkpoint as its family sees it, as far as its weights go."""
+
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """Graph parameter to checkpoint tensors."""
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """Parameters that are stored under another's name."""
 
 
 def stored_shape(source: Source) -> tuple[int, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ...engines.errors import A2DError, BundleError, CheckpointError
 from ...runtime.inputs.tokenizer import ChatTemplate
 from .directory import Checkpoint
+from .tokenizer_settings import special_texts
 from .vocabulary import Vocabulary
 
 __all__ = ["check_template", "special_tokens", "turn_notes", "turn_tokens"]
@@ -14,20 +16,38 @@ __all__ = ["check_template", "special_tokens", "turn_notes", "turn_tokens"]
 ANSWER = "an answer that no template writes"
 
 
+_ASKED, _PARTS = {"role": "user", "content": "hello"}, [{"type": "text", "text": "hello"}]
+QUESTIONS: tuple[list[dict[str, Any]], ...] = (
+    [_ASKED],
+    [{"role": "user", "content": _PARTS}],
+    [{"role": "system", "content": "be short"}, _ASKED],
+)
+"""The simplest of conversations: a template that writes none of them is broken."""
+
+
 def special_tokens(checkpoint: Checkpoint) -> dict[str, str]:
     """The special tokens that a template may name, by the names that transformers gives them."""
-    named = {key: value for key, value in checkpoint.tokenizer_config.items() if key.endswith("_token")}
-    texts = {key: value.get("content") if isinstance(value, dict) else value for key, value in named.items()}
-    return {key: text for key, text in texts.items() if isinstance(text, str)}
+    return special_texts(checkpoint.tokenizer_config)
 
 
 def check_template(source: str, checkpoint: Checkpoint) -> ChatTemplate:
-    """The template, compiled. Raises CheckpointError where it is not valid Jinja."""
+    """The template, compiled. Raises CheckpointError where it is not valid Jinja, or writes no question at all."""
     try:
-        return ChatTemplate(source, special_tokens(checkpoint))
+        template = ChatTemplate(source, special_tokens(checkpoint))
     except BundleError as error:
         why = str(error).removesuffix(" Export the checkpoint again.")
         raise CheckpointError(f"{checkpoint.path}: {why} Mend it, or fetch the checkpoint's own.") from error
+    refusals = [refusal for talk in QUESTIONS if (refusal := _refusal(template, talk)) is not None]
+    if len(refusals) == len(QUESTIONS):
+        raise CheckpointError(f"{checkpoint.path}: {refusals[0]}. Mend the template, or fetch the checkpoint's own.")
+    return template
+
+
+def _refusal(template: ChatTemplate, talk: Sequence[Mapping[str, Any]]) -> str | None:
+    try:
+        return None if template.render(talk).strip() else "the chat template writes nothing for a question"
+    except A2DError as error:
+        return str(error)
 
 
 def turn_tokens(checkpoint: Checkpoint, source: str | None) -> dict[str, str]:

@@ -25,12 +25,13 @@ PREFIXES = ("module", "base_model.model")
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "consolidated.00.pth")
 
 
-def weight_files(path: Path) -> tuple[dict[str, TensorFile], tuple[str, ...]]:
+def weight_files(path: Path, weights: str = WEIGHTS) -> tuple[dict[str, TensorFile], tuple[str, ...]]:
     """Tensor name to the file that holds it, and notes for people. Raises CheckpointError.
 
-    One whole file goes before an index and its shards, as in transformers 5; wrappers' prefixes are left out of names.
+    One whole file, called `weights`, goes before an index and its shards, as in transformers 5; wrappers' prefixes are
+    left out of names.
     """
-    found, notes = _stored(path)
+    found, notes = _stored(path, weights)
     bare = {name: _bare(name, found) for name in found}
     left_out = sorted({name.removesuffix(short) for name, short in bare.items() if name.endswith(short)} - {""})
     if bare == {name: name for name in found}:
@@ -63,26 +64,27 @@ def _renamed(found: Mapping[str, TensorFile], bare: Mapping[str, str]) -> dict[s
     return {name: TensorFile(path, table) for path, table in entries.items() for name in table}
 
 
-def _stored(path: Path) -> tuple[dict[str, TensorFile], tuple[str, ...]]:
-    if (path / WEIGHTS).exists():
-        file = TensorFile.open(path / WEIGHTS)
-        older = f"weights: {WEIGHTS} is read, as transformers does; {INDEX} and its shards beside it are not"
-        return dict.fromkeys(file.entries, file), (older,) if _names_others(path) else ()
-    if (path / INDEX).exists():
-        return _sharded(path), ()
+def _stored(path: Path, weights: str) -> tuple[dict[str, TensorFile], tuple[str, ...]]:
+    index = f"{weights}.index.json"
+    if (path / weights).exists():
+        file = TensorFile.open(path / weights)
+        older = f"weights: {weights} is read, as transformers does; {index} and its shards beside it are not"
+        return dict.fromkeys(file.entries, file), (older,) if _names_others(path, weights, index) else ()
+    if (path / index).exists():
+        return _sharded(path, index), ()
     pickles = [name for name in _PICKLES if (path / name).exists()]
     if pickles:
         raise CheckpointError(
-            f"{path}: only {pickles[0]}, a pickle, which can run code when it is opened; expected {WEIGHTS}. "
+            f"{path}: only {pickles[0]}, a pickle, which can run code when it is opened; expected {weights}. "
             "Convert it where you trust it: AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR)"
         )
-    raise CheckpointError(f"{path}: no weights, expected {WEIGHTS} or {INDEX}.")
+    raise CheckpointError(f"{path}: no weights, expected {weights} or {index}.")
 
 
-def _names_others(path: Path) -> bool:
+def _names_others(path: Path, weights: str, index: str) -> bool:
     """There is an index, and it does not name the whole file."""
-    table = (read_json(path / INDEX) or {}).get("weight_map")
-    return isinstance(table, dict) and WEIGHTS not in table.values()
+    table = (read_json(path / index) or {}).get("weight_map")
+    return isinstance(table, dict) and weights not in table.values()
 
 
 def _beside(path: Path) -> dict[str, TensorFile]:
@@ -104,16 +106,16 @@ def _twice(files: Mapping[str, TensorFile]) -> list[str]:
     return [f"{name} in {' and '.join(found)}" for name, found in places.items() if len(found) > 1]
 
 
-def _sharded(path: Path) -> dict[str, TensorFile]:
-    table = (read_json(path / INDEX) or {}).get("weight_map")
+def _sharded(path: Path, index: str) -> dict[str, TensorFile]:
+    table = (read_json(path / index) or {}).get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
-        raise CheckpointError(f"{path / INDEX}: no weight_map, expected an object of tensor name to file name.")
+        raise CheckpointError(f"{path / index}: no weight_map, expected an object of tensor name to file name.")
     shards = sorted(set(table.values()))
     outside = [name for name in shards if Path(name).name != name]
     missing = [name for name in shards if name not in outside and not (path / name).is_file()]
     if outside or missing:
         raise CheckpointError(
-            f"{path / INDEX}: lists files that are not there: {[*outside, *missing]}; "
+            f"{path / index}: lists files that are not there: {[*outside, *missing]}; "
             "expected all shards beside it. Fetch the checkpoint again."
         )
     files = {name: TensorFile.open(path / name) for name in shards}
@@ -125,5 +127,5 @@ def _sharded(path: Path) -> dict[str, TensorFile]:
         )
     absent = [f"{name} in {shard}" for name, shard in table.items() if name not in files[shard].entries]
     if absent:
-        raise CheckpointError(f"{path / INDEX}: tensors that their shard lacks: {absent}. Fetch the checkpoint again.")
+        raise CheckpointError(f"{path / index}: tensors that their shard lacks: {absent}. Fetch the checkpoint again.")
     return {name: files[shard] for name, shard in table.items()}

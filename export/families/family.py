@@ -10,7 +10,18 @@ from ...runtime.inputs.patches import VisionSpec
 from ..checkpoint.sources import Source
 from ..graphs.shapes import DecoderShape, SiglipShape, VisionShape
 
-__all__ = ["Family"]
+__all__ = ["Family", "Stock"]
+
+
+@dataclass(frozen=True)
+class Stock:
+    """transformers' class that computes what a family does, where its model_type is none of transformers' own."""
+
+    name: str
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """model_type of each part of config.json that a release gives another name."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Regular expressions of tensor names, and what transformers calls them."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +47,8 @@ class Family:
     """For checkpoints that bring none."""
     ignorable: str = r"(.*\.)?rotary_emb\.inv_freq"
     """Regular expression of tensor names that may be there and are not used."""
+    stock: Stock | None = None
+    """None where transformers has no such class."""
     notes: tuple[str, ...] = ()
     """Decisions that people should see."""
 

@@ -66,7 +66,7 @@ def describe(checkpoint: Checkpoint) -> Family:
         "model.word_embeddings.weight",
     )
     sources = {name: _named(source) for name, source in family.sources.items()}
-    return replace(family, sources=sources, contract=CONTRACT, notes=(*family.notes, NOTE))
+    return replace(family, sources=sources, contract=CONTRACT, stock=None, notes=(*family.notes, NOTE))
 
 
 def _require_known(config: Mapping[str, Any]) -> None:

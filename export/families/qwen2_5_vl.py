@@ -6,6 +6,7 @@ Reads the configs and tensor names of all releases: text fields at the top or un
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +20,7 @@ from ..checkpoint.directory import Checkpoint
 from ..graphs import vision
 from ..graphs.shapes import VisionShape
 from .decoder import Traits, decoder_shape, decoder_sources, normalised, with_head
-from .family import Family
+from .family import Family, Stock
 from .text import TIED
 
 __all__ = ["CHAT_TEMPLATE", "Names", "describe", "described", "names"]
@@ -46,6 +47,10 @@ _PREPROCESSOR = {
     "resample": 3,
 }
 """Defaults of transformers' Qwen2-VL image processor, where preprocessor_config.json says nothing."""
+
+
+PARTS = {"text_config": "qwen2_5_vl_text", "vision_config": "qwen2_5_vl_vision"}
+"""model_type of the parts of config.json in transformers."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,7 @@ def described(checkpoint: Checkpoint, names: Names, contract: Mapping[str, objec
         vision=_spec(config, tower, checkpoint.preprocessor or {}),
         chat_template=CHAT_TEMPLATE,
         ignorable=TIED if shape.tied else Family.ignorable,
+        stock=Stock("Qwen2_5_VLForConditionalGeneration", PARTS, _renamed(names)),
         notes=(*notes, *_notes(checkpoint)),
     )
 
@@ -101,6 +107,16 @@ def names(checkpoint: Checkpoint) -> Names:
     new = "model.language_model.embed_tokens.weight" in checkpoint
     tower = "model.visual." if "model.visual.patch_embed.proj.weight" in checkpoint else "visual."
     return Names("model.language_model." if new else "model.", tower)
+
+
+def _renamed(names: Names) -> dict[str, str]:
+    """Prefixes of a release's own to transformers'."""
+    if names.merger is None and names.tower in ("visual.", "model.visual."):
+        return {}  # transformers knows those
+    tower = {f"^{re.escape(names.tower)}": "model.visual."}
+    merger = {} if names.merger is None else {f"^{re.escape(names.merger)}": "model.visual.merger."}
+    decoder = {rf"^{re.escape(names.decoder)}(embed_tokens|layers|norm)\b": r"model.language_model.\1"}
+    return merger | tower | decoder
 
 
 def _spec(config: Any, tower: VisionShape, given: Mapping[str, Any]) -> VisionSpec:

@@ -17,7 +17,7 @@ from ..checkpoint.directory import Checkpoint
 from ..graphs import siglip
 from .anyres import TEMPLATE, crop_spec, layers, siglip_config, unused
 from .decoder import Traits, decoder_shape, decoder_sources, normalised, with_head
-from .family import Family
+from .family import Family, Stock
 from .text import TIED
 
 __all__ = ["CONTRACT", "describe"]
@@ -82,6 +82,9 @@ def describe(checkpoint: Checkpoint) -> Family:
         ),
         chat_template=TEMPLATE,
         ignorable=ignorable.replace("lm_head", head) if outer == "" else ignorable,
+        stock=Stock(
+            "LlavaOnevisionForConditionalGeneration", {"text_config": "qwen3", "vision_config": "siglip_vision_model"}
+        ),
         notes=notes,
     )
 

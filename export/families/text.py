@@ -8,7 +8,7 @@ from typing import Any
 from ..checkpoint.directory import Checkpoint
 from ..graphs.shapes import ExpertShape
 from .decoder import A2D_CONTRACT, EMBEDDING, Traits, decoder_shape, decoder_sources, normalised, with_head
-from .family import Family
+from .family import Family, Stock
 
 __all__ = ["text_family"]
 
@@ -35,5 +35,6 @@ def text_family(
         max_context=config.max_position_embeddings,
         contract=A2D_CONTRACT if name.startswith("a2d-") else {},
         ignorable=TIED if shape.tied else Family.ignorable,
+        stock=Stock(kind.__name__.replace("Config", "ForCausalLM")),
         notes=notes,
     )

@@ -16,11 +16,11 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import relu, silu
 
 from .experts import mixed
 from .kind import AXES, DYNAMIC, OWN, Array, Axes, Case, Kind, Machine, Piece, Port, random_feeds
-from .layers import affine, parameters, rms_norm
+from .layers import affine, parameters, rms_norm, rms_norm_wide
 from .shapes import DecoderShape, Network
 
 __all__ = ["BACKBONE", "Attention", "Embed", "Final", "Layer"]
@@ -87,30 +87,42 @@ class Attention(nn.Module):
                 "qkv_bias": (q_width + 2 * kv_width,) if s.qkv_bias else None,
                 "q_norm": (s.head_dim,) if s.qk_norm else None,
                 "k_norm": (s.head_dim,) if s.qk_norm else None,
+                "condition_norm": (s.head_dim,) if s.condition_key else None,
                 "out": (q_width, s.hidden),
                 "out_bias": (s.hidden,) if s.out_bias else None,
             },
         )
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, past_key: Tensor, past_value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """`x [1,R,H]`, `past [1,Hkv,C,D]` to x and this layer's `key, value [1,Hkv,R,D]` of the new rows."""
-        query, key, value = self.project(rms_norm(x, self.attention_norm, self.shape.norm_eps), cos, sin)
-        mixed = self.attend(query, torch.cat([past_key, key], 2), torch.cat([past_value, value], 2), bias)
-        return x + affine(mixed, self.out, self.out_bias), key, value
+        self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None, past_key: Tensor, past_value: Tensor
+    ) -> tuple[Tensor, ...]:
+        """`x [1,R,H]`, `past [1,Hkv,C,D]` to x and this layer's `key, value [1,Hkv,R,D]` of the new rows.
 
-    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rotated query `[1,Hq,R,D]` and key, and value, `[1,Hkv,R,D]`, from one fused projection."""
+        With a condition key, that is the fourth.
+        """
+        query, key, value, *more = self.project(self.normed(x, self.attention_norm), cos, sin)
+        mixed = self.attend(query, torch.cat([past_key, key], 2), torch.cat([past_value, value], 2), bias)
+        return x + affine(mixed, self.out, self.out_bias), key, value, *more
+
+    def normed(self, x: Tensor, weight: Tensor) -> Tensor:
+        """`x` over its root mean square, as the checkpoint rounds it."""
+        return (rms_norm_wide if self.shape.wide_norms else rms_norm)(x, weight, self.shape.norm_eps)
+
+    def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
+        """Rotated query `[1,Hq,R,D]` and key, value, and perhaps the condition key, `[1,Hkv,R,D]`, of one product."""
         s = self.shape
         heads = affine(x, self.qkv, self.qkv_bias).view(1, -1, s.heads + 2 * s.kv_heads, s.head_dim)
-        if s.qk_norm:
-            query, key, value = heads.split([s.heads, s.kv_heads, s.kv_heads], 2)
-            turned = torch.cat([rms_norm(query, self.q_norm, s.norm_eps), rms_norm(key, self.k_norm, s.norm_eps)], 2)
+        counts = [s.heads, s.kv_heads]
+        if s.qk_norm or s.condition_key:
+            query, raw, value = heads.split([*counts, s.kv_heads], 2)
+            parts = [self.normed(query, self.q_norm), self.normed(raw, self.k_norm)] if s.qk_norm else [query, raw]
+            if s.condition_key:
+                parts, counts = [*parts, self.normed(raw, self.condition_norm)], [*counts, s.kv_heads]
+            turned = torch.cat(parts, 2)
         else:
             turned, value = heads.split([s.heads + s.kv_heads, s.kv_heads], 2)
-        query, key = self.rotated(turned, cos, sin).transpose(1, 2).split([s.heads, s.kv_heads], 1)
-        return query, key, value.transpose(1, 2)
+        query, key, *more = self.rotated(turned, cos, sin).transpose(1, 2).split(counts, 1)
+        return query, key, value.transpose(1, 2), *more
 
     def rotated(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """`x [1,R,heads,D]` with its first `rotary_dim` channels turned."""
@@ -120,11 +132,13 @@ class Attention(nn.Module):
         turned = turned * cos + torch.cat([second, first], -1) * sin
         return turned if s.rotary_dim == s.head_dim else torch.cat([turned, x[..., s.rotary_dim :]], -1)
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Tensor:
+    def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
         """Softmax attention `[1,R,Hq*D]`; the query heads of one key head are rows of one product."""
         s = self.shape
         grouped = query.reshape(1, s.kv_heads, -1, s.head_dim)
-        scores = (grouped @ key.transpose(2, 3)).float() * s.head_dim**-0.5 + bias
+        scores = (grouped @ key.transpose(2, 3)).float() * s.head_dim**-0.5
+        if bias is not None:
+            scores = scores + bias
         mixed = (scores.softmax(-1).to(value.dtype) @ value).view(1, s.heads, -1, s.head_dim)
         return mixed.transpose(1, 2).reshape(1, -1, s.heads * s.head_dim)
 
@@ -134,26 +148,32 @@ class Layer(Attention):
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__(shape)
-        s = shape
+        s, gated = shape, shape.mlp == "swiglu"
+        width, name = s.intermediate * (2 if gated else 1), "gate_up" if gated else "up"
         parameters(
             self,
             {
                 "mlp_norm": (s.hidden,),
-                "gate_up": (s.hidden, 2 * s.intermediate),
-                "gate_up_bias": (2 * s.intermediate,) if s.mlp_bias else None,
+                name: (s.hidden, width),
+                f"{name}_bias": (width,) if s.mlp_bias else None,
                 "down": (s.intermediate, s.hidden),
                 "down_bias": (s.hidden,) if s.mlp_bias else None,
             },
         )
 
     def forward(
-        self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor, past_key: Tensor, past_value: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None, past_key: Tensor, past_value: Tensor
+    ) -> tuple[Tensor, ...]:
         """As `Attention.forward`."""
-        x, key, value = super().forward(x, cos, sin, bias, past_key, past_value)
-        gate_up = affine(rms_norm(x, self.mlp_norm, self.shape.norm_eps), self.gate_up, self.gate_up_bias)
-        gate, up = gate_up.split(self.shape.intermediate, -1)
-        return x + affine(silu(gate) * up, self.down, self.down_bias), key, value
+        x, *new = super().forward(x, cos, sin, bias, past_key, past_value)
+        return x + affine(self.inner(self.normed(x, self.mlp_norm)), self.down, self.down_bias), *new
+
+    def inner(self, x: Tensor) -> Tensor:
+        """The MLP's rows before they are projected down."""
+        if self.shape.mlp == "relu2":
+            return relu(affine(x, self.up, self.up_bias)).square()
+        gate, up = affine(x, self.gate_up, self.gate_up_bias).split(self.shape.intermediate, -1)
+        return silu(gate) * up
 
 
 class Final(nn.Module):
@@ -166,7 +186,7 @@ class Final(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise the residual stream."""
-        return rms_norm(x, self.norm, self.shape.norm_eps)
+        return (rms_norm_wide if self.shape.wide_norms else rms_norm)(x, self.norm, self.shape.norm_eps)
 
 
 def _first(network: Network) -> dict[str, Port]:
@@ -213,6 +233,14 @@ LAYER, ATTENTION = (
         ("attention", lambda network: Attention(network.decoder)),
     )
 )
+CONDITION_LAYER = Piece(
+    "condition_layer",
+    lambda network: Layer(network.decoder),
+    _of_layer,
+    ("x_out", "key", "value", "condition_key"),
+    _grouped,
+    residual=True,
+)
 FINAL = Piece(
     "final",
     lambda network: Final(network.decoder),
@@ -229,7 +257,8 @@ def _inputs(network: Network) -> dict[str, Port]:
 def _outputs(network: Network) -> dict[str, Port]:
     s = network.decoder
     new = Port(OWN, (1, s.kv_heads, "rows", s.head_dim))
-    names = [f"new_{kind}_{i}" for i in range(s.layers) for kind in ("key", "value")]
+    kinds = ("key", "value", "condition_key") if s.condition_key else ("key", "value")
+    names = [f"new_{kind}_{i}" for i in range(s.layers) for kind in kinds]
     return {"hidden": Port(OWN, (1, "rows", s.hidden)), **dict.fromkeys(names, new)}
 
 
@@ -240,7 +269,9 @@ def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[
         past = {"past_key": feeds[f"past_key_{i}"], "past_value": feeds[f"past_value_{i}"]}
         sparse, prefix = network.decoder.sparse(i), f"layers.{i}."
         given = {"x": x, "cos": cos, "sin": sin, "bias": bias, **past}
-        x, made[f"new_key_{i}"], made[f"new_value_{i}"] = machine.apply(ATTENTION if sparse else LAYER, given, prefix)
+        piece = CONDITION_LAYER if network.decoder.condition_key else ATTENTION if sparse else LAYER
+        x, made[f"new_key_{i}"], made[f"new_value_{i}"], *more = machine.apply(piece, given, prefix)
+        made |= {f"new_condition_key_{i}": key for key in more}
         if sparse:
             x = mixed(machine, x, prefix)
     (made["hidden"],) = machine.apply(FINAL, {"x": x})

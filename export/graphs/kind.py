@@ -15,8 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .shapes import Network
-
 __all__ = [
     "AXES",
     "DYNAMIC",
@@ -82,11 +80,11 @@ class Piece:
     """A module that graphs are made of: traced once, and applied as often as a program says."""
 
     name: str
-    module: Callable[[Network], nn.Module]
-    inputs: Callable[[Network], Mapping[str, Port]]
+    module: Callable[[Any], nn.Module]
+    inputs: Callable[[Any], Mapping[str, Port]]
     """Arguments of the module, in order."""
     outputs: tuple[str, ...]
-    axes: Callable[[Network], Axes] = lambda _: {}
+    axes: Callable[[Any], Axes] = lambda _: {}
     """Dynamic axes beside AXES."""
     residual: bool = False
     """The first output is the residual stream."""
@@ -96,7 +94,7 @@ class Piece:
     """Input that says which rows of `table` are wanted; None where each row gives one number of the last axis."""
 
 
-def trace_spec(piece: Piece, network: Network, dtype: torch.dtype) -> TraceSpec:
+def trace_spec(piece: Piece, network: Any, dtype: torch.dtype) -> TraceSpec:
     """The specification of a piece whose weights are of `dtype`, on the `meta` device."""
     with torch.device("meta"):
         module = piece.module(network).to(dtype).eval()
@@ -142,13 +140,13 @@ class Case:
 class Kind:
     """One graph of a bundle: its ports, how it is computed, and what it is checked with."""
 
-    inputs: Callable[[Network], dict[str, Port]]
-    outputs: Callable[[Network], dict[str, Port]]
-    run: Callable[[Network, Machine[Any], Mapping[str, Any]], dict[str, Any]]
-    cases: Callable[[Network, Array, int], Iterator[Case]]
+    inputs: Callable[[Any], dict[str, Port]]
+    outputs: Callable[[Any], dict[str, Port]]
+    run: Callable[[Any, Machine[Any], Mapping[str, Any]], dict[str, Any]]
+    cases: Callable[[Any, Array, int], Iterator[Case]]
     """Cases for a network, given hidden rows `[1, R, H]` of its backbone, and a block size."""
 
-    def pieces(self, network: Network) -> list[Piece]:
+    def pieces(self, network: Any) -> list[Piece]:
         """The pieces that the program applies, each once."""
         noted = _Notes()
         self.run(network, noted, dict.fromkeys(self.inputs(network)))

@@ -8,13 +8,25 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-__all__ = ["LayerNorm", "Projection", "RMSNorm", "affine", "parameters", "rms_norm"]
+__all__ = ["LayerNorm", "Projection", "RMSNorm", "affine", "exact", "parameters", "rms_norm", "rms_norm_wide"]
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """Root mean square normalisation over the last axis, in float32 whatever `x` is (Zhang and Sennrich 2019)."""
     wide = x.float()
     return (wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
+
+
+def rms_norm_wide(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """`rms_norm` that multiplies by its weight in float32 too."""
+    return rms_norm(x.float(), weight, eps).to(x.dtype)
+
+
+def exact(module: nn.Module, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
+    """Parameters that stay float32 in every precision."""
+    parameters(module, shapes)
+    made = [*getattr(module, "exact", ()), *(getattr(module, name) for name, shape in shapes.items() if shape)]
+    module.__dict__["exact"] = made
 
 
 def parameters(module: nn.Module, shapes: Mapping[str, tuple[int, ...] | None]) -> None:

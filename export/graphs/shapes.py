@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["DecoderShape", "ExpertShape", "Network", "SiglipShape", "VisionShape"]
+__all__ = ["MLPS", "DecoderShape", "ExpertShape", "Network", "PackedShape", "SiglipShape", "VisionShape"]
 
 
 SCORES = ("sigmoid", "softmax")
 """How router logits become scores."""
+
+MLPS = ("swiglu", "relu2")
+"""Plain MLPs: silu(gate) * up, or relu(up) squared without a gate; a projection down follows either."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,12 @@ class DecoderShape:
 
     experts: ExpertShape | None = None
     """For mixtures of experts."""
+    mlp: str = "swiglu"
+    """Plain MLP of a layer: one of MLPS."""
+    wide_norms: bool = False
+    """Norms multiply by their weight in float32, before the result is rounded."""
+    condition_key: bool = False
+    """Each layer gives a second key of its rows, normalised by a weight of its own, that another network attends."""
 
     @property
     def rotary_dim(self) -> int:
@@ -161,8 +170,35 @@ class SiglipShape:
 
 
 @dataclass(frozen=True)
+class PackedShape:
+    """The sizes of a tower that sees a picture of any size whole, and of its projector."""
+
+    depth: int
+    hidden: int
+    heads: int
+    intermediate: int
+    patch: int
+    """Side of a patch, in pixels."""
+    channels: int
+    side: int
+    """Side of the table of learned positions."""
+    merge: int
+    """Side of a merge group, in patches."""
+    projector: int
+    """Inner width of the projector."""
+    out_hidden: int
+    """Width of a feature: that of the text model."""
+    eps: float
+
+    @property
+    def patch_values(self) -> int:
+        """K: numbers in one patch."""
+        return self.channels * self.patch**2
+
+
+@dataclass(frozen=True)
 class Network:
     """Everything that shapes the graphs of one checkpoint."""
 
     decoder: DecoderShape
-    tower: VisionShape | SiglipShape | None = None
+    tower: VisionShape | SiglipShape | PackedShape | None = None

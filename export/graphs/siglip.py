@@ -24,10 +24,10 @@ from ...engines.errors import CheckpointError
 from ..checkpoint.sources import Source
 from .kind import OWN, Array, Case, Kind, Machine, Piece, Port, random_feeds
 from .layers import LayerNorm, Projection
-from .shapes import Network, SiglipShape
+from .shapes import Network, PackedShape, SiglipShape
 from .vision import linear
 
-__all__ = ["CROPS", "SiglipNames", "from_config", "sources"]
+__all__ = ["CROPS", "CropBlock", "SiglipNames", "block_sources", "from_config", "norm_sources", "sources"]
 
 V = TypeVar("V")
 
@@ -83,23 +83,25 @@ def sources(shape: SiglipShape, names: SiglipNames) -> dict[str, Source]:
         "newline": Source((names.newline,), ((s.out_hidden,),)),
     }
     for i in range(s.depth):
-        table |= _block(s, f"blocks.{i}.", f"{names.tower}encoder.layers.{i}.")
+        table |= block_sources(s, f"blocks.{i}.", f"{names.tower}encoder.layers.{i}.")
     table |= linear("first", [names.first], s.hidden, s.out_hidden)
     return table | linear("second", [names.second], s.out_hidden, s.out_hidden)
 
 
-def _block(s: SiglipShape, ours: str, theirs: str) -> dict[str, Source]:
+def block_sources(s: SiglipShape | PackedShape, ours: str, theirs: str) -> dict[str, Source]:
+    """Parameters of one layer."""
     return {
-        **_norm(f"{ours}norm1", f"{theirs}layer_norm1", s.hidden),
+        **norm_sources(f"{ours}norm1", f"{theirs}layer_norm1", s.hidden),
         **linear(f"{ours}attention", [f"{theirs}self_attn.{x}_proj" for x in "qkv"], s.hidden, s.hidden),
         **linear(f"{ours}out", [f"{theirs}self_attn.out_proj"], s.hidden, s.hidden),
-        **_norm(f"{ours}norm2", f"{theirs}layer_norm2", s.hidden),
+        **norm_sources(f"{ours}norm2", f"{theirs}layer_norm2", s.hidden),
         **linear(f"{ours}fc1", [f"{theirs}mlp.fc1"], s.hidden, s.intermediate),
         **linear(f"{ours}fc2", [f"{theirs}mlp.fc2"], s.intermediate, s.hidden),
     }
 
 
-def _norm(ours: str, theirs: str, width: int) -> dict[str, Source]:
+def norm_sources(ours: str, theirs: str, width: int) -> dict[str, Source]:
+    """Weight and bias of a layer norm."""
     return {f"{ours}.{kind}": Source((f"{theirs}.{kind}",), ((width,),)) for kind in ("weight", "bias")}
 
 
@@ -119,7 +121,7 @@ class CropPatches(nn.Module):
 class CropBlock(nn.Module):
     """Attention over all patches of the crop, and an MLP."""
 
-    def __init__(self, shape: SiglipShape) -> None:
+    def __init__(self, shape: SiglipShape | PackedShape) -> None:
         super().__init__()
         self.heads, self.head_dim = shape.heads, shape.hidden // shape.heads
         self.norm1, self.norm2 = (LayerNorm(shape.hidden, shape.eps) for _ in range(2))

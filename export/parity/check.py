@@ -168,7 +168,8 @@ def _kinds(pairs: Sequence[tuple[Made, Made]]) -> dict[str, list[tuple[Array, Ar
     outputs = list(pairs[0][0])
     if "proposed" in outputs:
         return {"tokens, confidence, entropy, held": [pair for a, b in pairs for pair in _agreeing(a, b)]}
-    starts = {"hidden": "hidden", "keys": "new_key", "values": "new_value", "features": "features"}
+    starts: dict[str, str | tuple[str, ...]] = {"hidden": "hidden", "keys": ("new_key", "new_condition_key")}
+    starts |= {"values": "new_value", "features": "features"}
     names = {kind: [name for name in outputs if name.startswith(start)] for kind, start in starts.items()}
     return {kind: [(a[name], b[name]) for a, b in pairs for name in some] for kind, some in names.items() if some}
 

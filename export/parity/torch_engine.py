@@ -19,9 +19,8 @@ from ...engines.checks import check_feeds, check_outputs
 from ...engines.errors import ParityError
 from ...engines.host import HostBuffer, HostMemory, on_host
 from ...engines.protocol import Array, Buffer, Feeds, Signature
-from ..checkpoint.directory import Checkpoint
-from ..checkpoint.sources import assemble
-from ..families import Family
+from ..checkpoint.sources import Sourced, TensorReader, assemble
+from ..graphs.film_shapes import FilmNetwork, TowersNetwork
 from ..graphs.kind import OWN, Piece, Port, TraceSpec, trace_spec
 from ..graphs.kinds import kinds
 from ..graphs.shapes import Network
@@ -42,8 +41,8 @@ class Weights:
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
-        family: Family,
+        checkpoint: TensorReader,
+        family: Sourced,
         rounded: torch.dtype,
         written: WeightFile | None = None,
         resident: bool = False,
@@ -107,7 +106,9 @@ class TorchEngine:
     then shows how much of a rounding error the network makes.
     """
 
-    def __init__(self, graph: str, network: Network, weights: Weights, jitter: float = 0.0) -> None:
+    def __init__(
+        self, graph: str, network: Network | FilmNetwork | TowersNetwork, weights: Weights, jitter: float = 0.0
+    ) -> None:
         self.graph = graph
         self.memory = HostMemory()
         self.describe = f"torch {torch.__version__}, CPU, eager"
@@ -137,7 +138,7 @@ class TorchEngine:
 class _Eager:
     """The machine that computes at once."""
 
-    def __init__(self, network: Network, weights: Weights, jitter: float) -> None:
+    def __init__(self, network: Network | FilmNetwork | TowersNetwork, weights: Weights, jitter: float) -> None:
         self._network, self._weights, self._jitter = network, weights, jitter
         self._generator = torch.Generator().manual_seed(0)
         self._made: dict[str, TraceSpec] = {}

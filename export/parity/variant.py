@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 
 import onnx_ir as ir
 
@@ -14,8 +15,11 @@ from ...engines import Engine
 from ...engines.onnxruntime import load
 from ...runtime.bundle.manifest import ParityRow
 from ...runtime.console.progress import Progress
+from ...runtime.decode.contract import DecodeContract
 from ...runtime.heap import release
-from ..export_plan import Plan
+from ..checkpoint.sources import Sourced, TensorReader
+from ..export_plan import Job
+from ..graphs.shapes import Network
 from ..precision import PRECISIONS, Precision
 from ..write.graph_models import Builder
 from ..write.weight_file import WeightFile, graph_name
@@ -23,7 +27,43 @@ from .check import Check, Recorded, count, record, verdicts
 from .tolerances import ROUNDING, Rounding
 from .torch_engine import TorchEngine, Weights
 
-__all__ = ["checked_in", "prove"]
+__all__ = ["Spoken", "checked_in", "prove"]
+
+
+class Resolved(Protocol):
+    """The contract of decoding, and where it stood."""
+
+    @property
+    def contract(self) -> DecodeContract:
+        """The contract."""
+
+
+class Spoken(Protocol):
+    """The plan of an export of graphs that decode words."""
+
+    @property
+    def job(self) -> Job:
+        """The request."""
+
+    @property
+    def checkpoint(self) -> TensorReader:
+        """The tensors."""
+
+    @property
+    def family(self) -> Sourced:
+        """Parameters and their tensors."""
+
+    @property
+    def network(self) -> Network:
+        """Shapes."""
+
+    @property
+    def resolved(self) -> Resolved:
+        """The contract."""
+
+    @property
+    def max_context(self) -> int:
+        """Rows that a session may hold."""
 
 
 def checked_in(precision: Precision) -> Precision:
@@ -31,7 +71,7 @@ def checked_in(precision: Precision) -> Precision:
     return PRECISIONS["fp32"] if precision.name == "bf16" else precision
 
 
-def prove(plan: Plan, precision: Precision, weights: WeightFile, builder: Builder) -> tuple[ParityRow, ...]:
+def prove(plan: Spoken, precision: Precision, weights: WeightFile, builder: Builder) -> tuple[ParityRow, ...]:
     """The parity rows of one written variant."""
     arithmetic = checked_in(precision)
     check = Check(plan.network, plan.resolved.contract, plan.max_context, plan.job.decode_parity)
@@ -49,7 +89,7 @@ def prove(plan: Plan, precision: Precision, weights: WeightFile, builder: Builde
 
 
 def _recorded(
-    plan: Plan, precision: Precision, written: WeightFile, check: Check, rounding: Rounding, progress: Progress
+    plan: Spoken, precision: Precision, written: WeightFile, check: Check, rounding: Rounding, progress: Progress
 ) -> Recorded:
     """Torch's side; its weights are gone when this returns."""
     weights = Weights(plan.checkpoint, plan.family, precision.dtype, written)
@@ -71,7 +111,9 @@ def _recorded(
 class _Graphs:
     """The exported side: engines by graph, loaded when asked for, one at a time."""
 
-    def __init__(self, weights: WeightFile, precision: Precision, builder: Builder, emulated: bool, plan: Plan) -> None:
+    def __init__(
+        self, weights: WeightFile, precision: Precision, builder: Builder, emulated: bool, plan: Spoken
+    ) -> None:
         self._weights, self._precision, self._builder, self._plan = weights, precision, builder, plan
         self._emulated = emulated
         self._loaded: dict[str, Engine] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
+from ..graphs.film_shapes import FilmNetwork, TowersNetwork
 from ..graphs.kind import OWN, Piece, Port, trace_spec
 from ..graphs.kinds import kinds
 from ..graphs.shapes import Network
@@ -34,7 +35,7 @@ class Builder:
 
     def __init__(
         self,
-        network: Network,
+        network: Network | FilmNetwork | TowersNetwork,
         precisions: Sequence[Precision],
         graphs: Sequence[str] | None = None,
         cache: Path | None = None,

@@ -13,10 +13,9 @@ from pathlib import Path
 
 from ...engines.errors import BundleError
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant
+from .names import MANIFEST, located, no_bundle
 
 __all__ = ["MANIFEST", "Bundle", "sha256_of"]
-
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,11 @@ class Bundle:
 
     @staticmethod
     def open(path: str | Path) -> Bundle:
-        """Read the manifest. Raises BundleError if there is none, or if it is not valid."""
-        path = Path(path)
+        """Read the manifest of a folder, or of a built-in name. Raises BundleError if there is none that is valid."""
+        path = located(path)
         file = path / MANIFEST
         if file.is_symlink() or not file.is_file():
-            has = f"has a link as {MANIFEST}" if file.is_symlink() else f"has no {MANIFEST}"
-            what = has if path.is_dir() else "is not a folder"
-            raise BundleError(f"{path}: {what}; a bundle is made by a2d-export CHECKPOINT -o {path}")
+            raise BundleError(no_bundle(path))
         with file.open("rb") as stream:
             return Bundle(path, Manifest.loads(stream.read(MAX_MANIFEST_BYTES + 1)))
 

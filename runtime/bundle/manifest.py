@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...engines.errors import BundleError
+from ...engines.install import update
 from ..decode.contract import DecodeContract
 from ..film.contract import FilmContract
 from ..inputs.patches import VisionSpec
@@ -32,6 +33,7 @@ GRAPHS = {
     "cross": "those rows to the keys and values of every layer's cross-attention",
     "frames": "noisy latents of a block to their velocity and the rows' keys and values",
     "frames_merged": "the same under a mask, for a clean block and the next noisy one",
+    "velocity": "noisy rows of a whole clip to their velocity, over what the backbone made of a prompt",
     "pixels_first": "the first latent frame of a clip to pixels and the decoder's states",
     "pixels_next": "later latent frames and the states to pixels and the next states",
     "encode_first": "a picture to the first latent frame",
@@ -40,7 +42,8 @@ GRAPHS = {
 
 WORDS = ("backbone", "denoise", "sample")
 FILM = ("text", "cross", "frames", "frames_merged", "pixels_first", "pixels_next")
-"""Graphs that decoding words, and filming, cannot do without."""
+TOWERS = ("backbone", "velocity", "pixels_first", "pixels_next")
+"""Graphs that decoding words, and filming block after block or a whole clip at once, cannot do without."""
 
 PICTURE = "encode_first"
 """Graph that a bundle which films may do without."""
@@ -196,13 +199,15 @@ class Manifest:
         """Names of the files that turn text into tokens and back."""
         spoken = [] if self.words is None else [self.words.text.tokenizer, self.words.text.chat_template]
         filmed = [] if self.film is None else [self.film.text.tokenizer]
+        filmed += [self.film.towers.chat.template] if self.film is not None and self.film.towers is not None else []
         return list(dict.fromkeys(name for name in (*spoken, *filmed) if name is not None))
 
     def required(self) -> tuple[str, ...]:
         """Names of the graphs that each variant has to hold."""
         seeing = self.words is not None and self.words.vision is not None
         words = () if self.words is None else (*WORDS, *(["vision"] if seeing else []))
-        return (*words, *(() if self.film is None else FILM))
+        film = () if self.film is None else FILM if self.film.towers is None else TOWERS
+        return tuple(dict.fromkeys((*words, *film)))
 
     def _bad_texts(self) -> list[str]:
         """Texts that `a2d inspect` prints must not be able to steer a terminal."""
@@ -272,7 +277,7 @@ def _check_schema(data: Any) -> None:
     if not isinstance(schema, int) or isinstance(schema, bool) or schema < 1 or schema == SCHEMA:
         return
     if schema > SCHEMA:
-        raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d (pip install -U a2d)"])
+        raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d ({update()})"])
     raise Violations(
         [
             f"schema: got {schema}, this a2d reads {SCHEMA}, whose graphs have other inputs; export the checkpoint "

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import argparse
 import io
+import logging
 import os
 import re
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import Field, fields
 from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from ...engines.errors import A2DError, RequestError
+from ..bundle.names import BUILT_IN, located
 from ..decode.choices import setting_of
 from ..decode.contract import DecodeContract
 from ..decode.options import Options
@@ -27,15 +30,19 @@ from ..schema import Violations, parse
 
 __all__ = [
     "BAD_INPUT",
+    "FAILED",
     "Parser",
+    "add_bundle",
     "add_options",
     "add_placement",
     "add_settings",
     "add_template_options",
     "compute_capabilities",
     "flag_of",
+    "frame_size",
     "given",
     "guarded",
+    "loading",
     "options_from",
     "placement_from",
     "tell_passed_over",
@@ -60,6 +67,7 @@ def teller(quiet: bool) -> Callable[[str], None]:
 
 def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupted") -> int:
     """Run `work`; turn what it raises into one message on stderr and an exit status."""
+    _log_to_stderr(os.environ.get("A2D_LOG", ""))
     if isinstance(sys.stdout, io.TextIOWrapper) and "utf" not in sys.stdout.encoding.lower():
         sys.stdout.reconfigure(errors="replace")  # a character that the terminal lacks is no reason to stop
     elif isinstance(sys.stdout, io.TextIOWrapper):
@@ -70,7 +78,7 @@ def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupt
         status = work()
         sys.stdout.flush()
     except A2DError as error:
-        status = _say(command, worded(str(error)), BAD_INPUT)
+        status = _say(command, worded(str(error)).strip(), BAD_INPUT)
     except KeyboardInterrupt:
         status = _say(command, interrupted, INTERRUPTED)
     except BrokenPipeError:
@@ -81,6 +89,13 @@ def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupt
         status = _say(command, f"{error}. Nothing half written was left behind.", FAILED)
     _let_go_of_stdout()
     return status
+
+
+def _log_to_stderr(level: str) -> None:
+    """Show the package's log from `level` on (debug, info, warning); nothing where the name is none of these."""
+    if level.upper() in ("DEBUG", "INFO", "WARNING"):
+        logging.basicConfig(format="%(name)s: %(message)s")
+        logging.getLogger("a2d").setLevel(level.upper())
 
 
 FLAGS = {one.name: said.flag for one in fields(DecodeContract) if (said := setting_of(one)).flag is not None}
@@ -121,7 +136,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> Any:
         """Raise instead of leaving the process."""
-        raise RequestError(f"{message}\n{self.format_usage().rstrip()}")
+        usage = self.format_usage().rstrip()
+        raise RequestError(f"{message}\n{usage.splitlines()[0]}\n`{self.prog} --help` explains the flags")
 
 
 def token_ids(text: str) -> list[int]:
@@ -130,6 +146,22 @@ def token_ids(text: str) -> list[int]:
         return [int(part) for part in text.replace(",", " ").split()]
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected ids like 1,2,3") from error
+
+
+def _floats(text: str) -> tuple[float, ...]:
+    """`400,1000` to numbers."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers by comma, as 400,1000") from error
+
+
+def frame_size(text: str) -> tuple[int, int]:
+    """Height and width from `480x832`."""
+    height, sign, width = text.lower().partition("x")
+    if not sign or not height.isdecimal() or not width.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected height and width like 480x832")
+    return int(height), int(width)
 
 
 def _ids(text: str) -> tuple[int, ...]:
@@ -144,9 +176,10 @@ def compute_capabilities(text: str) -> tuple[int, ...]:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected compute capabilities like 86,89,120") from error
 
 
-def add_settings(group: Any, kind: type[Any], parsers: Mapping[str, Any] | None = None) -> None:
+def add_settings(group: Any, kind: type[Any], parsers: Mapping[str, Any] | None = None, defaults: bool = False) -> None:
     """A flag for each declared field of the dataclass `kind`. `parsers`: keywords of `add_argument` by type's name.
 
+    `defaults`: the help says them.
     The destination is the field's name, and the default None: not given.
     """
     hints, how = get_type_hints(kind), PARSERS | dict(parsers or {})
@@ -155,9 +188,21 @@ def add_settings(group: Any, kind: type[Any], parsers: Mapping[str, Any] | None 
         keywords = how["choice" if said.choices is not None else _form(hints[one.name], said.tokens)]
         listed = {"choices": list(said.choices)} if said.choices is not None and not keywords else {}
         text = said.help if said.choices is None else f"{said.help}. {_rows(said.choices)}"
+        text += _default(one) if defaults else ""
         group.add_argument(
             flag_of(one), dest=one.name, default=None, help=text.replace("%", "%%"), **keywords, **listed
         )
+
+
+def _default(one: Field[Any]) -> str:
+    """The default of an option in brackets; nothing for a switch and an empty list."""
+    if one.default is None:
+        return f" ({'the bundle' if one.name in OF_BUNDLES else 'none'})"
+    return "" if one.default is False or one.default == () else f" ({one.default})"
+
+
+OF_BUNDLES = {one.name for one in fields(DecodeContract)}
+"""Options that the bundle decides where nobody else does."""
 
 
 def flag_of(one: Field[Any]) -> str:
@@ -167,13 +212,21 @@ def flag_of(one: Field[Any]) -> str:
 
 def given(arguments: argparse.Namespace, kind: type[Any]) -> dict[str, Any]:
     """Field to value, of the fields of `kind` whose flags were given."""
-    return {one.name: value for one in fields(kind) if (value := getattr(arguments, one.name)) is not None}
+    found = {one.name: value for one in fields(kind) if (value := getattr(arguments, one.name)) is not None}
+    return {name: tuple(value) if name in REPEATED else value for name, value in found.items()}
+
+
+REPEATED = ("stop_texts",)
+"""Options whose flags are given once for each text."""
 
 
 PARSERS: dict[str, dict[str, Any]] = {
     "int": {"type": int, "metavar": "INT"},
     "float": {"type": float, "metavar": "FLOAT"},
     "ids": {"type": _ids, "metavar": "IDS"},
+    "texts": {"action": "append", "metavar": "TEXT"},
+    "floats": {"type": _floats, "metavar": "LIST"},
+    "str": {"metavar": "TEXT"},
     "bool": {"action": "store_true"},
     "choice": {},
 }
@@ -184,13 +237,21 @@ def _form(hint: Any, tokens: bool) -> str:
     """The name of a field's type in PARSERS, whether or not it may be None."""
     kinds = get_args(hint) if isinstance(hint, UnionType) else (hint,)
     inner = next(kind for kind in kinds if kind is not type(None))
-    form = "ids" if get_origin(inner) is tuple else str(inner.__name__)
+    listed = {int: "ids", float: "floats", str: "texts"}
+    form = listed[get_args(inner)[0]] if get_origin(inner) is tuple else str(inner.__name__)
     return {"ids": "tokens", "int": "token"}[form] if tokens else form
+
+
+def add_bundle(parser: argparse.ArgumentParser, **more: Any) -> None:
+    """The positional argument that names a bundle."""
+    said = "a folder that a2d-export wrote, or a built-in model: "
+    said += ", ".join(f"{one.name} ({one.does})" for one in BUILT_IN.values())
+    parser.add_argument("bundle", type=located, metavar="BUNDLE", help=said, **more)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Flags for every field of Options; what is not given is left to the bundle."""
-    add_settings(parser.add_argument_group("decoding"), Options)
+    add_settings(parser.add_argument_group("decoding", "in brackets the default"), Options, defaults=True)
 
 
 def add_placement(parser: argparse.ArgumentParser) -> None:
@@ -233,6 +294,19 @@ def placement_from(arguments: argparse.Namespace) -> Placement:
     """The placement that the flags of `add_placement` and `--threads` ask for."""
     a = arguments
     return Placement(a.engine or "", a.device or "", a.precision or "", a.engines, a.build, a.threads)
+
+
+@contextmanager
+def loading(bundle: Path) -> Iterator[None]:
+    """A line on a terminal while a bundle is loaded, which takes seconds for a large one."""
+    watched = sys.stderr.isatty()
+    if watched:
+        print(f"loading {bundle} ...", end="", file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        if watched:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def tell_passed_over(command: str, model: Model) -> None:

@@ -14,15 +14,21 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ...engines.cpu import this_cpu
 from ...engines.errors import EngineError, RequestError
+from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
+from ..film.options import FilmOptions
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
+from ..measure.film_bench import film_measured
+from ..measure.side_by_side import side_by_side
 from ..model import Model, load, load_placed
-from .arguments import Parser, add_options, add_placement, guarded, options_from, placement_from
+from .arguments import Parser, add_bundle, add_options, add_placement, frame_size, guarded, options_from, placement_from
 
 __all__ = ["Rivals", "main"]
 
@@ -52,13 +58,16 @@ SHOWN = {
     "tokens_per_forward": "tokens per forward       {:10.2f}",
     "tokens_per_second": "tokens per second        {:10.1f}",
     "python_share": "Python's share           {:10.1%}",
-    "read_bandwidth": "read bandwidth           {:10.3g} bytes/s",
+    "read_bandwidth": "read bandwidth           {:10.1f} GB/s",
     "floor_ms": "floor of a step          {:10.2f} ms to read its weights once",
     "floor_share": "share of the floor       {:10.1%}",
-    "weights_bytes": "weights                  {:10,} bytes",
-    "cache_bytes": "cache                    {:10,} bytes",
-    "peak_rss_bytes": "peak resident memory     {:10,} bytes",
+    "weights_bytes": "weights                  {:10.1f} MB",
+    "cache_bytes": "cache                    {:10.1f} MB",
+    "peak_rss_bytes": "peak resident memory     {:10.1f} MB",
 }
+
+UNITS = {"read_bandwidth": 1e9, "weights_bytes": 1e6, "cache_bytes": 1e6, "peak_rss_bytes": 1e6}
+"""Numbers that are shown in larger units than JSON has them."""
 
 
 def main(argv: list[str], rivals: Rivals | None = None) -> int:
@@ -68,7 +77,7 @@ def main(argv: list[str], rivals: Rivals | None = None) -> int:
 
 def _parser() -> Parser:
     parser = Parser(prog="a2d bench", description="Measure decoding on this machine.")
-    parser.add_argument("bundle", type=Path, nargs="?")
+    add_bundle(parser, nargs="?")
     parser.add_argument("--synthetic", metavar="NAME", help="make a bundle of random weights instead: 100m")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep the synthetic bundle there, and use it again")
     parser.add_argument(
@@ -85,9 +94,18 @@ def _parser() -> Parser:
         help="what is asked; default: random tokens, or with --image the bundle's own question",
     )
     parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help="what is asked of")
+    parser.add_argument(
+        "--together",
+        type=_counts,
+        default=(),
+        metavar="N,...",
+        help="so many answers side by side, by forwards that they share, against one by one: 2,4,8",
+    )
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
+    parser.add_argument("--frames", type=int, metavar="N", help="of a bundle that films: length of the clip")
+    parser.add_argument("--size", type=frame_size, metavar="HxW", help="of a bundle that films: pixels")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_placement(parser)
     add_options(parser)
@@ -101,22 +119,68 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     with _bundle(arguments, rivals) as path:
         peers = {name: _peer(name, path, arguments, rivals) for name in arguments.against if name != ITSELF}
         model = load_placed(path, placement_from(arguments))
+        if model.manifest.words is None:
+            return _film(model, arguments)
         prompt = model.prompt(arguments.prompt, arguments.image) if arguments.prompt or arguments.image else None
         report = measure(model, settings, prompt)
-        found = _report(model, report, arguments)
+        found = _report(model, report, arguments) | {"made_up": prompt is None}
         if not arguments.json:
             print("\n".join(_lines(found)))
         for name, peer in peers.items():
             found |= _against(name, peer, model, settings)
         if ITSELF in arguments.against:
             found[ITSELF] = asdict(against_autoregressive(model, settings, prompt, not sys.stderr.isatty()))
+        if arguments.together:
+            rows = side_by_side(model, settings, prompt, arguments.together)
+            found["together"] = [asdict(row) for row in rows]
     print(json.dumps(found) if arguments.json else "\n".join([*_ratios(found, list(peers)), *_table(found)]))
     return 0
+
+
+FILMED = {
+    "step_ms": "denoising forward        {:10.1f} ms median",
+    "denoise_fps": "denoise alone            {:10.2f} frames/s",
+    "commit_fps": "commit alone             {:10.2f} frames/s",
+    "pixels_fps": "VAE alone                {:10.2f} frames/s",
+    "end_to_end_fps": "end to end               {:10.2f} frames/s",
+    "first_block_ms": "time to first block      {:10.1f} ms",
+    "python_share": "Python's share           {:10.1%}",
+    "floor_ms": "floor of a forward       {:10.1f} ms",
+    "floor_share": "share of the floor       {:10.1%}",
+}
+
+
+def _film(model: Model, arguments: argparse.Namespace) -> int:
+    """Measure a bundle that films."""
+    if arguments.against or arguments.together:
+        raise RequestError("a bundle that films is measured by itself: leave --against and --together out")
+    height, width = arguments.size or (None, None)
+    options = FilmOptions(frames=arguments.frames, height=height, width=width)
+    report = asdict(film_measured(model, options, arguments.repeats))
+    engine = model.engine("frames").describe
+    found = {"bundle": model.manifest.name, "precision": model.placement.precision, "engine": engine, **report}
+    if arguments.json:
+        print(json.dumps(found))
+        return 0
+    print(f"{found['bundle']} {found['precision']}, {engine}, {arguments.threads} thread(s)")
+    print(f"{report['frames']} frames of {report['height']}x{report['width']}, {report['forwards']} forwards")
+    print("\n".join(f"  {form.format(report[name])}" for name, form in FILMED.items() if report[name] is not None))
+    print(f"  the floor is bound by {report['bound']}")
+    return 0
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    counts = tuple(int(part) for part in text.split(","))
+    if min(counts) < 1:
+        raise ValueError(text)
+    return counts
 
 
 def _check(arguments: argparse.Namespace) -> None:
     if (arguments.bundle is None) == (arguments.synthetic is None):
         raise RequestError("give a BUNDLE or --synthetic NAME, one of them")
+    if arguments.bundle is not None and set(arguments.against) & {"torch", "transformers"} and not find_spec("torch"):
+        raise RequestError(f"--against {', '.join(arguments.against)}: torch is not installed; {extra('export')}")
     for name in ("prompt_tokens", "repeats", "threads"):
         if getattr(arguments, name) < 1:
             raise RequestError(f"--{name.replace('_', '-')}: got {getattr(arguments, name)}, expected at least 1")
@@ -130,13 +194,13 @@ def _peer(name: str, path: Path, arguments: argparse.Namespace, rivals: Rivals) 
     held = Bundle.open(path).manifest.variants if (path / MANIFEST).is_file() else {}
     if name in held:
         return lambda _: VariantPeer(load(path, precision=name, threads=arguments.threads))
-    make = _named(name, rivals.peers, held)
+    make = _named(name, rivals.peers, [ITSELF, *held])
     return lambda model: make(model.bundle, model.placement.precision, model.placement.threads or 1)
 
 
 def _named(name: str, table: Mapping[str, T], others: Iterable[str] = ()) -> T:
     if name not in table:
-        known = ", ".join([*sorted(table), *others]) or "none (pip install a2d[export])"
+        known = ", ".join([*others, *sorted(table)]) or f"none ({extra('export')})"
         raise RequestError(f"got {name!r}, expected one of: {known}")
     return table[name]
 
@@ -159,12 +223,14 @@ def _bundle(arguments: argparse.Namespace, rivals: Rivals) -> Iterator[Path]:
 
 
 def _make(name: str, maker: str, path: Path, precisions: str) -> None:
+    if find_spec("torch") is None:
+        raise EngineError(f"making {name!r} needs the exporter, and torch is not installed: {extra('export')}")
     module, function = maker.split(":")
     code = f"import sys, pathlib, {module} as m; m.{function}(pathlib.Path(sys.argv[1]), sys.argv[2])"
     print(f"making the synthetic model {name}, {precisions} ...", file=sys.stderr)
     made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
     if made.returncode:
-        raise EngineError(f"making {name!r} failed; it needs the exporter: pip install a2d[export]")
+        raise EngineError(f"making {name!r} failed; what it said stands above")
 
 
 def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -172,6 +238,7 @@ def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict
         "bundle": model.manifest.name,
         "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
+        "processor": this_cpu().name,
         "threads": arguments.threads,
         **asdict(report),
     }
@@ -193,12 +260,18 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield f"{found['bundle']} {found['precision']}, {found['engine']}, {found['threads']} thread(s)"
     sizes = f"{found['prompt_tokens']} + {found['tokens']} tokens"
     yield f"{sizes}, blocks of {found['block_size']}, {found['steps']} steps"
+    if found["made_up"]:
+        yield "the prompt is random tokens, of which a model may be surer than of real ones: give --prompt or --image"
     for name, form in SHOWN.items():
         if found[name] is not None:
-            yield "  " + form.format(found[name])
+            yield "  " + form.format(found[name] / UNITS.get(name, 1))
 
 
 def _table(found: dict[str, Any]) -> Iterator[str]:
+    for row in found.get("together", ()):
+        spread = f"{row['lowest']:.2f}..{row['highest']:.2f}, {row['same_tokens']:.1%} the same tokens"
+        speed = f"{row['tokens_per_second']:10.1f} tokens/s, {row['ratio']:.2f} times one by one"
+        yield f"  {row['together']:>2} side by side          {speed} ({spread})"
     if ITSELF not in found:
         return
     base = found[ITSELF]

@@ -68,6 +68,8 @@ def lines(here: Facts) -> Iterator[str]:
     if remarks:
         yield ""
         yield from (f"note: {remark}" for remark in remarks)
+    yield ""
+    yield "next: a2d demo, which measures decoding here; a2d plan BUNDLE says what a bundle takes elsewhere"
 
 
 def _machine(here: Facts) -> Iterator[tuple[str, str]]:

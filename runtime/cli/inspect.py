@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..bundle.files import Bundle
 from ..bundle.manifest import Manifest, Words
+from ..deploy.engine_set import engine_sets
 from ..film.contract import FilmContract
 from ..inputs.patches import VisionSpec
 from ..schema import to_json
-from .arguments import Parser, guarded
+from .arguments import Parser, add_bundle, guarded
 
 __all__ = ["main"]
 
@@ -19,7 +21,7 @@ __all__ = ["main"]
 def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
     parser = Parser(prog="a2d inspect", description="Print what a bundle holds, and check every file of it.")
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("--json", action="store_true", help="print the manifest itself")
     return guarded("a2d inspect", lambda: _inspect(parser.parse_args(argv)))
 
@@ -27,7 +29,7 @@ def main(argv: list[str]) -> int:
 def _inspect(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
     bundle.check()
-    print(bundle.manifest.dumps() if arguments.json else "\n".join(_lines(bundle.manifest)))
+    print(bundle.manifest.dumps() if arguments.json else "\n".join([*_lines(bundle.manifest), *_engines(bundle.path)]))
     return 0
 
 
@@ -39,15 +41,15 @@ def _lines(m: Manifest) -> Iterator[str]:
         yield f"  {precision:<8} {_size(variant.weights_bytes)} of weights; {', '.join(variant.graphs)}"
         for row in variant.parity:
             errors = f"max {row.max_error:.1e} mean {row.mean_error:.1e}"
-            yield f"           {row.graph:<9} {row.check:<44} {errors} {row.verdict}"
+            yield f"           {row.graph:<13} {row.check:<44} {errors} {row.verdict}"
     total = sum(record.bytes for record in m.files.values())
     yield f"  files    {len(m.files)}, {_size(total)}, all as the manifest says"
 
 
 def _words(w: Words) -> Iterator[str]:
-    yield "  model    " + ", ".join(f"{name} {value:,}" for name, value in to_json(w.model).items())
+    yield from _wrapped("model", [f"{name} {value:,}" for name, value in to_json(w.model).items()])
     decode = {name: value for name, value in to_json(w.decode).items() if value not in (None, [])}
-    yield "  decode   " + ", ".join(f"{name} {value}" for name, value in decode.items())
+    yield from _wrapped("decode", [f"{name} {value}" for name, value in decode.items()])
     yield f"  text     {w.text.tokenizer or 'token ids only'}{', chat template' if w.text.chat_template else ''}"
     if w.text.default_prompt is not None:
         yield f"  prompt   {w.text.default_prompt!r} where none is given"
@@ -55,13 +57,29 @@ def _words(w: Words) -> Iterator[str]:
         yield f"  vision   {_frames(w.vision)}, patches of {w.vision.patch_size}"
 
 
+def _engines(bundle: Path) -> Iterator[str]:
+    """Sets of engines that were built into the bundle."""
+    for built in engine_sets(bundle / "engines"):
+        r = built.record
+        gpus = ",".join(map(str, r.sms))
+        yield f"  engines  {r.library} for sm {gpus}, {r.precision}, context {r.context:,}"
+
+
+def _wrapped(head: str, parts: Sequence[str]) -> Iterator[str]:
+    """Parts by comma, in lines that a terminal holds."""
+    yield from textwrap.wrap(", ".join(parts), 110, initial_indent=f"  {head:<9}", subsequent_indent=" " * 11)
+
+
 def _film(f: FilmContract) -> Iterator[str]:
     n, s = f.network, f.schedule
     yield f"  film     {f.frames} frames of {f.height}x{f.width} at {f.fps:g} a second, unless asked otherwise"
     yield f"  network  layers {n.layers}, heads {n.heads}, head_dim {n.head_dim}"
-    seen = "all before it" if f.window is None else f"{f.window} latent frames, {f.sink} of them the first ones"
-    yield f"  blocks   {f.block_frames} latent frames; a block sees {seen}; commits are {f.commit}"
-    others = f"; or in {', '.join(s.others)}" if s.others else ""
+    if f.towers is None:
+        seen = "all before it" if f.window is None else f"{f.window} latent frames, {f.sink} of them the first ones"
+        yield f"  blocks   {f.block_frames} latent frames; a block sees {seen}; commits are {f.commit}"
+    else:
+        yield f"  blocks   one, the whole clip; guidance {f.towers.guidance.scale:g} unless asked otherwise"
+    others = f"; or in {', '.join(s.others)}" if s.others else "; or in any number" if s.sampler else ""
     yield f"  steps    {len(s.first)} in the first block, {len(s.rest)} in the others{others}"
     yield f"  licence  {f.licence or 'of the weights: the checkpoint says nothing'}"
 

@@ -14,9 +14,11 @@ import numpy as np
 from ..console.one_line import HARMLESS
 from ..decode.block import Step
 
-__all__ = ["BlockView"]
+__all__ = ["DIM", "PLAIN", "BlockView"]
 
-FRESH, DIM, PLAIN = "\x1b[32;1m", "\x1b[2m", "\x1b[0m"
+FRESH, DIM, PLAIN = ("", "", "") if os.environ.get("NO_COLOR") else ("\x1b[32;1m", "\x1b[2m", "\x1b[0m")
+"""Codes of colours; none where NO_COLOR is set (no-color.org)."""
+
 CLEAR_BELOW = "\r\x1b[J"
 
 
@@ -41,7 +43,7 @@ class BlockView:
         """Draw the block as it is after `step`."""
         before = self._text(self._settled)
         if step.final:
-            self._settled += step.tokens[step.fixed :].tolist()
+            self._settled += step.tokens[step.prompt :].tolist()
             self._draw(self._text(self._settled), "")
         else:
             self._draw(before, self._block(step))
@@ -58,10 +60,10 @@ class BlockView:
 
     def _block(self, step: Step) -> str:
         fresh = np.isin(np.arange(len(step.tokens)), step.accepted) & ~step.masked
-        state = np.where(step.masked, 2, fresh)[step.fixed :]
+        state = np.where(step.masked, 2, fresh)[step.prompt :]
         parts = []
         for kind, rows in groupby(range(len(state)), key=lambda i: int(state[i])):
-            ids = [int(step.tokens[step.fixed + i]) for i in rows]
+            ids = [int(step.tokens[step.prompt + i]) for i in rows]
             text = self._mask * 2 * len(ids) if kind == 2 else self._text(ids)
             parts.append(f"{(PLAIN, FRESH, DIM)[kind]}{text}{PLAIN}")
         return "".join(parts)
@@ -77,7 +79,7 @@ class BlockView:
 
 
 def _bare(text: str) -> str:
-    for code in (FRESH, DIM, PLAIN):
+    for code in filter(None, (FRESH, DIM, PLAIN)):
         text = text.replace(code, "")
     return text
 

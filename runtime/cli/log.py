@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 from ...engines.errors import RequestError
+from ..bundle.names import located
 from ..console.one_line import one_line
 from ..footage.clip import Clip
 from ..footage.files import RAW
 from ..footage.job import LogJob, Outcome, log
 from ..footage.sampling import CAPTIONS, SLATES, Sampling
 from ..footage.shots import DETECTORS
+from ..footage.slate import MIN_CONFIDENCE
 from ..footage.writers import WRITERS
 from ..schema import Violations, check
 from .arguments import BAD_INPUT, Parser, add_options, guarded, options_from, teller
@@ -49,7 +51,7 @@ def _parser() -> Parser:
     )
     parser.add_argument("footage", nargs="+", type=Path, metavar="FOOTAGE", help="clips, and folders with clips")
     parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="what the files are called")
-    parser.add_argument("--bundle", type=Path, help="who reads; default: the built-in slate reader")
+    parser.add_argument("--bundle", type=located, help="who reads; default: the built-in slate reader")
     parser.add_argument("--prompt", help="ask this of every frame, for a caption of each shot")
     parser.add_argument("--precision", help="one that the bundle holds; default: the best for this machine")
     parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
@@ -57,6 +59,13 @@ def _parser() -> Parser:
     parser.add_argument("--again", action="store_true", help="read what is known already as well")
     parser.add_argument("--force", action="store_true", help="write over files that no log has written")
     parser.add_argument("--quiet", action="store_true", help="no line for each clip, no progress")
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        metavar="P",
+        help="a scene or take read less surely names no shot, and what is unsure is marked ? "
+        f"({MIN_CONFIDENCE} for slates, 0 with --prompt)",
+    )
     looking = parser.add_argument_group("shots and frames", "in brackets for slates, and with --prompt")
     ways = "; ".join(f"{name}: {what}" for name, what in DETECTORS.meanings.items())
     looking.add_argument("--detector", choices=list(DETECTORS), help=f"how shots are found. {ways} (adaptive)")
@@ -79,6 +88,7 @@ def _run(arguments: argparse.Namespace, slate: SlateReader) -> int:
         sampling=_sampling(arguments),
         prompt=arguments.prompt,
         options=options_from(arguments),
+        least=_least(arguments),
         precision=arguments.precision,
         threads=arguments.threads,
         decoders=arguments.decoders,
@@ -87,6 +97,15 @@ def _run(arguments: argparse.Namespace, slate: SlateReader) -> int:
         quiet=arguments.quiet,
     )
     return _tell(job, log(job, teller(arguments.quiet)), arguments.quiet)
+
+
+def _least(arguments: argparse.Namespace) -> float:
+    least: float | None = arguments.min_confidence
+    if least is None:
+        return MIN_CONFIDENCE if arguments.prompt is None else 0.0
+    if not 0 <= least <= 1:
+        raise RequestError(f"--min-confidence: got {least}, expected 0 to 1")
+    return least
 
 
 def _sampling(arguments: argparse.Namespace) -> Sampling:
@@ -103,8 +122,8 @@ def _built_in(path: Path | None) -> Path:
     """The bundle of the built-in slate reader. Raises RequestError where it cannot be had."""
     if path is None:
         raise RequestError(
-            "no --bundle, and the built-in slate reader is not on this machine; export it where a2d's source and torch "
-            "are (a2d-export examples/slate/model -o slate.a2d) and name it: --bundle slate.a2d"
+            "no --bundle, and the built-in slate reader is not on this machine: a wheel holds it; export it where "
+            "a2d's source and torch are (make build/slate.a2d) and name it: --bundle slate.a2d"
         )
     return path
 
@@ -122,7 +141,9 @@ def _passed_over(clips: Sequence[Clip]) -> Iterator[str]:
 
 def _tell(job: LogJob, outcome: Outcome, quiet: bool) -> int:
     say, totals = teller(quiet), outcome.totals
-    say(f"{totals.clips} clips, {outcome.read} of them new: {totals.shots} shots, {totals.slates} slates")
+    unsure = f", {totals.unsure} of them too uncertain to name a shot" if totals.unsure else ""
+    bad = f", {len(totals.faults)} not readable" if totals.faults else ""
+    say(f"{totals.clips} clips, {outcome.read} of them new{bad}: {totals.shots} shots, {totals.slates} slates{unsure}")
     say(
         "\n".join(map(one_line, map(str, outcome.changed))) or f"nothing has changed in {one_line(str(job.file('.*')))}"
     )

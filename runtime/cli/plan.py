@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ...engines.errors import RequestError
@@ -13,9 +12,11 @@ from ...engines.probe.machine import facts
 from ...engines.targets import TARGETS, Target, require
 from ..bundle.files import Bundle
 from ..console.progress import size
+from ..deploy.film_fit import FilmPlan, film_plan
 from ..deploy.memory_fit import GIB, MemoryPlan, Question, planned
+from ..film.options import FilmOptions
 from ..schema import to_json
-from .arguments import Parser, compute_capabilities, guarded, worded
+from .arguments import Parser, add_bundle, compute_capabilities, frame_size, guarded, worded
 
 __all__ = ["main"]
 
@@ -33,7 +34,7 @@ def _parser() -> Parser:
         description="Memory of a bundle on a target, before anything is built. Status 1 where it does not fit.",
         epilog="targets: " + "; ".join(f"{target.name}: {target.what}" for target in TARGETS.values()),
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     parser.add_argument("--target", required=True, metavar="NAME", help="the kind of machine, from the table below")
     parser.add_argument(
         "--sm", type=compute_capabilities, default=(), metavar="LIST", help="compute capabilities, as 86,89,120"
@@ -48,6 +49,10 @@ def _parser() -> Parser:
         metavar="GB",
         help="of the device, in GiB; default: this machine's where it is the target, or all that are sold",
     )
+    film = parser.add_argument_group("bundles that film")
+    film.add_argument("--size", type=frame_size, metavar="HxW", help="pixels; default: the bundle's")
+    film.add_argument("--frames", type=int, metavar="N", help="length of the clip; default: the bundle's")
+    film.add_argument("--window", type=int, metavar="N", help="latent frames that a block sees; 0 is all")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
@@ -55,6 +60,8 @@ def _parser() -> Parser:
 def _plan(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
     target = require(arguments.target, TARGETS[arguments.target].precisions[0] if arguments.target in TARGETS else "")
+    if bundle.manifest.words is None:
+        return _film(bundle, target, arguments)
     made = planned(
         Question(bundle, target, _memories(arguments.memory, target), arguments.sampling),
         precision=arguments.precision,
@@ -64,6 +71,72 @@ def _plan(arguments: argparse.Namespace) -> int:
     )
     print(json.dumps(found(bundle, made), indent=1) if arguments.json else "\n".join(lines(bundle, made)))
     return 0 if made.fits else DOES_NOT_FIT
+
+
+def _film(bundle: Bundle, target: Target, arguments: argparse.Namespace) -> int:
+    """The plan of a clip."""
+    height, width = arguments.size or (None, None)
+    options = FilmOptions(frames=arguments.frames, height=height, width=width, window=arguments.window)
+    question = Question(bundle, target, _memories(arguments.memory, target))
+    made = film_plan(question, options, arguments.precision, arguments.sm)
+    print(json.dumps(_film_found(bundle, made), indent=1) if arguments.json else "\n".join(_film_lines(bundle, made)))
+    return 0 if made.fits else DOES_NOT_FIT
+
+
+def _film_found(bundle: Bundle, plan: FilmPlan) -> dict[str, Any]:
+    """The plan of a clip as one JSON object."""
+    e, c = plan.estimate, plan.clip
+    parts = {f"{name}_bytes": value for name, value in to_json(e).items() if isinstance(value, int | dict)}
+    return {
+        "bundle": bundle.manifest.name,
+        "target": plan.target,
+        "precision": plan.precision,
+        "variant": plan.variant,
+        "to_be_made": plan.to_be_made,
+        "clip": {
+            "frames": c.frames,
+            "height": c.height,
+            "width": c.width,
+            "window": c.window.frames,
+            "sink": c.window.sink,
+        },
+        **{name: value for name, value in parts.items() if name not in ("fused_bytes", "apart_bytes")},
+        "scores_counted": not e.fused,
+        "filming_bytes": e.filming,
+        "encoding_bytes": e.encoding,
+        "peak_bytes": e.peak,
+        "memories": to_json(plan.memories),
+        "fits": plan.fits,
+        "lower": [worded(change) for change in plan.lower],
+    }
+
+
+def _film_lines(bundle: Bundle, plan: FilmPlan) -> Iterator[str]:
+    """The plan of a clip for people."""
+    e, c = plan.estimate, plan.clip
+    made = f", estimated from {plan.variant}: the bundle has no {plan.precision} yet" if plan.to_be_made else ""
+    yield f"{bundle.manifest.name}, {plan.precision} on {plan.target}{made}"
+    seen = "all" if c.window.frames is None else f"{c.window.frames} latent frames"
+    yield f"{c.frames} frames of {c.height}x{c.width}; a block sees {seen}"
+    host = "in the host's memory, not in the sums" if e.apart else ""
+    kept = "where attention is not fused: not in the sums" if e.fused else "attention is not fused on a CPU"
+    rows = [
+        ("weights", sum(e.weights.values()), _shares(e.weights)),
+        ("text", e.text, "the encoder, let go before the first frame"),
+        ("cache", e.cache, "keys and values of the frames that are seen, and of the next block"),
+        ("prompt", e.prompt, "its keys and values"),
+        ("states", e.states, "of the pixel decoder, twice"),
+        ("network", e.network, "activations"),
+        ("decoder", e.decoder, "activations, one latent frame at a time"),
+        ("scores", e.scores, kept),
+        ("workspace", e.workspace, ""),
+        ("process", e.process, host),
+        ("encoding", e.encoding, "while the prompt is read"),
+        ("filming", e.filming, "while frames are made"),
+    ]
+    yield from (f"  {name:<12}{size(count):>10}  {note}".rstrip() for name, count, note in rows)
+    yield from (_verdict(plan, fits) for fits in (True, False) if any(m.fits == fits for m in plan.memories))
+    yield from (f"to make it fit: {worded(change)}" for change in plan.lower)
 
 
 def _memories(asked: float | None, target: Target) -> tuple[int, ...]:
@@ -131,7 +204,7 @@ def lines(bundle: Bundle, plan: MemoryPlan) -> Iterator[str]:
     yield from (f"to make it fit: {worded(change)}" for change in plan.lower)
 
 
-def _verdict(plan: MemoryPlan, fits: bool) -> str:
+def _verdict(plan: MemoryPlan | FilmPlan, fits: bool) -> str:
     those = [memory for memory in plan.memories if memory.fits == fits]
     sizes = ", ".join(f"{memory.bytes / GIB:.4g}" for memory in those)
     share = those[0].usable_bytes / those[0].bytes

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
 from ..console.one_line import one_line
 from ..decode.block import Step
@@ -17,6 +18,7 @@ from ..decode.options import Options
 from ..decode.sequence import Prompt
 from ..decode.session import Generation, Result
 from ..each import Reading
+from ..footage.slate import MIN_CONFIDENCE
 from ..inputs.messages import normalised
 from ..inputs.prompt import Messages
 from ..model import Model, load_placed
@@ -24,10 +26,12 @@ from ..schema import Violations, parse
 from .arguments import (
     BAD_INPUT,
     Parser,
+    add_bundle,
     add_options,
     add_placement,
     add_template_options,
     guarded,
+    loading,
     options_from,
     placement_from,
     tell_passed_over,
@@ -35,7 +39,10 @@ from .arguments import (
     token_ids,
     worded,
 )
-from .live_block import BlockView
+from .chat import talk
+from .doubts import Doubts, reads_slates
+from .live_block import DIM, PLAIN, BlockView
+from .shape import add_shape, form_from, is_shaped
 
 __all__ = ["main"]
 
@@ -49,12 +56,13 @@ def _parser() -> Parser:
     parser = Parser(
         prog="a2d run",
         usage="a2d run BUNDLE [--prompt TEXT | --messages FILE | --token-ids IDS] [--image FILE ...] [--each] [...]",
-        description="Decode a prompt with a bundle, block by block. Without one, a bundle asks its own question, if it "
-        "has one.",
+        description="Decode a prompt with a bundle, block by block. Without one, a bundle asks its own question if it "
+        "has one; on a terminal, another one opens a conversation.",
         epilog="Exit status: 0 done; 1 the machine failed; 2 bad input, with --each also if a frame could not be read "
-        "(the others were); 130 interrupted.",
+        "(the others were); 130 interrupted. Examples: a2d run slate --image frame.png | a2d run slate --each --json "
+        "--image day1/ | a2d run chat.a2d --prompt 'Why is the sky blue?' --steps 4 | a2d run chat.a2d",
     )
-    parser.add_argument("bundle", type=Path)
+    add_bundle(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--prompt", help="a user's message, through the chat template if the bundle has one")
     source.add_argument("--messages", type=Path, metavar="FILE", help='a JSON list of {"role": ..., "content": ...}')
@@ -67,6 +75,17 @@ def _parser() -> Parser:
         action="store_true",
         help="ask of each image by itself, a line for each; a folder stands for the images in it",
     )
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        metavar="P",
+        default=MIN_CONFIDENCE,
+        help=f"of a slate: what is read less surely is marked ? ({MIN_CONFIDENCE})",
+    )
+    parser.add_argument(
+        "--together", type=int, default=1, metavar="N", help="with --each, images read side by side (1)"
+    )
+    add_shape(parser)
     parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")
     add_template_options(parser)
     parser.add_argument(
@@ -85,21 +104,71 @@ def _parser() -> Parser:
 
 def _run(arguments: argparse.Namespace) -> int:
     options = options_from(arguments)
+    if not 0 <= arguments.min_confidence <= 1:
+        raise RequestError(f"--min-confidence: got {arguments.min_confidence}, expected 0 to 1")
     if arguments.each:
         _check_each(arguments)
-    model = load_placed(arguments.bundle, placement_from(arguments))
+    with loading(arguments.bundle):
+        model = load_placed(arguments.bundle, placement_from(arguments))
     tell_passed_over("a2d run", model)
     if arguments.each:
         return _each(model, arguments, options)
-    generation = model.session().stream(_prompt(model, arguments), options)
+    if _converses(model, arguments):
+        return _talk(model, arguments, options)
+    generation = model.session().stream(_prompt(model, arguments), options, form_from(model, arguments))
     if arguments.json:
         for event in _events(generation, model):
             print(json.dumps(event, ensure_ascii=False), flush=True)
-    elif sys.stdout.isatty():
+        doubts = _doubts(generation.result, model, arguments)
+        print(json.dumps(_done(generation.result, model, doubts), ensure_ascii=False), flush=True)
+        return 0 if doubts is None or doubts.sure else BAD_INPUT
+    if sys.stdout.isatty():
         _show(generation, model)
-    else:
-        print(_shown(generation.run(), model))
+        return _told(_doubts(generation.result, model, arguments), arguments)
+    result = generation.run()
+    doubts = _doubts(result, model, arguments)
+    print(_shown(result, model) if doubts is None else doubts.text)
+    return _told(doubts, arguments)
+
+
+def _doubts(result: Result, model: Model, arguments: argparse.Namespace) -> Doubts | None:
+    """The doubts of a slate reader; None for other answers."""
+    asked = (arguments.messages or arguments.token_ids) if arguments.prompt is None else arguments.prompt
+    if is_shaped(arguments) or not reads_slates(model, asked):
+        return None
+    return Doubts.of(model, result, arguments.min_confidence)
+
+
+def _told(doubts: Doubts | None, arguments: argparse.Namespace) -> int:
+    """Say what is unsure; the status is that of bad input where nothing can be relied upon."""
+    line = None if doubts is None else doubts.line(arguments.min_confidence)
+    if line is not None:
+        print(f"a2d run: {worded(line)}", file=sys.stderr)
+    return 0 if doubts is None or doubts.sure else BAD_INPUT
+
+
+def _converses(model: Model, arguments: argparse.Namespace) -> bool:
+    """True where nothing is asked, the bundle has no question of its own, and somebody sits at the terminal."""
+    a = arguments
+    asked = a.prompt is not None or a.messages or a.token_ids is not None or a.image or a.json
+    text = model.manifest.text
+    own = text.default_prompt is not None or text.tokenizer is None
+    return not asked and not own and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _talk(model: Model, arguments: argparse.Namespace, options: Options) -> int:
+    print(f"{DIM}A conversation; /bye or the end of the input leaves it.{PLAIN}", file=sys.stderr)
+    turn = {"template_options": template_options_from(arguments)}
+    talk(model, options, turn, _line, lambda generation: _show(generation, model))
     return 0
+
+
+def _line() -> str | None:
+    try:
+        return input("> ")
+    except EOFError:
+        print()
+        return None
 
 
 def _check_each(arguments: argparse.Namespace) -> None:
@@ -116,27 +185,33 @@ def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
     asked = arguments.token_ids if arguments.prompt is None else arguments.prompt
     watched = sys.stderr.isatty()
     how = {"raw": arguments.raw, "progress": watched, "template_options": template_options_from(arguments)}
+    how |= {"together": arguments.together, "form": form_from(model, arguments)}
     readings = model.each(arguments.image, asked, **how, options=options)
-    read = [_tell(reading, model, arguments.json) for reading in readings]
+    read = [_tell(reading, model, arguments) for reading in readings]
     if all(read):
         return 0
     print(f"a2d run: {read.count(False)} of {len(read)} frames could not be read", file=sys.stderr)
     return BAD_INPUT
 
 
-def _tell(reading: Reading, model: Model, as_json: bool) -> bool:
-    """Print a reading; false for one with an error."""
+def _tell(reading: Reading, model: Model, arguments: argparse.Namespace) -> bool:
+    """Print a reading; false for one with an error, and for a slate of which nothing is sure."""
     image, fault = one_line(str(reading.image)), one_line(worded(str(reading.error)))
-    if as_json:
+    result = reading.result
+    doubts = None if result is None else _doubts(result, model, arguments)
+    line = None if doubts is None else doubts.line(arguments.min_confidence)
+    if arguments.json:
         event: dict[str, Any] = {"event": "error", "image": image, "message": fault}
-        if reading.result is not None:
-            event = {"event": "done", "image": image, **_facts(reading.result, model)}
+        if result is not None:
+            event = _done(result, model, doubts, image=image)
         print(json.dumps(event, ensure_ascii=False), flush=True)
-    elif reading.result is None:
+    elif result is None:
         print(f"a2d run: {fault if image in fault else f'{image}: {fault}'}", file=sys.stderr)
     else:
-        print(f"{image}\t{one_line(_shown(reading.result, model))}", flush=True)
-    return reading.result is not None
+        print(f"{image}\t{one_line(_shown(result, model) if doubts is None else doubts.text)}", flush=True)
+    if line is not None and not arguments.json:
+        print(f"a2d run: {image}: {one_line(worded(line))}", file=sys.stderr)
+    return result is not None and (doubts is None or doubts.sure)
 
 
 def _shown(result: Result, model: Model) -> str:
@@ -199,16 +274,21 @@ def _show(generation: Generation, model: Model) -> None:
     result = generation.result
     pace = f"{len(result.tokens)} tokens in {result.forwards} forwards, {result.seconds:.2f} s"
     where = f"{model.placement.precision}, {model.engine('backbone').describe}"
-    print(f"\x1b[2m{pace} ({result.stop_reason}); {where}\x1b[0m", file=sys.stderr)
+    print(f"{DIM}{pace} ({result.stop_reason}); {where}{PLAIN}", file=sys.stderr)
 
 
 def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:
     for step in generation:
         yield {"event": "step", **_step(step)}
         if step.final:
-            tokens = step.tokens[step.fixed :].tolist()
+            tokens = step.tokens[step.prompt :].tolist()
             yield {"event": "commit", "block": step.block, "tokens": tokens, "text": model.detokenize(tokens)}
-    yield {"event": "done", **_facts(generation.result, model)}
+
+
+def _done(result: Result, model: Model, doubts: Doubts | None, **more: Any) -> dict[str, Any]:
+    """The last event of an answer."""
+    judged = {} if doubts is None else doubts.facts()
+    return {"event": "done", **more, **_facts(result, model), **judged}
 
 
 def _facts(result: Result, model: Model) -> dict[str, Any]:
@@ -217,6 +297,7 @@ def _facts(result: Result, model: Model) -> dict[str, Any]:
         "tokens_per_forward": len(result.tokens) / result.forwards if result.forwards else 0.0,
         "precision": model.placement.precision,
         "engine": model.engine("backbone").describe,
+        "processor": this_cpu().name,
     }
 
 
@@ -225,7 +306,7 @@ def _step(step: Step) -> dict[str, Any]:
     return {
         "block": step.block,
         "step": step.index,
-        "fixed": step.fixed,
+        "fixed": step.prompt,
         "tokens": [None if hidden else int(t) for t, hidden in zip(step.tokens, step.masked, strict=True)],
         "accepted": step.accepted.tolist(),
         "confidence": [round(float(c), 6) for c in step.confidence],

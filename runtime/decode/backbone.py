@@ -6,7 +6,7 @@ the same graph and the same weights each time. Knows rows, reach and cache; not 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...engines.errors import BundleError
 from ...engines.protocol import Buffer, Engine
 from .cache import Cache
-from .layout import visibility
+from .layout import side_by_side, visibility
 
 __all__ = ["Backbone", "Rows"]
 
@@ -100,12 +100,15 @@ class Backbone:
         `tokens [1, R]` are those of the rows, where they lie on the device.
         """
         made = self._run(rows, None, self.cache.outputs() if keep + draft else [], tokens)
-        hidden = made.pop("hidden")
-        if keep + draft:
-            self.cache.append(made, keep, draft)
-        if keep:
-            self.engine.memory.copy_rows(hidden, keep - 1, 1, self.last, 0)
-        return hidden
+        self.keep(made, 0, keep, draft)
+        return made["hidden"]
+
+    def keep(self, made: Mapping[str, Buffer], first: int, count: int, draft: int) -> None:
+        """Keep `count` rows of a forward's outputs from the `first` on, and hold the `draft` rows behind them."""
+        if count + draft:
+            self.cache.append(made, count, draft, first)
+        if count:
+            self.engine.memory.copy_rows(made["hidden"], first + count - 1, 1, self.last, 0)
 
     def settle(self, hidden: Buffer, count: int) -> None:
         """Keep the first `count` of the drafted rows, which `hidden [1, R, H]` holds alone; forget the others."""
@@ -117,28 +120,36 @@ class Backbone:
 
         They see the other drafted rows as those were when they were drafted.
         """
-        return self._run(rows, self.cache.length + at, [])["hidden"]
+        return self._run(rows, at, [])["hidden"]
 
-    def _run(
-        self, rows: Rows, first: int | None, outputs: Iterable[str], tokens: Buffer | None = None
+    def visible(self, rows: Rows, at: int | None) -> NDArray[np.bool_]:
+        """The mask `[1, 1, R, C + R]` of `rows` over the C rows of this cache's slot, and over themselves."""
+        cache = self.cache
+        if at is None:
+            return visibility(rows.reach, cache.length, cache.capacity)
+        return visibility(rows.reach, cache.length + cache.drafted, cache.capacity, cache.length + at)
+
+    def run(
+        self, rows: Rows, visible: NDArray[np.bool_], outputs: Iterable[str], tokens: Buffer | None = None
     ) -> dict[str, Buffer]:
+        """Run `rows` over all of the pool, under `visible [1, 1, R, capacity + R]`. Returns `hidden` and `outputs`."""
         wanted = ["hidden", *outputs]
-        feeds = self._feeds(rows, first)
-        if tokens is not None:
-            feeds["tokens"] = tokens
-        made = self.engine.run(feeds, wanted, keep=wanted)
-        self.forwards += 1
-        return made  # type: ignore[return-value]
-
-    def _feeds(self, rows: Rows, first: int | None) -> dict[str, NDArray[np.generic] | Buffer]:
-        held = self.cache.length + (0 if first is None else self.cache.drafted)
         feeds: dict[str, NDArray[np.generic] | Buffer] = dict(self.cache.feeds())
-        feeds["tokens"] = rows.tokens[None]
+        feeds["tokens"] = rows.tokens[None] if tokens is None else tokens
         feeds["positions"] = rows.positions[..., None, :]
-        feeds["visible"] = visibility(rows.reach, held, self.cache.capacity, first)
+        feeds["visible"] = visible
         if self._takes_features:
             feeds |= self._features(rows)
-        return feeds
+        return self.engine.run(feeds, wanted, keep=wanted)  # type: ignore[return-value]
+
+    def _run(
+        self, rows: Rows, at: int | None, outputs: Iterable[str], tokens: Buffer | None = None
+    ) -> dict[str, Buffer]:
+        cache, visible = self.cache, self.visible(rows, at)
+        if cache.capacity != cache.pool.capacity:
+            visible = side_by_side([visible], [cache.start], cache.pool.capacity)
+        self.forwards += 1
+        return self.run(rows, visible, outputs, tokens)
 
     def _features(self, rows: Rows) -> dict[str, NDArray[np.generic]]:
         if rows.features is None or rows.is_feature is None:

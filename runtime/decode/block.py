@@ -1,4 +1,8 @@
-"""One block while it is denoised, and the record of one step on it. Tokens are ids: words, or codes of a frame."""
+"""One block while it is denoised, and the record of one step on it. Tokens are ids: words, or codes of a frame.
+
+Rows anywhere in a block may be given before it is denoised, and each row has the set of tokens that it may propose.
+Knows neither who gave them nor who restricts them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .allowed import Allowed
 
 __all__ = ["Block", "Proposal", "Step"]
 
@@ -21,9 +27,36 @@ class Block:
     masked: NDArray[np.bool_]
     """`[B]`; rows that hold no token yet."""
     confidence: NDArray[np.float32]
-    """`[B]`; with which each row was settled: 1 for the prompt's, 0 where still masked."""
-    fixed: int
-    """Leading rows that belong to the prompt and never change."""
+    """`[B]`; with which each row was settled: 1 for those that are given, 0 where still masked."""
+    prompt: int
+    """Leading rows that belong to the prompt; the others are the answer's."""
+    fixed: NDArray[np.bool_]
+    """`[B]`; rows that are given and never change: the prompt's, and those of the answer that were known before."""
+    allowed: Allowed
+    """Sets of tokens that the rows may propose."""
+
+    @classmethod
+    def of(cls, start: int, prompt: NDArray[np.int64], size: int, mask_token_id: int) -> Block:
+        """`size` rows from row `start` on: those of the `prompt`, then masks."""
+        fixed = np.arange(size) < len(prompt)
+        tokens = np.full(size, mask_token_id, np.int64)
+        tokens[fixed] = prompt
+        return cls(start, tokens, ~fixed, fixed.astype(np.float32), len(prompt), fixed, Allowed.everything(size))
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, rows: NDArray[np.intp] | slice) -> Block:
+        """Some of its rows, among them all of the prompt's."""
+        tokens, masked, confidence = self.tokens[rows], self.masked[rows], self.confidence[rows]
+        return Block(self.start, tokens, masked, confidence, self.prompt, self.fixed[rows], self.allowed[rows])
+
+    def holding(self, rows: NDArray[np.intp], tokens: NDArray[np.int64]) -> Block:
+        """The block with some of its `rows` given."""
+        held, masked, fixed = self.tokens.copy(), self.masked.copy(), self.fixed.copy()
+        confidence = self.confidence.copy()
+        held[rows], masked[rows], fixed[rows], confidence[rows] = tokens, False, True, 1
+        return replace(self, tokens=held, masked=masked, fixed=fixed, confidence=confidence)
 
     def part(self, size: int) -> Block:
         """The block with the masks of one sub-block alone: the leftmost, of `size` rows, that has any."""
@@ -38,8 +71,8 @@ class Block:
 
     @property
     def generated(self) -> NDArray[np.int64]:
-        """The rows that the model wrote."""
-        return self.tokens[self.fixed :]
+        """The rows of the answer."""
+        return self.tokens[self.prompt :]
 
 
 @dataclass(frozen=True)
@@ -75,7 +108,7 @@ class Step:
     """Rows of the block that changed in this step, in rising order."""
     confidence: NDArray[np.float32]
     """`[B]` probability of the token that the model proposed for each row, or with which the row was settled before."""
-    fixed: int
+    prompt: int
     """Leading rows of `tokens` that belong to the prompt."""
     final: bool
     """The block is finished with this step."""

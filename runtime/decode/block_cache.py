@@ -7,11 +7,13 @@ forward, so tokens may differ from those without it: it is an approximation. Doe
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .backbone import Rows
 from .block import Block
-from .forward import Forward, Propose
+from .forward import Forward, Propose, Weigh
 from .options import Plan
 
 __all__ = ["Canvas"]
@@ -29,21 +31,18 @@ class Canvas:
         self._unseen = shift == "right_prev_row" and plan.block == 1
         self._drafted: int | None = None
 
-    def forward(self, pending: Rows, block: Block, asked: Block, count: int, at: tuple[int, int]) -> Forward:
-        """The forward of one step: `pending`, which is kept, and the `block`, or only the sub-block of `asked`.
-
-        It asks for a proposal for the masks of `asked`, `count` of which the step shall settle; `at` is (block, step).
-        """
-        keep = len(pending)
+    def forward(self, pending: Rows, block: Block, ask: Propose | Weigh) -> Forward:
+        """The forward of one step: `pending`, which is kept, and the `block`, or only the sub-block of `ask`."""
+        keep, masked = len(pending), ask.block.masked
         if self._unseen:
-            return Forward(pending if keep else None, keep, Propose(asked, count, at, 0))
+            return Forward(pending if keep else None, keep, replace(ask, end=0))
         rows = self._rows.holding(block.tokens)
         if self._size is None:
-            return Forward(pending + rows, keep, Propose(asked, count, at))
-        first = int(np.argmax(asked.masked)) // self._size * self._size
+            return Forward(pending + rows, keep, ask)
+        first = int(np.argmax(masked)) // self._size * self._size
         # A shifted model predicts a sub-block's first row from the row before it, which a part does not hold.
-        if first != self._drafted or (self._shifted and asked.masked[first]):
+        if first != self._drafted or (self._shifted and masked[first]):
             self._drafted = first
-            return Forward(pending + rows, keep, Propose(asked, count, at), draft=len(rows))
+            return Forward(pending + rows, keep, ask, draft=len(rows))
         end = min(first + self._size, len(rows))
-        return Forward(rows[first:end], 0, Propose(asked, count, at, end), at=first)
+        return Forward(rows[first:end], 0, replace(ask, end=end), at=first)

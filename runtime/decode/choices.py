@@ -6,12 +6,12 @@ Flags, messages, schema versions and the tables in docs/ are made from these dec
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import Field, dataclass
+from dataclasses import Field, dataclass, fields
 from typing import Any, Generic, TypeVar
 
 from ...engines.errors import ContractError
 
-__all__ = ["Choices", "Setting", "check_choice", "setting", "setting_of"]
+__all__ = ["Choices", "Setting", "check_choice", "described", "setting", "setting_of"]
 
 F = TypeVar("F")
 
@@ -57,6 +57,18 @@ def setting(help_text: str, bounds: tuple[float, float] | None = None, **more: A
     """Metadata of a dataclass field: a Setting, and the bounds that `runtime.schema` checks."""
     limits = {} if bounds is None else {"bounds": bounds}
     return {"setting": Setting(help_text, **more), **limits}
+
+
+def described(kind: type[Any]) -> None:
+    """Add the fields to the docstring of a dataclass that declares them, for `help`."""
+    rows = [f"    {one.name}: {setting_of(one).help}{_names(one)}" for one in fields(kind)]
+    kind.__doc__ = "\n".join([kind.__doc__ or kind.__name__, "", *rows])
+
+
+def _names(one: Field[Any]) -> str:
+    table = setting_of(one).choices
+    said = "" if table is None else f" ({', '.join(table)})"
+    return said if one.default in (None, ()) or one.default is False else f"{said}; default {one.default!r}"
 
 
 def setting_of(field: Field[Any]) -> Setting:

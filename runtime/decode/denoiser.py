@@ -1,4 +1,4 @@
-"""The denoise graphs behind one call: hidden rows and a block in, a proposal out.
+"""What is asked of the denoise graphs: an ask becomes a query, and what the graph makes of it an answer.
 
 Which hidden row predicts which row of the block (the logit shift) is an index here, so that the graphs know no shifts.
 Temperature picks the graph: `denoise` takes the most probable token, `sample` draws one.
@@ -14,12 +14,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.errors import NumericsError
+from ...engines.errors import NumericsError, RequestError
 from ...engines.protocol import Buffer, Engine
-from .allowed import all_but
+from .allowed import Allowed, all_but
 from .block import Block, Proposal
+from .forward import Ask, PredictFirst, PredictNext, Propose, Weigh
 from .noise import uniform
 from .options import Plan
+from .query import Drawn, Query
 from .rules import settled
 
 __all__ = ["Denoiser", "Prediction", "check_finite", "gather_rows"]
@@ -34,7 +36,7 @@ def gather_rows(shift: str, rows: int, block: int, end: int) -> NDArray[np.int64
     if shift == "none":
         return own
     before = own - 1
-    if shift == "right_in_block":
+    if shift == "right_in_block" and end:  # where the block was not run, only the row before it can say its first
         before[0] = own[0]
     return before
 
@@ -46,15 +48,17 @@ class Prediction(NamedTuple):
     """`[N]`"""
     confidence: NDArray[np.float32]
     """`[N]`"""
+    entropy: NDArray[np.float32]
+    """`[N]`, in nats."""
 
     def part(self, rows: slice) -> Prediction:
         """The prediction of some rows."""
-        return Prediction(self.tokens[rows], self.confidence[rows])
+        return Prediction(self.tokens[rows], self.confidence[rows], self.entropy[rows])
 
 
 @dataclass(frozen=True)
 class Denoiser:
-    """Proposals for one generation."""
+    """Queries and answers of one generation."""
 
     load: Callable[[str], Engine]
     """The graph by name; a graph is loaded when it is first asked for."""
@@ -63,41 +67,18 @@ class Denoiser:
     forbidden: tuple[int, ...]
     """Ids that no row may propose."""
 
-    def propose(
-        self, hidden: Buffer, carry: Buffer, block: Block, count: int, at: tuple[int, int], end: int | None = None
-    ) -> Proposal:
-        """Propose tokens for `block`, whose rows (up to `end`) are the last of `hidden [1, R, H]`.
+    def query(self, ask: Ask, rows: int) -> Query:
+        """The query for `ask`, where the last forward gave `rows` hidden rows."""
+        return ASKED[type(ask)].query(self, ask, rows)
 
-        `carry [1, 1, H]` is the hidden row before the first of `hidden`; `at` is (block, step), for the noise.
-        Raises NumericsError if a confidence is not finite.
-        """
-        # Only masked rows can be accepted: where nothing is revised, the others need not be projected on a vocabulary.
-        every = np.arange(len(block.tokens))
-        rows = every if self.plan.options.revises else np.flatnonzero(block.masked)
-        graph = self.graph
-        gather = gather_rows(self.shift, hidden.shape[1], len(every), len(every) if end is None else end)
-        feeds = self._feeds(hidden, carry, block, rows, gather[rows], count)
-        if graph == "sample":
-            feeds |= self._randomness(at, len(every), rows)
-        made = self.load(graph).run(feeds, (*OUTPUTS, *TEMPERED.get(self.plan.options.confidence or "raw", ())))
-        check_finite(rows, made["confidence"][0], graph, at)  # type: ignore[index]
-        return self._trusted(_spread(made, block, rows), made, rows, at)
+    def run(self, query: Query, hidden: Buffer, carry: Buffer) -> Mapping[str, Any]:
+        """The graph's outputs `[1, N]`, over `hidden [1, R, H]` behind `carry [1, 1, H]`."""
+        return self.load(query.graph).run(query.feeds(hidden, carry), query.outputs)
 
-    def _trusted(
-        self, proposal: Proposal, made: Mapping[str, Any], rows: NDArray[np.intp], at: tuple[int, int]
-    ) -> Proposal:
-        """`proposal` with what the rules shall take for confidence, and for entropy."""
-        source = self.plan.options.confidence or "raw"
-        if source == "entropy":
-            return replace(proposal, confidence=np.exp(-proposal.entropy))
-        if source == "random":
-            drawn = uniform(self.plan.options.seed, *at, len(proposal.confidence), stream=1)[0]
-            return replace(proposal, confidence=drawn)
-        if source not in TEMPERED:
-            return proposal
-        confidence, entropy = proposal.confidence.copy(), proposal.entropy.copy()
-        confidence[rows], entropy[rows] = (made[name][0] for name in TEMPERED[source])
-        return replace(proposal, confidence=confidence, entropy=entropy)
+    def answer(self, ask: Ask, query: Query, made: Mapping[str, Any]) -> Proposal | Prediction | Block:
+        """The answer to `ask`. Raises NumericsError if a confidence is not finite."""
+        check_finite(query.rows, made["confidence"][0], query.graph, query.at)
+        return ASKED[type(ask)].answer(self, ask, query, made)
 
     def propose_async(
         self,
@@ -109,89 +90,122 @@ class Denoiser:
         tokens: Buffer | None,
         masked: Buffer | None,
     ) -> dict[str, Buffer]:
-        """As `propose`, for whoever does not wait: nothing is read or checked, and ISSUED stay where they are.
+        """Propose for a whole `block` without waiting: nothing is read or checked, and ISSUED stay where they are.
 
         `tokens, masked [1, B]` are the block's where they lie on the device; None takes those of `block`.
         """
-        every = np.arange(len(block.tokens))
-        gather = gather_rows(self.shift, hidden.shape[1], len(every), len(every))
-        feeds = self._feeds(hidden, carry, block, every, gather, count)
-        if self.graph == "sample":
-            feeds |= self._randomness(at, len(every), every)
+        query = self._block(Propose(block, count, at), np.arange(len(block)), hidden.shape[1])
+        feeds = query.feeds(hidden, carry)
         feeds |= {name: kept for name, kept in (("tokens", tokens), ("masked", masked)) if kept is not None}
-        return self.load(self.graph).run(feeds, ISSUED, keep=ISSUED)  # type: ignore[return-value]
+        return self.load(query.graph).run(feeds, ISSUED, keep=ISSUED)  # type: ignore[return-value]
 
     @property
     def graph(self) -> str:
         """The graph that proposes: the most probable token, or one that is drawn, and how probable it was there."""
-        return "sample" if self.plan.temperature > 0 or self.plan.options.confidence in TEMPERED else "denoise"
+        return "sample" if self.plan.temperature > 0 or self.plan.confidence in TEMPERED else "denoise"
 
     @cached_property
     def allowed(self) -> NDArray[np.uint8]:
-        """The one mask `[1, W]` of a generation: all but the forbidden, for every row."""
+        """The mask `[1, W]` of a generation: all but the forbidden, for every row."""
         return all_but(self.forbidden, int(self.load(self.graph).inputs["allowed"].shape[1]))
 
-    def predict_first(self, block: Block, carry: Buffer, index: int) -> Block:
-        """`block` with its first row as `carry [1, 1, H]`, the row before it, predicts it: always the most probable.
+    def _propose(self, ask: Propose, rows: int) -> Query:
+        # Only masked rows can be accepted: where nothing is revised, the others need not be projected on a vocabulary.
+        every = np.arange(len(ask.block))
+        return self._block(ask, every if self.plan.options.revises else np.flatnonzero(ask.block.masked), rows)
 
-        `index` is the block's, for NumericsError.
-        """
-        row = np.array([0])
-        made = self.load("denoise").run(self._feeds(carry, carry, block, row, row, 1), OUTPUTS)
-        check_finite(row, made["confidence"][0], "denoise", (index, 0))  # type: ignore[index]
-        proposal = _spread(made, block, row)
-        return settled(block, proposal, block.masked & ~proposal.next_masked)
+    def _block(self, ask: Propose, asked: NDArray[np.intp], rows: int) -> Query:
+        block = ask.block
+        gather = gather_rows(self.shift, rows, len(block), len(block) if ask.end is None else ask.end)
+        drawn = None
+        if self.graph == "sample":
+            noise = uniform(self.plan.options.seed, *ask.at, len(block))[0, asked]
+            drawn = self._drawn(np.full_like(noise, MOST_PROBABLE) if self.plan.temperature == 0 else noise)
+        query = self._query(self.graph, block[asked], gather[asked], ask.count, drawn, ask.at)
+        further = TEMPERED.get(self.plan.confidence, ())
+        return replace(query, rows=asked, outputs=(*OUTPUTS, *further))
 
-    def predict_next(self, hidden: Buffer, carry: Buffer, rows: NDArray[np.intp], first: int, index: int) -> Prediction:
-        """The token that each of the N `rows` of `[carry [1, 1, H]; hidden [1, R, H]]` predicts behind it.
+    def _proposal(self, ask: Propose, query: Query, made: Mapping[str, Any]) -> Proposal:
+        """The proposal with what the rules shall take for confidence, and for entropy."""
+        proposal, source = _spread(made, ask.block, query.rows), self.plan.confidence
+        if source == "entropy":
+            return replace(proposal, confidence=np.exp(-proposal.entropy))
+        if source == "random":
+            drawn = uniform(self.plan.options.seed, *ask.at, len(proposal.confidence), stream=1)[0]
+            return replace(proposal, confidence=drawn)
+        if source not in TEMPERED:
+            return proposal
+        confidence, entropy = proposal.confidence.copy(), proposal.entropy.copy()
+        confidence[query.rows], entropy[query.rows] = (made[name][0] for name in TEMPERED[source])
+        return replace(proposal, confidence=confidence, entropy=entropy)
 
-        `first` is the number, among all generated ones, of the first row's: the noise of a token is what it would be
-        in blocks of one. `index` is the block's, for NumericsError.
-        """
-        count = len(rows)
-        masked = Block(0, np.zeros(count, np.int64), np.ones(count, np.bool_), np.zeros(count, np.float32), 0)
-        graph, every = "sample" if self.plan.temperature > 0 else "denoise", np.arange(count)
-        feeds = self._feeds(hidden, carry, masked, every, rows, count)
-        if graph == "sample":
-            seed = self.plan.options.seed
-            noise = np.concatenate([uniform(seed, number, 0, 1) for number in range(first, first + count)], axis=1)
-            feeds |= self._randomness((0, 0), count, every) | {"noise": noise}
-        made = self.load(graph).run(feeds, OUTPUTS)
-        check_finite(rows, made["confidence"][0], graph, (index, 0))  # type: ignore[index]
-        return Prediction(made["proposed"][0], made["confidence"][0])  # type: ignore[index]
+    def _weigh(self, ask: Weigh, rows: int) -> Query:
+        gather = gather_rows(self.shift, rows, len(ask.block), len(ask.block) if ask.end is None else ask.end)
+        asked = replace(ask.block[ask.rows], allowed=ask.allowed)
+        return replace(self._query("denoise", asked, gather[ask.rows], 0, None, ask.at), rows=ask.rows)
 
-    def _feeds(
+    def _predict_first(self, ask: PredictFirst, rows: int) -> Query:
+        """The block's first row as the last hidden row predicts it: always the most probable token."""
+        first = np.array([0])
+        return self._query("denoise", ask.block[first], np.array([rows]), 1, None, (ask.index, 0))
+
+    def _first(self, ask: PredictFirst, query: Query, made: Mapping[str, Any]) -> Block:
+        proposal = _spread(made, ask.block, query.rows)
+        return settled(ask.block, proposal, ask.block.masked & ~proposal.next_masked)
+
+    def _predict_next(self, ask: PredictNext, rows: int) -> Query:  # noqa: ARG002 - its rows are numbered
+        count = len(ask.rows)
+        drawn, graph = None, "denoise"
+        if self.plan.temperature > 0:
+            seed, graph = self.plan.options.seed, "sample"  # the noise of a token is what it would be in blocks of one
+            drawn = self._drawn(np.concatenate([uniform(seed, ask.first + i, 0, 1)[0] for i in range(count)]))
+        masked = Block.of(0, np.empty(0, np.int64), count, 0)
+        return replace(self._query(graph, masked, ask.rows, count, drawn, (ask.index, 0)), rows=ask.rows)
+
+    def _prediction(self, ask: Weigh | PredictNext, query: Query, made: Mapping[str, Any]) -> Prediction:  # noqa: ARG002
+        return Prediction(made["proposed"][0], made["confidence"][0], made["entropy"][0])
+
+    def _drawn(self, noise: NDArray[np.float32]) -> Drawn:
+        return Drawn(noise, self.plan.temperature or 1.0, self.plan.options.top_k, self.plan.options.top_p)
+
+    def _query(
         self,
-        hidden: Buffer,
-        carry: Buffer,
-        block: Block,
-        rows: NDArray[np.intp],
+        graph: str,
+        asked: Block,
         gather: NDArray[np.int64],
         count: int,
-    ) -> dict[str, NDArray[np.generic] | Buffer]:
-        return {
-            "hidden": hidden,
-            "carry": carry,
-            "gather": gather[None],
-            "tokens": block.tokens[None, rows],
-            "masked": block.masked[None, rows],
-            "count": np.array([count], np.int64),
-            "threshold": np.array([self.plan.bar], np.float32),
-            "allowed": self.allowed,
-            "allowed_by": np.zeros((1, len(rows)), np.int64),
-        }
+        drawn: Drawn | None,
+        at: tuple[int, int],
+    ) -> Query:
+        rows, sets = np.arange(len(asked)), _within(asked.allowed, self.allowed)
+        bar = self.plan.bar
+        return Query(graph, OUTPUTS, rows, gather, asked.tokens, asked.masked, sets, count, bar, drawn, at)
 
-    def _randomness(
-        self, at: tuple[int, int], block: int, rows: NDArray[np.intp]
-    ) -> dict[str, NDArray[np.generic] | Buffer]:
-        plan, greedy = self.plan, self.plan.temperature == 0
-        noise = uniform(plan.options.seed, *at, block)[:, rows]
-        return {
-            "noise": np.full_like(noise, MOST_PROBABLE) if greedy else noise,
-            "temperature": np.array([1.0 if greedy else plan.temperature], np.float32),
-            "top_k": np.array([plan.options.top_k], np.int64),
-            "top_p": np.array([plan.options.top_p], np.float32),
-        }
+
+class _Asked(NamedTuple):
+    """The two halves of an ask."""
+
+    query: Callable[[Denoiser, Any, int], Query]
+    answer: Callable[[Denoiser, Any, Query, Mapping[str, Any]], Proposal | Prediction | Block]
+
+
+ASKED: dict[type[Ask], _Asked] = {
+    Propose: _Asked(Denoiser._propose, Denoiser._proposal),
+    Weigh: _Asked(Denoiser._weigh, Denoiser._prediction),
+    PredictNext: _Asked(Denoiser._predict_next, Denoiser._prediction),
+    PredictFirst: _Asked(Denoiser._predict_first, Denoiser._first),
+}
+"""Kind of ask to what makes its query, and its answer."""
+
+
+def _within(allowed: Allowed, base: NDArray[np.uint8]) -> Allowed:
+    """The sets without what the generation forbids. Raises RequestError where they are of another vocabulary."""
+    if len(allowed.masks) and allowed.masks.shape[1] != base.shape[1]:
+        raise RequestError(
+            f"allowed sets of {8 * allowed.masks.shape[1]} tokens, expected sets of {8 * base.shape[1]}: one bit for "
+            "each token of this model's vocabulary, in whole bytes"
+        )
+    return allowed.within(base)
 
 
 ISSUED = ("next_tokens", "next_masked", "confidence")

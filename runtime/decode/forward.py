@@ -14,10 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .allowed import Allowed
 from .backbone import Rows
 from .block import Block, Step
 
-__all__ = ["Accept", "Ask", "Burst", "Decoding", "Forward", "PredictFirst", "PredictNext", "Propose", "Request"]
+__all__ = [
+    "Accept",
+    "Ask",
+    "Burst",
+    "Decoding",
+    "Forward",
+    "PredictFirst",
+    "PredictNext",
+    "Propose",
+    "Request",
+    "Weigh",
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +42,21 @@ class Propose:
     """Tokens that the step shall settle."""
     at: tuple[int, int]
     """Block and step, for the noise and for messages."""
+    end: int | None = None
+    """Row of the block behind the last one that was run; None where all were."""
+
+
+@dataclass(frozen=True)
+class Weigh:
+    """Ask for a Prediction of the most probable token in each of some sets, several for one row if need be."""
+
+    block: Block
+    rows: NDArray[np.intp]
+    """`[N]`; rows of the block, each as often as it has sets."""
+    allowed: Allowed
+    """The N sets."""
+    at: tuple[int, int]
+    """Block and step, for messages."""
     end: int | None = None
     """Row of the block behind the last one that was run; None where all were."""
 
@@ -55,7 +82,7 @@ class PredictNext:
     """Number of the block, for messages."""
 
 
-Ask = Propose | PredictFirst | PredictNext
+Ask = Propose | Weigh | PredictFirst | PredictNext
 
 
 @dataclass(frozen=True)

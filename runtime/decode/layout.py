@@ -7,12 +7,13 @@ exact. Knows positions in a sequence; nothing of tokens, families or engines.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Layout", "chunks", "visibility"]
+__all__ = ["Layout", "chunks", "side_by_side", "visibility"]
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,23 @@ def visibility(reach: NDArray[np.int64], cached: int, capacity: int, first: int 
     replaced = (columns >= first) & (columns < first + len(reach))
     real = ((columns < cached) & ~replaced) | (columns >= capacity)
     return ((key < reach[:, None]) & real)[None, None]
+
+
+def side_by_side(masks: Sequence[NDArray[np.bool_]], starts: Sequence[int], capacity: int) -> NDArray[np.bool_]:
+    """The mask `[1, 1, R, capacity + R]` of several sequences that do not see each other.
+
+    Each has a mask `[1, 1, r, c + r]` of its own, and its c cached rows stand in the columns from its start on.
+    """
+    rows = sum(mask.shape[2] for mask in masks)
+    joined = np.zeros((1, 1, rows, capacity + rows), np.bool_)
+    first = 0
+    for mask, start in zip(masks, starts, strict=True):
+        count, cached = mask.shape[2], mask.shape[3] - mask.shape[2]
+        mine = joined[:, :, first : first + count]
+        mine[..., start : start + cached] = mask[..., :cached]
+        mine[..., capacity + first : capacity + first + count] = mask[..., cached:]
+        first += count
+    return joined
 
 
 def chunks(reach: NDArray[np.int64], first: int, limit: int) -> list[int]:

@@ -7,12 +7,16 @@ that a token is a word.
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .backbone import Rows
-from .block import Step
+from .block import Block, Step
 from .block_cache import Canvas
+from .chooser import Chooser
 from .contract import DecodeContract
 from .forward import Decoding, Forward, PredictFirst
 from .layout import chunks
@@ -27,6 +31,9 @@ __all__ = ["PREFILL", "advance", "decode"]
 PREFILL = 128
 """Rows of one prefill forward at most: bounds the memory of attention scores, and on a CPU no slower than 512."""
 
+NONE = np.empty(0, np.int64)
+"""Rows that a step has changed where it has changed none."""
+
 
 def decode(sequence: Sequence, contract: DecodeContract, plan: Plan) -> Decoding:
     """Denoise block after block, until one holds a stop token or no further block is wanted or fits.
@@ -34,23 +41,25 @@ def decode(sequence: Sequence, contract: DecodeContract, plan: Plan) -> Decoding
     After each block the coroutine may be closed: rows in the cache are always final ones. The last block is never
     committed, because nobody will look at it.
     """
-    accept, stops = RULES[plan.options.rule], STOPS[plan.options.stop or contract.stop]
+    accept, stops, chooser = RULES[plan.options.rule], STOPS[plan.stop], sequence.chooser
     block, pending = sequence.first(), sequence.context(sequence.cached)
     index = 0
     while block is not None:
         pending = yield from advance(pending, block.start, plan.merged)
         pace, canvas = Pace(contract.schedule, plan), Canvas(sequence.noisy(block), plan, contract.shift)
         revision, step, final = Revision(block, plan.options, contract.filler), 0, False
+        if block.done:  # every row was known before: nothing is run for it but its commit
+            final, over = True, stops(block, True, contract.stop_token_ids)
+            yield Step(index, 0, block.tokens, block.masked, NONE, block.confidence, block.prompt, True)
         while not final:
             if step == 0 and block.masked[0] and contract.opening == "predicted":
-                # The commit yields a token: nothing of the block has been run yet.
-                after = yield Forward(None, ask=PredictFirst(block, index))
-                confidence = after.confidence
+                after, confidence = yield from _opened(block, index, chooser)
             else:
                 asked = block.part(plan.sub_block)
                 number = pace.count(asked)
                 # Merged commit: the rows that became final with the last block ride along, and only they are kept.
-                proposal = yield canvas.forward(pending, block, asked, number, (index, step))
+                answer = yield canvas.forward(pending, block, chooser.ask(asked, block, number, (index, step)))
+                proposal = chooser.proposal(asked, block, answer)
                 pending, accepted = pending[:0], accept(asked, proposal, number, plan)
                 after = revision.apply(settled(block, proposal, accepted), block, proposal)
                 confidence = proposal.confidence
@@ -58,15 +67,26 @@ def decode(sequence: Sequence, contract: DecodeContract, plan: Plan) -> Decoding
             finished = revision.ended(after)
             over = stops(after, finished, contract.stop_token_ids)
             block, final = after, finished or over
-            yield Step(index, step, block.tokens, block.masked, changed, confidence, block.fixed, final)
+            yield Step(index, step, block.tokens, block.masked, changed, confidence, block.prompt, final)
             step += 1
         if over:
             return "stop"
-        pending, block = sequence.settle(block), sequence.following()
-        if sequence.ended != "length" and repeats(sequence.answer, plan.options.stop_repeats):
+        pending, block = pending + sequence.settle(block), sequence.following()
+        if sequence.ended != "length" and chooser.free and repeats(sequence.answer, plan.options.stop_repeats):
             return "repeats"
         index += 1
     return sequence.ended
+
+
+def _opened(block: Block, index: int, chooser: Chooser) -> Generator[Forward, Any, tuple[Block, NDArray[np.float32]]]:
+    """The block with its first row as the commit predicts it, before any of it is run; and its confidences."""
+    if chooser.free:
+        after: Block = yield Forward(None, ask=PredictFirst(block, index))
+        return after, after.confidence
+    first = replace(block, masked=block.masked & (np.arange(len(block)) == 0))
+    ask = replace(chooser.ask(first, block, 1, (index, 0)), end=0)
+    proposal = chooser.proposal(first, block, (yield Forward(None, ask=ask)))
+    return settled(block, proposal, first.masked), proposal.confidence
 
 
 def advance(pending: Rows, end: int, merged: bool) -> Generator[Forward, None, Rows]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...engines.errors import ContractError, RequestError
 from ..schema import Violations, check
-from .choices import Setting, check_choice, setting, setting_of
+from .choices import Setting, check_choice, described, setting, setting_of
 from .contract import MAX_BLOCK, TOKENS, DecodeContract
 from .rules import RULES
 
@@ -75,6 +75,9 @@ class Options:
     fallback: str | None = _inherited("fallback")
     stop: str | None = _inherited("stop")
     stop_repeats: int | None = _inherited("stop_repeats")
+    stop_texts: tuple[str, ...] = field(
+        default=(), metadata=setting("texts before which the answer ends; looked for when a block is finished")
+    )
     guidance: float = field(
         default=0.0,
         metadata=setting(
@@ -124,6 +127,9 @@ class Options:
         return self.remask_below is not None or self.replace_above is not None
 
 
+described(Options)
+
+
 class OptionFields(TypedDict, total=False):
     """The fields of Options as keywords, written out because type checkers read no derived ones; a test compares."""
 
@@ -139,6 +145,7 @@ class OptionFields(TypedDict, total=False):
     fallback: str | None
     stop: str | None
     stop_repeats: int | None
+    stop_texts: tuple[str, ...]
     guidance: float
     guidance_keep: tuple[int, ...]
     remask_below: float | None
@@ -164,7 +171,12 @@ class Plan:
     sub_block: int
     steps: int
     threshold: float | None
+    """None where there is no threshold."""
     temperature: float
+    confidence: str
+    comparison: str
+    fallback: str
+    stop: str
     merged: bool
     """Commits ride with the next block's first forward: asked for, and exact for this model."""
     speculative: bool = False
@@ -175,13 +187,12 @@ class Plan:
         if self.threshold is None:
             return 2.0
         least = np.float32(self.threshold)
-        return float(np.nextafter(least, np.float32(-1)) if self.options.comparison == "at-least" else least)
+        return float(np.nextafter(least, np.float32(-1)) if self.comparison == "at-least" else least)
 
     @property
     def fused(self) -> bool:
         """True where the denoise graph decides which tokens are accepted."""
-        o = self.options
-        return (o.rule, o.confidence) == ("confidence", "raw") and o.fallback in ("count", "top-1")
+        return (self.options.rule, self.confidence) == ("confidence", "raw") and self.fallback in ("count", "top-1")
 
 
 def with_fields(options: Options | None, **chosen: Unpack[OptionFields]) -> Options:
@@ -220,7 +231,18 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
         raise RequestError("\n".join(lines))
     merged = options.commit == "merged" and contract.opening == "masked"
     threshold = threshold if options.rule in BARRED else None
-    return Plan(options, block, sub, steps, threshold, temperature, merged, options.decode == "speculative")
+    named = {n: str(getattr(options, n)) for n in ("confidence", "comparison", "fallback", "stop")}
+    return Plan(
+        options=options,
+        block=block,
+        sub_block=sub,
+        steps=steps,
+        threshold=threshold,
+        temperature=temperature,
+        merged=merged,
+        speculative=options.decode == "speculative",
+        **named,
+    )
 
 
 def _contradictions(options: Options, paced: bool) -> Iterator[str]:

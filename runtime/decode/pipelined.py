@@ -28,7 +28,7 @@ def is_known(contract: DecodeContract, plan: Plan) -> bool:
     """The steps of a block are known before the first of them, whatever the model says."""
     o = plan.options
     fixed = plan.threshold is None and plan.fused and not o.revises and o.decode == "diffusion"
-    plain = o.stop == "block" and o.stop_repeats is None and o.guidance == 0
+    plain = plan.stop == "block" and o.stop_repeats is None and o.guidance == 0
     return fixed and plain and contract.opening == "masked" and plan.sub_block == plan.block > 1
 
 
@@ -43,7 +43,7 @@ def decode_ahead(sequence: Sequence, contract: DecodeContract, plan: Plan) -> De
         for step, (after, confidence) in enumerate(answers):
             changed = np.flatnonzero(after.masked != block.masked)
             block = after
-            yield Step(index, step, block.tokens, block.masked, changed, confidence, block.fixed, block.done)
+            yield Step(index, step, block.tokens, block.masked, changed, confidence, block.prompt, block.done)
         if np.isin(block.generated, contract.stop_token_ids).any():
             return "stop"
         pending, block, index = sequence.settle(block), sequence.following(), index + 1

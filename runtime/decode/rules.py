@@ -33,7 +33,7 @@ def confidence(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDAr
     if plan.fused:
         return block.masked & ~proposal.next_masked
     C = np.where(block.masked, proposal.confidence, -np.inf)
-    accepted: NDArray[np.bool_] = FALLBACKS[plan.options.fallback or "count"](C, plan.bar < C, count) & block.masked
+    accepted: NDArray[np.bool_] = FALLBACKS[plan.fallback](C, plan.bar < C, count) & block.masked
     return accepted
 
 
@@ -146,7 +146,7 @@ class Revision:
 
     def __init__(self, block: Block, options: Options, mask_token_id: int) -> None:
         self._options, self._mask = options, mask_token_id
-        self._fresh = np.arange(len(block.tokens)) >= block.fixed  # never masked again so far
+        self._fresh = ~block.fixed  # never masked again so far
         self._spent = 0
         self._quiet = True
 
@@ -155,7 +155,7 @@ class Revision:
         o = self._options
         if not o.revises:
             return after
-        old = ~before.masked & (np.arange(len(before.tokens)) >= before.fixed)
+        old = ~before.masked & ~before.fixed
         edit, drop = np.zeros_like(old), np.zeros_like(old)
         if o.replace_above is not None:
             edit = old & (proposal.proposed != before.tokens) & (proposal.confidence > o.replace_above)

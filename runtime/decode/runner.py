@@ -6,9 +6,9 @@ not in which order blocks are decoded, nor when an answer ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,15 @@ from .backbone import Backbone
 from .block import Block, Proposal, Step
 from .cache import Cache
 from .denoiser import Denoiser, Prediction, check_finite
-from .forward import Ask, Burst, Decoding, Forward, PredictFirst, PredictNext, Propose, Request
+from .forward import Ask, Burst, Decoding, Forward, Request
 
-__all__ = ["Answer", "EngineRunner", "Runner", "drive"]
+__all__ = ["Answer", "EngineRunner", "Runner", "Work", "drive", "steps", "told"]
 
 Answer = Proposal | Prediction | Block | Iterator[tuple[Block, NDArray[np.float32]]] | None
+
+
+Work: TypeAlias = "Generator[Request | Step, Answer, None]"
+"""A way to decode at work, seen by whoever runs it: requests, whose answers it is sent, and steps."""
 
 
 class Runner(Protocol):
@@ -36,8 +40,8 @@ class Runner(Protocol):
         """Run it. Raises NumericsError if what was asked for is not finite."""
 
 
-def drive(decoding: Decoding, runner: Runner) -> Generator[Step, None, None]:
-    """The steps of `decoding`, whose requests `runner` runs; the last one says why the answer ended.
+def told(decoding: Decoding) -> Work:
+    """The requests and steps of `decoding`; the last step says why the answer ended.
 
     The step that finishes a block is given once it is known whether another block follows. No row is run for that.
     """
@@ -50,7 +54,7 @@ def drive(decoding: Decoding, runner: Runner) -> Generator[Step, None, None]:
                 yield step
             step, answer = None, None
             if not isinstance(request, Step):
-                answer = runner.run(request)
+                answer = yield request
             elif request.final:
                 step = request
             else:
@@ -62,12 +66,42 @@ def drive(decoding: Decoding, runner: Runner) -> Generator[Step, None, None]:
         decoding.close()
 
 
+def steps(work: Work, runner: Runner) -> Generator[Step, None, None]:
+    """The steps of `work`, whose requests `runner` runs."""
+    try:
+        item = next(work)
+        while True:
+            if isinstance(item, Step):
+                yield item
+                item = next(work)
+            else:
+                item = _resumed(work, item, runner)
+    except StopIteration:
+        pass
+    finally:
+        work.close()
+
+
+def _resumed(work: Work, request: Request, runner: Runner) -> Request | Step:
+    try:
+        answer = runner.run(request)
+    except Exception as error:
+        return work.throw(error)
+    return work.send(answer)
+
+
+def drive(decoding: Decoding, runner: Runner) -> Generator[Step, None, None]:
+    """The steps of `decoding`, whose requests `runner` runs; the last one says why the answer ended."""
+    return steps(told(decoding), runner)
+
+
 class EngineRunner:
     """The backbone over one cache, and the denoise graphs."""
 
     def __init__(self, backbone: Backbone, denoiser: Denoiser) -> None:
         self.backbone, self.denoiser = backbone, denoiser
-        self._hidden: Buffer | None = None
+        self.hidden: Buffer | None = None
+        """Hidden rows of the last forward, for the Accept that may follow."""
 
     @property
     def cache(self) -> Cache:
@@ -77,12 +111,12 @@ class EngineRunner:
     def run(self, request: Request) -> Answer:
         """See `Runner.run`."""
         if isinstance(request, Forward):
-            self._hidden = hidden = self.forward(request)
-            return None if request.ask is None else ASKED[type(request.ask)](self, hidden, request.ask)
+            self.hidden = hidden = self.forward(request)
+            return None if request.ask is None else self._answer(request.ask, hidden)
         if isinstance(request, Burst):
             return self._read(request.block, self._burst(request), request.index)
-        assert self._hidden is not None, "Accept follows the forward that drafted"
-        self.backbone.settle(self._hidden, request.count)
+        assert self.hidden is not None, "Accept follows the forward that drafted"
+        self.backbone.settle(self.hidden, request.count)
         return None
 
     def last(self) -> Buffer:
@@ -97,14 +131,9 @@ class EngineRunner:
             return self.backbone.refine(request.rows, request.at)
         return self.backbone.forward(request.rows, request.keep, request.draft)
 
-    def _propose(self, hidden: Buffer, ask: Propose) -> Proposal:
-        return self.denoiser.propose(hidden, self.last(), ask.block, ask.count, ask.at, ask.end)
-
-    def _predict_next(self, hidden: Buffer, ask: PredictNext) -> Prediction:
-        return self.denoiser.predict_next(hidden, self.last(), ask.rows, ask.first, ask.index)
-
-    def _predict_first(self, hidden: Buffer, ask: PredictFirst) -> Block:
-        return self.denoiser.predict_first(ask.block, hidden, ask.index)
+    def _answer(self, ask: Ask, hidden: Buffer) -> Answer:
+        query = self.denoiser.query(ask, hidden.shape[1])
+        return self.denoiser.answer(ask, query, self.denoiser.run(query, hidden, self.last()))
 
     def _burst(self, burst: Burst) -> list[Mapping[str, Buffer]]:
         """Issue all forwards; what one settles is fed to the next where it lies."""
@@ -132,11 +161,3 @@ class EngineRunner:
             kept = np.where(block.masked & ~masked, confidence, block.confidence).astype(np.float32)
             block = replace(block, tokens=tokens, masked=masked, confidence=kept)
             yield block, confidence
-
-
-ASKED: dict[type[Ask], Callable[[EngineRunner, Buffer, Any], Answer]] = {
-    Propose: EngineRunner._propose,
-    PredictNext: EngineRunner._predict_next,
-    PredictFirst: EngineRunner._predict_first,
-}
-"""Kind of prediction to the method that makes it. Not in the runner itself, which would then be a circle of objects."""

@@ -5,13 +5,14 @@ Knows where rows stand and what they may see; not what the tokens mean, nor how 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backbone import Rows
 from .block import Block
+from .chooser import FREE, Chooser
 from .layout import Layout
 
 __all__ = ["Prompt", "Sequence"]
@@ -42,10 +43,17 @@ class Sequence:
     """A prompt and the blocks that follow it, up to `limit` rows."""
 
     def __init__(
-        self, prompt: Prompt, layout: Layout, mask_token_id: int, wanted: int, limit: int, drop: tuple[int, ...] = ()
+        self,
+        prompt: Prompt,
+        layout: Layout,
+        mask_token_id: int,
+        wanted: int,
+        limit: int,
+        drop: tuple[int, ...] = (),
+        chooser: Chooser = FREE,
     ) -> None:
         """`drop`: generated tokens that are no rows any more once their block is settled."""
-        self.prompt, self.layout = prompt, layout
+        self.prompt, self.layout, self.chooser = prompt, layout, chooser
         self._drop, self._dropped = drop, 0
         self.wanted, self.limit = wanted, limit
         self.keys = prompt.keys
@@ -69,7 +77,7 @@ class Sequence:
 
     def first(self) -> Block | None:
         """The first block: the prompt's tail, if the grid leaves one, then masks. None if it does not fit."""
-        return self._block(self.layout.start, self.prompt.tokens[self.layout.start :])
+        return self._block(self.layout.start)
 
     @property
     def answer(self) -> NDArray[np.int64]:
@@ -82,9 +90,9 @@ class Sequence:
         return "length" if len(self.keys) >= self.wanted else "context"
 
     def following(self) -> Block | None:
-        """The block after the one that was settled last, all masks; None if no more rows are wanted or fit."""
+        """The block after the one that was settled last; None if no more rows are wanted or fit."""
         start = len(self.keys)
-        return self._block(start, np.empty(0, np.int64)) if start < self.wanted else None
+        return self._block(start) if start < self.wanted else None
 
     def noisy(self, block: Block) -> Rows:
         """The rows of the block while it is denoised: each sees all of it."""
@@ -97,40 +105,39 @@ class Sequence:
 
     def settle(self, block: Block) -> Rows:
         """The rows of the finished block, as the cache shall keep them; they are final from here on."""
+        self.chooser.settle(block)
         block = self._kept(block)
         end = block.start + len(block.tokens)
         # Rows that were dropped leave the grid behind: from there on a block is simply what was settled together.
         reach = np.full(len(block.tokens), end) if self._dropped else self.layout.reach(block.start, end)
-        self.keys = np.concatenate([self.keys[: block.start + block.fixed], block.generated])
+        self.keys = np.concatenate([self.keys[: block.start + block.prompt], block.generated])
         self.reach = np.concatenate([self.reach[: block.start], reach])
         return self._rows(block, reach)
 
     def _kept(self, block: Block) -> Block:
         """The block without dropped tokens, of which fewer rows are wanted then."""
-        rows = np.flatnonzero(~np.isin(block.tokens, self._drop) | (np.arange(len(block.tokens)) < block.fixed))
+        rows = np.flatnonzero(~np.isin(block.tokens, self._drop) | block.fixed)
         gone = len(block.tokens) - len(rows)
         if not gone:
             return block
         self._dropped, self.wanted = self._dropped + gone, self.wanted - gone
-        return replace(block, tokens=block.tokens[rows], masked=block.masked[rows], confidence=block.confidence[rows])
+        return block[rows]
 
     def _rows(self, block: Block, reach: NDArray[np.int64]) -> Rows:
         p, end = self.prompt, block.start + len(block.tokens)
         own = np.arange(max(block.start, len(p)), end) - len(p) + p.next_position
         own = own if p.positions.ndim == 1 else np.broadcast_to(own, (3, len(own)))
         positions = np.concatenate([p.positions[..., block.start :], own], axis=-1)
-        if block.fixed and p.features is not None and p.is_feature is not None:
+        if block.prompt and p.features is not None and p.is_feature is not None:
             # The prompt's tail stands in this block, and it may hold feature rows.
             pad = end - len(p)
             features = np.pad(p.features[block.start :], ((0, pad), (0, 0)))
             return Rows(block.tokens, positions, reach, features, np.pad(p.is_feature[block.start :], (0, pad)))
         return Rows(block.tokens, positions, reach)
 
-    def _block(self, start: int, head: NDArray[np.int64]) -> Block | None:
-        size = self.layout.size(start, min(self.wanted, self.limit))
+    def _block(self, start: int) -> Block | None:
+        """The block at `start` with what is known of it: the prompt's tail, and what the chooser lays."""
+        head, size = self.prompt.tokens[start:], self.layout.size(start, min(self.wanted, self.limit))
         if start + size > self.limit or size <= len(head):
             return None
-        tokens = np.full(size, self._mask, np.int64)
-        tokens[: len(head)] = head
-        masked = np.arange(size) >= len(head)
-        return Block(start, tokens, masked, (~masked).astype(np.float32), len(head))
+        return self.chooser.lay(Block.of(start, head, size, self._mask))

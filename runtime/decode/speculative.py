@@ -80,9 +80,9 @@ def _holding(block: Block, *known: Prediction) -> Block:
 
 
 def _cut(block: Block, rows: int) -> Block:
-    return replace(block, tokens=block.tokens[:rows], masked=block.masked[:rows], confidence=block.confidence[:rows])
+    return block[:rows]
 
 
 def _step(block: Block, index: int, step: int, final: bool = False) -> Step:
     held = np.flatnonzero(~block.masked)
-    return Step(index, step, block.tokens, block.masked, held, block.confidence, block.fixed, final)
+    return Step(index, step, block.tokens, block.masked, held, block.confidence, block.prompt, final)

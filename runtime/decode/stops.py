@@ -29,7 +29,7 @@ def block_ends(block: Block, finished: bool, stops: Sequence[int]) -> bool:
 
 def reached(block: Block, finished: bool, stops: Sequence[int]) -> bool:
     """A stop token stands in the block, and no mask before it (LLaDA2's early stop)."""
-    settled = np.logical_and.accumulate(~block.masked[block.fixed :])
+    settled = np.logical_and.accumulate(~block.masked[block.prompt :])
     return bool((settled & np.isin(block.generated, stops)).any())
 
 

@@ -20,11 +20,13 @@ from ..bundle.manifest import FileRecord, Variant
 from ..bundle.staging import Staging, check_space
 from ..console.progress import Progress, size
 from .engine_set import RECORD, SCHEMA, EngineSet, EngineSetRecord, Platform
+from .film_profiles import FilmSizes, film_profiles, film_sizes
 from .memory_fit import Question, planned
 from .precisions import NARROW, SOURCES
 from .profiles import Sizes, profiles, sizes
 
 if TYPE_CHECKING:
+    from ...engines.size_profile import Profile
     from ...engines.tensorrt.sidecar import Card
 
 __all__ = ["BuildJob", "BuildSpec", "build", "build_here", "key_of", "source_of"]
@@ -46,6 +48,8 @@ class BuildJob:
     """Folder of sets; None is `engines` in the bundle."""
     context: int | None = None
     block_size: int | None = None
+    size: tuple[int, int] | None = None
+    """Height and width in pixels of the clips, for a bundle that films; None is the contract's."""
     force: bool = False
     """Build although a set that fits is there."""
     quiet: bool = False
@@ -72,11 +76,20 @@ def build(job: BuildJob, say: Callable[[str], None] = lambda _: None) -> Iterato
     bundle = Bundle.open(job.bundle)
     wanted = [*_sets(job, bundle)]
     imported(wanted[0].target.library)
-    held = sizes(bundle.manifest, job.context, job.block_size)
+    held = _sizes(job, bundle)
     folder = bundle.path / "engines" if job.output is None else job.output
     for one in wanted:
         bundle.check([*bundle.variant(one.variant).graphs.values(), bundle.variant(one.variant).weights])
     yield from (_build_set(job, one, bundle, held, folder, say) for one in wanted)
+
+
+def _sizes(job: BuildJob, bundle: Bundle) -> Sizes | FilmSizes:
+    """Sizes that engines are built for. Raises RequestError for a size where there are no pictures to make."""
+    if bundle.manifest.film is not None:
+        return film_sizes(bundle.manifest.film, *(job.size or (None, None)))
+    if job.size is not None:
+        raise RequestError(f"size: got {job.size[0]}x{job.size[1]}, and this bundle does not film; leave it out")
+    return sizes(bundle.manifest, job.context, job.block_size)
 
 
 def build_here(bundle: Path, library: str, sm: int, precision: str, folder: Path | None) -> EngineSet:
@@ -165,7 +178,7 @@ def _here(target: Target) -> tuple[int, ...]:
 
 
 def _build_set(
-    job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes, folder: Path, say: Callable[[str], None]
+    job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes | FilmSizes, folder: Path, say: Callable[[str], None]
 ) -> tuple[EngineSet, dict[str, Card]]:
     """Build one set, or find it built; another process that builds the same is waited for."""
     from filelock import FileLock, Timeout  # noqa: PLC0415 - whoever only runs engines has no need of it
@@ -189,7 +202,7 @@ def _build_set(
     return there, _cards(there)
 
 
-def _there(place: Path, wanted: BuildSpec, bundle: Bundle, held: Sizes) -> EngineSet | None:
+def _there(place: Path, wanted: BuildSpec, bundle: Bundle, held: Sizes | FilmSizes) -> EngineSet | None:
     """The set that stands in `place`, if it is what is wanted and whole."""
     try:
         built = EngineSet.open(place)
@@ -201,7 +214,7 @@ def _there(place: Path, wanted: BuildSpec, bundle: Bundle, held: Sizes) -> Engin
     return built if same and not built.faults(bundle, {library: version(library)}, Platform.here(), None) else None
 
 
-def _build_new(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes, place: Path) -> EngineSet:
+def _build_new(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes | FilmSizes, place: Path) -> EngineSet:
     variant = bundle.variant(wanted.variant)
     check_space(place, COPIES * variant.weights_bytes)
     with Staging(place, force=True, last=RECORD, kind="set of engines") as staging:
@@ -217,6 +230,8 @@ def _build_new(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes, pl
 
 def _memory(job: BuildJob, wanted: BuildSpec, bundle: Bundle) -> str:
     """Memory that it will take to run, in words, before it is built."""
+    if bundle.manifest.words is None:
+        return "a2d plan has the memory that it takes"
     question = Question(bundle, wanted.target, (1,), sampling=True)
     e = planned(question, precision=wanted.precision, context=job.context, block=job.block_size).estimate
     weights, rest = sum(e.weights.values()), sum(e.activations.values()) + e.workspace
@@ -224,7 +239,9 @@ def _memory(job: BuildJob, wanted: BuildSpec, bundle: Bundle) -> str:
     return f"will take about {size(e.total)} to run ({parts}); a2d plan has the parts"
 
 
-def _build_graph(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes, graph: str, staging: Staging) -> None:
+def _build_graph(
+    job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes | FilmSizes, graph: str, staging: Staging
+) -> None:
     from ...engines.tensorrt.builder import build_engine as builder  # noqa: PLC0415 - needs onnx-ir, which a device has not
 
     variant = bundle.variant(wanted.variant)
@@ -233,15 +250,23 @@ def _build_graph(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes, 
         library=wanted.target.library,
         graph=bundle.file(variant.graphs[graph]),
         engine=staging.path / f"{graph}.engine",
-        profiles=profiles(bundle.manifest, held)[graph],
+        profiles=_profiles(bundle, held)[graph],
         sms=wanted.sms if wanted.target.ahead else (),
         half=wanted.half,
-        narrow=NARROW if wanted.half and graph == "backbone" else (),
+        narrow=NARROW.get(graph, ()) if wanted.half else (),
         timing=None if wanted.target.ahead else _timing_cache(staging.target.parent, wanted),
     )
     title = f"{wanted.precision} {graph} ({names.index(graph) + 1} of {len(names)})"
     with Progress(title, 100, "%", job.quiet) as progress:
         builder.build(what, lambda share: progress.add(max(0.0, 100 * share - progress.done)))
+
+
+def _profiles(bundle: Bundle, held: Sizes | FilmSizes) -> dict[str, tuple[Profile, ...]]:
+    """Optimization profiles by graph."""
+    if isinstance(held, FilmSizes):
+        assert bundle.manifest.film is not None, "sizes of a film are made from its contract"
+        return film_profiles(bundle.manifest.film, held)
+    return profiles(bundle.manifest, held)
 
 
 def _timing_cache(folder: Path, wanted: BuildSpec) -> Path:
@@ -259,7 +284,9 @@ def _kept_log(staged: Path, place: Path) -> str:
     return f"\nThe whole log: {kept}"
 
 
-def _record(wanted: BuildSpec, bundle: Bundle, variant: Variant, held: Sizes, folder: Path) -> EngineSetRecord:
+def _record(
+    wanted: BuildSpec, bundle: Bundle, variant: Variant, held: Sizes | FilmSizes, folder: Path
+) -> EngineSetRecord:
     made = sorted(p for p in folder.iterdir() if p.suffix in (".engine", ".json"))
     read = [*variant.graphs.values(), variant.weights]
     return EngineSetRecord(

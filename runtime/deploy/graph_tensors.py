@@ -6,17 +6,20 @@ wire format of protocol buffers is small. Trusts nothing: a file may be anything
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from typing import TypeVar
 
 from ...engines.errors import BundleError
 
-__all__ = ["Tensor", "tensors_of"]
+__all__ = ["Port", "Tensor", "inputs_of", "tensors_of"]
 
-GRAPH, INITIALIZER = 7, 5
-"""ModelProto.graph, GraphProto.initializer."""
+T = TypeVar("T")
+
+GRAPH, INITIALIZER, INPUT = 7, 5, 11
+"""ModelProto.graph, GraphProto.initializer, GraphProto.input."""
 
 DIMS, KIND, NAME = 1, 2, 8
 """Field numbers of TensorProto."""
@@ -58,14 +61,31 @@ class Tensor:
         return self.kind in FLOATS
 
 
+@dataclass(frozen=True)
+class Port:
+    """One input of a graph; an axis is a size or a name."""
+
+    name: str
+    shape: tuple[int | str, ...]
+
+
 def tensors_of(path: Path) -> tuple[Tensor, ...]:
     """The tensors of the graph at `path`. Raises BundleError if it is no ONNX file."""
+    return _read(path, INITIALIZER, _tensor)
+
+
+def inputs_of(path: Path) -> tuple[Port, ...]:
+    """The inputs of the graph at `path`. Raises BundleError if it is no ONNX file."""
+    return _read(path, INPUT, _port)
+
+
+def _read(path: Path, field: int, made_of: Callable[[memoryview], T]) -> tuple[T, ...]:
+    """Everything in one field of the graph."""
     try:
         with path.open("rb") as file:
             raw = memoryview(file.read(MOST))
-        graphs = [value for number, value in _fields(raw) if number == GRAPH and isinstance(value, memoryview)]
-        held = [v for graph in graphs for n, v in _fields(graph) if n == INITIALIZER and isinstance(v, memoryview)]
-        made = tuple(_tensor(one) for one in held)
+        graphs = _messages(raw, GRAPH)
+        made = tuple(made_of(one) for graph in graphs for one in _messages(graph, field))
     except (ValueError, IndexError, KeyError, UnicodeDecodeError) as error:
         raise BundleError(f"{path.name} is not an ONNX graph that a2d reads: {error!r}. Export it again.") from error
     except OSError as error:
@@ -73,6 +93,22 @@ def tensors_of(path: Path) -> tuple[Tensor, ...]:
     if not graphs:
         raise BundleError(f"{path.name} is not an ONNX graph: it holds none. Export or fetch the bundle again.")
     return made
+
+
+def _messages(raw: memoryview, field: int) -> list[memoryview]:
+    return [value for number, value in _fields(raw) if number == field and isinstance(value, memoryview)]
+
+
+def _port(raw: memoryview) -> Port:
+    """ValueInfoProto: name, and type.tensor_type.shape, whose axes have a value or a name."""
+    (name,) = _messages(raw, 1)
+    axes: list[int | str] = []
+    for kind in (one for type_ in _messages(raw, 2) for one in _messages(type_, 1)):
+        for axis in (one for shape in _messages(kind, 2) for one in _messages(shape, 1)):
+            found = dict(_fields(axis))
+            value = found.get(1, found.get(2, 0))
+            axes.append(value if isinstance(value, int) else bytes(value).decode("utf-8"))
+    return Port(bytes(name).decode("utf-8"), tuple(axes))
 
 
 def _tensor(raw: memoryview) -> Tensor:

@@ -16,7 +16,17 @@ from .memory_model import CPU, Estimate, Widths, estimate, shapes_of
 from .precisions import FLOATS, PREFERENCE, SOURCES
 from .profiles import Sizes, sizes
 
-__all__ = ["GIB", "MemoryPlan", "MemorySize", "Question", "planned"]
+__all__ = [
+    "GIB",
+    "SHARE",
+    "SHARE_UNIFIED",
+    "MemoryPlan",
+    "MemorySize",
+    "Question",
+    "best_precision",
+    "planned",
+    "source_of",
+]
 
 SHARE, SHARE_UNIFIED = 0.9, 0.75
 """Parts of a card's memory, and of one that the system shares, that are planned with. Margins, not measurements."""
@@ -82,7 +92,7 @@ def planned(
     `precision` None is the best that can be built of the bundle for all of `sms`, by default the target's own.
     Raises RequestError (a precision that the target does not run, sizes that the model does not have), BundleError.
     """
-    chosen = precision or _best(question, sms)
+    chosen = precision or best_precision(question, sms)
     require(question.target.name, chosen, sms)
     made = _plan(question, chosen, sizes(question.bundle.manifest, context, block))
     short = [memory.bytes for memory in made.memories if not memory.fits]
@@ -94,7 +104,7 @@ def planned(
 
 def _plan(question: Question, precision: str, held: Sizes) -> MemoryPlan:
     bundle, target = question.bundle, question.target
-    variant, widths = _source(bundle, target, precision)
+    variant, widths = source_of(bundle, target, precision)
     graphs = [name for name in bundle.variant(variant).graphs if name != "sample" or question.sampling]
     taken = estimate(bundle.manifest, shapes_of(bundle, bundle.variant(variant), graphs), held, widths)
     share = SHARE if widths.apart else SHARE_UNIFIED
@@ -102,7 +112,7 @@ def _plan(question: Question, precision: str, held: Sizes) -> MemoryPlan:
     return MemoryPlan(target.name, precision, variant, widths.codes is not None, held, taken, fits, ())
 
 
-def _best(question: Question, sms: tuple[int, ...]) -> str:
+def best_precision(question: Question, sms: tuple[int, ...]) -> str:
     """The best precision that can be had for every GPU that is meant, or for a CPU."""
     held, target = question.bundle.manifest.variants, question.target
     if not target.sms:
@@ -112,7 +122,7 @@ def _best(question: Question, sms: tuple[int, ...]) -> str:
     return next((p for p in able if any(name in held for name in SOURCES.get(p, ()))), able[0])
 
 
-def _source(bundle: Bundle, target: Target, precision: str) -> tuple[str, Widths]:
+def source_of(bundle: Bundle, target: Target, precision: str) -> tuple[str, Widths]:
     """The variant whose files tell the size, and how wide its numbers will be."""
     if not target.sms:
         return precision, replace(CPU, cache=bundle.variant(precision).kv_dtype)

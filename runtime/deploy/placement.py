@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...engines import ENGINES
+from ...engines.cpu import slow
 from ...engines.errors import A2DError, EngineError, RequestError
 from ...engines.targets import GPUS
 from ...engines.tensorrt.libraries import LIBRARIES, version
@@ -16,7 +17,7 @@ from ..bundle.files import Bundle
 from .engine_set import EngineSet, engine_sets, find
 from .precisions import PREFERENCE
 
-__all__ = ["BUILDS", "CHOICES", "Placement", "buildable", "is_news", "on", "placed", "rows", "sm_of"]
+__all__ = ["BUILDS", "CHOICES", "Placement", "buildable", "is_news", "on", "placed", "rows", "slow_here", "sm_of"]
 
 CHOICES = (("tensorrt_rtx", "cuda"), ("tensorrt", "cuda"), ("onnxruntime", "cuda"), ("onnxruntime", "cpu"))
 """Engine and device, best first. The first that this machine has, and that has what it needs, is taken."""
@@ -108,6 +109,11 @@ def is_news(bundle: Bundle, row: tuple[str, str], asked: Placement) -> bool:
         return False
     except A2DError:
         return True  # a record that cannot be read
+
+
+def slow_here(chosen: Placement) -> str | None:
+    """A sentence where the placement's precision is slower than fp32 on this machine's processor."""
+    return slow(chosen.precision) if (chosen.engine, chosen.device) == ("onnxruntime", "cpu") else None
 
 
 def _built(bundle: Bundle, engine: str, device: str, asked: Placement) -> EngineSet:

@@ -19,5 +19,7 @@ SOURCES = {"fp16": ("fp16", "fp32"), "int8": ("int8",), "fp8": ("fp8",), "fp32":
 FLOATS = ("fp16", "fp32")
 """Variants that tell the size of a quantized one that is yet to be made."""
 
-NARROW = ("past_", "new_")
-"""Prefixes of the cache's ports: float16 in an engine, whatever the graph was written in, unless it is to be exact."""
+CACHES = ("past_", "new_", "cross_key", "cross_value")
+
+NARROW = {"backbone": CACHES, "cross": CACHES, "frames": CACHES, "frames_merged": CACHES}
+"""Beginnings of the names of inputs and outputs that become half as wide with a graph's products: its caches."""

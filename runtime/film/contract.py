@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..schema import Violations, bounds
+from .curves import Sampler
+from .towers_spec import TowersSpec
 
 __all__ = [
     "CLEANINGS",
@@ -82,6 +84,8 @@ class Schedule:
     rest: StepList
     others: dict[str, StepList] = field(default_factory=dict)
     """Other step lists by name, normally their count; each serves all blocks."""
+    sampler: Sampler | None = None
+    """Curve by which a list of any other length is made; null where the network was trained for these lists alone."""
 
 
 @dataclass(frozen=True)
@@ -178,6 +182,8 @@ class FilmContract:
     draft: Draft | None = None
     licence: str | None = None
     """Licence of the weights, as their card has it."""
+    towers: TowersSpec | None = None
+    """Set where one tower reads the prompt and the other denoises the whole clip as one block."""
 
     def __post_init__(self) -> None:
         lines = [] if self.commit in COMMITS else [f"commit: got {self.commit!r}, expected one of {', '.join(COMMITS)}"]
@@ -196,6 +202,16 @@ class FilmContract:
             lines.append(f"frames: got {self.frames}, expected 1 + {self.latent.temporal} k")
         if lines:
             raise Violations(lines)
+
+    @property
+    def reader(self) -> str:
+        """Name of the graph that reads a prompt, which is not needed once it has been read."""
+        return "text" if self.towers is None else "backbone"
+
+    @property
+    def denoiser(self) -> str:
+        """Name of the graph that every step runs."""
+        return "frames" if self.towers is None else "velocity"
 
     def _bad_sizes(self, where: str, height: int, width: int) -> list[str]:
         down, across = self.size_multiple

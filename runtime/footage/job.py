@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ...engines.errors import RequestError
+from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle, sha256_of
 from ..console.one_line import one_line
 from ..decode.options import Options, plan
@@ -27,6 +28,7 @@ from .journal import SCHEMA, Journal, publish
 from .pipeline import Pipeline
 from .reader import Reader
 from .sampling import Sampling
+from .slate import marked
 from .writers import WRITERS, writer
 from .writers.log import Log, Totals
 
@@ -48,6 +50,8 @@ class LogJob:
     prompt: str | None = None
     """None asks the bundle's own question, and takes the answer for a slate."""
     options: Options = field(default_factory=Options)
+    least: float = 0.0
+    """Confidence under which a reading names nothing."""
     precision: str | None = None
     threads: int | None = None
     decoders: int = 2
@@ -96,14 +100,14 @@ def log(job: LogJob, say: Callable[[str], None] = lambda _: None) -> Outcome:
             else:
                 journal.put(clip, stamp)
             if clip.fault is None:
-                say(_told(clip))
+                say(_told(clip, job.least))
 
     def known() -> Iterator[Clip]:
         found = (passing.get(file) or journal.get(file) for file in files)
         yield from (_counted(clip, named) for clip in found if clip is not None)
         yield from raw
 
-    made = Log(job.target.name, known, Totals.of(known()))
+    made = Log(job.target.name, known, Totals.of(known(), job.least), job.least)
     changed = publish({job.file(suffix): writer(suffix)(made) for suffix in WRITERS})
     journal.keep(files)
     return Outcome(len(new), made.totals, tuple(changed))
@@ -124,7 +128,7 @@ def _checked(job: LogJob) -> list[Path]:
     """The clips. Raises for everything that can be known to be wrong without decoding a frame."""
     missing = [f"{name} ({what})" for name, what in NEEDS.items() if find_spec(name) is None]
     if missing:
-        raise RequestError(f'logging footage needs {", ".join(missing)}: pip install "a2d[log]"')
+        raise RequestError(f"logging footage needs {', '.join(missing)}: {extra('log')}")
     bundle = Bundle.open(job.bundle)
     manifest = bundle.manifest
     if job.precision is not None:
@@ -167,9 +171,9 @@ def _reader(job: LogJob) -> Reader:
     return Reader(load(job.bundle, precision=job.precision, threads=job.threads), job.prompt, job.options)
 
 
-def _told(clip: Clip) -> str:
+def _told(clip: Clip, least: float) -> str:
     """A clip in a line."""
-    slates = [f"{shot.text} ({shot.confidence:.2f})" for shot in clip.shots if shot.fields]
+    slates = [f"{marked(shot, least)} ({shot.confidence:.2f})" for shot in clip.shots if shot.fields]
     remarks = () if clip.facts is None else clip.facts.remarks
     counted = f"{clip.file}: {len(clip.shots)} shot{'s' * (len(clip.shots) != 1)}"
     return one_line(", ".join([counted, *slates, *remarks]))

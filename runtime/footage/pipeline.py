@@ -52,7 +52,7 @@ class _Study:
         """Share of its frames that were read."""
         self._meter = Meter()
         self._ahead = Ahead[Survey | Sight](lambda: study(file, sampling, fit, self._meter), DEPTH)
-        self.take = self._ahead.take
+        self.start, self.take = self._ahead.start, self._ahead.take
 
     @property
     def size(self) -> int:
@@ -97,7 +97,8 @@ class Pipeline:
             while self._filled():
                 study = self._studies[0]
                 clip, stamp = self._clip(study)
-                self._studies.popleft().close()
+                study.close()
+                self._studies.popleft()  # now: interrupted above, it is still there to be waited for
                 self._finished += study.size
                 self._tick()
                 with self._progress.aside():
@@ -116,6 +117,7 @@ class Pipeline:
             spec = self._reader().model.manifest.vision
             assert spec is not None  # a bundle without vision never came here
             self._studies.append(_Study(*self._waiting.popleft(), self._sampling, partial(fitted, spec=spec)))
+            self._studies[-1].start()
         return bool(self._studies)
 
     def _clip(self, study: _Study) -> tuple[Clip, Stamp | None]:

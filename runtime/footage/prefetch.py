@@ -16,12 +16,19 @@ PATIENCE = 0.1
 
 
 class Ahead(Generic[T]):
-    """Items of `make()` in order, at most `depth` of them waiting; what it raises is raised where items are taken."""
+    """Items of `make()` in order, at most `depth` of them waiting; what it raises is raised where items are taken.
+
+    Making begins with `start`, so that whoever has to end the thread can hold it before there is one.
+    """
 
     def __init__(self, make: Callable[[], Generator[T, None, None]], depth: int) -> None:
         self._items: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
         self._closed = threading.Event()
+        self._ended = threading.Event()  # an interrupted Thread.join takes its thread for ended, up to Python 3.12
         self._thread = threading.Thread(target=self._run, args=(make,), daemon=True)
+
+    def start(self) -> None:
+        """Begin to make items."""
         self._thread.start()
 
     def take(self, waiting: Callable[[], None] = lambda: None) -> Iterator[T]:
@@ -39,22 +46,32 @@ class Ahead(Generic[T]):
             yield item  # type: ignore[misc]
 
     def close(self) -> None:
-        """Make no more items, and wait for the thread to end."""
+        """Make no more items, and wait for the thread to end; of a close that was interrupted, a second one waits on.
+
+        A thread that is left in a decoder while the interpreter ends may abort the process.
+        """
         self._closed.set()
-        self._thread.join()
+        if self._thread.ident is not None:
+            self._ended.wait()
+            self._thread.join()
 
     def _run(self, make: Callable[[], Generator[T, None, None]]) -> None:
-        last: BaseException = StopIteration()
+        try:
+            self._put(None, self._work(make))
+        finally:
+            self._ended.set()
+
+    def _work(self, make: Callable[[], Generator[T, None, None]]) -> BaseException:
+        """Put every item, and return why that ended. What the generator holds, a decoder for one, is gone by then."""
         items = make()  # a generator: nothing runs before the first item is asked for
         try:
             for item in items:
                 if not self._put(item, None):
                     break
-        except BaseException as error:  # it is raised again where the items are taken
-            last = error
-        finally:
             items.close()
-        self._put(None, last)
+        except BaseException as error:  # it is raised again where the items are taken
+            return error
+        return StopIteration()
 
     def _put(self, item: T | None, error: BaseException | None) -> bool:
         """False where nobody wants items any more."""

@@ -46,6 +46,10 @@ class Reader:
             assert reading.result is not None  # strict
             yield look(moments.pop(), reading.result.text, self._tokens(reading.result))
 
+    def read(self, result: Result) -> Look:
+        """One result as a reading of a still."""
+        return look(0.0, result.text, self._tokens(result))
+
     def _tokens(self, result: Result) -> list[Token]:
         """The place of each token in the text: the text grows by what a token adds, whatever its bytes are."""
         tokens = until(list(result.tokens), self.model.manifest.decode.stop_token_ids)

@@ -14,15 +14,48 @@ from typing import TypeAlias
 
 from .clip import Look, Shot
 
-__all__ = ["FIELDS", "NO_SLATE", "Token", "caption", "look", "vote"]
+__all__ = [
+    "FIELDS",
+    "MIN_CONFIDENCE",
+    "NO_SLATE",
+    "QUESTION",
+    "UNSURE",
+    "Token",
+    "caption",
+    "certainty",
+    "look",
+    "marked",
+    "value",
+    "values",
+    "vote",
+]
 
 FIELDS = ("scene", "take", "roll", "date", "fps")
 MISSING, NO_SLATE = "-", "no slate"
+
+MIN_CONFIDENCE = 0.8
+"""Confidence from which on a field is taken for what stands on the slate.
+
+Of 1,770 fields of 354 rendered slates (easy, medium, hard) that the built-in reader read, 20 in 100 were wrong; of the
+69 in 100 that were at least so sure, 2.2.
+"""
+
+UNSURE = "?"
+"""Mark before a text that is less certain than is asked for."""
+
+QUESTION = "read the slate"
+"""The question of a bundle whose answers have the form above."""
 
 Token: TypeAlias = "tuple[int, int, float]"
 """Begin and end of a token in a text, and the probability with which it was settled."""
 
 _ANSWER = re.compile(" ".join(rf"{name} (\S+)" for name in FIELDS))
+
+
+def values(text: str) -> dict[str, str]:
+    """Fields of an answer by name, `-` for one that is not on the slate; empty for whatever is no slate."""
+    found = _ANSWER.fullmatch(text)
+    return {} if found is None else dict(zip(FIELDS, found.groups(), strict=True))
 
 
 def look(seconds: float, text: str, tokens: Sequence[Token]) -> Look:
@@ -34,6 +67,22 @@ def look(seconds: float, text: str, tokens: Sequence[Token]) -> Look:
     certainty = {name: _all(tokens, *found.span(place)) for place, name in enumerate(FIELDS, 1)}
     fields = {name: value for name, value in read.items() if value != MISSING}
     return Look(seconds, text, min(certainty.values()), fields, certainty)
+
+
+def marked(read: Look | Shot, least: float) -> str:
+    """A slate's text, with a mark before each value that is less certain than `least`."""
+    return " ".join(f"{name} {value(read, name, least)}" for name in FIELDS)
+
+
+def value(read: Look | Shot, name: str, least: float) -> str:
+    """The value of a field, with a mark where it is less certain than `least`."""
+    text = read.fields.get(name, MISSING)
+    return text if certainty(read, name) >= least else UNSURE + text
+
+
+def certainty(read: Look | Shot, name: str) -> float:
+    """The confidence of a field; of the whole reading, where none of its fields has one."""
+    return read.certainty.get(name, read.confidence)
 
 
 def vote(start: float, end: float, looks: Sequence[Look]) -> Shot:

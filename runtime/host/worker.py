@@ -34,6 +34,7 @@ from ...engines.errors import (
     NumericsError,
     RequestError,
 )
+from ...engines.install import DISTRIBUTION
 from ..decode.block import Step
 from ..decode.session import Generation, Session, until
 from ..model import Model, load
@@ -219,7 +220,7 @@ _HEARD: dict[Kind, Callable[[Worker, Frame], None]] = dict.fromkeys(Kind, Worker
 def _opened(model: Model) -> Opened:
     manifest = model.manifest
     return Opened(
-        version("a2d"),
+        version(DISTRIBUTION),
         manifest.name,
         model.placement.precision,
         model.engine("backbone").describe,
@@ -234,7 +235,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _step(step: Step, generation: Generation) -> StepTaken:
-    settled = step.accepted[(step.accepted >= step.fixed) & ~step.masked[step.accepted]]
+    settled = step.accepted[(step.accepted >= step.prompt) & ~step.masked[step.accepted]]
     return StepTaken(
         step.block,
         step.index,

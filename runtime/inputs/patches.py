@@ -34,7 +34,7 @@ from ..schema import Violations, bounds
 from .crops import Crops
 from .letterbox import Letterbox
 
-__all__ = ["Grid", "Patches", "VisionSpec", "fitted", "normalised", "prepare", "smart_resize"]
+__all__ = ["Grid", "Patches", "VisionSpec", "fitted", "normalised", "prepare", "raster_of", "smart_resize"]
 
 MAX_ASPECT_RATIO = 200
 
@@ -77,6 +77,8 @@ class VisionSpec:
     """Temporal positions per second of video."""
     letterbox: Letterbox | None = None
     """The one size that every picture takes; None where `smart_resize` finds one between the two areas."""
+    table: int | None = field(default=None, metadata=bounds(1, 4096))
+    """Side of the table of learned positions, for towers that see a picture whole (`packed.py`); else None."""
     crops: Crops | None = None
     """The cut of a picture into crops of one size, for towers that see no other (`crop_patches.py`); else None."""
 
@@ -182,6 +184,9 @@ def smart_resize(height: int, width: int, spec: VisionSpec) -> tuple[int, int]:
             "crop it, or cut it into several images"
         )
     factor = spec.factor
+    if spec.table is not None and min(height, width) < factor:  # as Cosmos 3's processor does it
+        scale = max(factor / height, factor / width)
+        height, width = int(height * scale), int(width * scale)
     rows, columns = round(height / factor), round(width / factor)
     if rows * columns * factor**2 > spec.max_pixels:
         shrink = math.sqrt(height * width / spec.max_pixels)
@@ -209,13 +214,22 @@ def prepare(
     extreme aspect ratios (without a letterbox), and frame rates that are not positive.
     """
     _check_frames(frames, is_video, fps)
+    return _in_windows(*raster_of(frames, spec, is_video, fps), spec)
+
+
+def raster_of(
+    frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8],
+    spec: VisionSpec,
+    is_video: bool = False,
+    fps: float | None = None,
+) -> tuple[NDArray[np.uint8], Grid]:
+    """Frames, resized, to patches `[T, G, merge^2, C, K / C]` line by line, and their grid."""
     resized = _resized(frames, spec)
     resized += resized[-1:] * (-len(resized) % spec.temporal_patch_size)
     stack = np.stack(resized)
     raster, (height, width) = _patchify(stack, spec), stack.shape[1:3]
     seconds = spec.temporal_patch_size / fps if fps else 1.0
-    grid = Grid(len(raster), height // spec.patch_size, width // spec.patch_size, is_video, seconds)
-    return _in_windows(raster, grid, spec)
+    return raster, Grid(len(raster), height // spec.patch_size, width // spec.patch_size, is_video, seconds)
 
 
 def fitted(frame: NDArray[np.uint8], spec: VisionSpec) -> NDArray[np.uint8]:

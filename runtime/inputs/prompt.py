@@ -19,6 +19,7 @@ from .crop_patches import Cropped, prepare_crops
 from .images import load_image
 from .messages import Messages, Picture, normalised, pictures_of, with_words
 from .mrope import mrope_positions
+from .packed import Packed, prepare_packed
 from .patches import Grid, Patches, VisionSpec, prepare
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Messages", "Picture", "Prepared", "PromptBuilder", "Turn"]
 
-Prepared: TypeAlias = Patches | Cropped
+Prepared: TypeAlias = Patches | Cropped | Packed
 """A picture, ready for the vision graph."""
 Encode = Callable[[Prepared], NDArray[np.float32]]
 
@@ -163,6 +164,10 @@ def _patches(picture: Picture, spec: VisionSpec, alone: bool) -> Prepared:
         if isinstance(picture, list | tuple):
             raise RequestError("this bundle sees images, and got a video; give some of its frames as images")
         return prepare_crops(load_image(picture), spec, alone)  # type: ignore[arg-type]
+    if spec.table is not None:
+        if isinstance(picture, list | tuple):
+            raise RequestError("this bundle sees images, and got a video; give some of its frames as images")
+        return prepare_packed(load_image(picture), spec)  # type: ignore[arg-type]
     if isinstance(picture, list | tuple):
         return prepare([load_image(frame) for frame in picture], spec, is_video=True)
     return prepare([load_image(picture)], spec)  # type: ignore[arg-type]
@@ -176,7 +181,8 @@ def _expanded(ids: NDArray[np.int64], grids: Sequence[Grid], spec: VisionSpec) -
         return ids
     if len(places) != len(grids):
         raise RequestError(
-            f"the prompt has {len(places)} places for pictures and {len(grids)} pictures came; expected as many. "
+            f"the prompt has {len(places)} places for pictures and {len(grids)} picture{'s' * (len(grids) != 1)} came; "
+            "expected as many. "
             "Give one image per placeholder, or let the chat template place them"
         )
     repeats = np.ones(len(ids), np.int64)

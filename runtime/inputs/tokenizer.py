@@ -10,7 +10,7 @@ import copy
 import datetime
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -91,6 +91,50 @@ class Text:
         """The text of `tokens`, special tokens left out; broken characters come out as U+FFFD."""
         text: str = self._tokenizer.decode([int(token) for token in tokens], skip_special_tokens=True)
         return text
+
+    def token_bytes(self) -> list[bytes]:
+        """The bytes that each token stands for in a text, by its id; none for control tokens.
+
+        Raises RequestError for a tokenizer whose tokens stand for no bytes of their own.
+        """
+        pieces = self._tokenizer.get_vocab(with_added_tokens=False)
+        spelled = _spelling(json.loads(self._tokenizer.to_str()).get("decoder") or {})
+        made = [b""] * self._tokenizer.get_vocab_size()
+        made += [b""] * (max(pieces.values(), default=0) + 1 - len(made))
+        for piece, number in pieces.items():
+            made[number] = spelled(piece)
+        for number, token in self._tokenizer.get_added_tokens_decoder().items():
+            made += [b""] * (number + 1 - len(made))
+            made[number] = b"" if token.special else token.content.encode()
+        return made
+
+
+def _spelling(decoder: Mapping[str, Any]) -> Callable[[str], bytes]:
+    """A token's bytes from how it is written in the vocabulary, by the tokenizer's decoder."""
+    steps = decoder.get("decoders", [decoder])
+    kinds = [step.get("type") for step in steps]
+    if "ByteLevel" in kinds:
+        byte_of = {character: byte for byte, character in enumerate(_byte_characters())}
+        return lambda piece: bytes(byte_of[character] for character in piece if character in byte_of)
+    spaces = [step for step in steps if step.get("type") == "Metaspace"]
+    spaces += [step for step in steps if step.get("type") == "Replace" and step.get("content") == " "]
+    if not spaces and "Fuse" not in kinds:
+        named = ", ".join(str(kind) for kind in kinds)
+        raise RequestError(f"this tokenizer's tokens stand for no bytes of their own (its decoder is {named})")
+    return _from_sentencepiece
+
+
+def _from_sentencepiece(piece: str) -> bytes:
+    if re.fullmatch("<0x[0-9A-F]{2}>", piece):
+        return bytes([int(piece[3:5], 16)])
+    return piece.replace("\u2581", " ").encode()
+
+
+def _byte_characters() -> list[str]:
+    """The character that GPT-2's byte-level vocabularies write for each byte."""
+    shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = (chr(0x100 + place) for place in range(256))
+    return [chr(byte) if byte in shown else next(others) for byte in range(256)]
 
 
 class ChatTemplate:

@@ -249,7 +249,7 @@ def _report(model: Model, settings: Settings, prompt: Prompt, runs: Sequence[_Ru
     step = float(np.median(plain or commit))
     first = float(np.median([run.seconds[0] for run in runs]))
     # A block that the prefill opens begins with a step that runs no rows of its own.
-    opened = model.manifest.decode.opening == "predicted" and not runs[0].steps[0].fixed
+    opened = model.manifest.decode.opening == "predicted" and not runs[0].steps[0].prompt
     variant, result, peak = model.variant, runs[-1].result, peak_rss()
     bandwidth = bandwidth_of(model.engine("backbone").memory)  # takes memory of its own
     floor = variant.step_bytes / bandwidth

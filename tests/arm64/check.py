@@ -6,6 +6,7 @@ usage: check.py [--cpu cortex-a76] [--build build/arm64] [--frames 3]
 2. The slate reader is exported here, and reads a few frames here.
 3. The same program reads the same frames under qemu: tokens and numbers of forwards must be equal.
 4. The contract suite of the engines runs under qemu, unchanged, and `a2d doctor` finds the CPU engine there.
+5. Products of int8 at their extremes are exact on three kinds of processors.
 
 Emulation shows that the code and the wheels of another instruction set compute the same. It says nothing about speed,
 nor about a Jetson's GPU; and ONNX Runtime cannot identify the emulator's processor (it warns of that), so the kernels
@@ -50,6 +51,12 @@ SUITE, PYTHON = "bookworm", "3.11"
 """Debian's release, and the Python that it has."""
 
 DEBS = "python3,python3-minimal,libgomp1,libstdc++6"
+KINDS = ("cortex-a57", "cortex-a76", "max")
+"""Processors without and with a dot product, and with i8mm."""
+
+EXACT = 0.01
+"""Error of a product that is quantized on the way, in shares of the largest sum; one that saturates loses a quarter."""
+
 PLATFORMS = [f"manylinux{glibc}_aarch64" for glibc in ("_2_28", "_2_27", "_2_17", "2014")]
 TEST_PACKAGES = ("onnx", "onnx-ir", "pytest", "pytest-timeout")
 
@@ -107,7 +114,8 @@ def sources(folder: Path) -> None:
     for place, source in wheel["packages"].items():
         shutil.copytree(REPOSITORY / source, folder / place, ignore=shutil.ignore_patterns("__pycache__"))
     for source, place in wheel["force-include"].items():
-        shutil.copy(REPOSITORY / source, folder / place)
+        copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
+        copy(REPOSITORY / source, folder / place)
 
 
 def emulated(root: Path, cpu: str, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
@@ -170,6 +178,17 @@ def contract(root: Path, cpu: str) -> None:
     emulated(root, cpu, "-m", "pytest", *flags, "--timeout=600", "--rootdir=/tmp", "/tmp/test_contract.py")
 
 
+def products(root: Path, cpus: Sequence[str]) -> None:
+    """Products of int8 at their extremes, in every form that calibration writes, on kinds of processors."""
+    shutil.copy(REPOSITORY / "tests/cpus/products.py", root / "tmp")
+    for cpu in cpus:
+        found = json.loads(emulated(root, cpu, "/tmp/products.py", capture_output=True).stdout)
+        worst = max(found["errors"], key=found["errors"].get)
+        say(f"products of int8 as {cpu} ({found['kind']}): off by {found['errors'][worst]:.4f} at most ({worst})")
+        if found["errors"][worst] > EXACT:
+            sys.exit(f"test-arm64: {cpu} is off by {found['errors']}, expected at most {EXACT} of the largest sum")
+
+
 def doctor(root: Path, cpu: str) -> None:
     """What `a2d doctor` makes of the foreign machine; it must be arm64, with a CPU engine that runs."""
     found = json.loads(emulated(root, cpu, "-m", "a2d", "doctor", "--json", capture_output=True).stdout)
@@ -196,6 +215,7 @@ def main() -> int:
     sources(folder / "opt/a2d")
     different = compare(folder, arguments.cpu, sorted((SLATE / "frames").glob("*.png"))[: arguments.frames])
     doctor(folder, arguments.cpu)
+    products(folder, KINDS)
     say("the engines' contract; what needs a GPU, or TensorRT, is skipped")
     contract(folder, arguments.cpu)
     return 1 if different else 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from a2d.calibration.collect.board import drawn_board
 from a2d.calibration.collect.samples import load
 from a2d.engines.errors import RequestError
 
@@ -120,3 +122,70 @@ def test_every_fault_is_told_with_its_line(tmp_path, row):
     (tmp_path / "d.jsonl").write_text(f'{{"prompt": "fine"}}\n{row}\n', encoding="utf-8")
     with pytest.raises(RequestError, match="line 2"):
         load(tmp_path / "d.jsonl", None, 9, 0)
+
+
+ROWS = [{"prompt": "naïve"}, {"prompt": "b", "images": None, "truth": None}]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32", "utf-16-le-mark"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_every_byte_order_mark_and_line_end_is_read(tmp_path, encoding, end):
+    text = end.join(json.dumps(row, ensure_ascii=False) for row in ROWS) + end
+    raw = b"\xff\xfe" + text.encode("utf-16-le") if encoding.endswith("mark") else text.encode(encoding)
+    (tmp_path / "d.jsonl").write_bytes(raw)
+    found = load(tmp_path / "d.jsonl", None, 64, 0).samples
+    assert [s.prompt for s in found] == ["naïve", "b"] and found[1].images == () and found[1].truth is None
+
+
+def test_a_list_is_called_one(tmp_path):
+    (tmp_path / "d.json").write_text(json.dumps(ROWS, indent=1), "utf-8")
+    with pytest.raises(RequestError, match="a JSON list, expected one object a line"):
+        load(tmp_path / "d.json", None, 64, 0)
+
+
+def test_boards_differ_and_are_pictures():
+    chance = np.random.default_rng(0)
+    first, second = drawn_board(chance), drawn_board(chance)
+    assert first.dtype == np.uint8 and first.shape == (224, 448, 3) and (first != second).mean() > 0.1
+
+
+def test_joined_files_have_their_marks_in_the_middle(tmp_path):
+    (tmp_path / "d.jsonl").write_bytes(b"".join(b'\xef\xbb\xbf{"prompt": "%d"}\n' % i for i in range(3)))
+    assert [s.prompt for s in load(tmp_path / "d.jsonl", None, 64, 0).samples] == ["0", "1", "2"]
+
+
+def urls(path):
+    image(path / "a b.png")
+    raw = base64.b64encode((path / "a b.png").read_bytes()).decode()
+    return ["a b.png", str(path / "a b.png"), (path / "a b.png").as_uri(), f"data:image/png;base64,{raw}"]
+
+
+@pytest.mark.parametrize("i", range(4))
+def test_every_address_of_a_picture_is_read_in_images_and_in_messages(tmp_path, i):
+    url = urls(tmp_path)[i]
+    part = {"type": "image_url", "image_url": {"url": url}}
+    told = {"messages": [{"role": "user", "content": [part, {"type": "text", "text": "?"}]}]}
+    found = load(lines(tmp_path / "d.jsonl", {"images": [url]}, told), None, 64, 0).samples
+    pictures = [sample.images[0] for sample in found]
+    content = [p if isinstance(p, bytes) else p.read_bytes() for p in pictures]
+    assert content == [(tmp_path / "a b.png").read_bytes()] * 2
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"tokens": []}, "tokens: empty"),
+        ({"prompt": ""}, "prompt: empty"),
+        ({"messages": []}, "messages: empty"),
+        ({"messages": [{"role": "user", "content": None}]}, "content of a user: empty"),
+        ({"prompt": "\ud800"}, "not valid Unicode"),
+        ({"images": ["https://example.com/x.png"]}, "not fetched"),
+        ({"images": [None]}, "images: not of the expected type"),
+        ({"messages": [{"role": "user", "content": [None]}]}, "got a message part None"),
+        ({"prompt": None, "images": None}, "one of"),
+    ],
+)
+def test_nothing_to_ask_is_a_fault_of_its_line(tmp_path, row, message):
+    with pytest.raises(RequestError, match=message) as error:
+        load(lines(tmp_path / "d.jsonl", {"prompt": "fine"}, json.dumps(row)), None, 64, 0)
+    assert "line 2: " in str(error.value)

@@ -10,13 +10,15 @@ import onnx
 import onnx_ir as ir
 import pytest
 import torch
+from cpus.played import PLAYED, ask
+from cpus.probe import feeds
 
 import a2d
 from a2d.calibration.collect.observer import tap
 from a2d.calibration.quantize.products import points
 from a2d.calibration.quantize.smoothquant import Smoothed, factors
 from a2d.calibration.quantize.source import Source
-from a2d.engines import load_engine
+from a2d.engines import cpu, load_engine
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe
 from a2d.export.graphs import backbone
@@ -27,18 +29,6 @@ from a2d.runtime.bundle.files import Bundle
 GRAPHS = ("backbone", "denoise", "sample")
 PRECISIONS = ("int8", "fp8", "int8-weight", "int4-weight", "int4-int8", "int4")
 CHANCE = np.random.default_rng(0)
-
-
-def feeds(rows: int = 8, context: int = 20, layers: int = 2) -> dict[str, np.ndarray]:
-    made = {
-        "tokens": CHANCE.integers(5, 150, (1, rows)),
-        "positions": np.arange(context, context + rows)[None],
-        "visible": np.broadcast_to(np.arange(context + rows) >= context, (1, 1, rows, context + rows)).copy(),
-    }
-    for i in range(layers):
-        for kind in ("key", "value"):
-            made[f"past_{kind}_{i}"] = CHANCE.normal(size=(1, 2, context, 16)).astype(np.float32)
-    return made
 
 
 def relative(got, wanted) -> float:
@@ -59,16 +49,37 @@ def test_every_graph_passes_the_checker_with_its_files(quantized, graph, precisi
     onnx.checker.check_model(quantized / f"{graph}.{precision}.onnx", full_check=True)
 
 
-@pytest.mark.parametrize(
-    ("precision", "most"),
-    [("fp32", 0.0), ("int8", 0.15), ("fp8", 0.45), ("int8-weight", 0.1), ("int4-weight", 0.8)],
-)
-def test_the_backbone_computes_about_the_same(floats, quantized, precision, most):
-    """As far as a random network with sharp attention lets it: that one makes ten times as much of every error."""
+ERRORS = {"fp32": 0.0, "int8": 0.15, "fp8": 0.45, "int8-weight": 0.1, "int4-weight": 0.8}
+"""Relative error at most, as far as a random network with sharp attention lets it: that one makes ten times as much of
+every error."""
+
+
+@pytest.mark.parametrize("precision", ERRORS)
+def test_the_backbone_computes_about_the_same(floats, quantized, precision):
     given = feeds()
     wanted = load_engine("onnxruntime", floats / "backbone.fp32.onnx").run(given, ["hidden"])["hidden"]
     got = load_engine("onnxruntime", quantized / f"backbone.{precision}.onnx", precision=precision).run(given)["hidden"]
-    assert relative(got, wanted) <= most
+    assert relative(got, wanted) <= ERRORS[precision]
+
+
+def on_kind(kind: str, floats: Path, quantized: Path, *flags: str) -> dict[str, float]:
+    """Errors of the backbone by precision on a kind of processor."""
+    found = ask(kind, "probe.py", floats, quantized, *flags)
+    if found is None:
+        pytest.skip(f"nothing here plays {kind}: CPUID does not fault or there is no C compiler; and no qemu-x86_64")
+    errors: dict[str, float] = found["errors"]
+    return errors
+
+
+@pytest.mark.parametrize("kind", PLAYED)
+def test_the_backbone_computes_about_the_same_on_every_processor(floats, quantized, kind):
+    found = on_kind(kind, floats, quantized)
+    assert {precision: error for precision, error in found.items() if error > ERRORS[precision]} == {}
+
+
+def test_int8_is_beyond_its_error_where_products_saturate(floats, quantized):
+    """The planted fault of the test above: AVX2 without its option."""
+    assert on_kind("AVX2", floats, quantized, "--plain")["int8"] > ERRORS["int8"]
 
 
 def test_products_of_int8_are_int8_in_the_engine(quantized):
@@ -168,3 +179,20 @@ def test_every_precision_decodes(quantized, precision):
     model = a2d.load(quantized, precision=precision, threads=1)
     assert model.generate([5, 6, 7], max_tokens=16, steps=2).tokens
     assert model.generate([5, 6, 7], max_tokens=8, temperature=1.0).forwards > 0
+
+
+def test_loading_a_precision_that_is_slow_on_this_processor_warns(quantized, monkeypatch, caplog):
+    monkeypatch.setattr(cpu, "this_cpu", lambda: next(kind for kind in cpu.KINDS if kind.name == "SSE4"))
+    a2d.load(quantized, precision="int8", threads=1)
+    assert caplog.records == []
+    a2d.load(quantized, precision="int8-weight", threads=1)
+    (said,) = caplog.records
+    assert (said.name, said.levelname) == ("a2d", "WARNING") and "take int8 here" in said.getMessage()
+
+
+def test_zero_points_of_groups_are_the_same_bytes_for_matrices_of_one_shape(quantized):
+    graph = model_of(quantized, "backbone", "int8-weight").graph
+    zeros = [value.const_value for name, value in graph.initializers.items() if name.endswith(".zero")]
+    places = {(tuple(zero.shape), zero.offset) for zero in zeros if isinstance(zero, ir.ExternalTensor)}
+    assert len(places) == len({shape for shape, _ in places}) < len(zeros)
+    assert not any(np.asarray(zero.numpy()).any() for zero in zeros)

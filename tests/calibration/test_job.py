@@ -16,6 +16,7 @@ from a2d.calibration.collect import recording as record_module
 from a2d.calibration.collect.recording import Recording
 from a2d.calibration.job import Job, calibrate
 from a2d.calibration.quantize.recipes import RECIPES, recipes
+from a2d.engines import cpu
 from a2d.engines.errors import BundleError, NumericsError, RequestError
 from a2d.engines.targets import TARGETS, require
 from a2d.runtime.bundle.files import Bundle
@@ -43,6 +44,7 @@ def counts(histogram: dict) -> int:
 def test_the_bundle_is_whole_and_keeps_what_it_had(quantized, floats):
     bundle = Bundle.open(quantized)
     bundle.check()
+    assert remembered(quantized)["processor"] == cpu.this_cpu().name
     assert list(bundle.manifest.variants)[:2] == ["fp32", "int8"]
     assert bundle.manifest.variants["fp32"] == Bundle.open(floats).manifest.variants["fp32"]
     assert sorted(path.name for path in quantized.iterdir()) == sorted([*bundle.manifest.files, "manifest.json"])
@@ -58,7 +60,7 @@ def test_strata_are_the_rows_of_the_real_loop(quantized, data):
     for tokens in prompts:
         steps = list(model.stream(tokens, options=OPTIONS))
         denoised += sum(len(step.tokens) for step in steps)
-        committed += sum(len(step.tokens) - step.fixed for step in steps if step.final) - len(
+        committed += sum(len(step.tokens) - step.prompt for step in steps if step.final) - len(
             [s for s in steps if s.final][-1].tokens
         )
     noisy = sum(counts(h) for name, h in found.items() if name.startswith("step")) / 64
@@ -125,6 +127,13 @@ def test_the_same_samples_are_not_recorded_twice(quantized, data, tmp_path, monk
     calibrate(again, said.append)
     assert any("nothing is recorded anew" in line for line in said)
     assert (tmp_path / "again.a2d" / "weights.int8.data").read_bytes() == (quantized / "weights.int8.data").read_bytes()
+
+
+def test_a_precision_that_is_slow_on_this_processor_is_told_with_a_faster_one(floats, tmp_path, monkeypatch):
+    monkeypatch.setattr(cpu, "this_cpu", lambda: next(kind for kind in cpu.KINDS if kind.name == "SSE4"))
+    said: list[str] = []
+    calibrate(Job(floats, tmp_path / "out.a2d", recipes("int4-weight"), quiet=True), said.append)
+    assert [line for line in said if line.startswith("warning: int4-weight: ") and "take int8 here" in line]
 
 
 def test_samples_that_do_not_fit_are_left_out_and_named(job, tmp_path):

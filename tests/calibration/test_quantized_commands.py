@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from a2d.runtime.bundle.files import Bundle
 
@@ -24,14 +25,20 @@ ONNX = ("torch", "onnx", "onnx_ir", "ml_dtypes", "onnxscript", "transformers")
 
 def a2d(*arguments: object, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", WITHOUT.format(names=without), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_calibrate_needs_no_torch_and_says_what_it_did(floats, data, tmp_path):
     flags = ["-o", tmp_path / "q.a2d", "--precision", "int8,fp8", "--data", data, "--max-tokens", "16"]
     done = a2d("calibrate", floats, *flags, without=("torch", "onnxscript", "transformers", "safetensors"))
     assert done.returncode == 0, done.stderr
-    for part in ("int8: ", "layers by expected error", "next: a2d verify"):
+    for part in (
+        "int8: ",
+        "layers by the error that would be expected",
+        "decoding 6 samples",
+        "about",
+        "next: a2d verify",
+    ):
         assert part in done.stdout
     assert "calibrating: 100%  6 of 6 samples" in done.stderr
     assert list(Bundle.open(tmp_path / "q.a2d").manifest.variants) == ["fp32", "int8", "fp8"]
@@ -40,7 +47,7 @@ def test_calibrate_needs_no_torch_and_says_what_it_did(floats, data, tmp_path):
 
 def test_calibrate_without_its_packages_says_which(floats, tmp_path):
     done = a2d("calibrate", floats, "-o", tmp_path / "q", "--precision", "int8", without=ONNX)
-    assert done.returncode == 2 and "pip install 'a2d[calibrate]'" in done.stderr
+    assert done.returncode == 2 and "[calibrate]'" in done.stderr and "a2d[" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -111,7 +118,7 @@ def test_bench_compares_precisions(quantized):
 def test_export_in_quantized_precisions(floats, data, tmp_path):
     command = [sys.executable, "-m", "a2d.export.cli", str(floats.parent / "tiny"), "-o", str(tmp_path / "b.a2d")]
     flags = ["--precision", "int8", "--data", str(data), "--samples", "3"]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
     assert list(Bundle.open(tmp_path / "b.a2d").manifest.variants) == ["int8"]
     assert [path.name for path in Path(tmp_path).iterdir()] == ["b.a2d"]
@@ -121,5 +128,5 @@ def test_export_in_quantized_precisions(floats, data, tmp_path):
 def test_export_refuses_bad_data_before_it_works(floats, tmp_path):
     command = [sys.executable, "-m", "a2d.export.cli", str(floats.parent / "tiny"), "-o", str(tmp_path / "b.a2d")]
     flags = ["--precision", "int8", "--data", str(tmp_path / "no.jsonl")]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 2 and "no.jsonl: cannot be read" in done.stderr and "tracing" not in done.stderr

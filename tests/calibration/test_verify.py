@@ -15,7 +15,8 @@ from a2d.calibration.quantize.recipes import RECIPES
 from a2d.calibration.verify.compare import _faults, verify
 from a2d.calibration.verify.follow import Drift, follow
 from a2d.calibration.verify.intervals import Rate
-from a2d.calibration.verify.page import Page, sweep
+from a2d.calibration.verify.page import FORMS, Page, sweep
+from a2d.calibration.verify.verdict import GOOD, NONE, OPEN, REFUSED, bar, judged, verdict
 from a2d.engines.errors import RequestError
 
 
@@ -119,3 +120,48 @@ def test_the_page_is_whole_and_by_itself(models, some, report):
 
 def test_a_page_needs_no_calibration(models, report):
     assert np.isfinite(len(Page(models["fp32"].bundle, [replace(report, precision="fp32")], {}).html()))
+
+
+def judgement(report, **fields):
+    fine = {"precision": "int8", "token_agreement": 0.99, "token_agreement_interval": (0.98, 1.0), "faults": ()}
+    return replace(report, **fine | {"wordless": 0} | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected", "word"),
+    [
+        ({}, GOOD, "int8 can stand in for fp32: 99.0% of"),
+        ({"token_agreement_interval": (0.9, 1.0)}, OPEN, "More samples would decide it"),
+        ({"faults": ("it is slow",)}, REFUSED, "int8 is refused: it is slow"),
+        ({"precision": "fp16"}, GOOD, "97% is the bar"),
+        ({"precision": "int4-weight", "token_agreement_interval": (0.93, 0.95)}, GOOD, "92% is the bar"),
+    ],
+)
+def test_every_report_has_a_verdict_in_one_line(report, fields, expected, word):
+    found = judgement(report, **fields)
+    assert judged(found) == expected and word in verdict(found)
+    assert verdict(found).startswith("verdict: ") and "\n" not in verdict(found) and 0 < bar(found) <= 1
+
+
+def test_agreement_on_stop_tokens_alone_is_no_verdict(report):
+    silent = judgement(report, wordless=report.n, token_agreement_interval=(0.99, 1.0))
+    assert judged(silent) == NONE and "says nothing" in verdict(silent)
+    assert judged(judgement(report, wordless=report.n - 1)) == GOOD
+
+
+def test_wordless_samples_are_counted(models, some, report):
+    stops = set(models["fp32"].manifest.decode.stop_token_ids)
+    silent = 0
+    for sample in some.samples:
+        made = [models[n].generate(list(sample.tokens), options=OPTIONS).tokens for n in ("fp32", "int4")]
+        ended = [next((t[: i + 1] for i, x in enumerate(t) if x in stops), t) for t in made]
+        silent += not {x for t in ended for x in t} - stops
+    assert report.wordless == silent
+
+
+def test_the_page_says_the_verdict_the_terms_and_what_is_missing(models, report):
+    page = Page(models["fp32"].bundle, [replace(report, precision="int8", truth=None)], {}).html()
+    assert page.index('class="verdict') < page.index("Against the reference")
+    assert "no truth in the data" in page and "Quality against steps" not in page
+    assert FORMS["static"] in page and '<td class="bars"><span class="bar" style="width: 100.0%">' in page
+    assert page.count("<table") == page.count("</table>")

@@ -37,7 +37,7 @@ def export(bundle: Path) -> bool:
     command = [sys.executable, "-m", "a2d", "export", model, "-o", bundle]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     if made.returncode:
-        print(f"skipped: no bundle, and none can be made: {made.stderr}\nset A2D_BUNDLE, or pip install 'a2d[export]'")
+        print(f"skipped: no bundle, and none can be made: {made.stderr}\nset A2D_BUNDLE, or install the extra `export`")
     return made.returncode == 0
 
 

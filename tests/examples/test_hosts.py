@@ -15,6 +15,7 @@ import opentimelineio as otio
 import pytest
 from clips import Recipe, make, moving
 from conftest import EXAMPLES
+from patience import PATIENCE
 
 from a2d.runtime.footage.clip import Clip, Facts, Shot
 from a2d.runtime.footage.timecode import Timebase
@@ -178,7 +179,7 @@ print("TOLD" + json.dumps({"strips": told, "markers": sorted(marks), "fps": scen
 
 def blender(*arguments):
     command = [BLENDER, "--background", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert "Traceback" not in done.stdout + done.stderr, done.stdout + done.stderr
     return done.stdout
 

@@ -9,6 +9,7 @@ from bundles import MANIFEST
 
 from a2d.__main__ import GIVEN
 from a2d.export import builtin
+from a2d.runtime.bundle import names
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def tree(tmp_path, monkeypatch):
         return 0
 
     monkeypatch.setattr(builtin, "ROOT", tmp_path)
+    monkeypatch.setattr(names, "ROOT", tmp_path)
     monkeypatch.setattr(builtin, "export", export)
     return weights, made
 
@@ -58,6 +60,14 @@ def test_without_the_source_there_is_none_to_export(tree):
     weights, made = tree
     weights.unlink()
     assert builtin.slate() is None and made == []
+
+
+def test_a_wheel_s_bundle_is_taken_as_it_is(tree, tmp_path):
+    _, made = tree
+    manifest = tmp_path / "models" / "slate.a2d" / "manifest.json"
+    manifest.parent.mkdir(parents=True)
+    manifest.write_text(MANIFEST.dumps())
+    assert builtin.slate() == manifest.parent and made == []
 
 
 def test_a2d_log_is_handed_it(tree, tmp_path):

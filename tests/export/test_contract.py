@@ -58,7 +58,7 @@ def test_flags() -> None:
     assert (c.forbid_token_ids, c.threshold, c.steps, c.schedule) == ((7,), 0.9, 4, "linear-round")
     assert made.origins["block_size"] == "command line"
     assert made.origins["forbid_token_ids"] == "default: the mask"
-    assert made.origins["shift"] == "default"
+    assert made.origins["shift"] == "guess"
 
 
 def test_all_missing_fields_are_listed_with_their_flags() -> None:
@@ -245,3 +245,34 @@ def test_lines_name_every_field() -> None:
     lines = found(FULL).lines()
     assert len(lines) == len(FIELDS)
     assert json.dumps(lines).count("command line") == 4
+
+
+GENERIC = {"mask_token_id": "9", "stop_token_ids": ("5",), "block_size": 4, "prompt_alignment": "left"}
+
+
+def test_what_a_generic_family_leaves_open_is_called_a_guess_with_what_settles_it() -> None:
+    made = found(Flags(GENERIC), config={}, generation={})
+    assert made.guessed == ("context_mask", "shift", "schedule")
+    assert [made.origins[name] for name in made.guessed] == ["guess"] * 3 and made.origins["steps"] == "default"
+    said = "\n".join(made.notes())
+    assert said.startswith("warning: ")
+    assert all(f"[{name}=" in said for name in made.guessed) and "[positions=" not in said
+
+
+@pytest.mark.parametrize("name", ["context_mask", "shift", "schedule"])
+def test_a_field_that_is_given_is_no_guess(name: str) -> None:
+    values = {"context_mask": "token_causal", "shift": "right_prev_row", "schedule": "linear-round"}
+    assert name not in found(Flags({**GENERIC, name: values[name]}), config={}, generation={}).guessed
+
+
+@pytest.mark.parametrize(
+    ("flags", "family", "own"),
+    [
+        (Flags({"stop_token_ids": ("5",)}, "autoregressive"), None, {}),
+        (Flags({k: v for k, v in GENERIC.items() if k != "prompt_alignment"}), {"prompt_alignment": "tail"}, {}),
+        (Flags(GENERIC), None, {"a2d": {"steps": 2}}),
+    ],
+)
+def test_a_contract_a_family_and_an_author_leave_nothing_to_guess(flags: Flags, family: Any, own: Any) -> None:
+    made = found(flags, config={}, generation=own, family=family)
+    assert made.guessed == () and made.notes() == []

@@ -291,3 +291,35 @@ def test_pixel_limits_are_those_of_transformers_processor(tmp_path, files, wante
 def test_a_contract_is_still_asked_for(checkpoint):
     with pytest.raises(ContractError, match="does not say how it is decoded"):
         plan(Job(checkpoint, checkpoint.parent / "b"))
+
+
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [
+        ("{{ raise_exception('no talk') }}", "no talk"),
+        ("{{ foo(messages) }}", "'foo' is undefined"),
+        ("{{ messages[0].content.text.more }}", "has no attribute"),
+        ("{% if false %}x{% endif %}", "writes nothing"),
+    ],
+)
+def test_a_template_that_writes_no_question_is_refused_before_the_work(source, word, checkpoint, capsys):
+    (checkpoint / "chat_template.jinja").write_text(source)
+    with pytest.raises(CheckpointError, match=word):
+        planned(checkpoint)
+    assert dry(checkpoint) == 2 and word in capsys.readouterr().out
+
+
+def test_a_template_that_takes_one_form_alone_is_no_broken_one(checkpoint):
+    parts = "{% for m in messages %}{% for p in m.content %}{{ p.text.strip() }}{% endfor %}{% endfor %}"
+    (checkpoint / "chat_template.jinja").write_text(parts)
+    assert planned(checkpoint).chat_template == parts
+
+
+def test_templates_in_files_of_their_own_go_before_the_settings(checkpoint):
+    change(checkpoint, "tokenizer_config.json", chat_template="old {{ messages[0].content }}")
+    folder = checkpoint / "additional_chat_templates"
+    folder.mkdir()
+    (folder / "tools.jinja").write_text("{{ messages[0].content }}")
+    with pytest.raises(CheckpointError, match="expected one of: tools"):
+        planned(checkpoint)
+    assert planned(checkpoint, template="tools").chat_template == "{{ messages[0].content }}"

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from a2d.engines.errors import EngineError, ImageError, NumericsError
 from a2d.runtime.console.progress import Progress
+from a2d.runtime.decode.cache import CacheShape
 from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
 from a2d.runtime.decode.options import Options
+from a2d.runtime.decode.session import Session
 from a2d.runtime.each import readings
 
 OPTIONS = Options(max_tokens=12)
@@ -25,10 +27,50 @@ def ask(frame):
     return toy.prompt(frame)
 
 
-def read(frames, contract=None, strict=False, progress=None):
+def sessions(contract, count: int, engines=None) -> list[Session]:
+    """Sessions that share a pool."""
+    engines, shape = engines or toy.Toy().engines(), CacheShape(toy.LAYERS, toy.HEADS, toy.D, "float64")
+    first = Session(engines, contract, shape, 400, exact=True)
+    pool = first.share() if count > 1 else None
+    return [first, *(Session(engines, contract, shape, 400, exact=True, pool=pool) for _ in range(count - 1))]
+
+
+def read(frames, contract=None, strict=False, progress=None, together=1):
     quiet = progress or Progress("reading", None, "frames", quiet=True)
-    session = toy.Toy().session(contract or toy.contract(), exact=True)
-    return readings(frames, ask, session, OPTIONS, strict, quiet)
+    return readings(frames, ask, sessions(contract or toy.contract(), together), OPTIONS, strict, quiet)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(4, 26), min_size=1, max_size=9) | st.none(), max_size=9),
+    st.integers(2, 5),
+    st.sampled_from(list(CONTEXT_MASKS)),
+)
+def test_readings_side_by_side_are_those_one_after_the_other(prompts, together, mask):
+    contract, frames = toy.contract(context_mask=mask), [p or ImageError("damaged") for p in prompts]
+    for one, other in zip(read(frames, contract), read(frames, contract, together=together), strict=True):
+        assert other.image is one.image and other.error is one.error
+        if one.result is not None:
+            assert other.result.tokens == one.result.tokens
+
+
+def test_side_by_side_no_frame_is_taken_long_before_its_reading():
+    taken = []
+
+    def frames():
+        for number in range(50):
+            taken.append(number)
+            yield [5 + number % 9, 6]
+
+    iterator = read(frames(), together=3)
+    for count in range(1, 12):
+        next(iterator)
+        assert len(taken) <= count + 2 * 3
+
+
+def test_side_by_side_what_no_frame_is_to_blame_for_ends_the_batch():
+    with pytest.raises(EngineError):
+        list(read([[5, 6], EngineError("out of memory"), [7]], together=2))
 
 
 @pytest.mark.parametrize("alignment", ALIGNMENTS)

@@ -18,6 +18,7 @@ import numpy as np
 
 from ...cuda import device
 from ...errors import EngineError
+from ...install import extra
 from ...protocol import Array
 from ..libraries import LIBRARIES, imported
 from .copy import copy_graph
@@ -124,4 +125,4 @@ def _needed() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        raise EngineError(f"comparing layer by layer needs Polygraphy: {error}. pip install 'a2d[build]'") from error
+        raise EngineError(f"comparing layer by layer needs Polygraphy: {error}. {extra('build')}") from error

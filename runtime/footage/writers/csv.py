@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 
 from ..slate import FIELDS
-from .log import Log, Placed, named_by
+from .log import Log, Placed, named_by, read_text
 
 __all__ = ["HEADS", "pieces"]
 
@@ -27,7 +27,7 @@ def _cells(placed: Placed) -> list[str]:
     fields, namer = named_by(placed), placed.slate or placed.shot
     cells = [placed.clip.file, str(placed.number), str(start["seconds"]), str(end["seconds"])]
     cells += [start["timecode"], end["timecode"], placed.facts.rate, *(fields.get(name, "") for name in FIELDS)]
-    return [*cells, str(placed.slate_number or ""), f"{namer.confidence:.4f}", placed.shot.text]
+    return [*cells, str(placed.slate_number or ""), f"{namer.confidence:.4f}", read_text(placed)]
 
 
 def _row(cells: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...console.one_line import one_line
-from .log import Log, Placed, label
+from .log import Log, Placed, label, read_text
 
 __all__ = ["colour", "pieces"]
 
@@ -27,7 +27,7 @@ def pieces(log: Log) -> Iterator[str]:
         begin, end = (log.timebase.text(placed.at + frame) for frame in (0, 1))
         yield f"{number:03}  001      V     C        {begin} {end} {begin} {end}\r\n"
         note = f" |C:ResolveColor{colour(placed)} |M:{_plain(label(placed))} |D:{max(1, placed.length)}"
-        yield f"{_plain(placed.shot.text)[:200]}{note}\r\n\r\n"
+        yield f"{_said(placed)}{note}\r\n\r\n"
 
 
 def colour(placed: Placed) -> str:
@@ -36,6 +36,12 @@ def colour(placed: Placed) -> str:
     if not namer.text or namer.text == "no slate":
         return UNREAD
     return next(name for least, name in COLOURS if namer.confidence >= least)
+
+
+def _said(placed: Placed) -> str:
+    """The reading, with how sure it is."""
+    text = _plain(read_text(placed))[:200]
+    return f"{text} ({100 * placed.shot.confidence:.0f} %)" if text else text
 
 
 def _plain(text: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ...console.one_line import one_line
 from ..clip import Clip, Facts
-from ..slate import FIELDS
-from .log import Log, Placed, label, named_by
+from ..slate import FIELDS, NO_SLATE
+from .log import Log, Placed, label, named_by, read_text
 
 __all__ = ["pieces"]
 
@@ -62,6 +62,7 @@ def _summary(log: Log) -> str:
     base = log.timebase
     counted = f"{float(base.rate):.6g} frames a second{', drop-frame' if base.drop else ''}"
     counts = f"{sums.clips} clips, {sums.shots} shots, {sums.slates} slates"
+    counts += f", {sums.unsure} of them too uncertain to name a shot" if sums.unsure else ""
     return f"<p>{counts}; the timeline counts {counted}.{bad}</p>\n"
 
 
@@ -88,13 +89,16 @@ def _shot(placed: Placed) -> str:
 def _reading(placed: Placed) -> str:
     shot = placed.shot
     if shot.fields:
+        marked = named_by(placed)
         rows = [
-            f"<tr><td>{name}</td><td>{_text(shot.fields.get(name, '-'))}</td>{_cell(shot.certainty[name])}</tr>"
+            f"<tr><td>{name}</td><td>{_text(marked.get(name, '-'))}</td>{_cell(shot.certainty[name])}</tr>"
             for name in FIELDS
         ]
         return f"<table>{''.join(rows)}</table>"
-    by = f'<p class="code">named by the slate in shot {placed.slate_number}</p>' if named_by(placed) else ""
-    said = f'<p class="text">{_text(shot.text)} {_share(shot.confidence)}</p>' if shot.text else ""
+    slate = placed.slate
+    by = f'<p class="code">slate in shot {placed.slate_number}, {_share(slate.confidence)}</p>' if slate else ""
+    sure = "" if slate and shot.text == NO_SLATE else _share(shot.confidence)
+    said = f'<p class="text">{_text(read_text(placed))} {sure}</p>' if shot.text else ""
     return said + by
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from .log import Log, Placed
+from .log import Log, Placed, label
 
 __all__ = ["line", "pieces"]
 
@@ -29,6 +29,8 @@ def line(placed: Placed) -> dict[str, Any]:
         "fields": shot.fields,
         "confidence": shot.confidence,
         "certainty": shot.certainty,
+        "unsure": [name for name, p in shot.certainty.items() if p < placed.least],
+        "label": label(placed),
         "slate": placed.slate_number,
         "frames": [
             {

@@ -8,9 +8,10 @@ from fractions import Fraction
 
 from ...console.one_line import one_line
 from ..clip import Clip, Facts, Shot
+from ..slate import NO_SLATE, UNSURE, certainty, marked, value
 from ..timecode import Timebase
 
-__all__ = ["Log", "Placed", "Totals", "label", "named_by"]
+__all__ = ["Log", "Placed", "Totals", "label", "named_by", "read_text"]
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,8 @@ class Placed:
     """First frame on the timeline, counted from 00:00:00:00."""
     length: int
     """Frames on the timeline."""
+    least: float = 0.0
+    """Confidence under which a reading names nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,8 @@ class Totals:
     shots: int
     slates: int
     """Shots in which a slate was read."""
+    unsure: int
+    """Slates among them that are too uncertain to name a shot."""
     faults: tuple[Clip, ...]
     """Clips that could not be read."""
     passed_over: tuple[Clip, ...]
@@ -47,9 +52,9 @@ class Totals:
     """The way in which most of the footage counts its frames; 24 where there is none."""
 
     @staticmethod
-    def of(clips: Iterable[Clip]) -> Totals:
-        """Count."""
-        count = shots = slates = 0
+    def of(clips: Iterable[Clip], least: float = 0.0) -> Totals:
+        """Count. Slates that are less certain than `least` name nothing."""
+        count = shots = slates = unsure = 0
         faults: list[Clip] = []
         passed_over: list[Clip] = []
         spent: dict[Timebase, float] = {}
@@ -59,12 +64,13 @@ class Totals:
                 continue
             count, shots = count + 1, shots + len(clip.shots)
             slates += sum(bool(shot.fields) for shot in clip.shots)
+            unsure += sum(bool(shot.fields) and not _names(shot, least) for shot in clip.shots)
             if clip.fault is not None:
                 faults.append(clip)
             if clip.facts is not None:
                 spent[clip.facts.timebase] = spent.get(clip.facts.timebase, 0.0) + clip.facts.seconds
         most = max(spent, key=lambda base: spent[base], default=Timebase(Fraction(24)))
-        return Totals(count, shots, slates, tuple(faults), tuple(passed_over), most)
+        return Totals(count, shots, slates, unsure, tuple(faults), tuple(passed_over), most)
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,8 @@ class Log:
     name: str
     clips: Callable[[], Iterator[Clip]]
     totals: Totals
+    least: float = 0.0
+    """Confidence under which a reading names nothing."""
 
     @property
     def timebase(self) -> Timebase:
@@ -104,20 +112,50 @@ class Log:
                     slate,
                     self.begin + at,
                     self.timebase.frames(spent) - at,
+                    self.least,
                 )
 
 
 def named_by(placed: Placed) -> dict[str, str]:
-    """The fields of the slate that names a shot."""
-    return {} if placed.slate is None else placed.slate.fields
+    """The fields of the slate that names a shot.
+
+    Uncertain ones bear a mark in the slate's own shot, and are left out of the shots that it names besides.
+    """
+    slate = placed.slate
+    if slate is None:
+        return {}
+    own = placed.slate_number == placed.number
+    texts = {name: value(slate, name, placed.least) for name in slate.fields}
+    return {name: text for name, text in texts.items() if own or not text.startswith(UNSURE)}
+
+
+def read_text(placed: Placed) -> str:
+    """The text of a shot, with a mark before each part that is uncertain."""
+    shot, least = placed.shot, placed.least
+    if shot.fields:
+        return marked(shot, least)
+    return f"{UNSURE} {shot.text}" if shot.text and shot.confidence < least else shot.text
 
 
 def label(placed: Placed) -> str:
-    """A short name for people: `12A-3` by the slate, or else the beginning of what was read, or the shot's number."""
-    fields = named_by(placed)
-    if "scene" in fields or "take" in fields:
-        return "-".join(fields.get(name, "?") for name in ("scene", "take"))
-    text = one_line(placed.shot.text)
-    if not fields and text and text != "no slate":
+    """A short name for people: `12A-3` by the slate, or else the beginning of what was read, or the shot's number.
+
+    Nothing is named by a scene or take that is less certain than the log's least.
+    """
+    slate = placed.slate
+    if slate is not None and _names(slate, placed.least):
+        return "-".join(slate.fields.get(name, "?") for name in NAMING)
+    text = one_line(read_text(placed))
+    if slate is None and text and placed.shot.text != NO_SLATE:
         return text if len(text) <= 40 else f"{text[:39]}\u2026"
     return f"shot {placed.number}"
+
+
+NAMING = ("scene", "take")
+"""Fields that a shot is called by."""
+
+
+def _names(slate: Shot, least: float) -> bool:
+    """True for a slate whose scene and take, as far as they are on it, are certain enough to name shots."""
+    named = [name for name in NAMING if name in slate.fields]
+    return bool(named) and all(certainty(slate, name) >= least for name in named)

@@ -40,7 +40,7 @@ def test_unknown_precisions_list_the_known_and_say_how_to_get_more(folder):
 def test_what_is_no_bundle_says_how_to_make_one(folder, tmp_path):
     (folder / "manifest.json").unlink()
     for place, what in ((tmp_path / "none", "is not a folder"), (folder / "tokenizer.json", "is not a folder")):
-        with pytest.raises(BundleError, match=f"{place.name}: {what}; a bundle is made by a2d-export CHECKPOINT -o"):
+        with pytest.raises(BundleError, match=f"{place.name}: {what}; a bundle is a folder, made by"):
             Bundle.open(place)
     with pytest.raises(BundleError, match=r"has no manifest\.json"):
         Bundle.open(folder)

@@ -116,11 +116,19 @@ def test_every_option_has_a_flag():
         "seed": 9, "commit": "separate", "sub_block_size": 4, "block_cache": True,
         "decode": "diffusion", "factor": 1.5, "confidence": "tempered", "comparison": "at-least", "fallback": "top-1",
         "stop": "reached", "stop_repeats": 20, "guidance": 1.5, "guidance_keep": (1, 2),
+        "stop_texts": ("User:", "(end)"),
     }  # fmt: skip
     assert set(flags) == set(Options.__dataclass_fields__)
-    valued = {name: value for name, value in flags.items() if value is not True}
+    valued = {name: value for name, value in flags.items() if value is not True and name != "stop_texts"}
     given = [part for name, value in valued.items() for part in (f"--{name.replace('_', '-')}", str(value).strip("()"))]
-    assert options_from(parser().parse_args([*given, "--block-cache"])) == Options(**flags)
+    texts = [part for text in flags["stop_texts"] for part in ("--stop-texts", text)]
+    assert options_from(parser().parse_args([*given, "--block-cache", *texts])) == Options(**flags)
+
+
+def test_the_help_says_defaults():
+    text = " ".join(parser().format_help().split())
+    assert "generated tokens at most (256)" in text and "0 takes the most probable token" in text
+    assert "more draws at random (the bundle)" in text and "how a finished block is cached. merged" in text
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,7 @@ def test_defaults_of_the_contract_are_those_of_a_caller(case, tokens):
 def asked(confidence, **fields) -> tuple[Block, Proposal]:
     n = len(confidence)
     held = np.full(n, MASK)
-    block = Block(0, held, np.ones(n, np.bool_), np.zeros(n, np.float32), 0)
+    block = Block.of(0, held[:0], n, MASK)
     conf = np.array(confidence, np.float32)
     given = {"entropy": np.arange(n, dtype=np.float32), **{k: np.array(v, np.float32) for k, v in fields.items()}}
     return block, Proposal(np.arange(n), conf, given["entropy"], conf, held, np.ones(n, np.bool_))

@@ -7,40 +7,13 @@ import itertools
 import numpy as np
 import pytest
 import reference
+from decode_cases import cases, options
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy import MASK, Toy, V, contract, prompt
+from toy import MASK, Toy, contract, prompt
 
 from a2d.engines.errors import NumericsError, RequestError
-from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, LAST_BLOCKS, OPENINGS, SHIFTS
 from a2d.runtime.decode.options import COMMITS, Options
-
-PROMPTS = st.lists(st.integers(4, V - 2), min_size=1, max_size=21)
-
-
-@st.composite
-def cases(draw):
-    B, shift = draw(st.integers(1, 9)), draw(st.sampled_from(list(SHIFTS)))
-    return {
-        "prompt": draw(PROMPTS),
-        "contract": contract(
-            block_size=B,
-            prompt_alignment=draw(st.sampled_from(list(ALIGNMENTS))),
-            context_mask=draw(st.sampled_from(list(CONTEXT_MASKS))),
-            shift=shift,
-            opening=draw(st.sampled_from(list(OPENINGS))) if shift != "none" else "masked",
-            last_block=draw(st.none() | st.sampled_from(list(LAST_BLOCKS))),
-            sub_block_size=draw(st.none() | st.integers(1, B)),
-        ),
-        "steps": draw(st.integers(1, B)),
-        "threshold": draw(st.none() | st.floats(0.05, 0.95)),
-        "max_tokens": draw(st.integers(1, 26)),
-        "seed": draw(st.integers(0, 5)),
-    }
-
-
-def options(case, **changes) -> Options:
-    return Options(steps=case["steps"], threshold=case["threshold"], max_tokens=case["max_tokens"], **changes)
 
 
 @settings(max_examples=150, deadline=None)

@@ -182,8 +182,8 @@ def test_long_prompts_are_prefilled_in_closed_pieces():
 
 def test_a_result_says_how_sure_the_model_was_of_each_token():
     generation = Toy().session(contract()).stream(prompt([5, 6, 7]), SHORT)
-    settled = [(step, step.tokens[step.fixed :]) for step in generation if step.final]
+    settled = [(step, step.tokens[step.prompt :]) for step in generation if step.final]
     result = generation.result
     assert len(result.confidence) == len(result.tokens) == sum(len(tokens) for _, tokens in settled)
-    wanted = [float(p) for step, _ in settled for p in step.confidence[step.fixed :]]
+    wanted = [float(p) for step, _ in settled for p in step.confidence[step.prompt :]]
     assert result.confidence == pytest.approx(wanted, abs=1e-6) and all(0 < p <= 1 for p in wanted)

@@ -109,7 +109,7 @@ def test_steps_that_are_issued_ahead_are_those_of_the_loop(golden, name, options
         found, wanted = ([*model.stream(prompt, max_tokens=40, **options)] for model in (ahead, plain))
         assert len(found) == len(wanted)
         for a, b in zip(found, wanted, strict=True):
-            assert (a.block, a.index, a.fixed, a.final) == (b.block, b.index, b.fixed, b.final)
+            assert (a.block, a.index, a.prompt, a.final) == (b.block, b.index, b.prompt, b.final)
             for field in ("tokens", "masked", "accepted"):
                 assert np.array_equal(getattr(a, field), getattr(b, field)), field
             assert np.allclose(a.confidence, b.confidence, atol=1e-5) and a.confidence.dtype == b.confidence.dtype

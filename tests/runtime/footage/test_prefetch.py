@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 
 import pytest
@@ -19,14 +21,20 @@ def numbers(count, made, ended=None):
             ended.set()
 
 
+def started(make, depth):
+    ahead = Ahead(make, depth)
+    ahead.start()
+    return ahead
+
+
 def test_items_come_in_order():
     made: list[int] = []
-    assert list(Ahead(lambda: numbers(100, made), 3).take()) == list(range(100))
+    assert list(started(lambda: numbers(100, made), 3).take()) == list(range(100))
 
 
 def test_only_a_few_wait():
     made: list[int] = []
-    ahead = Ahead(lambda: numbers(1000, made), 3)
+    ahead = started(lambda: numbers(1000, made), 3)
     items = ahead.take()
     assert next(items) == 0
     ahead.close()
@@ -38,7 +46,7 @@ def test_what_goes_wrong_is_raised_where_items_are_taken():
         yield 1
         raise ValueError("broken")
 
-    items = Ahead(broken, 2).take()
+    items = started(broken, 2).take()
     assert next(items) == 1
     with pytest.raises(ValueError, match="broken"):
         next(items)
@@ -46,10 +54,44 @@ def test_what_goes_wrong_is_raised_where_items_are_taken():
 
 def test_closing_ends_the_thread_and_the_generator():
     ended, before = threading.Event(), threading.active_count()
-    ahead = Ahead(lambda: numbers(10**9, [], ended), 2)
+    ahead = started(lambda: numbers(10**9, [], ended), 2)
     next(ahead.take())
     ahead.close()
     assert ended.is_set() and threading.active_count() == before
+
+
+def test_what_never_began_is_closed_at_once():
+    Ahead(lambda: numbers(1, []), 1).close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="is interrupted by a signal")
+def test_a_close_that_was_interrupted_can_be_done_again():
+    """A thread that works on while the interpreter ends may abort the process (SIGABRT)."""
+    going, ended = threading.Event(), threading.Event()
+
+    def busy():
+        try:
+            yield 1
+        finally:
+            going.wait()
+            ended.set()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    ahead = started(busy, 1)
+    next(ahead.take())
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(KeyboardInterrupt):
+            ahead.close()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    threading.Timer(0.2, going.set).start()
+    ahead.close()
+    assert ended.is_set() and not ahead._thread.is_alive()
 
 
 def test_whoever_waits_is_called_now_and_then():
@@ -64,5 +106,5 @@ def test_whoever_waits_is_called_now_and_then():
         if len(waited) == 3:
             going.set()
 
-    assert list(Ahead(slow, 1).take(waiting)) == [1]
+    assert list(started(slow, 1).take(waiting)) == [1]
     assert len(waited) >= 3

@@ -125,7 +125,7 @@ def test_another_parser_reads_the_edit_list():
     assert (first.record_in, first.record_out) == ("01:00:00:00", "01:00:00:01")
     assert (second.record_in, third.record_in) == ("01:00:04:00", "01:00:10:00")  # 10.01 s are 250.25 frames
     notes = [line for line in text.splitlines() if "|C:ResolveColor" in line]
-    assert notes[0] == f"{TEXT} |C:ResolveColorGreen |M:12A-3 |D:100"
+    assert notes[0] == f"{TEXT} (95 %) |C:ResolveColorGreen |M:12A-3 |D:100"
     assert all(note.count("|") == 3 for note in notes) and len(notes) == 6
     assert all(line.isprintable() for line in text.splitlines())
 
@@ -201,9 +201,47 @@ def test_a_thousand_shots_are_numbered_on():
 
 def test_the_timeline_counts_as_most_of_the_footage_does():
     assert Totals.of(CLIPS).timebase in (Timebase(NTSC[24]), Timebase(NTSC[30], drop=True))
-    assert Totals.of(CLIPS[2:]) == Totals(3, 3, 1, (CLIPS[3],), (), Timebase(Fraction(25)))
-    assert Totals.of([]) == Totals(0, 0, 0, (), (), Timebase(Fraction(24)))
+    assert Totals.of(CLIPS[2:]) == Totals(3, 3, 1, 0, (CLIPS[3],), (), Timebase(Fraction(25)))
+    assert Totals.of([]) == Totals(0, 0, 0, 0, (), (), Timebase(Fraction(24)))
 
 
 def test_every_writer_of_the_table_is_there():
     assert all(callable(writer(suffix)) for suffix in WRITERS)
+
+
+# -- what is less certain than is asked for names nothing
+
+GUESS = Shot(
+    0.0, 2.0, TEXT.replace("12A", "66WX"), 0.07, FIELDS | {"scene": "66WX"}, SURE | {"scene": 0.07}, (), "/9j/"
+)
+GUESSED = Clip("/a.mov", facts(Fraction(25), 6.0), (GUESS, plain(2.0, 4.0), plain(4.0, 6.0, "a street")))
+
+
+def unsure_log(shots=GUESSED, least=0.8):
+    return Log("day", lambda: iter([shots]), Totals.of([shots], least), least)
+
+
+def test_a_guess_names_no_shot_in_any_file():
+    made = unsure_log()
+    assert made.totals.unsure == 1
+    for suffix in WRITERS:
+        assert "66WX" not in written(suffix, made).replace("?66WX", "") or suffix in (".jsonl", ".otio"), suffix
+        assert "66WX-3" not in written(suffix, made), suffix
+    rows = list(csv.DictReader(io.StringIO(written(".csv", made))))
+    assert [row["scene"] for row in rows] == ["?66WX", "", ""] and [row["roll"] for row in rows] == ["A004"] * 3
+    assert rows[0]["text"].startswith("scene ?66WX take 3")
+    lines = [json.loads(line) for line in written(".jsonl", made).splitlines()]
+    assert [line["label"] for line in lines] == ["shot 1", "shot 2", "shot 3"]
+    assert lines[0]["unsure"] == ["scene"] and lines[0]["fields"]["scene"] == "66WX"
+    _, found = edits(written(".edl", made))
+    assert len(found) == 3 and "|M:shot 1 " in written(".edl", made) and "(7 %)" in written(".edl", made)
+
+
+def test_without_a_least_all_is_named_as_it_was_read():
+    assert "66WX-3" in written(".edl", unsure_log(least=0.0)) and "?66WX" not in written(".csv", unsure_log(least=0.0))
+
+
+def test_a_caption_that_is_unsure_bears_the_mark():
+    caption = replace(plain(0.0, 2.0, "a street"), confidence=0.3)
+    made = unsure_log(Clip("/a.mov", facts(Fraction(25), 2.0), (caption,)), 0.5)
+    assert "|M:? a street" in written(".edl", made)

@@ -19,6 +19,7 @@ import toy
 from conftest import EXAMPLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 from PIL import Image
 
 import a2d
@@ -204,7 +205,7 @@ def test_a_running_generation_is_cancelled_before_its_next_step():
         answers.append(read_frame(io.BytesIO(data)))
         if answers[-1].kind == Kind.STEP:  # the host answers the first step, and no other is taken meanwhile
             host.write(Frame(Kind.CANCEL, 1).encode())
-            assert worker._jobs[1].cancelled.wait(60)
+            assert worker._jobs[1].cancelled.wait(PATIENCE)
 
     worker = Worker(stream, send, None, lambda path, threads: ToyModel())
     listener = threading.Thread(target=worker.listen)
@@ -364,7 +365,7 @@ Model.prompt = prompt
         assert told(host.until(Kind.DONE)).text == reading
         host.say(Frame(Kind.CLOSE))
         assert host.hear() is None
-        assert host.process.wait(timeout=60) == 0
+        assert host.process.wait(timeout=PATIENCE) == 0
         said = host.process.stderr.read().decode()
     assert "printed" in said and "written below" in said
 
@@ -381,7 +382,7 @@ Model.prompt = lambda *given, **named: time.sleep(1000)
         host.say(Frame(Kind.PING))
         host.until(Kind.PONG)  # answered while it is busy
         host.process.stdin.close()
-        assert host.process.wait(timeout=60) == 0
+        assert host.process.wait(timeout=PATIENCE) == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no signals there; a job object does this, see the C library")
@@ -403,7 +404,7 @@ time.sleep(1000)
     os.kill(worker, 0)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for _ in range(1000):
+    for _ in range(50 * PATIENCE):
         try:
             os.kill(worker, 0)
         except ProcessLookupError:
@@ -426,4 +427,4 @@ def test_a_bundle_that_is_none_is_said_and_the_status_tells(tmp_path):
     with Host(tmp_path / "no.a2d") as host:
         failed = told(host.hear())
         assert failed.status == -20 and "no.a2d" in failed.message
-        assert host.process.wait(timeout=60) == 3
+        assert host.process.wait(timeout=PATIENCE) == 3

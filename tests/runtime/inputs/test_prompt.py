@@ -184,10 +184,10 @@ def test_keys_tell_pictures_apart_and_nothing_else(encoder):
 @pytest.mark.parametrize(
     ("tokens", "count", "message"),
     [
-        ([5, 6], 1, "0 places for pictures and 1 pictures came"),
-        ([5, IMAGE, IMAGE], 1, "2 places for pictures and 1 pictures came"),
-        ([5, IMAGE], 2, "1 places for pictures and 2 pictures came"),
-        ([5, IMAGE], 0, "1 places for pictures and 0 pictures came"),
+        ([5, 6], 1, "0 places for pictures and 1 pictures? came"),
+        ([5, IMAGE, IMAGE], 1, "2 places for pictures and 1 pictures? came"),
+        ([5, IMAGE], 2, "1 places for pictures and 2 pictures? came"),
+        ([5, IMAGE], 0, "1 places for pictures and 0 pictures? came"),
         ([5, VIDEO], 1, "is not 6 image tokens"),
         ([*[IMAGE] * (SMALL - 1), 5, IMAGE], 1, "is not 6 image tokens"),
     ],

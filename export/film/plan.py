@@ -1,0 +1,131 @@
+"""The plan of an export of a checkpoint that films: everything decided before anything is written."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from typing import Any
+
+from ...runtime.console.progress import size
+from ...runtime.decode.contract import DecodeContract
+from ..checkpoint.pipeline import Pipeline
+from ..checkpoint.sources import stored_shape
+from ..export_plan import BASE, Job
+from ..families.causal_wan import describe_film
+from ..families.cosmos3 import describe_towers
+from ..families.film_family import FilmFamily
+from ..graphs.film_shapes import TowersNetwork
+from ..graphs.shapes import Network
+from ..precision import Precision
+from ..write.weight_file import planned_bytes
+from .contract import ResolvedFilm, resolve_film
+from .towers_contract import resolve_towers
+
+__all__ = ["FilmPlan", "plan_film"]
+
+Describe = Callable[[Pipeline], FilmFamily]
+Resolve = Callable[[Mapping[str, Any], Pipeline, Any], ResolvedFilm]
+
+NETWORKS: dict[str, tuple[Describe, Resolve]] = {"Cosmos3OmniTransformer": (describe_towers, resolve_towers)}
+"""Functions that read a checkpoint by the class of its transformer; all others are causal Wan's, or refused there."""
+
+
+@dataclass(frozen=True)
+class WordsPlan:
+    """The decoding of words by a checkpoint that films as well."""
+
+    job: Job
+    checkpoint: Pipeline
+    family: FilmFamily
+    network: Network
+    max_context: int
+    resolved: WordsContract
+
+
+@dataclass(frozen=True)
+class WordsContract:
+    """The contract of decoding, where `export/decode_contract.py` has more to say."""
+
+    contract: DecodeContract
+
+
+@dataclass(frozen=True)
+class FilmPlan:
+    """The decisions about one export."""
+
+    job: Job
+    pipeline: Pipeline
+    family: FilmFamily
+    resolved: ResolvedFilm
+
+    @cached_property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Every stored parameter."""
+        return {name: stored_shape(source) for name, source in self.family.sources.items()}
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """Parameters that stay float32."""
+        return frozenset(name for name, source in self.family.sources.items() if source.exact)
+
+    @property
+    def words(self) -> WordsPlan | None:
+        """The decoding of words; None where the checkpoint only films."""
+        network, said = self.family.network, self.resolved.words
+        if said is None or not isinstance(network, TowersNetwork):
+            return None
+        shapes = Network(network.decoder, network.tower)
+        rows = said.model.max_context
+        return WordsPlan(self.job, self.pipeline, self.family, shapes, rows, WordsContract(said.decode))
+
+    @property
+    def disk_bytes(self) -> int:
+        """Weights of all precisions."""
+        return sum(planned_bytes(self.shapes, p, self.exact) for p in self.job.precisions)
+
+    @property
+    def peak_bytes(self) -> int:
+        """Memory at the most, the mapped pages of one precision's weights included; the system may drop those."""
+        sizes: Counter[str] = Counter()
+        for name, shape in self.shapes.items():
+            sizes[name.rsplit(".", 1)[0]] += prod(shape)
+        widened = 4 * max(sizes.values())
+        return BASE + max(
+            planned_bytes(self.shapes, p, self.exact) + (widened if p.bytes < 4 else 0) for p in self.job.precisions
+        )
+
+    def step_bytes(self, precision: Precision) -> int:
+        """Bytes of weights that a denoising step reads; a prompt's keys and values are made once."""
+        read = {n: s for n, s in self.shapes.items() if self.family.stepped(n)}
+        return planned_bytes(read, precision, self.exact)
+
+    def decided(self) -> str:
+        """The model, its contract with origins, and what the export will cost, for people."""
+        job, held = self.job, self.pipeline.bytes
+        licence = self.pipeline.licence
+        said = f"licence of the weights: {licence} (README.md)" if licence else "licence of the weights: none was found"
+        return "\n".join(
+            [
+                f"{job.checkpoint}: {self.family.name}, {self.resolved.contract.network.layers} layers, "
+                f"{size(held)} of weights",
+                "film contract",
+                *(f"  {line}" for line in self.resolved.lines()),
+                *self.family.notes,
+                said,
+                f"precisions: {', '.join(p.name for p in job.precisions)}; {size(self.disk_bytes)} on disk",
+                f"peak memory about {size(self.peak_bytes)}, {self.peak_bytes / max(held, 1):.1f} x the checkpoint's "
+                "weights; mostly mapped",
+            ]
+        )
+
+
+def plan_film(job: Job) -> FilmPlan:
+    """Read and check everything that can be checked without work. Raises A2DError."""
+    pipeline = Pipeline.open(job.checkpoint, job.parts)
+    kind = str(pipeline.configs["transformer"].get("_class_name"))
+    describe, resolve = NETWORKS.get(kind, (describe_film, resolve_film))
+    family = describe(pipeline)
+    return FilmPlan(job, pipeline, family, resolve(job.film, pipeline, family.network))

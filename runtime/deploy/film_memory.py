@@ -1,0 +1,136 @@
+"""Memory that a causal network takes while it films, before anything is built or loaded. docs/frames.md has figures.
+
+    weights      what each graph's file holds, at the target's width. The text encoder is let go before frames are made,
+                 so it counts in the first phase alone
+    cache        2 L A D w bytes a row: the frames that a full window's block sees, and the block that waits to come in;
+                 of the prompt, one row a token
+    states       of the pixel decoder, twice: those fed, and those that come out
+    activations  of the network R (4 W + F) w (W: its width, F: of its MLP), and of the decoder 16 times its largest map
+                 of one frame (four frames, of which a convolution holds input, padded input, output and one more)
+    scores       2 A R (T + R) w where attention is not fused: on a CPU always. Reported beside the sum on a GPU
+
+Knows sizes; neither builds nor runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+from ...engines.errors import BundleError
+from ..bundle.files import Bundle
+from ..decode.cache import CacheShape
+from ..film.clip import Clip, clip_of
+from ..film.options import FilmOptions, settled
+from .graph_tensors import Port, Tensor, inputs_of, tensors_of
+from .memory_model import PROCESS, Widths
+
+__all__ = ["FilmEstimate", "film_estimate"]
+
+MAPS = 16
+"""Largest maps of one frame that the decoder holds at once: four tensors of four frames."""
+
+
+@dataclass(frozen=True)
+class FilmEstimate:
+    """Bytes."""
+
+    weights: dict[str, int]
+    """Weights by graph; the text encoder is not among them."""
+    text: int
+    """The text encoder's, before the first frame."""
+    cache: int
+    prompt: int
+    """Keys and values of the prompt."""
+    states: int
+    network: int
+    """The network's activations."""
+    decoder: int
+    """The pixel decoder's activations."""
+    scores: int
+    """Attention's scores where they are not fused."""
+    workspace: int
+    """Half of the activations that are counted, as for words: see `memory_model`."""
+    fused: bool
+    """Scores are not in the sums."""
+    process: int
+    apart: bool
+
+    @property
+    def filming(self) -> int:
+        """While frames are made."""
+        parts = sum(self.weights.values()) + self.cache + self.prompt + self.states
+        taken = parts + self.network + self.decoder + self.workspace + (0 if self.fused else self.scores)
+        return taken if self.apart else taken + self.process
+
+    @property
+    def encoding(self) -> int:
+        """While the prompt is encoded: text encoder and network are loaded."""
+        taken = self.text + self.weights.get("frames", 0)
+        return taken if self.apart else taken + self.process
+
+    @property
+    def peak(self) -> int:
+        """The most at any time."""
+        return max(self.filming, self.encoding)
+
+
+def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Widths) -> FilmEstimate:
+    """Memory of a clip with `options`. Raises RequestError for what cannot be filmed, BundleError for other bundles."""
+    contract = bundle.manifest.film
+    graphs = bundle.variant(variant).graphs
+    if contract is None or "frames" not in graphs:
+        raise BundleError(f"{bundle.path}: memory is planned for words, and for causal networks that film")
+    wanted = settled(contract, options)
+    clip = clip_of(contract, wanted.frames, wanted.height, wanted.width, False, wanted.window)
+    left_out = "" if wanted.merged else "frames_merged"
+    held = {name: tensors_of(bundle.file(file)) for name, file in graphs.items() if name != left_out}
+    weights = {name: sum(_bytes(t, widths) for t in tensors) for name, tensors in held.items()}
+    n, rows = contract.network, clip.rows
+    past = max(len(clip.window.past(block)) for block in clip.blocks) * rows
+    block = max(len(one) for one in clip.blocks) * rows
+    cache = CacheShape(n.layers, n.heads, n.head_dim, widths.cache)
+    ports = inputs_of(bundle.file(graphs["pixels_next"]))
+    w, wide = widths.computed, n.heads * n.head_dim
+    largest = max(t.shape[-1] for t in held["frames"] if len(t.shape) == 2)
+    fused = widths.apart or not widths.mapped
+    network = block * (4 * wide + largest) * w + cache.bytes(block)
+    decoder = MAPS * max((_elements(p, clip) // 2 for p in ports if p.name.startswith("past_state")), default=0) * w
+    scores = 2 * n.heads * block * (past + block) * w
+    return FilmEstimate(
+        weights={name: size for name, size in weights.items() if name != "text"},
+        text=weights.get("text", 0),
+        cache=cache.bytes(past + block),
+        prompt=cache.bytes(contract.text.length),
+        states=2 * sum(_elements(port, clip) for port in ports if port.name.startswith("past_state")) * w,
+        network=network,
+        decoder=decoder,
+        scores=scores,
+        workspace=(network + decoder + (0 if fused else scores)) // 2,
+        fused=fused,
+        process=PROCESS,
+        apart=widths.apart,
+    )
+
+
+def _bytes(tensor: Tensor, widths: Widths) -> int:
+    if not tensor.is_float:
+        return tensor.bytes
+    if widths.codes is not None and len(tensor.shape) > 1:
+        return tensor.elements * widths.codes
+    return tensor.bytes if widths.floats is None else tensor.elements * widths.floats
+
+
+def _elements(port: Port, clip: Clip) -> int:
+    """Elements of a state, whose axes `high_k` and `wide_k` are k times the latents' height and width."""
+    return prod(_axis(axis, clip.grid) for axis in port.shape)
+
+
+def _axis(axis: int | str, grid: Sequence[int]) -> int:
+    if isinstance(axis, int):
+        return axis
+    name, _, times = axis.rpartition("_")
+    if name not in ("high", "wide") or not times.isdecimal():
+        raise BundleError(f"a state of pixels_next has an axis {axis!r}, expected high_k or wide_k; export it again")
+    return grid[0 if name == "high" else 1] * int(times)

@@ -1,0 +1,125 @@
+"""The sizes that a film bundle's engines are built for: one picture size, and the few lengths of the past that occur.
+
+The past grows by whole blocks until its window is full, so a handful of profiles with one size each serve a clip, and
+no engine needs a mask. Knows the loop's lengths and the axes' names in docs/bundle.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ...engines.errors import RequestError
+from ...engines.size_profile import Profile, Range
+from ..film.clip import clip_of
+from ..film.contract import FilmContract
+
+__all__ = ["FilmSizes", "film_profiles", "film_sizes"]
+
+MOST_PROFILES = 8
+"""Profiles of one graph at most; lengths of the past beyond share one with a range."""
+
+TYPICAL_WORDS = 64
+"""Rows of a prompt that kernels are chosen for."""
+
+FACTORS = (1, 2, 4, 8, 16)
+"""Sizes of an autoencoder's states, as multiples of the latents'."""
+
+
+@dataclass(frozen=True)
+class FilmSizes:
+    """Sizes that engines are to hold."""
+
+    height: int
+    width: int
+    rows: int
+    """Rows of one latent frame."""
+    pasts: tuple[int, ...]
+    """Latent frames that a block finds cached, every number that occurs, ascending."""
+    block_frames: tuple[int, ...]
+    """Latent frames of a block, every number that occurs, ascending."""
+
+    @property
+    def context(self) -> int:
+        """Rows of cache."""
+        return max(1, self.pasts[-1] * self.rows)
+
+    @property
+    def block(self) -> int:
+        """Rows of the largest block."""
+        return self.block_frames[-1] * self.rows
+
+
+def film_sizes(contract: FilmContract, height: int | None = None, width: int | None = None) -> FilmSizes:
+    """Sizes of the contract's clip, or of another picture size. Raises RequestError for one that cannot be."""
+    if contract.towers is not None:
+        raise RequestError("got a bundle of two towers; engines are built for causal networks that film, so far")
+    high, wide = height or contract.height, width or contract.width
+    pasts, counts = set[int](), set[int]()
+    for picture in (False, True):
+        clip = clip_of(contract, contract.frames, high, wide, picture=picture)
+        pasts |= {len(clip.window.past(block)) for block in clip.blocks}
+        counts |= {len(block) for block in clip.blocks}
+    return FilmSizes(high, wide, clip.rows, tuple(sorted(pasts)), tuple(sorted(counts)))
+
+
+def film_profiles(contract: FilmContract, sizes: FilmSizes) -> dict[str, tuple[Profile, ...]]:
+    """Optimization profiles by graph. The first that fits is taken, so those of one size come before a range."""
+    latent, words = contract.latent, Range(1, min(TYPICAL_WORDS, contract.text.length), contract.text.length)
+    picture = {
+        "latent_h": _only(sizes.height // latent.spatial),
+        "latent_w": _only(sizes.width // latent.spatial),
+        "height": _only(sizes.height),
+        "width": _only(sizes.width),
+        "frames": _only(1),
+        "shown": _only(latent.temporal),
+    }
+    for factor in FACTORS:
+        picture[f"high_{factor}"] = _only(sizes.height // latent.spatial * factor)
+        picture[f"wide_{factor}"] = _only(sizes.width // latent.spatial * factor)
+    prompt, still = (Profile("prompt", {"words": words}),), (Profile("frame", picture),)
+    steps = [(frames, past) for frames in sizes.block_frames for past in sizes.pasts]
+    pairs = [(2 * sizes.block_frames[-1], past) for past in sizes.pasts]
+    return {
+        "text": prompt,
+        "cross": prompt,
+        "frames": _network(contract, sizes, steps, words),
+        "frames_merged": _network(contract, sizes, pairs, words),
+        "pixels_first": still,
+        "pixels_next": still,
+        "encode_first": still,
+    }
+
+
+def _only(size: int) -> Range:
+    return Range(size, size, size)
+
+
+def _network(
+    contract: FilmContract, sizes: FilmSizes, wanted: list[tuple[int, int]], words: Range
+) -> tuple[Profile, ...]:
+    """A profile for each (frames, past); where these are many, one with a range of pasts for each number of frames."""
+    if len(wanted) <= MOST_PROFILES:
+        ranges = [(frames, Range(past, past, past)) for frames, past in wanted]
+    else:
+        longest = sizes.pasts[-1]
+        ranges = [(frames, Range(0, longest, longest)) for frames in sorted({frames for frames, _ in wanted})]
+    latent = contract.latent
+    return tuple(
+        Profile(
+            f"{frames} frames behind {past.high}",
+            {
+                "frames": _only(frames),
+                "latent_h": _only(sizes.height // latent.spatial),
+                "latent_w": _only(sizes.width // latent.spatial),
+                "rows": _only(frames * sizes.rows),
+                "cached": _times(past, sizes.rows, 0),
+                "keys": _times(past, sizes.rows, frames * sizes.rows),
+                "words": words,
+            },
+        )
+        for frames, past in ranges
+    )
+
+
+def _times(past: Range, rows: int, more: int) -> Range:
+    return Range(past.low * rows + more, past.best * rows + more, past.high * rows + more)

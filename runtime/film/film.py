@@ -1,0 +1,208 @@
+"""One clip while it is made: the loop brought together with the network and the decoder, block after block.
+
+Knows times, cancelling and snapshots at the borders of blocks; not how a prompt became keys and values, nor files.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engines.errors import NumericsError, RequestError
+from ...engines.protocol import Buffer
+from .cache import KeptFrames
+from .clip import Block, Clip
+from .loop import Commit, Finished, Predict, Script, Step
+from .loop import film as made_of
+from .network import FrameNetwork, Part
+from .pixels import PixelStream, in_bytes
+from .towers import TowerNetwork
+
+__all__ = ["Film", "FilmBlock", "Seconds", "Snapshot"]
+
+
+@dataclass
+class Seconds:
+    """Time spent, by part; `total` is the sum with what the host did between them."""
+
+    text: float = 0.0
+    denoise: float = 0.0
+    commit: float = 0.0
+    pixels: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True)
+class FilmBlock:
+    """A block of frames."""
+
+    block: Block
+    first: int
+    """Number of its first pixel frame, from 0."""
+    frames: NDArray[np.uint8]
+    """`[n, H, W, 3]`"""
+    pixels: NDArray[np.float32]
+    """The same in 0 to 1."""
+    latents: NDArray[np.float32]
+    """`[C, F, h, w]`, normalised."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A film as it stood behind a block; any number of films may go on from it."""
+
+    block: Block
+    clip: Clip
+    prompt: str
+    opening: int
+    cache: KeptFrames
+    pending: Part
+    recent: tuple[Part, ...]
+    """Clean blocks that the next one sees, oldest first, without `pending`."""
+    states: Mapping[str, Buffer] | None
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes besides the film's own."""
+        sizes = [np.prod(b.shape) * np.dtype(b.dtype).itemsize for b in self.cache.buffers.values()]
+        return int(sum(sizes))
+
+
+@dataclass
+class Film:
+    """An iterator of FilmBlocks."""
+
+    network: FrameNetwork | TowerNetwork
+    stream: PixelStream
+    script: Script
+    clip: Clip
+    prompt: str
+    fps: float
+    remarks: tuple[str, ...] = ()
+    """Sentences about what was done differently from what was asked."""
+    on_step: Callable[[Step], None] = lambda _: None
+    """Called after each step of denoising."""
+    on_block: Callable[[FilmBlock], None] = lambda _: None
+    """Called with each block before it is given."""
+    seconds: Seconds = field(default_factory=Seconds)
+    recent: tuple[Part, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._cancelled = threading.Event()
+        self._finished: Finished | None = None
+        self._blocks = self._made()
+
+    def __iter__(self) -> Iterator[FilmBlock]:
+        return self
+
+    def __next__(self) -> FilmBlock:
+        started = time.perf_counter()
+        try:
+            block = next(self._blocks)
+        finally:
+            self.seconds.total += time.perf_counter() - started
+        self.on_block(block)
+        return block
+
+    def cancel(self) -> None:
+        """End before the next step. May be called from any thread."""
+        self._cancelled.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Somebody has ended it."""
+        return self._cancelled.is_set()
+
+    @property
+    def forwards(self) -> int:
+        """Forwards of the network so far."""
+        return self.network.forwards
+
+    def snapshot(self) -> Snapshot:
+        """The state behind the block that came last: see `Studio.film`. Raises RequestError before the first block.
+
+        Keys and values are copied; the decoder's states are shared, since nobody writes to them.
+        """
+        if self._finished is None:
+            raise RequestError("a snapshot is taken between blocks: take a block from the film first")
+        done = self._finished
+        pending = Part(done.block, done.latents, self.script.commit_timestep)
+        return Snapshot(
+            done.block,
+            self.clip,
+            self.prompt,
+            self.script.opening,
+            self.network.kept(),
+            pending,
+            self.recent,
+            self.stream.states,
+        )
+
+    def _made(self) -> Iterator[FilmBlock]:
+        decoding = made_of(self.script)
+        answer: Any = None
+        while not self.cancelled:
+            try:
+                request = decoding.send(answer)
+            except StopIteration:
+                return
+            answer = None
+            if isinstance(request, Finished):
+                yield self._decoded(request)
+            else:
+                answer = ANSWERS[type(request)](self, request)
+
+    def _predict(self, request: Predict) -> NDArray[np.float32]:
+        self._begin(request.clean)
+        started = time.perf_counter()
+        velocity = self.network.velocity(request.noisy, request.clean)
+        self.seconds.denoise += time.perf_counter() - started
+        if not np.isfinite(velocity).all():
+            raise NumericsError(
+                f"block {request.noisy.block.index}, step {request.step}: the velocity is not finite; decode in a "
+                "wider precision (fp32), and report it if that does not help"
+            )
+        return velocity
+
+    def _commit(self, request: Commit) -> None:
+        self._begin(request.clean)
+        started = time.perf_counter()
+        self.network.commit(request.clean)
+        self.seconds.commit += time.perf_counter() - started
+
+    def _step(self, step: Step) -> None:
+        self._finished = None
+        self.on_step(step)
+
+    def _begin(self, clean: Part | None) -> None:
+        """A clean block becomes one of the recent ones, of which those out of sight are forgotten."""
+        self._finished = None
+        if clean is not None:
+            self.recent = (*self.recent, clean)
+            oldest = self.clip.window.frames
+            if oldest is not None:
+                least = clean.block.end - oldest
+                self.recent = tuple(part for part in self.recent if part.block.end > least)
+
+    def _decoded(self, done: Finished) -> FilmBlock:
+        started = time.perf_counter()
+        pixels = np.concatenate(list(self.stream.decode(done.block, done.latents)))
+        frames = in_bytes(pixels)
+        self.seconds.pixels += time.perf_counter() - started
+        self._finished = done
+        contract = self.network.contract
+        return FilmBlock(done.block, contract.pixel_frames(done.block.start), frames, pixels, done.latents)
+
+
+ANSWERS: Mapping[type[Any], Callable[[Film, Any], Any]] = {
+    Predict: Film._predict,
+    Commit: Film._commit,
+    Step: Film._step,
+}
+"""Kind of request to the method that answers it."""

@@ -1,0 +1,198 @@
+"""Choices of a caller for one clip, resolved against the contract's defaults. Each is declared once: flags follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
+
+from ...engines.errors import RequestError
+from ..decode.choices import check_choice, setting
+from ..schema import Violations, check
+from .board import FITS
+from .clip import Window
+from .contract import COMMITS, FilmContract, StepList
+from .curves import levels
+from .solvers import step_list
+from .towers_spec import GuidanceSpec
+
+__all__ = ["FilmOptionFields", "FilmOptions", "Settled", "settled"]
+
+RECOMPUTED = {
+    "window": "frames that are still seen are run again with the new prompt, but for the sink's",
+    "none": "they keep what the old prompt made of them",
+}
+"""Ways to treat earlier frames' keys and values where a film goes on with another prompt."""
+
+
+@dataclass(frozen=True)
+class FilmOptions:
+    """Choices for one clip; None leaves the choice to the bundle's contract."""
+
+    frames: int | None = field(
+        default=None, metadata=setting("frames: 1 + 4 k, as the decoder makes them", (1, 1 << 20))
+    )
+    seconds: float | None = field(
+        default=None, metadata=setting("length instead of frames; the next possible one is made", (0, 1e6))
+    )
+    height: int | None = field(default=None, metadata=setting("height in pixels", (1, 1 << 16)))
+    width: int | None = field(default=None, metadata=setting("width in pixels", (1, 1 << 16)))
+    steps: int | None = field(
+        default=None, metadata=setting("steps of a block, of those that the bundle has", (1, 1000))
+    )
+    seed: int = field(default=0, metadata=setting("seed of the noise", (0, 2**64 - 1)))
+    commit: str | None = field(default=None, metadata=setting("how a finished block is kept", choices=COMMITS))
+    window: int | None = field(
+        default=None, metadata=setting("latent frames that a block sees, itself included; 0 is all", (0, 1 << 20))
+    )
+    sink: int | None = field(
+        default=None, metadata=setting("first latent frames that a window never loses", (0, 1 << 20))
+    )
+    fps: float | None = field(
+        default=None,
+        metadata=setting("frames a second; only a network that is told of them makes other frames", (1e-3, 1e4)),
+    )
+    negative: str | None = field(default=None, metadata=setting("negative prompt: what guidance leads away from"))
+    guidance: float | None = field(default=None, metadata=setting("scale of guidance; 1 is none", (0, 1000)))
+    guidance_interval: tuple[float, ...] | None = field(
+        default=None, metadata=setting("lowest and highest timestep that are guided, as 400,1000", (0, 1e6))
+    )
+    plain: bool = field(
+        default=False, metadata=setting("no sentences about length and size behind the prompt, as JSON prompts want it")
+    )
+    fit: str = field(default="letterbox", metadata=setting("a first picture of another shape", choices=FITS))
+    recompute: str = field(
+        default="window", metadata=setting("earlier frames where the prompt changes", choices=RECOMPUTED)
+    )
+    draft: bool = field(default=False, metadata=setting("the bundle's preset for a quick look: another picture"))
+
+    def __post_init__(self) -> None:
+        for name, table in (("commit", COMMITS), ("fit", FITS), ("recompute", RECOMPUTED)):
+            if (got := getattr(self, name)) is not None:
+                check_choice(name, got, table)
+
+
+class FilmOptionFields(TypedDict, total=False):
+    """The fields of FilmOptions, for functions that take them as keywords."""
+
+    frames: int | None
+    seconds: float | None
+    height: int | None
+    width: int | None
+    steps: int | None
+    seed: int
+    commit: str | None
+    window: int | None
+    sink: int | None
+    fps: float | None
+    negative: str | None
+    guidance: float | None
+    guidance_interval: tuple[float, ...] | None
+    plain: bool
+    fit: str
+    recompute: str
+    draft: bool
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Options with all defaults in place."""
+
+    frames: int
+    height: int
+    width: int
+    fps: float
+    first: StepList
+    rest: StepList
+    merged: bool
+    window: Window
+    options: FilmOptions
+    guidance: GuidanceSpec
+    """Guidance away from its negative prompt."""
+
+
+def settled(contract: FilmContract, options: FilmOptions) -> Settled:
+    """Resolve options against a contract. Raises RequestError that lists everything that does not fit."""
+    try:
+        check(options)
+    except Violations as error:
+        raise RequestError(str(error)) from error
+    _check_kind(contract, options)
+    if options.draft:
+        options = _drafted(contract, options)
+    first, rest = _steps(contract, options.steps, options.draft)
+    fps = options.fps or contract.fps
+    window = contract.window if options.window is None else (options.window or None)
+    return Settled(
+        frames=_frames(contract, options, fps),
+        height=options.height or contract.height,
+        width=options.width or contract.width,
+        fps=fps,
+        first=first,
+        rest=rest,
+        merged=(options.commit or contract.commit) == "merged",
+        window=Window(window, contract.sink if options.sink is None else options.sink),
+        options=options,
+        guidance=_guidance(contract, options),
+    )
+
+
+WHOLE_ONLY = ("negative", "guidance", "guidance_interval", "plain")
+BLOCKS_ONLY = ("commit", "window", "sink")
+"""Settings that mean something for a clip that is made at once, and for one that is made in blocks."""
+
+
+def _check_kind(contract: FilmContract, options: FilmOptions) -> None:
+    """Raise RequestError for settings that mean nothing to the contract's kind of network."""
+    whole = contract.towers is not None
+    lost = [name for name in (BLOCKS_ONLY if whole else WHOLE_ONLY) if getattr(options, name) not in (None, False)]
+    if lost:
+        why = "makes a clip at once, as one block" if whole else "was trained with its guidance inside"
+        raise RequestError(f"{', '.join(lost)}: this bundle {why}; leave {'it' if len(lost) == 1 else 'them'} out")
+
+
+def _guidance(contract: FilmContract, options: FilmOptions) -> GuidanceSpec:
+    own = GuidanceSpec() if contract.towers is None else contract.towers.guidance
+    interval, negative = options.guidance_interval, options.negative
+    try:
+        return GuidanceSpec(
+            own.scale if options.guidance is None else options.guidance,
+            own.interval if interval is None else interval,
+            own.negative if negative is None else negative,
+        )
+    except Violations as error:
+        raise RequestError(f"guidance_{str(error).lstrip()}") from error
+
+
+def _drafted(contract: FilmContract, options: FilmOptions) -> FilmOptions:
+    """The preset where nothing else is asked for."""
+    preset = contract.draft
+    if preset is None:
+        raise RequestError(
+            "draft: this bundle has no preset for it; give the settings height, width and steps yourself, or export "
+            "the checkpoint with one"
+        )
+    given: dict[str, Any] = {"height": options.height or preset.height, "width": options.width or preset.width}
+    return replace(options, **given)
+
+
+def _steps(contract: FilmContract, count: int | None, draft: bool) -> tuple[StepList, StepList]:
+    schedule = contract.schedule
+    name = str(count) if count is not None else contract.draft.steps if draft and contract.draft is not None else None
+    if name is None or (name not in schedule.others and count == len(schedule.rest)):
+        return schedule.first, schedule.rest
+    if name not in schedule.others and schedule.sampler is not None and count is not None:
+        made = step_list(schedule.sampler.rule, *levels(schedule.sampler, count))
+        return made, made
+    if name not in schedule.others:
+        counts = sorted({len(schedule.rest), *(len(made) for made in schedule.others.values())})
+        raise RequestError(f"steps: got {count}, this bundle was made for {', '.join(map(str, counts))} a block")
+    return schedule.others[name], schedule.others[name]
+
+
+def _frames(contract: FilmContract, options: FilmOptions, fps: float) -> int:
+    if options.frames is not None and options.seconds is not None:
+        raise RequestError("frames, seconds: got both, expected one of them")
+    if options.seconds is None:
+        return options.frames or contract.frames
+    wanted, step = max(1, round(options.seconds * fps)), contract.latent.temporal
+    return 1 + -(-(wanted - 1) // step) * step

@@ -1,0 +1,1 @@
+"""Answers of a given shape: templates, choices and JSON schemas, held to exactly. Knows tokens, no engines."""

@@ -1,0 +1,90 @@
+"""A template, as `scene {scene:[0-9]+[A-Z]*} take {take:int}`, or a list of choices, as a language.
+
+In braces stand a value's name and, behind a colon, its type or a regular expression; doubled braces are braces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ...engines.errors import RequestError
+from .language import Chain, Either, Language, Literal, Pattern
+
+__all__ = ["TYPES", "choices", "template"]
+
+TYPES = {
+    "int": r"-?(0|[1-9][0-9]{0,14})",
+    "number": r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?",
+    "word": r"[^\s\x00-\x1F]+",
+    "line": r"[^\x00-\x1F]+",
+    "date": r"[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])",
+    "bool": r"yes|no",
+}
+"""Types of values to their regular expressions; a value without a type is a line."""
+
+
+def choices(texts: Sequence[str]) -> Language:
+    """One of `texts`. Raises RequestError where there is none, or an empty one."""
+    if not texts or not all(texts):
+        raise RequestError(f"choices: got {list(texts)}, expected one text or more, none of them empty")
+    return Either(tuple(Literal(text) for text in dict.fromkeys(texts)))
+
+
+def template(text: str) -> Language:
+    """The texts that a template stands for. Raises RequestError that says where it is wrong."""
+    parts = tuple(_parts(text))
+    if not parts:
+        raise RequestError("template: got an empty one, expected text and values, as 'take {take:int}'")
+    return Chain(parts)
+
+
+def _parts(text: str) -> Iterator[Language]:
+    at, plain = 0, ""
+    while at < len(text):
+        if text[at : at + 2] in ("{{", "}}"):
+            plain, at = plain + text[at], at + 2
+        elif text[at] == "{":
+            if plain:
+                yield Literal(plain)
+            end = _closing(text, at)
+            yield _value(text[at + 1 : end], text)
+            at, plain = end + 1, ""
+        elif text[at] == "}":
+            raise RequestError(
+                f"template: a brace closes at {at} that none has opened: {text!r}; write }}}} for a brace"
+            )
+        else:
+            plain, at = plain + text[at], at + 1
+    if plain:
+        yield Literal(plain)
+
+
+def _closing(text: str, start: int) -> int:
+    """The brace that closes the one at `start`. Those of a regular expression are counted, escaped ones are not."""
+    depth, at = 0, start
+    while at < len(text):
+        if text[at] == "\\":
+            at += 1
+        else:
+            depth += {"{": 1, "}": -1}.get(text[at], 0)
+            if depth == 0:
+                return at
+        at += 1
+    raise RequestError(f"template: the value that opens at {start} has no end: {text[start:]!r}; close it with a brace")
+
+
+def _value(inside: str, text: str) -> Language:
+    name, _, kind = inside.partition(":")
+    if not name.strip():
+        raise RequestError(
+            f"template: a value without a name in {text!r}, expected {{name}}, {{name:type}} or {{name:regex}}"
+        )
+    kind = kind.strip() or "line"
+    if kind in TYPES:
+        return Pattern(TYPES[kind])
+    if kind.isalpha():
+        known = "\n".join(f"  {one:<8} {regex}" for one, regex in TYPES.items())
+        raise RequestError(
+            f"template: value {name!r} has type {kind!r}, expected a regular expression or one of\n{known}"
+        )
+    return Pattern(kind)

@@ -1,0 +1,87 @@
+"""The reading half of Cosmos 3 Edge, with pictures, against transformers' class made of the same tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+pytest.importorskip("diffusers")
+import torch
+from torch.nn.functional import interpolate
+from towers_checkpoints import PICTURES, RECIPES, Opened, seeing
+from transformers.models.cosmos3_edge.image_processing_pil_cosmos3_edge import Cosmos3EdgeImageProcessorPil
+
+from a2d.runtime.inputs.packed import prepare_packed, shares
+from a2d.runtime.inputs.prompt import PromptBuilder
+from a2d.runtime.inputs.tokenizer import ChatTemplate, Text
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("seeing")
+    _, model = seeing(folder, RECIPES["edge"])
+    return model, Opened(folder), folder
+
+
+def builder(opened: Opened, folder) -> PromptBuilder:
+    words = opened.plan.resolved.words
+    template = opened.plan.resolved.files[words.text.chat_template].decode()
+    vision = opened.engine("vision")
+
+    def encode(patches):
+        return patches.joined([vision.run(feeds)["features"] for feeds in patches.feeds()])
+
+    text = Text(folder / "text_tokenizer" / "tokenizer.json")
+    special = ChatTemplate(template, words.text.special_tokens)
+    return PromptBuilder("mrope", words.model.vocab, text, special, words.vision, encode)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sizes", [[], [(40, 64)], [(33, 90), (16, 16)], [(5, 9)]])
+def test_logits_are_those_of_transformers(made, sizes):
+    model, opened, folder = made
+    rng = np.random.default_rng(len(sizes))
+    pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
+    prompt = builder(opened, folder).from_text("What is in this board?", pictures)
+    ids = torch.from_numpy(np.asarray(prompt.tokens))[None]
+    more = {}
+    if pictures:
+        processor = Cosmos3EdgeImageProcessorPil.from_pretrained(folder)
+        seen = processor(images=pictures, return_tensors="pt")
+        types = (ids == PICTURES["image"]).int()
+        more = {"pixel_values": seen["pixel_values"], "image_grid_thw": seen["image_grid_thw"]}
+        more["mm_token_type_ids"] = types
+    wanted = model(input_ids=ids, attention_mask=torch.ones_like(ids), **more).logits[0].numpy()
+
+    engine, count = opened.engine("backbone"), ids.shape[1]
+    feeds = {name: np.zeros((1, s.shape[1], 0, s.shape[3]), np.float32)
+             for name, s in engine.inputs.items() if name.startswith("past_")}  # fmt: skip
+    width = engine.inputs["features"].shape[-1]
+    features = np.zeros((count, width), np.float32) if prompt.features is None else prompt.features
+    is_feature = np.zeros(count, bool) if prompt.is_feature is None else prompt.is_feature
+    feeds |= {"tokens": ids.numpy(), "positions": np.asarray(prompt.positions)[:, None], "features": features[None],
+              "is_feature": is_feature[None], "visible": np.tri(count, dtype=bool)[None, None]}  # fmt: skip
+    hidden = engine.run(feeds, ["hidden"])["hidden"][0]
+    logits = hidden @ model.lm_head.weight.numpy().T
+    assert np.abs(wanted).max() > 1
+    np.testing.assert_allclose(logits, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(("source", "target"), [(5, 2), (5, 5), (5, 9), (16, 30), (16, 7)])
+def test_shares_are_those_of_torch(source, target):
+    eye = torch.eye(source)[None, :, :, None].expand(-1, -1, -1, 2)
+    wanted = interpolate(eye, (target, 2), mode="bilinear", align_corners=False, antialias=True)[0, :, :, 0].T
+    np.testing.assert_allclose(shares(source, target), wanted.numpy(), atol=2e-6)
+
+
+def test_a_picture_of_another_place_is_seen(made):
+    _, opened, _ = made
+    spec = opened.plan.resolved.words.vision
+    picture = np.zeros((40, 64, 3), np.uint8)
+    picture[:8, :8] = 255
+    other = picture[::-1, ::-1].copy()
+    vision = opened.engine("vision")
+    one, two = (
+        next(iter([vision.run(f)["features"] for f in prepare_packed(p, spec).feeds()])) for p in (picture, other)
+    )
+    assert np.abs(one - two[::-1]).max() > 1e-3
