@@ -36,7 +36,7 @@ class BlockEvents:
 
     def _step(self, step: Step) -> dict[str, Any]:
         """The block without the prompt's rows; a masked row has null as its token and its piece."""
-        rows = slice(step.fixed, None)
+        rows = slice(step.prompt, None)
         tokens, masked = step.tokens[rows].tolist(), step.masked[rows].tolist()
         shown = [None if hidden else token for token, hidden in zip(tokens, masked, strict=True)]
         return {
@@ -45,7 +45,7 @@ class BlockEvents:
             "tokens": shown,
             "pieces": [None if token is None else self._piece(token) for token in shown],
             "masked": masked,
-            "accepted": [int(row) - step.fixed for row in step.accepted if row >= step.fixed],
+            "accepted": [int(row) - step.prompt for row in step.accepted if row >= step.prompt],
             "confidence": [round(float(p), 4) if np.isfinite(p) else None for p in step.confidence[rows]],
         }
 

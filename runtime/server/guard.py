@@ -63,7 +63,7 @@ class Guard:
             if refusal.status == 500:
                 LOG.exception("%s %s", scope["method"], scope["path"])
             if not begun:
-                await _refuse(refusal, sending)
+                await _refuse(refusal, sending, body.unread)
         finally:
             self._held -= body.held
             route = getattr(scope.get("route"), "path", "other")
@@ -119,6 +119,12 @@ class _Body:
         announced = next((value for name, value in self._scope["headers"] if name == b"content-length"), b"0")
         self._check(int(announced) if announced.isdigit() else 0)
 
+    @property
+    def unread(self) -> bool:
+        """The client has more to send."""
+        names = {name for name, _ in self._scope["headers"]}
+        return not self._whole and bool(names & {b"content-length", b"transfer-encoding"})
+
     async def receive(self) -> MutableMapping[str, Any]:
         """The next piece. Raises Refusal for one too many, or one that does not come."""
         if self._whole:  # what is waited for now is the client's leaving
@@ -145,9 +151,11 @@ class _Body:
             )
 
 
-async def _refuse(refusal: Refusal, send: Send) -> None:
+async def _refuse(refusal: Refusal, send: Send, close: bool) -> None:
+    """Answer with an error; `close` the connection where more of the request would come, perhaps without end."""
     body = json.dumps(refusal.body).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), **refusal.headers}
+    headers |= {"connection": "close"} if close else {}
     pairs = [(name.encode(), value.encode()) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": refusal.status, "headers": pairs})
     await send({"type": "http.response.body", "body": body})
