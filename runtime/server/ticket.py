@@ -42,7 +42,7 @@ class Ended:
     rest: str
     """The piece of it that no step brought."""
     reason: str
-    """As `Result.stop_reason`; `stop` as well where a stop string came."""
+    """Word of `Result.stop_reason`; `stop` as well where a stop string came."""
     result: Result
 
 
