@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ...engines.errors import RequestError
+from ...engines.install import extra
+from ..bundle.names import located
 from ..model import Model, load_placed
 from .arguments import Parser, add_placement, guarded, placement_from, tell_passed_over
 
@@ -39,7 +41,9 @@ def _parser() -> Parser:
         "events at /v1/a2d/blocks, a page at /, metrics at /metrics. Each bundle is a model by its name.",
         epilog="Exit status: 1 the machine failed; 2 bad input; 130 interrupted.",
     )
-    parser.add_argument("bundles", nargs="+", type=Path, metavar="BUNDLE")
+    parser.add_argument(
+        "bundles", nargs="+", type=located, metavar="BUNDLE", help="folder, or name of a built-in model"
+    )
     where = parser.add_argument_group("where")
     where.add_argument("--host", default="127.0.0.1", help="address to listen at; default: this machine alone")
     where.add_argument("--port", type=int, default=8000, help="0 takes a free one (8000)")
@@ -97,7 +101,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def _check_installed() -> None:
     missing = [name for name in NEEDS if find_spec(name) is None]
     if missing:
-        raise RequestError(f'serving needs {", ".join(missing)}: pip install "a2d[serve]"')
+        raise RequestError(f"serving needs {', '.join(missing)}: {extra('serve')}")
 
 
 def _tokens(arguments: argparse.Namespace) -> list[str]:
