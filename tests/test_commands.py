@@ -258,6 +258,12 @@ def test_a_slate_s_doubts_are_marked_and_a_board_that_is_too_small_is_refused(sl
     assert a2d("run", slate, "--image", FRAME, "--min-confidence", "2").returncode == 2
 
 
+def test_no_slate_comes_with_its_reason(slate):
+    done = a2d("run", slate, "--image", EXAMPLES / "slate" / "frames" / "no-slate-10.png")
+    assert (done.returncode, done.stdout) == (0, "no slate\n")
+    assert "two thirds of the picture" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -14,6 +14,13 @@ from ..model import Model
 __all__ = ["Doubts", "reads_slates"]
 
 
+SMALL = (
+    "no slate was read: there is none, or its board fills less than about two thirds of the picture, where this reader "
+    "often misses it. Crop the picture to the board, and ask again"
+)
+"""The reason for an answer of no slate; docs/log.md has the measurement."""
+
+
 def reads_slates(model: Model, asked: object) -> bool:
     """True where the answer has the form of a slate: the bundle's own question is a slate reader's, and is asked."""
     return model.manifest.text.default_prompt == QUESTION and asked in (None, QUESTION)
@@ -43,7 +50,9 @@ class Doubts:
         return Doubts(marked(read, least), read.fields, read.certainty, low, len(low) < len(FIELDS))
 
     def line(self, least: float) -> str | None:
-        """A sentence on what is unsure; None where nothing is."""
+        """A sentence on what is unsure, or why no slate may have been read; None where there is nothing to say."""
+        if self.sure and not self.fields:
+            return SMALL
         if self.sure and not self.unsure:
             return None
         named = ", ".join(f"{name} ({100 * self.certainty[name]:.0f} %)" for name in self.unsure)
