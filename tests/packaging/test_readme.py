@@ -13,7 +13,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from clips import Recipe, held, make, moving
+from clips import FRAMES, Recipe, held, make, moving
+from film_checkpoints import RECIPES, checkpoint
+
+from a2d.export.export_plan import Job
+from a2d.export.film.job import export_film
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,6 +38,16 @@ assert sys.argv[1] == "download" and sys.argv[3] == "--local-dir", sys.argv
 assert sys.argv[2] == "JetAstra/SDAR-1.7B-Chat", sys.argv
 published.sdar(Path(sys.argv[4]))
 """
+
+
+BLOCKS = ("make wheel", "a2d log", "a2d film", "hf download")
+"""Beginnings of commands, each in a block that a test below runs."""
+
+
+def block(command: str) -> str:
+    """The block of the README that holds a command."""
+    (found,) = (text for text in SHELL if re.search(rf"^{command}\b", text, re.MULTILINE))
+    return found
 
 
 class Reader:
@@ -73,13 +87,13 @@ def reader(tmp_path_factory) -> Reader:
 
 
 def test_the_readme_has_what_is_tested_here():
-    assert len(SHELL) == 3 and len(PYTHON) == 1
+    assert len(SHELL) == len(BLOCKS) and len(PYTHON) == 1 and all(map(block, BLOCKS))
     loose = [line for line in README.splitlines() if re.match(r"^ {4}(a2d|pip|make|hf|\$)", line)]
     assert loose == [], "commands stand in sh blocks, where they are run"
 
 
 def test_the_first_commands(reader):
-    said = reader.types(SHELL[0], ROOT)
+    said = reader.types(block("make wheel"), ROOT)
     assert "one token a forward (8 steps per block)" in said and "scene 1 take 12 roll K805" in said
     for line in PYTHON:
         (reader.work / "snippet.py").write_text(line)
@@ -91,7 +105,7 @@ def test_footage(reader):
     (work / "footage").mkdir(parents=True)
     make(work / "footage", Recipe("A001.mov", [held("easy-10.png"), moving(1)]))
     (work / "dist").symlink_to(ROOT / "dist")
-    reader.types(SHELL[1], work)
+    reader.types(block("a2d log"), work)
     assert "easy" not in (work / "shots.csv").read_text() and len((work / "shots.csv").read_text().splitlines()) == 3
 
 
@@ -101,6 +115,19 @@ def test_a_checkpoint_of_one_s_own(reader):
     work.mkdir()
     shutil.rmtree(work / "sdar", ignore_errors=True)
     here = Path(sys.executable).parent
-    said = reader.types(f"PATH={here}:{reader.tools}:$PATH\n{SHELL[2]}", work, here)
+    said = reader.types(f"PATH={here}:{reader.tools}:$PATH\n{block('hf download')}", work, here)
     assert "parity" in said.lower() or "PASS" in said
     assert (work / "sdar.a2d" / "manifest.json").is_file()
+
+
+def test_a_film(reader):
+    """By a tiny checkpoint of random weights, exported with the extra `export`; the extra `log` writes the movies."""
+    work, here = reader.work / "film", Path(sys.executable).parent
+    work.mkdir()
+    checkpoint(work / "checkpoint", RECIPES["tiny"])
+    export_film(Job(work / "checkpoint", work / "film.a2d", quiet=True))
+    shutil.copy(FRAMES / "easy-10.png", work / "board.png")
+    (work / "reel.csv").write_text("id,seconds,prompt\none,1,a street\ntwo,1,a red ball\n", encoding="utf-8")
+    reader.types(f"PATH={here}:$PATH\n{block('a2d film')}", work, here)
+    assert (work / "shot.mp4").stat().st_size > 1000
+    assert len(list((work / "reel").glob("*.mp4"))) == 2
