@@ -139,10 +139,9 @@ def collected(flags: Flags, checkpoint: Checkpoint, family: Family) -> tuple[dic
 
 
 def draft(flags: Flags, checkpoint: Checkpoint, family: Family) -> list[str]:
-    """One line a field: its value and where that stands, or that it is missing and how to give it."""
+    """One line a field that is said: its value, and where that stands."""
     values, origins = collected(flags, checkpoint, family)
-    said = [f"{name:<17} {_shown(values[name]):<14} {origins[name]}" for name in FIELDS if name in values]
-    return said + [f"{name:<17} {'missing':<14} {where}" for name, where in _missing(values)]
+    return [f"{name:<17} {_shown(values[name]):<14} {origins[name]}" for name in FIELDS if name in values]
 
 
 def _sources(
@@ -202,9 +201,20 @@ def _special(checkpoint: Checkpoint, vocabulary: Vocabulary) -> Iterator[tuple[s
 
 
 def _missing(values: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(field, the setting that gives it and where it was looked for)."""
+    """(field, the setting that gives it, where it was looked for, and the names that it takes)."""
     required = [f.name for f in fields(DecodeContract) if f.default is MISSING and f.default_factory is MISSING]
-    return [(name, f"the setting {name} looked in {_LOOKED[name]}") for name in required if name not in values]
+    lost = [name for name in required if name not in values]
+    return [(name, f"the setting {name} looked in {_LOOKED[name]}{_offered(name)}") for name in lost]
+
+
+def _offered(name: str) -> str:
+    """The names that a field takes, a line each; empty where it takes numbers."""
+    table = _CHOICES.get(name)
+    return (
+        ""
+        if table is None
+        else ", expected one of" + "".join(f"\n      {key:<6} {what}" for key, what in table.items())
+    )
 
 
 def _require_all(values: Mapping[str, Any], checkpoint: Checkpoint) -> None:

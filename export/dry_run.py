@@ -87,4 +87,4 @@ def _absent(job: Job, checkpoint: Checkpoint, family: Family) -> Iterator[str]:
 def _verdict(problems: list[str]) -> list[str]:
     if not problems:
         return ["nothing was written; to export: the same without the setting dry_run, and with a bundle to write"]
-    return [f"cannot be exported, {len(problems)} to mend", *problems]
+    return ["cannot be exported; to mend:", *problems]

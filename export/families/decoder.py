@@ -17,6 +17,7 @@ from ...engines.errors import CheckpointError
 from ..checkpoint.directory import Checkpoint
 from ..checkpoint.sources import Source
 from ..graphs.shapes import DecoderShape, ExpertShape
+from .quiet import quiet
 
 __all__ = [
     "A2D_CONTRACT",
@@ -64,7 +65,8 @@ def normalised(kind: type, config: Mapping[str, Any]) -> Any:
     """`config` as the transformers configuration class `kind`. Raises CheckpointError if it refuses."""
     plain = {key: value for key, value in config.items() if key not in ("model_type", "auto_map", "architectures")}
     try:
-        return kind(**plain)
+        with quiet():
+            return kind(**plain)
     except Exception as error:  # transformers raises whatever its validators raise
         raise CheckpointError(
             f"config.json is not a {kind.__name__}: {error}. Check it against the model's release."

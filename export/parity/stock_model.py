@@ -7,9 +7,6 @@ transformers does not know.
 
 from __future__ import annotations
 
-import contextlib
-import logging
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +17,9 @@ from torch import Tensor, nn
 from ...engines.errors import CheckpointError
 from ..checkpoint.directory import Checkpoint
 from ..families.family import Stock
+from ..families.quiet import quiet
 
-__all__ = ["StockModel", "class_of", "quiet", "stock_model"]
+__all__ = ["StockModel", "class_of", "stock_model"]
 
 SLICE = 8192
 """Rows of a projection to the vocabulary that are widened at a time."""
@@ -97,22 +95,6 @@ def _config(path: Path, kind: Any, stock: Stock | None) -> Any:
         if isinstance(raw.get(part), dict):
             raw[part] = {**raw[part], "model_type": name}
     return kind.from_dict({**raw, "model_type": kind.model_type})
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' advice and bars off the screen; what it warns of is what the comparison is for."""
-    from transformers.utils import logging as theirs  # noqa: PLC0415 - as above
-
-    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
-    theirs.set_verbosity(logging.CRITICAL)
-    theirs.disable_progress_bar()
-    try:
-        yield
-    finally:
-        theirs.set_verbosity(level)
-        if bars:
-            theirs.enable_progress_bar()
 
 
 def _widen(model: Any) -> None:

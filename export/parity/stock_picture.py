@@ -12,7 +12,7 @@ from ...engines.errors import CheckpointError, ImageError
 from ...runtime.bundle.manifest import ParityRow
 from ...runtime.inputs.patches import VisionSpec, smart_resize
 from ..checkpoint.directory import Checkpoint
-from .stock_model import quiet
+from ..families.quiet import quiet
 from .tolerances import FAIL, PASS
 
 __all__ = ["StockProcessor", "picture", "size_row", "stock_processor"]

@@ -9,7 +9,7 @@ from typing import Any
 from ...runtime.bundle.manifest import ParityRow
 from ...runtime.inputs.tokenizer import ChatTemplate, Text
 from ..checkpoint.directory import Checkpoint
-from .stock_model import quiet
+from ..families.quiet import quiet
 from .tolerances import FAIL, PASS
 
 __all__ = ["TEXTS", "Difference", "stock_tokenizers", "text_rows"]
