@@ -17,6 +17,7 @@ COMMANDS = {
     "run": ("a2d.runtime.cli.run", "decode a prompt with a bundle"),
     "film": ("a2d.runtime.cli.film", "film a prompt or a picture with a bundle"),
     "inspect": ("a2d.runtime.cli.inspect", "print what a bundle holds, and check it"),
+    "serve": ("a2d.runtime.cli.serve", "bundles behind HTTP, as OpenAI's clients expect it"),
     "log": ("a2d.runtime.cli.log", "find and read the shots of footage"),
     "bench": ("a2d.runtime.cli.bench", "measure decoding on this machine"),
     "doctor": ("a2d.runtime.cli.doctor", "say what this machine is and what it can run"),

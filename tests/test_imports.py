@@ -13,6 +13,7 @@ from a2d.__main__ import COMMANDS
 EXPORT_ONLY = ("torch", "transformers", "onnx", "onnx_ir", "onnxscript", "safetensors", "a2d.export", "a2d.calibration")
 
 EVERY_MODULE = """
+EXTRAS = ("av", "scenedetect", "opentimelineio", "starlette", "uvicorn", "ray")  # which a device may lack
 import pkgutil
 from importlib import import_module
 for room in ("a2d.engines", "a2d.runtime"):
@@ -22,7 +23,7 @@ for room in ("a2d.engines", "a2d.runtime"):
         try:
             import_module(module.name)
         except ModuleNotFoundError as error:
-            if error.name not in ("av", "scenedetect", "opentimelineio"):  # the extra `log`, which a device may lack
+            if error.name not in EXTRAS:
                 raise
 """
 

@@ -22,7 +22,7 @@ from ...runtime.inputs.prompt import Prepared, PromptBuilder
 from ..checkpoint.turns import special_tokens
 from ..export_plan import Plan
 from ..graphs.kinds import kinds
-from .stock_model import StockModel, class_of, stock_model
+from .stock_model import StockModel, class_of, stock_model, widest
 from .stock_picture import StockProcessor, picture, size_row, stock_processor
 from .stock_text import text_rows
 from .tolerances import ROUNDING, allowed, compared, distance
@@ -190,7 +190,7 @@ class _Own:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._network = plan, plan.network
-        self._weights = Weights(plan.checkpoint, plan.family, torch.float32)
+        self._weights = Weights(plan.checkpoint, plan.family, widest(plan.checkpoint))  # mapped, not copied
 
     def axes(self, positions: Array) -> Array:
         """Positions as the rotary embedding wants them, `[R]` or `[3, R]`."""

@@ -19,7 +19,7 @@ from ..checkpoint.directory import Checkpoint
 from ..families.family import Stock
 from ..families.quiet import quiet
 
-__all__ = ["StockModel", "class_of", "stock_model"]
+__all__ = ["StockModel", "class_of", "stock_model", "widest"]
 
 SLICE = 8192
 """Rows of a projection to the vocabulary that are widened at a time."""
@@ -64,7 +64,7 @@ def stock_model(checkpoint: Checkpoint, name: str, stock: Stock | None) -> Stock
             model, found = kind.from_pretrained(
                 checkpoint.path,
                 config=config,
-                dtype=_widest(checkpoint),
+                dtype=widest(checkpoint),
                 key_mapping=renamed or None,
                 output_loading_info=True,
                 local_files_only=True,
@@ -80,7 +80,7 @@ def stock_model(checkpoint: Checkpoint, name: str, stock: Stock | None) -> Stock
     return StockModel(name, model)
 
 
-def _widest(checkpoint: Checkpoint) -> torch.dtype:
+def widest(checkpoint: Checkpoint) -> torch.dtype:
     """The number type that holds all tensors exactly."""
     stored = {checkpoint.entry(name).dtype for name in checkpoint.files}
     halves = stored & {torch.float16, torch.bfloat16}

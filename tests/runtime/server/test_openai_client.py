@@ -1,0 +1,97 @@
+"""OpenAI's official client, unmodified, against the slate reader: answers are those of `Model.generate`."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from conftest import EXAMPLES
+from serving import TOKEN, serving
+
+from a2d import load
+from a2d.runtime.server.service import Service
+
+openai = pytest.importorskip("openai")
+
+FRAME = EXAMPLES / "slate" / "frames" / "easy-01.png"
+URL = f"data:image/png;base64,{base64.b64encode(FRAME.read_bytes()).decode()}"
+
+
+@pytest.fixture(scope="module")
+def model(slate):
+    return load(slate, threads=1)
+
+
+@pytest.fixture(scope="module")
+def address(model):
+    with serving(Service({"slate": model})) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def client(address):
+    return openai.OpenAI(base_url=f"{address}/v1", api_key=TOKEN, max_retries=0)
+
+
+@pytest.fixture(scope="module")
+def reading(model):
+    return model.generate(images=[FRAME])
+
+
+def asked(source: dict) -> list:
+    return [{"role": "user", "content": [source, {"type": "text", "text": "read the slate"}]}]
+
+
+def test_an_image_is_read(client, reading):
+    made = client.chat.completions.create(
+        model="slate", messages=asked({"type": "image_url", "image_url": {"url": URL}})
+    )
+    assert made.choices[0].message.content == reading.text
+    assert made.choices[0].finish_reason == "stop"
+    assert tuple(made.a2d["tokens"]) == reading.tokens
+
+
+def test_a_stream_adds_up_to_the_answer(client, reading):
+    stream = client.chat.completions.create(
+        model="slate",
+        messages=asked({"type": "image_url", "image_url": {"url": URL}}),
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    chunks = list(stream)
+    pieces = [chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices]
+    assert "".join(pieces) == reading.text
+    assert len([piece for piece in pieces if piece]) > 1
+    assert chunks[-1].usage.completion_tokens == len(reading.tokens)
+
+
+def test_an_uploaded_file_is_read(client, reading):
+    file = client.files.create(file=FRAME, purpose="vision")
+    made = client.chat.completions.create(model="slate", messages=asked({"type": "file", "file": {"file_id": file.id}}))
+    assert made.choices[0].message.content == reading.text
+    assert client.files.content(file.id).read() == FRAME.read_bytes()
+    assert client.files.delete(file.id).deleted
+    with pytest.raises(openai.NotFoundError):
+        client.files.retrieve(file.id)
+
+
+def test_stops_seeds_and_lengths(client, reading):
+    how = {"model": "slate", "messages": asked({"type": "image_url", "image_url": {"url": URL}})}
+    stopped = client.chat.completions.create(**how, stop=[" roll"])
+    assert stopped.choices[0].message.content == reading.text.partition(" roll")[0]
+    drawn = [
+        client.chat.completions.create(**how, temperature=1.5, seed=7, max_tokens=8).choices[0].message.content
+        for _ in range(2)
+    ]
+    assert drawn[0] == drawn[1]
+    assert client.chat.completions.create(**how, max_tokens=8).usage.completion_tokens == 8
+
+
+def test_models_and_errors_are_those_that_the_client_knows(client, address):
+    assert [model.id for model in client.models.list()] == ["slate"]
+    with pytest.raises(openai.NotFoundError, match="this server has slate"):
+        client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "x"}])
+    with pytest.raises(openai.BadRequestError, match="unknown key 'tools'"):
+        client.chat.completions.create(model="slate", messages=[{"role": "user", "content": "x"}], tools=[])
+    with pytest.raises(openai.AuthenticationError):
+        openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0).models.list()
