@@ -52,6 +52,12 @@ SILENT = ("family", "first_group")
 LISTS = {"1": (1000,), "2": (1000, 500), "4": (1000, 750, 500, 250)}
 """Step lists that every schedule offers besides its own."""
 
+WARPS = (
+    "use_dynamic_shifting", "use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "invert_sigmas",
+    "shift_terminal",
+)  # fmt: skip
+"""Settings of schedulers that make other noise levels than a shift does."""
+
 TRAINED = 1000
 """Steps that step lists count in."""
 
@@ -77,6 +83,11 @@ def resolve_film(given: Mapping[str, Any], pipeline: Pipeline, network: FilmNetw
     """Collect the contract. Raises ContractError that lists every missing value, or every impossible one."""
     values, origins = _collected(given, pipeline)
     missing = [f"  {name}: {ASKED[name]}" for name in ("block_frames", "steps", "rule", "shift") if name not in values]
+    warps = _warps(pipeline.configs["scheduler"])
+    if missing and warps and "shift" not in values:
+        missing.append(
+            f"  The scheduler's {', '.join(warps)} would warp the list otherwise, so its shift is not taken."
+        )
     if missing:
         raise ContractError(
             f"{pipeline.path} does not say how it films, and nothing is guessed. Missing:\n" + "\n".join(missing) + "\n"
@@ -116,11 +127,16 @@ def _own(pipeline: Pipeline) -> Mapping[str, Any]:
     return {name: value for name, value in own.items() if name in ASKED}
 
 
+def _warps(config: Mapping[str, Any]) -> list[str]:
+    """Settings of the scheduler under which noise levels are not the shifted step list."""
+    return [name for name in WARPS if config.get(name)]
+
+
 def _scheduled(config: Mapping[str, Any]) -> dict[str, Any]:
     """Shift, and the rule where the scheduler's class and settings leave one only."""
     kind = str(config.get("_class_name", ""))
     shift = config.get("flow_shift") if "UniPC" in kind else config.get("shift")
-    made: dict[str, Any] = {} if config.get("use_dynamic_shifting") else {"shift": shift}
+    made: dict[str, Any] = {} if _warps(config) else {"shift": shift}
     if config.get("stochastic_sampling") or kind == "FlowMatchLCMScheduler":
         return made | {"rule": "dmd"}
     if kind == "FlowMapEulerDiscreteScheduler":

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,10 @@ import pytest
 pytest.importorskip("diffusers")
 import torch
 from film_checkpoints import RECIPES, VOCAB, Parts, checkpoint
+from film_opened import Opened
 from safetensors.torch import load_file, save_file
 
 from a2d.engines.errors import BundleError, CheckpointError, ContractError
-from a2d.engines.onnxruntime import load
-from a2d.engines.protocol import Engine
 from a2d.export.checkpoint.pipeline import Pipeline
 from a2d.export.checkpoint.sources import Source, assemble
 from a2d.export.checkpoint.wan_names import PARTS
@@ -28,30 +25,9 @@ from a2d.export.export_plan import Job
 from a2d.export.families.causal_wan import describe_film
 from a2d.export.film.contract import warped
 from a2d.export.film.job import export_film
-from a2d.runtime.bundle.files import Bundle
-from a2d.runtime.film.studio import Studio
-from a2d.runtime.inputs.tokenizer import Text
 
 GOLDEN = Path(__file__).parents[1] / "data" / "golden-frames"
 GIVEN = {"block_frames": 2, "steps": (1000, 500), "height": 64, "width": 64}
-
-
-class Opened:
-    """A bundle with its engines, loaded when they are asked for."""
-
-    def __init__(self, path: Path) -> None:
-        self.bundle = Bundle.open(path)
-        self.variant = self.bundle.manifest.variants["fp32"]
-        self.engine: Callable[[str], Engine] = cache(self._load)
-
-    def _load(self, graph: str) -> Engine:
-        return load(self.bundle.file(self.variant.graphs[graph]), precision="fp32")
-
-    def studio(self) -> Studio:
-        contract = self.bundle.manifest.film
-        assert contract is not None
-        text = Text(self.bundle.file(contract.text.tokenizer))
-        return Studio(self.engine, contract, self.variant.kv_dtype, text, "encode_first" in self.variant.graphs)
 
 
 @pytest.fixture(scope="module", params=RECIPES)
@@ -190,6 +166,12 @@ def test_what_the_checkpoint_does_not_say_is_asked_for(copy):
     assert "block_frames" in message
     assert "steps" in message
     assert "nothing is guessed" in message
+
+
+@pytest.mark.parametrize("setting", ["use_karras_sigmas", "use_beta_sigmas", "use_dynamic_shifting"])
+def test_a_shift_that_the_scheduler_does_not_go_by_is_asked_for(copy, setting):
+    edited(copy / "scheduler" / "scheduler_config.json", **{setting: True})
+    assert setting in refused(copy, ContractError)
 
 
 def test_a_rule_that_the_scheduler_leaves_open_is_asked_for(copy):
