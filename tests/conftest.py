@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +27,10 @@ settings.load_profile("a2d")
 # What one test has traced, no other traces again, in any worker of this run or of the next.
 os.environ["A2D_CACHE"] = str(Path(__file__).parent.parent / "build" / "test-cache")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that use ONNX Runtime themselves
+
+# A shell that starts the suite in the background has it ignore interrupts, and programs that tests start inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HERE = Path(__file__).parent
 DATA = HERE / "data"
