@@ -43,7 +43,7 @@ STARTS: dict[str, tuple[str, ...]] = {
 
 def prove_film(plan: FilmPlan, precision: Precision, weights: WeightFile, builder: Builder) -> tuple[ParityRow, ...]:
     """The parity rows of one written variant."""
-    network, rounding = plan.family.network, ROUNDING[precision.name]
+    network, rounding = plan.network, ROUNDING[precision.name]
     words = () if plan.words is None else prove(plan.words, precision, weights, builder)
     how = "" if checked_in(precision) is precision else f" ({precision.name} weights in {checked_in(precision).name})"
     cases = {
@@ -70,12 +70,12 @@ def _reference(
     plan: FilmPlan, precision: Precision, written: WeightFile, graph: str, cases: Sequence[Case]
 ) -> tuple[list[Made], dict[str, float]]:
     """Torch's outputs of each case, and by kind how far one rounding after every layer moves them."""
-    weights = Weights(plan.pipeline, plan.family, precision.dtype, written)
-    engine = TorchEngine(graph, plan.family.network, weights)
+    weights = Weights(plan.checkpoint, plan.family, precision.dtype, written)
+    engine = TorchEngine(graph, plan.network, weights)
     spread: dict[str, float] = {}
     made: list[Made] = [_run(engine, case) for case in cases]
-    if any(piece.residual for piece in kinds(plan.family.network)[graph].pieces(plan.family.network)):
-        disturbed = TorchEngine(graph, plan.family.network, weights, ROUNDING[precision.name].step)
+    if any(piece.residual for piece in kinds(plan.network)[graph].pieces(plan.network)):
+        disturbed = TorchEngine(graph, plan.network, weights, ROUNDING[precision.name].step)
         moved = [_run(disturbed, case) for case in cases]
         spread = {kind: distance(pairs) for kind, pairs in _kinds([*zip(made, moved, strict=True)]).items()}
     weights.clear()

@@ -17,7 +17,7 @@ from ..export_plan import BASE, Job
 from ..families.causal_wan import describe_film
 from ..families.cosmos3 import describe_towers
 from ..families.film_family import FilmFamily
-from ..graphs.film_shapes import TowersNetwork
+from ..graphs.film_shapes import FilmNetwork, TowersNetwork
 from ..graphs.shapes import Network
 from ..precision import Precision
 from ..write.weight_file import planned_bytes
@@ -57,9 +57,14 @@ class FilmPlan:
     """The decisions about one export."""
 
     job: Job
-    pipeline: Pipeline
+    checkpoint: Pipeline
     family: FilmFamily
     resolved: ResolvedFilm
+
+    @property
+    def network(self) -> FilmNetwork | TowersNetwork:
+        """The shape of the graphs."""
+        return self.family.network
 
     @cached_property
     def shapes(self) -> Mapping[str, tuple[int, ...]]:
@@ -79,7 +84,7 @@ class FilmPlan:
             return None
         shapes = Network(network.decoder, network.tower)
         rows = said.model.max_context
-        return WordsPlan(self.job, self.pipeline, self.family, shapes, rows, WordsContract(said.decode))
+        return WordsPlan(self.job, self.checkpoint, self.family, shapes, rows, WordsContract(said.decode))
 
     @property
     def disk_bytes(self) -> int:
@@ -104,8 +109,8 @@ class FilmPlan:
 
     def decided(self) -> str:
         """The model, its contract with origins, and what the export will cost, for people."""
-        job, held = self.job, self.pipeline.bytes
-        licence = self.pipeline.licence
+        job, held = self.job, self.checkpoint.bytes
+        licence = self.checkpoint.licence
         said = f"licence of the weights: {licence} (README.md)" if licence else "licence of the weights: none was found"
         return "\n".join(
             [

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from a2d.calibration.exported import EXPORTED
 from a2d.engines import load_engine
-from a2d.export import cli, job
+from a2d.export import cli, job, variants
 from a2d.export.checkpoint.directory import INDEX, WEIGHTS, Checkpoint
 from a2d.export.job import Job, export
 from a2d.export.parity import torch_engine as engine_module
@@ -230,9 +230,9 @@ def test_unknown_flag_is_argparse_s_error(capsys: pytest.CaptureFixture[str]) ->
 
 
 STAGES = [
-    (job, "_builder"),
-    (job, "_weights"),
-    (job, "save_graph"),
+    (job, "builder_of"),
+    (variants, "_weights"),
+    (variants, "save_graph"),
     (job, "prove"),
     (job, "_text_files"),
     (job, "_manifest"),
