@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 
 from ..engines import load_engine
 from ..engines.cpu import slow
@@ -19,7 +18,7 @@ from ..engines.targets import require
 from ..runtime.bundle.files import Bundle
 from ..runtime.bundle.manifest import FileRecord, Manifest, Variant
 from ..runtime.bundle.staging import Staging, check_space
-from ..runtime.console.progress import Progress, size, span
+from ..runtime.console.progress import size, span
 from ..runtime.decode.options import Options
 from ..runtime.deploy.placement import Placement
 from ..runtime.heap import release
@@ -28,17 +27,15 @@ from .collect import samples
 from .collect.duration import answer_tokens, expected_seconds
 from .collect.observer import ObservedModel, tap
 from .collect.recording import FIRST, Kept, Recording, key_of, record
+from .quantize.adopt import adopt
 from .quantize.assign import Decision, decide
 from .quantize.merge import MERGES
 from .quantize.recipes import Recipe
 from .quantize.smoothquant import Smoothed
-from .quantize.source import Source
+from .quantize.source import SOURCE, Source
 from .summary import CALIBRATION, summary
 
 __all__ = ["Job", "calibrate"]
-
-SOURCE = "fp32"
-"""The precision that quantized ones are made from: the one that a CPU computes in, so that what it shows is exact."""
 
 STRATA = ("all", "prefill")
 
@@ -105,7 +102,7 @@ def calibrate(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest
     kept = [n for n in (bundle.manifest.variants if job.keep is None else job.keep) if n not in made_anew]
     check_space(job.output, len(job.recipes) * variant.weights_bytes // 2)
     with Staging(job.output, job.force) as staging:
-        _adopt(bundle, staging, kept, job.consume)
+        adopt(bundle, staging, kept, job.consume)
         recording = _recording(job, bundle, staging, say)
         release()  # the model that was observed
         say(_quantizing(job, variant))
@@ -127,18 +124,6 @@ def _source(bundle: Bundle) -> Variant:
             f"{bundle.path} holds {held}; calibration decodes in {SOURCE}: a2d-export CHECKPOINT --precision {SOURCE}"
         )
     return bundle.variant(SOURCE)
-
-
-def _adopt(bundle: Bundle, staging: Staging, kept: Iterable[str], move: bool) -> None:
-    """Take over what stays, and the source's files in any case: they are needed here."""
-    bundle.check()
-    variants, text = bundle.manifest.variants, bundle.manifest.text
-    stay = {f for name in kept for f in (*variants[name].graphs.values(), variants[name].weights)}
-    stay |= {name for name in (text.tokenizer, text.chat_template) if name is not None}
-    source = {*variants[SOURCE].graphs.values(), variants[SOURCE].weights}
-    for name, found in bundle.manifest.files.items():
-        if name in stay | source:
-            staging.adopt(bundle.file(name), found if name in stay else None, move)
 
 
 def _recording(job: Job, bundle: Bundle, staging: Staging, say: Callable[[str], None]) -> Recording:
@@ -237,28 +222,13 @@ def _variant(
     weights = Smoothed(source, recording.factors.get(recipe.smooth, {}))
     seen = recording.seen.get(recipe.smooth, {})
     # Here, because it weighs as much as a small model, and is not to while one is being recorded.
-    from .quantize.rewrite import rewritten  # noqa: PLC0415
-    from .quantize.weight_file import CodeFile  # noqa: PLC0415
+    from .quantize.variant import write_quantized  # noqa: PLC0415
 
-    with Progress(f"quantizing {recipe.name}", len(old.graphs) + 1, "steps", job.quiet) as progress:
-        decision = decide(recipe, weights, seen, job.merge or recipe.merge, job.strata)
-        progress.add()
-        file = CodeFile(f"weights.{recipe.name}.data", staging, weights)
-        names = {graph: f"{graph}.{recipe.name}.onnx" for graph in old.graphs}
-        for graph, name in names.items():
-            staging.add(name, rewritten(source.path(graph), decision, weights, file))
-            progress.add()
-    file.file.close()
-    for name in names.values():
-        onnx.checker.check_model(staging.path / name)
-    made = replace(
-        old,
-        graphs=names,
-        weights=file.name,
-        weights_bytes=file.file.size,
-        step_bytes=_step_bytes(file.sizes, source),
-        parity=(),
+    how = job.merge or recipe.merge
+    written = write_quantized(
+        recipe.name, weights, staging, lambda: decide(recipe, weights, seen, how, job.strata), job.quiet
     )
+    made, decision = written.variant(old, _step_bytes(written.file.sizes, source)), written.decision
     release()
     say(_told(decision, old, made))
     if job.target == "cpu" and (note := slow(recipe.name)):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import onnx
 
 from ...engines.cpu import this_cpu
 from ...engines.errors import BundleError, ParityError, RequestError
@@ -19,21 +17,17 @@ from ...runtime.film.contract import FilmContract
 from ...runtime.film.studio import Studio
 from ...runtime.heap import release
 from ..collect.observer import tap
+from ..quantize.adopt import adopt
 from ..quantize.assign import Decision, decide
 from ..quantize.recipes import Recipe
-from ..quantize.rewrite import rewritten
 from ..quantize.smoothquant import Smoothed
-from ..quantize.source import Source
-from ..quantize.weight_file import CodeFile
+from ..quantize.source import SOURCE, Source
 from .loss import Loss, losses
 from .observed import Seen, observed_studio, studio_of
 from .recipes import LOSS, film_recipes
 from .shots import BLOCKS, Shot, built_in, load_prompts, sized
 
 __all__ = ["FilmJob", "calibrate_film"]
-
-SOURCE = "fp32"
-"""The precision that quantized ones are made from."""
 
 OBSERVED = ("text", "frames")
 """Graphs whose products are looked at; `frames_merged` has the same weights."""
@@ -89,7 +83,7 @@ def calibrate_film(job: FilmJob, say: Callable[[str], None] = lambda _: None) ->
     kept = [n for n in (bundle.manifest.variants if job.keep is None else job.keep) if n not in job.precisions]
     check_space(job.output, len(recipes) * source_variant.weights_bytes // 2)
     with Staging(job.output, job.force) as staging:
-        _adopt(bundle, staging, kept, job.consume, contract)
+        adopt(bundle, staging, kept, job.consume)
         source = Source(staging.path, source_variant.graphs)
         say(_expected(source, contract, shots))
         seen = _recorded(job, source, contract, shots)
@@ -106,18 +100,6 @@ def calibrate_film(job: FilmJob, say: Callable[[str], None] = lambda _: None) ->
         staging.publish(manifest.dumps())
     say(f"{job.output}: {', '.join(manifest.variants)}")
     return manifest
-
-
-def _adopt(bundle: Bundle, staging: Staging, kept: list[str], move: bool, contract: FilmContract) -> None:
-    """Take over what stays, and the source's files in any case: they are needed here."""
-    bundle.check()
-    variants = bundle.manifest.variants
-    stay = {f for name in kept for f in (*variants[name].graphs.values(), variants[name].weights)}
-    stay.add(contract.text.tokenizer)
-    source = {*variants[SOURCE].graphs.values(), variants[SOURCE].weights}
-    for name, found in bundle.manifest.files.items():
-        if name in stay | source:
-            staging.adopt(bundle.file(name), found if name in stay else None, move)
 
 
 def _expected(source: Source, contract: FilmContract, shots: list[Shot]) -> str:
@@ -158,36 +140,24 @@ def _variant(
     say: Callable[[str], None],
 ) -> Variant:
     weights = Smoothed(source, {})
-    with Progress(f"quantizing {recipe.name}", len(old.graphs) + 1, "steps", job.quiet) as progress:
-        decision = decide(recipe, weights, seen, recipe.merge, "all")
-        progress.add()
-        file = CodeFile(f"weights.{recipe.name}.data", staging, weights)
-        names = {graph: f"{graph}.{recipe.name}.onnx" for graph in old.graphs}
-        for graph, name in names.items():
-            staging.add(name, rewritten(source.path(graph), decision, weights, file))
-            progress.add()
-    file.file.close()
-    for name in names.values():
-        onnx.checker.check_model(staging.path / name)
-    say(_told(decision, old, file.file.size))
-    return replace(
-        old,
-        graphs=names,
-        weights=file.name,
-        weights_bytes=file.file.size,
-        step_bytes=_step_bytes(file, source),
-        parity=(),
+    # Here, because it weighs as much as a small model, and is not to while one is being recorded.
+    from ..quantize.variant import write_quantized  # noqa: PLC0415
+
+    written = write_quantized(
+        recipe.name, weights, staging, lambda: decide(recipe, weights, seen, recipe.merge, "all"), job.quiet
     )
+    say(_told(written.decision, old, written.file.file.size))
+    return written.variant(old, _step_bytes(written.file.sizes, source))
 
 
-def _step_bytes(file: CodeFile, source: Source) -> int:
+def _step_bytes(sizes: Mapping[str, int], source: Source) -> int:
     """Bytes of weights that a denoising step reads."""
     read = {
         str(tensor.offset)
         for name, tensor in source.tensors.items()
         if name.startswith(STEPPED) and ".cross_kv_" not in name
     }
-    return sum(bytes_ for key, bytes_ in file.sizes.items() if key.split(".")[0] in read)
+    return sum(bytes_ for key, bytes_ in sizes.items() if key.split(".")[0] in read)
 
 
 def _told(decision: Decision, old: Variant, held: int) -> str:

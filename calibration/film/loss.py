@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ...runtime.film.contract import FilmContract
 from ...runtime.film.film import Film
+from ...runtime.film.loop import Step
 from ...runtime.film.network import FrameNetwork, Part
 from ...runtime.film.studio import Studio
 from .shots import Shot, sized
@@ -29,14 +30,6 @@ class Loss:
     mean: float
 
 
-@dataclass(frozen=True)
-class _Forwards:
-    """Inputs of every forward of a first block: its latents before each step, and clean."""
-
-    latents: list[NDArray[np.float32]]
-    timesteps: list[float]
-
-
 Made = dict[str, list[NDArray[np.float32]]]
 """Velocities by step, and the keys and values of all layers."""
 
@@ -49,35 +42,45 @@ def losses(reference: Studio, other: Studio, shots: list[Shot], contract: FilmCo
     errors: dict[str, list[float]] = {}
     for shot in shots:
         options = sized(contract, shot.seed)
-        forwards = _decoded(reference.film(shot.prompt, options=options))
-        made = _made(reference.film(shot.prompt, options=options), forwards)
-        again = _made(other.film(shot.prompt, options=options), forwards)
+        forwards, made = _decoded(reference.film(shot.prompt, options=options))
+        again = _repeated(other.film(shot.prompt, options=options), forwards)
         for kind, found in made.items():
             errors.setdefault(kind, []).extend(_error(a, b) for a, b in zip(found, again[kind], strict=True))
     return [Loss(kind, max(found), float(np.mean(found))) for kind, found in errors.items()]
 
 
-def _decoded(film: Film) -> _Forwards:
-    """The inputs that a decode comes to."""
+def _decoded(film: Film) -> tuple[list[Part], Made]:
+    """Every forward of a film's first block, the clean one last, and what came of them."""
     (first, *_), script = film.clip.blocks, film.script
-    latents, steps = [script.noise.start(first)], script.steps(first)
-    film.on_step = lambda step: latents.append(step.latents)
+    latents, velocities = [script.noise.start(first)], []
+
+    def taken(step: Step) -> None:
+        latents.append(step.latents)
+        velocities.append(step.velocity)
+
+    film.on_step = taken
     next(film)
-    return _Forwards(latents, [*steps.timesteps, script.commit_timestep])
+    timesteps = [*script.steps(first).timesteps, script.commit_timestep]
+    forwards = [Part(first, x, t) for x, t in zip(latents, timesteps, strict=True)]
+    return forwards, {"velocity": velocities, **_committed(film, forwards[-1])}
 
 
-def _made(film: Film, forwards: _Forwards) -> Made:
-    """Outputs of the same forwards by a film's network."""
-    (first, *_), network = film.clip.blocks, film.network
+def _repeated(film: Film, forwards: list[Part]) -> Made:
+    """Outputs of the same forwards by another film's network."""
+    *noisy, clean = forwards
+    return {"velocity": [film.network.velocity(part) for part in noisy], **_committed(film, clean)}
+
+
+def _committed(film: Film, clean: Part) -> Made:
+    """Keys and values of a clean block, by layer."""
+    network = film.network
     assert isinstance(network, FrameNetwork), "a job refuses other networks"
-    parts = [Part(first, x, t) for x, t in zip(forwards.latents, forwards.timesteps, strict=True)]
-    velocities = [network.velocity(part) for part in parts[:-1]]
-    network.commit(parts[-1])
+    network.commit(clean)
     held = network.kept().held
     assert held is not None, "a commit holds its block"
     new = {name: np.asarray(buffer.numpy(), np.float32) for name, buffer in held.new.items()}
     keys, values = ([v for name, v in new.items() if kind in name] for kind in ("key", "value"))
-    return {"velocity": velocities, "keys": keys, "values": values}
+    return {"keys": keys, "values": values}
 
 
 def _error(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

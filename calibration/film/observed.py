@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ...engines import Array, Buffer, Engine, Feeds, Memory, Signature, load_engine
+from ...engines import Array, Buffer, Engine, Feeds, load_engine
 from ...runtime.film.contract import FilmContract
 from ...runtime.film.positions import sinusoid
 from ...runtime.film.studio import Studio
@@ -30,38 +30,21 @@ COMMIT, PROMPT = "commit", "prompt"
 """Strata besides those of the steps."""
 
 
-class _Staged:
-    """An engine that names the stratum of every forward before it is run."""
+class _Staged(ObservedEngine):
+    """An observed engine that names the stratum of every forward before it is run."""
 
-    def __init__(self, engine: ObservedEngine, graph: str, place: Place, steps: Mapping[bytes, str]) -> None:
-        self._engine, self._graph, self._place, self._steps = engine, graph, place, steps
-
-    @property
-    def inputs(self) -> Mapping[str, Signature]:
-        return self._engine.inputs
-
-    @property
-    def outputs(self) -> Mapping[str, Signature]:
-        return self._engine.outputs
-
-    @property
-    def memory(self) -> Memory:
-        return self._engine.memory
-
-    @property
-    def describe(self) -> str:
-        return self._engine.describe
-
-    @property
-    def busy_seconds(self) -> float:
-        return self._engine.busy_seconds
+    def __init__(
+        self, graph: str, engine: Engine, taps: Mapping[str, str], observer: Observer, steps: Mapping[bytes, str]
+    ) -> None:
+        super().__init__(graph, engine, taps, observer)
+        self._steps = steps
 
     def run(
         self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
     ) -> dict[str, Array | Buffer]:
         """See `Engine.run`."""
-        self._place.parts[self._graph] = [(self._stratum(feeds), slice(None))]
-        return self._engine.run(feeds, outputs, keep)
+        self._observer.place.parts[self._graph] = [(self._stratum(feeds), slice(None))]
+        return super().run(feeds, outputs, keep)
 
     def _stratum(self, feeds: Feeds) -> str:
         time: Any = feeds.get("time")
@@ -81,8 +64,7 @@ def observed_studio(
 
     `taps`: outputs of `files` that are inputs of products, by graph; see `observer.tap`.
     """
-    place = Place(None)
-    observer = Observer(place, {0.0: {}})
+    observer = Observer(Place(None), {0.0: {}})
     lists = [contract.schedule.first, contract.schedule.rest]
     steps = {sinusoid([t], contract.network.freq_dim)[0].tobytes(): f"t {t:g}" for s in lists for t in s.timesteps}
 
@@ -91,7 +73,7 @@ def observed_studio(
         plain = load_engine("onnxruntime", folder / files[graph], precision="fp32", threads=1)
         if graph not in taps:
             return plain
-        return _Staged(ObservedEngine(graph, plain, taps[graph], observer), graph, place, steps)
+        return _Staged(graph, plain, taps[graph], observer, steps)
 
     return _studio(engine, folder, contract, "encode_first" in files), observer.seen.setdefault(0.0, {})
 

@@ -16,7 +16,10 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-__all__ = ["Source", "Stored", "products"]
+__all__ = ["SOURCE", "Source", "Stored", "products"]
+
+SOURCE = "fp32"
+"""The precision that quantized ones are made from: the one that a CPU computes in, so that what it shows is exact."""
 
 
 @dataclass(frozen=True)

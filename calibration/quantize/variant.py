@@ -1,0 +1,60 @@
+"""A quantized variant written beside its source: what a recipe makes of every product, then graphs and weights.
+
+Knows recipes and graphs; not what statistics were taken of, nor what a step reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import onnx
+
+from ...runtime.bundle.manifest import Variant
+from ...runtime.bundle.staging import Staging
+from ...runtime.console.progress import Progress
+from .assign import Decision
+from .rewrite import rewritten
+from .smoothquant import Smoothed
+from .weight_file import CodeFile
+
+__all__ = ["Quantized", "write_quantized"]
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """The files of a variant, written, and how they came about."""
+
+    decision: Decision
+    file: CodeFile
+    graphs: dict[str, str]
+
+    def variant(self, source: Variant, step_bytes: int) -> Variant:
+        """The variant for a manifest."""
+        return replace(
+            source,
+            graphs=self.graphs,
+            weights=self.file.name,
+            weights_bytes=self.file.file.size,
+            step_bytes=step_bytes,
+            parity=(),
+        )
+
+
+def write_quantized(
+    name: str, weights: Smoothed, staging: Staging, decide: Callable[[], Decision], quiet: bool
+) -> Quantized:
+    """Write the precision `name` of the source of `weights`; every graph is held against ONNX's checker."""
+    source = weights.source
+    with Progress(f"quantizing {name}", len(source.graphs) + 1, "steps", quiet) as progress:
+        decision = decide()
+        progress.add()
+        file = CodeFile(f"weights.{name}.data", staging, weights)
+        graphs = {graph: f"{graph}.{name}.onnx" for graph in source.graphs}
+        for graph, made in graphs.items():
+            staging.add(made, rewritten(source.path(graph), decision, weights, file))
+            progress.add()
+    file.file.close()
+    for made in graphs.values():
+        onnx.checker.check_model(staging.path / made)
+    return Quantized(decision, file, graphs)
