@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...runtime.cli.arguments import frame_size
+
 __all__ = ["add_film_settings", "film_values"]
 
 
@@ -29,15 +31,6 @@ def _steps(text: str) -> tuple[float, ...]:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected numbers by comma, as 1000,750,500,250") from error
 
 
-def _size(text: str) -> tuple[int, int]:
-    """`480x832` to height and width."""
-    try:
-        height, width = map(int, text.lower().split("x"))
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected HEIGHTxWIDTH in pixels, as 480x832") from error
-    return height, width
-
-
 FLAGS = {
     "block_frames": FilmFlag("--block-frames", "N", int, "latent frames of a block (chunkwise: 3, framewise: 1)"),
     "steps": FilmFlag("--steps-list", "LIST", _steps, "steps of a block before they are warped, as 1000,750,500,250"),
@@ -54,7 +47,7 @@ FLAGS = {
     "guidance": FilmFlag("--guidance", "X", float, "scale of guidance; 1 is none"),
     "guidance_interval": FilmFlag("--guidance-interval", "LO,HI", _steps, "lowest and highest timestep guided"),
     "negative": FilmFlag("--negative", "TEXT", str, "negative prompt where none is given"),
-    "size": FilmFlag("--size", "HxW", _size, "default size of a clip in pixels (480x832)"),
+    "size": FilmFlag("--size", "HxW", frame_size, "default size of a clip in pixels (480x832)"),
 }  # fmt: skip
 """Flag of each value of the film contract; the size is two values."""
 

@@ -11,7 +11,7 @@ from ...engines.targets import TARGETS
 from ...engines.tensorrt.sidecar import Card
 from ..deploy.build import BuildJob, build, summary
 from ..deploy.engine_set import EngineSet
-from .arguments import Parser, add_bundle, compute_capabilities, guarded, teller
+from .arguments import Parser, add_bundle, compute_capabilities, frame_size, guarded, teller
 
 __all__ = ["main"]
 
@@ -41,20 +41,12 @@ def _parser() -> Parser:
     parser.add_argument("--context", type=int, metavar="ROWS", help="longest conversation; default: up to 8192")
     parser.add_argument("--block-size", type=int, metavar="ROWS", help="largest block; default: the bundle's")
     parser.add_argument(
-        "--size", type=_picture, metavar="HxW", help="height and width of clips, for a bundle that films"
+        "--size", type=frame_size, metavar="HxW", help="height and width of clips, for a bundle that films"
     )
     parser.add_argument("--force", action="store_true", help="build although a set that fits is there")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     parser.add_argument("--json", action="store_true", help="one JSON object per engine")
     return parser
-
-
-def _picture(text: str) -> tuple[int, int]:
-    """Height and width of `480x832`."""
-    height, _, width = text.lower().partition("x")
-    if not height.isdecimal() or not width.isdecimal():
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected HEIGHTxWIDTH in pixels, as 480x832")
-    return int(height), int(width)
 
 
 def _build(arguments: argparse.Namespace) -> int:

@@ -88,11 +88,7 @@ def _film_found(bundle: Bundle, plan: FilmPlan) -> dict[str, Any]:
     e, c = plan.estimate, plan.clip
     parts = {f"{name}_bytes": value for name, value in to_json(e).items() if isinstance(value, int | dict)}
     return {
-        "bundle": bundle.manifest.name,
-        "target": plan.target,
-        "precision": plan.precision,
-        "variant": plan.variant,
-        "to_be_made": plan.to_be_made,
+        **_asked(bundle, plan),
         "clip": {
             "frames": c.frames,
             "height": c.height,
@@ -105,17 +101,14 @@ def _film_found(bundle: Bundle, plan: FilmPlan) -> dict[str, Any]:
         "filming_bytes": e.filming,
         "encoding_bytes": e.encoding,
         "peak_bytes": e.peak,
-        "memories": to_json(plan.memories),
-        "fits": plan.fits,
-        "lower": [worded(change) for change in plan.lower],
+        **_judged(plan),
     }
 
 
 def _film_lines(bundle: Bundle, plan: FilmPlan) -> Iterator[str]:
     """The plan of a clip for people."""
     e, c = plan.estimate, plan.clip
-    made = f", estimated from {plan.variant}: the bundle has no {plan.precision} yet" if plan.to_be_made else ""
-    yield f"{bundle.manifest.name}, {plan.precision} on {plan.target}{made}"
+    yield _title(bundle, plan)
     seen = "all" if c.window.frames is None else f"{c.window.frames} latent frames"
     yield f"{c.frames} frames of {c.height}x{c.width}; a block sees {seen}"
     host = "in the host's memory, not in the sums" if e.apart else ""
@@ -134,9 +127,7 @@ def _film_lines(bundle: Bundle, plan: FilmPlan) -> Iterator[str]:
         ("encoding", e.encoding, "while the prompt is read"),
         ("filming", e.filming, "while frames are made"),
     ]
-    yield from (f"  {name:<12}{size(count):>10}  {note}".rstrip() for name, count, note in rows)
-    yield from (_verdict(plan, fits) for fits in (True, False) if any(m.fits == fits for m in plan.memories))
-    yield from (f"to make it fit: {worded(change)}" for change in plan.lower)
+    yield from _table(rows, plan)
 
 
 def _memories(asked: float | None, target: Target) -> tuple[int, ...]:
@@ -160,11 +151,7 @@ def found(bundle: Bundle, plan: MemoryPlan) -> dict[str, Any]:
     """The plan as one JSON object."""
     e = plan.estimate
     return {
-        "bundle": bundle.manifest.name,
-        "target": plan.target,
-        "precision": plan.precision,
-        "variant": plan.variant,
-        "to_be_made": plan.to_be_made,
+        **_asked(bundle, plan),
         "sizes": to_json(plan.sizes) | {"widest": plan.sizes.widest},
         "weights_bytes": sum(e.weights.values()),
         "weights_bytes_by_graph": e.weights,
@@ -177,17 +164,14 @@ def found(bundle: Bundle, plan: MemoryPlan) -> dict[str, Any]:
         "load_bytes": e.load,
         "total_bytes": e.total,
         "peak_bytes": e.peak,
-        "memories": to_json(plan.memories),
-        "fits": plan.fits,
-        "lower": [worded(change) for change in plan.lower],
+        **_judged(plan),
     }
 
 
 def lines(bundle: Bundle, plan: MemoryPlan) -> Iterator[str]:
     """The plan for people."""
     e, s = plan.estimate, plan.sizes
-    made = f", estimated from {plan.variant}: the bundle has no {plan.precision} yet" if plan.to_be_made else ""
-    yield f"{bundle.manifest.name}, {plan.precision} on {plan.target}{made}"
+    yield _title(bundle, plan)
     yield f"{s.context} rows of context, blocks of {s.block}, {s.widest} rows in the widest forward"
     rows = [
         ("weights", sum(e.weights.values()), _shares(e.weights)),
@@ -199,6 +183,36 @@ def lines(bundle: Bundle, plan: MemoryPlan) -> Iterator[str]:
         ("in all", e.total, "while decoding, at the end of the context"),
         ("at most", e.peak, ""),
     ]
+    yield from _table(rows, plan)
+
+
+def _asked(bundle: Bundle, plan: MemoryPlan | FilmPlan) -> dict[str, Any]:
+    """The beginning of every plan in JSON."""
+    return {
+        "bundle": bundle.manifest.name,
+        "target": plan.target,
+        "precision": plan.precision,
+        "variant": plan.variant,
+        "to_be_made": plan.to_be_made,
+    }
+
+
+def _judged(plan: MemoryPlan | FilmPlan) -> dict[str, Any]:
+    """The end of every plan in JSON."""
+    return {
+        "memories": to_json(plan.memories),
+        "fits": plan.fits,
+        "lower": [worded(change) for change in plan.lower],
+    }
+
+
+def _title(bundle: Bundle, plan: MemoryPlan | FilmPlan) -> str:
+    made = f", estimated from {plan.variant}: the bundle has no {plan.precision} yet" if plan.to_be_made else ""
+    return f"{bundle.manifest.name}, {plan.precision} on {plan.target}{made}"
+
+
+def _table(rows: list[tuple[str, int, str]], plan: MemoryPlan | FilmPlan) -> Iterator[str]:
+    """Parts with their sizes, where they fit, and what would make them fit."""
     yield from (f"  {name:<12}{size(count):>10}  {note}".rstrip() for name, count, note in rows)
     yield from (_verdict(plan, fits) for fits in (True, False) if any(m.fits == fits for m in plan.memories))
     yield from (f"to make it fit: {worded(change)}" for change in plan.lower)
