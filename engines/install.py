@@ -11,7 +11,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 __all__ = ["DISTRIBUTION", "extra", "update"]
 
@@ -56,4 +55,6 @@ def _recorded(record: dict[str, Any]) -> tuple[str, str]:
     parts = urlsplit(url)
     if parts.scheme != "file":
         return "", url
+    from urllib.request import url2pathname  # noqa: PLC0415 - brings HTTP and TLS, for a message that is seldom said
+
     return "-e " * bool(record.get("dir_info", {}).get("editable")), url2pathname(parts.path)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeAlias, Unpack
+from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,14 @@ from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
 from .deploy.placement import Placement, buildable, is_news, on, placed, rows, slow_here, sm_of
 from .each import Reading, readings
-from .film.film import Film, Snapshot
-from .film.loop import Step as FilmStep
-from .film.options import FilmOptionFields, FilmOptions
-from .film.studio import Studio
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, check_list, counted
-from .shapes.make import language_of, shaped, vocabulary_of
+
+if TYPE_CHECKING:
+    from .film.film import Film, Snapshot
+    from .film.loop import Step as FilmStep
+    from .film.options import FilmOptionFields, FilmOptions
+    from .film.studio import Studio
 
 __all__ = ["Asked", "Model", "load", "load_placed"]
 
@@ -140,6 +141,8 @@ class Model:
             if contract is None:
                 raise BundleError(f"{self.bundle.path} decodes words and does not film; export a video checkpoint")
             if self._studio is None:
+                from .film.studio import Studio  # noqa: PLC0415 - whoever decodes words does not pay for films
+
                 built = self.placement.built
                 kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
                 text = self._text
@@ -196,6 +199,8 @@ class Model:
         A template is text with values, as `"scene {scene:[0-9]+[A-Z]*} take {take:int}"`; a schema is what `json.loads`
         makes of one. Raises RequestError: it is not supported, or this model's tokens cannot write it.
         """
+        from .shapes.make import language_of, shaped, vocabulary_of  # noqa: PLC0415 - few answers have a shape
+
         language = language_of(template, choices, schema)
         spelled = None if self._text is None else (self._text.token_bytes(), self._text.encode)
         return shaped(language, vocabulary_of(spelled, self.manifest.decode, self.manifest.model.vocab))

@@ -61,6 +61,16 @@ def test_the_engine_is_loaded_when_it_is_asked_for():
     assert "onnxruntime" in loaded_by("import a2d.engines.onnxruntime")
 
 
+SELDOM = ("tokenizers", "jinja2", "urllib.request", "a2d.runtime.film.studio", "a2d.runtime.shapes.make")
+"""Modules that a decode of token ids has no use for, and packages that they bring."""
+
+
+def test_a_command_loads_what_it_uses():
+    modules = loaded_by("import a2d.runtime.cli.run")
+    assert "a2d.runtime.decode.loop" in modules
+    assert [name for name in SELDOM if name in modules] == []
+
+
 def test_public_names_exist_and_others_list_them():
     assert [name for name in a2d.__all__ if getattr(a2d, name) is None] == []
     with pytest.raises(AttributeError, match="no attribute 'laod'; it offers A2DError, Film, .*Model, .*load"):

@@ -9,17 +9,20 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ...engines.errors import RequestError
 from ...engines.protocol import Engine
 from ..decode.cache import CacheShape
-from ..inputs.tokenizer import ChatTemplate, Text
 from .clip import Clip
 from .condition import Condition, read
 from .contract import FilmContract
 from .options import Settled
 from .towers import Pass, TowerNetwork, pass_of
 from .wording import said
+
+if TYPE_CHECKING:
+    from ..inputs.tokenizer import ChatTemplate, Text
 
 __all__ = ["Reader"]
 

@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from ...engines.errors import RequestError
 from ...engines.protocol import Engine
 from ..decode.cache import CacheShape
 from ..inputs.images import ImageSource, load_image
-from ..inputs.tokenizer import ChatTemplate, Text
 from .board import fitted
 from .clip import Clip, clip_of
 from .contract import FilmContract
@@ -31,6 +30,9 @@ from .options import FilmOptionFields, FilmOptions, Settled, settled
 from .pixels import PixelStream, encoded_picture
 from .reader import Reader
 from .text import attended, cleaned, encoded, tokenized
+
+if TYPE_CHECKING:
+    from ..inputs.tokenizer import ChatTemplate, Text
 
 __all__ = ["Studio"]
 

@@ -12,13 +12,16 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.protocol import Buffer, Engine
-from ..inputs.tokenizer import Text
 from .contract import TextSpec
+
+if TYPE_CHECKING:
+    from ..inputs.tokenizer import Text
 
 __all__ = ["CLEANED", "Attended", "Prompt", "attended", "cleaned", "encoded", "tokenized"]
 

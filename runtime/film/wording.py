@@ -6,13 +6,16 @@ The sentences are those that the network was trained with, letter for letter. Kn
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..inputs.tokenizer import ChatTemplate, Text
 from .clip import Clip
 from .towers_spec import ChatSpec
+
+if TYPE_CHECKING:
+    from ..inputs.tokenizer import ChatTemplate, Text
 
 __all__ = ["Said", "said"]
 

@@ -11,7 +11,6 @@ import binascii
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
-from urllib.request import url2pathname
 
 from ...engines.errors import RequestError
 from .images import ImageSource
@@ -81,6 +80,8 @@ def picture_at(source: Any) -> Any:
     if scheme == "data":
         return _data(source)
     if scheme == "file":
+        from urllib.request import url2pathname  # noqa: PLC0415 - brings HTTP and TLS, which a path has no use for
+
         return url2pathname(urlsplit(source).path)
     if scheme in ("http", "https", "ftp", "s3", "gs"):
         raise RequestError(
