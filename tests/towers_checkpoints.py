@@ -169,7 +169,7 @@ class Opened:
         self.engine = cache(self._engine)
 
     def _engine(self, graph: str) -> TorchEngine:
-        weights = Weights(self.plan.pipeline, self.plan.family, torch.float32, resident=True)
+        weights = Weights(self.plan.checkpoint, self.plan.family, torch.float32, resident=True)
         return TorchEngine(graph, self.plan.family.network, weights)
 
     def studio(self) -> Studio:
