@@ -74,7 +74,7 @@ PACKAGES = {
     "runtime/each": DECODING,
     "runtime/model": {*DECODING, "runtime/shapes", "runtime/deploy", "runtime/each"},
     "runtime/host": MODEL,
-    "runtime/server": MODEL,
+    "runtime/server": {*MODEL, "runtime/shapes"},
     "runtime/measure": {*MODEL, *BASE, "runtime/deploy"},
     "runtime/footage": {*MODEL, "runtime/footage/writers"},
     "runtime/footage/writers": {"runtime/footage", "runtime/console"},
