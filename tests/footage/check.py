@@ -63,8 +63,6 @@ class Row:
     theirs: float | None
     """Seconds from the first frame to the end of the last one."""
     ours: float | None
-    why: str
-    """What the log says of a file without shots."""
     shots: int
     sure: int
     """Shots of which a slate's field was read surely."""
@@ -148,12 +146,11 @@ def compared(files: list[Path], log: Path) -> Iterator[Row]:
     for path in files:
         shots = [line for line in lines if Path(line["file"]) == path.resolve()]
         ends = [line["end"]["seconds"] for line in shots if "end" in line]
-        why = next((line["fault"] for line in shots if line.get("fault")), "")
         sure = sum(
             any(line["certainty"][n] >= MIN_CONFIDENCE for n in line["fields"]) for line in shots if "end" in line
         )
         kind, theirs = probed(path)
-        yield Row(path.name, kind, theirs, ends[-1] if ends else None, why, len(ends), sure)
+        yield Row(path.name, kind, theirs, ends[-1] if ends else None, len(ends), sure)
 
 
 def probed(path: Path) -> tuple[str, float | None]:
@@ -182,11 +179,10 @@ def written(rows: list[Row]) -> str:
         files=len(rows), read=len(read), refused=len(rows) - len(read), wrong=len(wrong), sure=sure, shots=shots,
         kind=this_cpu().name,
     )  # fmt: skip
-    lines = [page, "| file | video | seconds by ffprobe | by `a2d log` | otherwise |", "|---|---|---|---|---|"]
+    lines = [page, "| file | video | seconds by ffprobe | by `a2d log` | |", "|---|---|---|---|---|"]
     for row in rows:
         times = ["" if seconds is None else f"{seconds:.3f}" for seconds in (row.theirs, row.ours)]
-        note = row.why.partition(", expected")[0].rpartition("/")[2] if row.ours is None else ""
-        note = "**not the same**" if row.wrong else note.replace(f"{row.name} ", "")
+        note = "**not the same**" if row.wrong else ""
         lines.append(f"| {row.name} | {row.kind} | {times[0]} | {times[1]} | {note} |")
     return "\n".join(lines) + "\n"
 
