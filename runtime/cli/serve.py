@@ -65,7 +65,10 @@ def _parser() -> Parser:
         help="fetch pictures by URL from this host; repeatable; default: from none",
     )
     bounds = parser.add_argument_group("how much")
-    bounds.add_argument("--together", type=int, default=4, metavar="N", help="answers decoded at the same time (4)")
+    bounds.add_argument("--places", type=int, default=4, metavar="N", help="answers under way at the same time (4)")
+    bounds.add_argument(
+        "--together", type=int, default=1, metavar="N", help="of those, answers that share forwards; default: 1, turns"
+    )
     bounds.add_argument("--queue", type=int, default=64, metavar="N", help="requests that may wait; more get 429 (64)")
     bounds.add_argument("--max-upload", type=int, default=256, metavar="MIB", help="largest file that is taken (256)")
     bounds.add_argument("--max-pixels", type=int, default=16, metavar="MEGAPIXELS", help="largest picture (16)")
@@ -124,12 +127,13 @@ def _tokens(arguments: argparse.Namespace) -> list[str]:
 def _limits(arguments: argparse.Namespace) -> Limits:
     from ..server.limits import Limits  # noqa: PLC0415 - as above
 
-    asked = {"--together": arguments.together, "--queue": arguments.queue}
+    asked = {"--places": arguments.places, "--together": arguments.together, "--queue": arguments.queue}
     asked |= {"--max-upload": arguments.max_upload, "--max-pixels": arguments.max_pixels}
     wrong = [f"{flag}: got {value}, expected 1 to 100000" for flag, value in asked.items() if not 1 <= value <= 100_000]
     if wrong:
         raise RequestError("\n".join(wrong))
     return Limits(
+        places=arguments.places,
         together=arguments.together,
         waiting=arguments.queue,
         upload=arguments.max_upload * MIB,
