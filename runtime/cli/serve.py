@@ -80,25 +80,34 @@ def _parser() -> Parser:
 def _run(arguments: argparse.Namespace) -> int:
     _check_installed()
     tokens, limits = _tokens(arguments), _limits(arguments)
-    from ..server.app import app_of  # noqa: PLC0415 - the extra `serve`
-    from ..server.service import Service  # noqa: PLC0415 - as above
-    from ..server.serving import serve  # noqa: PLC0415 - as above
+    from ..server.serving import until_stopped  # noqa: PLC0415 - the extra `serve`
 
     listening = _listening(arguments)
     try:
-        models = _loaded(arguments)
-        hosts = frozenset(host.lower() for host in arguments.fetch_from)
-        service = Service(models, limits=limits, hosts=hosts)
-        try:
-            _tell(arguments, models, listening, tokens)
-            serve(app_of(service, tokens), listening, arguments.exit_with_parent)
-        finally:
-            service.close()
+        with until_stopped(arguments.exit_with_parent):
+            _serve(arguments, listening, tokens, limits)
     finally:
         listening.close()
         if arguments.unix_socket is not None:
             arguments.unix_socket.unlink(missing_ok=True)
     return 0
+
+
+def _serve(arguments: argparse.Namespace, listening: socket.socket, tokens: Sequence[str], limits: Limits) -> None:
+    from ..server.app import app_of  # noqa: PLC0415 - as above
+    from ..server.filmmaker import filmmakers  # noqa: PLC0415 - as above
+    from ..server.service import Service  # noqa: PLC0415 - as above
+    from ..server.serving import serve  # noqa: PLC0415 - as above
+
+    loaded = _loaded(arguments)
+    words = {name: model for name, model in loaded.items() if model.manifest.words is not None}
+    hosts = frozenset(host.lower() for host in arguments.fetch_from)
+    service = Service(words, filmmakers(loaded), limits, hosts)
+    try:
+        _tell(arguments, loaded, listening, tokens)
+        serve(app_of(service, tokens), listening)
+    finally:
+        service.close()
 
 
 def _check_installed() -> None:
@@ -174,7 +183,9 @@ def _tell(
 ) -> None:
     """Say where the server is, and how it is asked. A token that somebody has given is not printed."""
     for name, model in models.items():
-        print(f"model {name}: {model.placement.precision}, {model.engine('backbone').describe}")
+        film = model.manifest.film
+        graph = "backbone" if film is None or model.manifest.words is not None else film.denoiser
+        print(f"model {name}: {model.placement.precision}, {model.engine(graph).describe}")
     given = arguments.token or arguments.token_file
     if arguments.unix_socket is not None:
         print(f"listening at {arguments.unix_socket}")
