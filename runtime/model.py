@@ -21,6 +21,7 @@ from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
 from .bundle.files import Bundle
 from .bundle.manifest import Manifest
+from .bundle.profile import profile_of, tuned
 from .bundle.texts import prompt_template_of, template_of, text_of
 from .console.progress import Progress
 from .decode.cache import CacheShape
@@ -60,10 +61,11 @@ class Model:
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
+        self.profile = profile_of(bundle)
+        self._manifest = tuned(bundle.manifest, self.profile)
         self._text = text_of(bundle)
         self._studio: Studio | None = None
         self.times = KeptTimes(self)
-        """Times of this machine, called with a plan; what nobody has measured is measured then."""
 
     def __repr__(self) -> str:
         t = self.placement
@@ -71,8 +73,8 @@ class Model:
 
     @property
     def manifest(self) -> Manifest:
-        """The bundle's manifest."""
-        return self.bundle.manifest
+        """The bundle's manifest, with the defaults of its profile if it has one."""
+        return self._manifest
 
     @cached_property
     def _builder(self) -> PromptBuilder:

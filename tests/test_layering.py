@@ -136,9 +136,12 @@ PACKAGES = {
         "engines/tensorrt/builder",
         "runtime/deploy",
     },
+    "calibration/tune": {*MODEL, "calibration/collect", "calibration/verify"},
     "calibration/cli": {
         *MODEL,
+        *BASE,
         "calibration/*",
+        "calibration/tune",
         "calibration/film",
         "calibration/source",
         "calibration/collect",
@@ -239,6 +242,7 @@ THIRD_PARTIES = {
 FILES = {
     "engines/cuda.py": {"cuda"},
     "calibration/collect/board.py": {"PIL"},
+    "calibration/tune/page.py": {"jinja2"},
     "calibration/verify/page.py": {"jinja2"},
     "runtime/inputs/crops.py": {"PIL"},
     "engines/_import_onnxruntime.py": {"onnxruntime"},
