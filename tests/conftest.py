@@ -100,6 +100,6 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def quantized(floats: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle with every precision of the table."""
     output = tmp_path_factory.mktemp("quantized") / "tiny-q.a2d"
-    wanted = recipes("int8,fp8,int8-weight,int4-weight,int4-int8,int4")
+    wanted = recipes("int8,int8-avx2,fp8,int8-weight,int4-weight,int4-int8,int4")
     calibrate(Job(floats, output, wanted, data=data, options=OPTIONS, quiet=True))
     return output
