@@ -9,8 +9,7 @@ from typing import Any, TypedDict, Unpack
 import numpy as np
 
 from ...engines.errors import ContractError, RequestError
-from ..schema import Violations, check
-from .choices import Setting, check_choice, described, setting, setting_of
+from ..schema import Setting, Violations, check, check_choice, described, setting, setting_of
 from .contract import MAX_BLOCK, TOKENS, DecodeContract
 from .rules import RULES
 
@@ -30,6 +29,9 @@ DRAWN = ("tempered", "filtered")
 
 BARRED = ("confidence", "prefix")
 """Rules that have a threshold."""
+
+LAST_BLOCK = {"left": "cut", "tail": "whole"}
+"""Alignment to how the last block ends where the contract does not say."""
 
 UNPACED = ("top-1", "near-top")
 """Fallbacks that take no count."""
@@ -179,6 +181,10 @@ class Plan:
     stop: str
     merged: bool
     """Commits ride with the next block's first forward: asked for, and exact for this model."""
+    filler: int
+    """Token id that a row holds while it is masked; any id where none is ever run."""
+    cuts_last: bool
+    """The last block ends where the wanted tokens end."""
     speculative: bool = False
 
     @property
@@ -240,6 +246,8 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
         threshold=threshold,
         temperature=temperature,
         merged=merged,
+        filler=contract.mask_token_id or 0,
+        cuts_last=(contract.last_block or LAST_BLOCK[contract.prompt_alignment]) == "cut",
         speculative=options.decode == "speculative",
         **named,
     )

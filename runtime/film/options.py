@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 from ...engines.errors import RequestError
-from ..decode.choices import check_choice, setting
-from ..schema import Violations, check
+from ..schema import Violations, check, check_choice, setting
 from .board import FITS
 from .clip import Window
 from .contract import COMMITS, FilmContract, StepList

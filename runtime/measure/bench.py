@@ -23,7 +23,7 @@ from ...engines.protocol import Memory
 from ..decode.block import Step
 from ..decode.contract import DecodeContract
 from ..decode.options import Options, plan
-from ..decode.sequence import Prompt
+from ..decode.rows import Prompt
 from ..decode.session import Result, Session
 from ..model import Model
 
@@ -153,7 +153,7 @@ def compare(model: Model, settings: Settings, peer: Peer) -> Comparison:
     ratios, speeds, own_steps = [], [], []
     for _ in range(settings.repeats):
         own = _decode(model, prompt, settings.options)
-        run = peer.decode(prompt.tokens, chosen.block, chosen.steps, chosen.threshold, chosen.options.max_tokens)
+        run = peer.decode(prompt.rows.tokens, chosen.block, chosen.steps, chosen.threshold, chosen.options.max_tokens)
         speeds.append(later / run.seconds)
         ratios.append(tokens_per_second(own) / speeds[-1])
         own_steps.append(_step_seconds(own))
@@ -184,7 +184,7 @@ class VariantPeer:
 def random_prompt(model: Model, tokens: int) -> Prompt:
     """Random text tokens, the same every time, as frequent as words are: by Zipf's law, the first ids the commonest."""
     decode, vocab = model.manifest.decode, model.manifest.model.vocab
-    special = {decode.filler, *decode.stop_token_ids}
+    special = {decode.mask_token_id, *decode.stop_token_ids}
     if model.manifest.vision is not None:
         special |= {model.manifest.vision.image_token_id, model.manifest.vision.video_token_id}
     allowed = np.setdiff1d(np.arange(vocab), list(special))
