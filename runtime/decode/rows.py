@@ -109,7 +109,7 @@ class Rows:
     reach: NDArray[np.int64]
     """`[R]`; the row sees every key before this position."""
     features: NDArray[np.float32] | None = None
-    """`[R, H]`; rows of another model's features, zero where there is none."""
+    """`[R, N]`; rows of another model's features, zero where there is none. N is H, or several H side by side."""
     is_feature: NDArray[np.bool_] | None = None
     """`[R]`"""
 

@@ -125,7 +125,7 @@ bool a2d_result_read(a2d_cursor from, a2d_result *result) {
     result->first_block_seconds = a2d_take_f64(&from);
     result->text = a2d_take_text(&from, &result->text_length);
     bool whole = read_token_ids(&from, result) && read_confidences(&from, result) && a2d_cursor_done(&from);
-    if (whole && stop <= A2D_STOP_REPEATS && modality == A2D_MODALITY_TEXT && probability(result->confidence))
+    if (whole && stop <= A2D_STOP_BUDGET && modality == A2D_MODALITY_TEXT && probability(result->confidence))
         return true;
     a2d_result_free(result);
     return false;

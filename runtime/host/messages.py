@@ -119,7 +119,7 @@ class StepTaken:
 class Summary:
     """The end of a generation: the payload of DONE."""
 
-    stop: str = wire(Name("stop", "length", "context", "cancelled", "repeats"))
+    stop: str = wire(Name("stop", "length", "context", "cancelled", "repeats", "budget"))
     modality: str = wire(Name("text"))
     """Modality of the answer."""
     forwards: int = wire(U32)
