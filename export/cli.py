@@ -17,7 +17,7 @@ from ..engines.errors import BundleError, CheckpointError, RequestError
 from ..engines.install import extra
 from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller, worded
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
-from ..runtime.inputs.letterbox import Letterbox
+from ..runtime.inputs.images import Letterbox
 from ..runtime.schema import check
 from .film.flags import add_film_settings, film_values
 

@@ -19,20 +19,20 @@ from numpy.typing import NDArray
 
 from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
-from .bundle.files import Bundle
+from .bundle.files import Bundle, prompt_template_of, template_of, text_of
 from .bundle.manifest import Manifest
 from .bundle.profile import profile_of, tuned
-from .bundle.texts import prompt_template_of, template_of, text_of
 from .console.progress import Progress
 from .decode.cache import CacheShape
-from .decode.chooser import FREE, Form
 from .decode.options import OptionFields, Options, plan, with_fields
-from .decode.sequence import Prompt
+from .decode.rows import Prompt
+from .decode.sequence import FREE, Form
 from .decode.session import Generation, Result, Session, until
 from .deploy.placement import Placement, buildable, is_news, on, placed, rows, slow_here, sm_of
 from .each import Reading, readings
+from .inputs.messages import check_list
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
-from .inputs.sources import Frames, check_list, counted
+from .inputs.sources import Frames, counted
 from .pace.kept import KeptTimes
 
 if TYPE_CHECKING:

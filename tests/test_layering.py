@@ -28,7 +28,7 @@ ROOMS = ("engines", "runtime", "calibration", "export")
 SEAM = {"engines", "engines/errors", "engines/install", "engines/protocol"}
 """The part of engines/ that everybody may know: the protocol, its errors, a table of names, and how to install more."""
 
-BASE = SEAM | {"engines/host", "engines/checks", "engines/*"}
+BASE = SEAM | {"engines/host", "engines/*"}
 """All modules that stand in engines/ itself."""
 
 DECODING = SEAM | {
@@ -47,15 +47,14 @@ PACKAGES = {
     "engines/errors": set(),
     "engines/install": set(),
     "engines/protocol": set(),
-    "engines/host": {"engines/checks", "engines/errors", "engines/protocol"},
-    "engines/checks": {"engines/errors", "engines/protocol"},
+    "engines/host": {"engines/errors", "engines/protocol"},
     "engines/*": BASE,
     "engines/tensorrt": BASE,
     "engines/tensorrt/builder": {"engines/tensorrt", *BASE},
     "engines/probe": {"engines/tensorrt", *BASE},
     # runtime, from the floor up
     "runtime": set(),
-    "runtime/schema": set(),
+    "runtime/schema": {"engines/errors"},
     "runtime/heap": set(),
     "runtime/console": set(),
     "runtime/decode": {"runtime/schema", "engines/errors", "engines/protocol", "engines/host"},
@@ -263,7 +262,6 @@ FILES = {
     "runtime/footage/scan.py": {"PIL"},
     "runtime/footage/writers/otio.py": {"opentimelineio"},
     "runtime/inputs/images.py": {"PIL"},
-    "runtime/inputs/letterbox.py": {"PIL"},
     "runtime/server/app.py": {"starlette"},
     "runtime/server/file_routes.py": {"starlette"},
     "runtime/server/replies.py": {"starlette"},

@@ -142,7 +142,7 @@ class Words:
 
     def __post_init__(self) -> None:
         d, vocab = self.decode, self.model.vocab
-        ids = {d.filler, *d.stop_token_ids, *d.forbid_token_ids}
+        ids = {d.mask_token_id or 0, *d.stop_token_ids, *d.forbid_token_ids}
         outside = [f"decode: token id {i} is outside the vocabulary of {vocab}" for i in ids if i >= vocab]
         if outside:
             raise Violations(outside)

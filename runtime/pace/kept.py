@@ -26,7 +26,7 @@ from ..bundle.files import MANIFEST, Bundle, sha256_of
 from ..bundle.kept_folder import kept_folder
 from ..decode.budget import RECENT, Times
 from ..decode.options import Plan
-from ..decode.sequence import Prompt
+from ..decode.rows import Prompt
 from ..decode.session import Session
 from ..schema import Violations, from_json, parse, to_json
 from .measured import measured, random_tokens
