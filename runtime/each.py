@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from ..engines.errors import A2DError, NumericsError, RequestError
 from .console.progress import Progress
-from .decode.chooser import FREE, Form
 from .decode.options import Options
-from .decode.sequence import Prompt
+from .decode.rows import Prompt
+from .decode.sequence import FREE, Form
 from .decode.session import Generation, Result, Session
 from .decode.together import Together
 from .inputs.prompt import Picture

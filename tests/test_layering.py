@@ -28,7 +28,7 @@ ROOMS = ("engines", "runtime", "calibration", "export")
 SEAM = {"engines", "engines/errors", "engines/install", "engines/protocol"}
 """The part of engines/ that everybody may know: the protocol, its errors, a table of names, and how to install more."""
 
-BASE = SEAM | {"engines/host", "engines/checks", "engines/*"}
+BASE = SEAM | {"engines/host", "engines/*"}
 """All modules that stand in engines/ itself."""
 
 DECODING = SEAM | {
@@ -47,15 +47,14 @@ PACKAGES = {
     "engines/errors": set(),
     "engines/install": set(),
     "engines/protocol": set(),
-    "engines/host": {"engines/checks", "engines/errors", "engines/protocol"},
-    "engines/checks": {"engines/errors", "engines/protocol"},
+    "engines/host": {"engines/errors", "engines/protocol"},
     "engines/*": BASE,
     "engines/tensorrt": BASE,
     "engines/tensorrt/builder": {"engines/tensorrt", *BASE},
     "engines/probe": {"engines/tensorrt", *BASE},
     # runtime, from the floor up
     "runtime": set(),
-    "runtime/schema": set(),
+    "runtime/schema": {"engines/errors"},
     "runtime/heap": set(),
     "runtime/console": set(),
     "runtime/decode": {"runtime/schema", "engines/errors", "engines/protocol", "engines/host"},
@@ -99,6 +98,7 @@ PACKAGES = {
     "calibration": set(),
     "calibration/*": {
         "calibration/film",
+        "calibration/source",
         "calibration/collect",
         "calibration/quantize",
         "runtime/deploy",
@@ -106,28 +106,43 @@ PACKAGES = {
         *BASE,
         *MODEL,
     },
-    "calibration/collect": {"calibration/quantize", "runtime/deploy", *MODEL},
-    "calibration/quantize": {"calibration/collect", "runtime/bundle", "runtime/console", "engines/errors"},
+    "calibration/source": {"engines/errors"},
+    "calibration/collect": {"calibration/source", "runtime/deploy", *MODEL},
+    "calibration/quantize": {
+        "calibration/source",
+        "calibration/collect",
+        "runtime/bundle",
+        "runtime/console",
+        "engines/*",
+        "engines/errors",
+    },
     "calibration/film": {
         *MODEL,
         *BASE,
+        "runtime/deploy",
         "runtime/film",
         "runtime/heap",
+        "calibration/source",
         "calibration/collect",
         "calibration/quantize",
     },
     "calibration/verify": {
         *MODEL,
+        "calibration/source",
         "calibration/collect",
         "calibration/quantize",
         *BASE,
         "engines/tensorrt/builder",
         "runtime/deploy",
     },
+    "calibration/tune": {*MODEL, "calibration/collect", "calibration/verify"},
     "calibration/cli": {
         *MODEL,
+        *BASE,
         "calibration/*",
+        "calibration/tune",
         "calibration/film",
+        "calibration/source",
         "calibration/collect",
         "calibration/quantize",
         "calibration/verify",
@@ -226,6 +241,7 @@ THIRD_PARTIES = {
 FILES = {
     "engines/cuda.py": {"cuda"},
     "calibration/collect/board.py": {"PIL"},
+    "calibration/tune/page.py": {"jinja2"},
     "calibration/verify/page.py": {"jinja2"},
     "runtime/inputs/crops.py": {"PIL"},
     "engines/_import_onnxruntime.py": {"onnxruntime"},
@@ -246,7 +262,6 @@ FILES = {
     "runtime/footage/scan.py": {"PIL"},
     "runtime/footage/writers/otio.py": {"opentimelineio"},
     "runtime/inputs/images.py": {"PIL"},
-    "runtime/inputs/letterbox.py": {"PIL"},
     "runtime/server/app.py": {"starlette"},
     "runtime/server/file_routes.py": {"starlette"},
     "runtime/server/replies.py": {"starlette"},
@@ -260,7 +275,6 @@ FILES = {
 """File to what it alone may import from elsewhere."""
 
 KNOWN_CIRCLES = {
-    ("calibration/collect", "calibration/quantize"),
     ("runtime/footage", "runtime/footage/writers"),
 }
 """Pairs that still import each other, to be cut."""

@@ -18,7 +18,7 @@ from ...runtime.console.progress import Progress
 from ...runtime.decode.cache import CacheShape
 from ...runtime.decode.contract import DecodeContract
 from ...runtime.decode.options import Options
-from ...runtime.decode.sequence import Prompt
+from ...runtime.decode.rows import Prompt
 from ...runtime.decode.session import Session
 from ..graphs.kind import Array, Case
 from ..graphs.kinds import kinds
@@ -233,7 +233,7 @@ def _decode(check: Check, backbone: Engine, denoise: FakeEngine) -> list[dict[st
     line = np.arange(len(prompt))
     positions = np.broadcast_to(line, (3, len(line))) if s.rope_axes else line
     options = Options(max_tokens=BLOCKS * block, block_size=block, steps=min(block, STEPS), temperature=0.0)
-    session.generate(Prompt(prompt, positions, len(prompt), prompt), options)
+    session.generate(Prompt.of(prompt, positions, len(prompt)), options)
     return denoise.calls
 
 

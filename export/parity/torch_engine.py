@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...engines.checks import check_feeds, check_outputs
 from ...engines.errors import ParityError
-from ...engines.host import HostBuffer, HostMemory, on_host
+from ...engines.host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
 from ...engines.protocol import Array, Buffer, Feeds, Signature
 from ..checkpoint.sources import Sourced, TensorReader, assemble
 from ..graphs.film_shapes import FilmNetwork, TowersNetwork

@@ -142,7 +142,7 @@ class Words:
 
     def __post_init__(self) -> None:
         d, vocab = self.decode, self.model.vocab
-        ids = {d.filler, *d.stop_token_ids, *d.forbid_token_ids}
+        ids = {d.mask_token_id or 0, *d.stop_token_ids, *d.forbid_token_ids}
         outside = [f"decode: token id {i} is outside the vocabulary of {vocab}" for i in ids if i >= vocab]
         if outside:
             raise Violations(outside)
@@ -189,6 +189,11 @@ class Manifest:
     def vision(self) -> VisionSpec | None:
         """See `Words`."""
         return self._spoken().vision
+
+    @property
+    def stepped(self) -> str:
+        """Name of the graph that every step runs; of a bundle that does both, that of words."""
+        return "backbone" if self.words is not None or self.film is None else self.film.denoiser
 
     def _spoken(self) -> Words:
         if self.words is None:

@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .allowed import Allowed
-from .backbone import Rows
-from .block import Block, Step
+from .block import Allowed, Block, Step
+from .rows import Rows
 
 __all__ = [
     "Accept",

@@ -15,14 +15,14 @@ import numpy as np
 
 from .block import Step
 from .budget import ENDED, Clock, Early, within
-from .chooser import FREE, Form
 from .forward import Decoding
 from .loop import decode as diffuse
 from .options import Plan
 from .pipelined import decode_ahead, is_known
 from .result import Result
+from .rows import Prompt
 from .runner import Runner, Work, steps, told
-from .sequence import Prompt, Sequence
+from .sequence import FREE, Form, Sequence
 from .speculative import speculate
 
 if TYPE_CHECKING:

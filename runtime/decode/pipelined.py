@@ -18,7 +18,7 @@ from .contract import DecodeContract
 from .forward import Burst, Decoding
 from .loop import advance
 from .options import Plan
-from .schedule import Pace
+from .rules import Pace
 from .sequence import Sequence
 
 __all__ = ["decode_ahead", "is_known"]

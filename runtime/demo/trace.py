@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..decode.block import Step
 from ..decode.options import Options
-from ..decode.sequence import Prompt
+from ..decode.rows import Prompt
 from ..model import Model
 
 __all__ = ["Block", "Token", "Trace", "trace"]

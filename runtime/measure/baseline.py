@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..console.progress import Progress
 from ..decode.contract import autoregressive
 from ..decode.options import Options, plan
-from ..decode.sequence import Prompt
+from ..decode.rows import Prompt
 from ..model import Model
 from .bench import Settings, endless, random_prompt, timed, tokens_per_second
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...engines.errors import RequestError
-from ..decode.chooser import FREE, Form
 from ..decode.options import Options, plan
+from ..decode.sequence import FREE, Form
 from ..decode.session import Generation, Session
 from ..model import Model
 from .fields import ChatFields, CompletionFields, options_of, read, stops_of

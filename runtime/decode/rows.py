@@ -1,8 +1,8 @@
-"""Where blocks begin, and which rows a row may see.
+"""Rows of a sequence as they are fed, where blocks begin among them, and which rows a row may see.
 
 Every context mask is one number per row, its *reach*: row q sees key k if and only if k < reach(q). A settled row's
 keys and values depend on nothing beyond its reach, which is what makes caching, chunked prefill and merged commits
-exact. Knows positions in a sequence; nothing of tokens, families or engines.
+exact. Knows positions in a sequence; nothing of families or engines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Layout", "chunks", "side_by_side", "visibility"]
+__all__ = ["Layout", "Prompt", "Rows", "chunks", "side_by_side", "visibility"]
 
 
 @dataclass(frozen=True)
@@ -96,3 +96,79 @@ def chunks(reach: NDArray[np.int64], first: int, limit: int) -> list[int]:
         sizes.append(end - at)
         at = end
     return sizes
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive rows of a sequence, ready to be fed."""
+
+    tokens: NDArray[np.int64]
+    """`[R]`"""
+    positions: NDArray[np.int64]
+    """`[R]`, or `[3, R]` for mrope."""
+    reach: NDArray[np.int64]
+    """`[R]`; the row sees every key before this position."""
+    features: NDArray[np.float32] | None = None
+    """`[R, N]`; rows of another model's features, zero where there is none. N is H, or several H side by side."""
+    is_feature: NDArray[np.bool_] | None = None
+    """`[R]`"""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def holding(self, tokens: NDArray[np.int64]) -> Rows:
+        """The same rows with other tokens."""
+        return Rows(tokens, self.positions, self.reach, self.features, self.is_feature)
+
+    def __getitem__(self, part: slice) -> Rows:
+        return Rows(
+            self.tokens[part],
+            self.positions[..., part],
+            self.reach[part],
+            None if self.features is None else self.features[part],
+            None if self.is_feature is None else self.is_feature[part],
+        )
+
+    def __add__(self, other: Rows) -> Rows:
+        if not len(self):
+            return other  # every plain step adds nothing to its block
+        return Rows(
+            np.concatenate([self.tokens, other.tokens]),
+            np.concatenate([self.positions, other.positions], axis=-1),
+            np.concatenate([self.reach, other.reach]),
+            _joined(self.features, other.features, self, other),
+            _joined(self.is_feature, other.is_feature, self, other),
+        )
+
+
+def _joined(a: NDArray[np.generic] | None, b: NDArray[np.generic] | None, left: Rows, right: Rows) -> NDArray | None:  # type: ignore[type-arg]
+    """Both, where a missing side stands for zeros."""
+    some = a if a is not None else b
+    if some is None:
+        return None
+    return np.concatenate(
+        [
+            np.zeros((len(rows), *some.shape[1:]), some.dtype) if side is None else side
+            for side, rows in ((a, left), (b, right))
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt: its rows, and where what follows it begins."""
+
+    rows: Rows
+    """`[P]`; each sees itself and what is before it, until a layout says what it sees."""
+    next_position: int
+    """Position of the first generated row, in all axes."""
+    keys: NDArray[np.int64]
+    """`[P]`; equal keys mean equal rows: the token, or a negative hash of an image feature."""
+
+    @classmethod
+    def of(cls, tokens: NDArray[np.int64], positions: NDArray[np.int64], next_position: int) -> Prompt:
+        """A prompt of tokens `[P]` alone, at `positions` `[P]` or `[3, P]`."""
+        return cls(Rows(tokens, positions, np.arange(1, len(tokens) + 1)), next_position, tokens)
+
+    def __len__(self) -> int:
+        return len(self.rows)
