@@ -62,7 +62,8 @@ def readings(
     """
 
     def begin(frame: Picture, session: Session) -> Generation:
-        return session.stream(ask(frame), options, form)
+        clock = session.clock(options)  # a budget counts from before the frame is read
+        return session.stream(ask(frame), options, form, clock=clock)
 
     one_by_one = (_read(frame, begin, sessions[0]) for frame in frames)
     with progress:

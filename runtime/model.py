@@ -32,6 +32,7 @@ from .deploy.placement import Placement, buildable, is_news, on, placed, rows, s
 from .each import Reading, readings
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, check_list, counted
+from .pace.kept import KeptTimes
 
 if TYPE_CHECKING:
     from .film.film import Film, Snapshot
@@ -61,6 +62,8 @@ class Model:
         self._lock = threading.RLock()
         self._text = text_of(bundle)
         self._studio: Studio | None = None
+        self.times = KeptTimes(self)
+        """Times of this machine, called with a plan; what nobody has measured is measured then."""
 
     def __repr__(self) -> str:
         t = self.placement
@@ -163,7 +166,7 @@ class Model:
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
         # Built engines have profiles for one session's rows and context.
         pool = None if beside is None or built is not None else beside.share()
-        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool, self.prompt)
+        return Session(self.engine, decode, cache, longest, self.detokenize, exact, pool, self.prompt, self.times)
 
     def prompt(
         self,
@@ -221,8 +224,10 @@ class Model:
 
         `form` restricts the answer: see `shape`.
         """
+        session, wanted = self.session(), with_fields(options, **chosen)
+        clock = session.clock(wanted)  # a budget counts from before the prompt is read
         rows = self.prompt(prompt, images, raw, template_options, continue_final)
-        return self.session().stream(rows, with_fields(options, **chosen), form)
+        return session.stream(rows, wanted, form, clock=clock)
 
     def generate(
         self,

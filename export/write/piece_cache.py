@@ -10,33 +10,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-__all__ = ["PieceCache", "default_folder"]
+from ...runtime.bundle.kept_folder import kept_folder as default_folder
 
-VARIABLE = "A2D_CACHE"
-"""Environment variable with another folder than the platform's."""
+__all__ = ["PieceCache", "default_folder"]
 
 DIGEST = 32
 """Bytes of the SHA-256 that stands before an entry's content."""
-
-
-def default_folder() -> Path:
-    """The folder for what can be made again, by the platform's convention; `$A2D_CACHE` goes before."""
-    if own := os.environ.get(VARIABLE):
-        return Path(own)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "a2d"
 
 
 @dataclass(frozen=True)

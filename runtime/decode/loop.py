@@ -41,7 +41,7 @@ def decode(sequence: Sequence, contract: DecodeContract, plan: Plan) -> Decoding
     After each block the coroutine may be closed: rows in the cache are always final ones. The last block is never
     committed, because nobody will look at it.
     """
-    accept, stops, chooser = RULES[plan.options.rule], STOPS[plan.stop], sequence.chooser
+    accept, stops, chooser = plan.accept or RULES[plan.options.rule], STOPS[plan.stop], sequence.chooser
     block, pending = sequence.first(), sequence.context(sequence.cached)
     index = 0
     while block is not None:

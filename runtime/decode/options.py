@@ -7,11 +7,13 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...engines.errors import ContractError, RequestError
 from ..schema import Violations, check
 from .choices import Setting, check_choice, described, setting, setting_of
 from .contract import MAX_BLOCK, TOKENS, DecodeContract
+from .duration import seconds_of
 from .rules import RULES
 
 __all__ = ["COMMITS", "DECODES", "OptionFields", "Options", "Plan", "plan", "with_fields"]
@@ -120,6 +122,10 @@ class Options:
         metadata=setting("run only the sub-block at hand: less work, and tokens may differ", denoises=True),
     )
     decode: str = field(default="diffusion", metadata=setting("how blocks are generated", choices=DECODES))
+    budget: str | None = field(
+        default=None,
+        metadata=setting("time for the answer, as 200ms or 1.5s: fewer steps, and a cut where even these do not fit"),
+    )
 
     @property
     def revises(self) -> bool:
@@ -159,6 +165,7 @@ class OptionFields(TypedDict, total=False):
     sub_block_size: int | None
     block_cache: bool
     decode: str
+    budget: str | None
 
 
 @dataclass(frozen=True)
@@ -180,6 +187,8 @@ class Plan:
     merged: bool
     """Commits ride with the next block's first forward: asked for, and exact for this model."""
     speculative: bool = False
+    accept: Callable[..., NDArray[np.bool_]] | None = None
+    """Accept rule in the place of that of the options, whatever the graph decides; None leaves it to them."""
 
     @property
     def bar(self) -> float:
@@ -241,13 +250,18 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
         temperature=temperature,
         merged=merged,
         speculative=options.decode == "speculative",
-        **named,
+        **named,  # type: ignore[arg-type]
     )
 
 
 def _contradictions(options: Options, paced: bool) -> Iterator[str]:
     if options.threshold is not None and options.rule not in BARRED:
         yield f"threshold: got {options.threshold}, but rule {options.rule!r} has none; use rule {' or '.join(BARRED)}"
+    if options.budget is not None:
+        try:
+            seconds_of(options.budget)
+        except RequestError as error:
+            yield str(error)
     if options.steps is not None and not paced:
         yield f"steps: got {options.steps}, but fallback {options.fallback!r} sets no pace; leave one of them out"
     if options.fallback is not None and options.rule != "confidence":

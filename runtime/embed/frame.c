@@ -130,7 +130,7 @@ bool a2d_result_read(a2d_cursor from, a2d_result *result) {
     result->text = a2d_take_text(&from, &result->text_length);
     result->remarks = calloc(1, 1);
     bool whole = read_token_ids(&from, result) && read_confidences(&from, result) && a2d_cursor_done(&from);
-    if (whole && result->remarks != NULL && stop <= A2D_STOP_REPEATS && probability(result->confidence))
+    if (whole && result->remarks != NULL && stop <= A2D_STOP_BUDGET && probability(result->confidence))
         return true;
     a2d_result_free(result);
     return false;

@@ -29,7 +29,7 @@ __all__ = [
 U8, U32, U64, I32, F32, F64 = (Number(form) for form in "BIQifd")
 FLAG = Number("?")
 
-STOPS = Name("stop", "length", "context", "cancelled", "repeats")
+STOPS = Name("stop", "length", "context", "cancelled", "repeats", "budget")
 
 CHANNELS = {"rgb8": 3, "rgba8": 4, "bgr8": 3, "bgra8": 4, "gray8": 1}
 """Bytes of a pixel, by layout."""

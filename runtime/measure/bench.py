@@ -26,6 +26,7 @@ from ..decode.options import Options, plan
 from ..decode.sequence import Prompt
 from ..decode.session import Result, Session
 from ..model import Model
+from ..pace.measured import random_tokens
 
 __all__ = [
     "Comparison",
@@ -182,14 +183,8 @@ class VariantPeer:
 
 
 def random_prompt(model: Model, tokens: int) -> Prompt:
-    """Random text tokens, the same every time, as frequent as words are: by Zipf's law, the first ids the commonest."""
-    decode, vocab = model.manifest.decode, model.manifest.model.vocab
-    special = {decode.filler, *decode.stop_token_ids}
-    if model.manifest.vision is not None:
-        special |= {model.manifest.vision.image_token_id, model.manifest.vision.video_token_id}
-    allowed = np.setdiff1d(np.arange(vocab), list(special))
-    ranks = np.random.default_rng(0).zipf(1.3, tokens) - 1
-    return model.prompt(allowed[ranks % len(allowed)].astype(np.int64))
+    """Text tokens, the same every time, as frequent as words are."""
+    return model.prompt(random_tokens(model.manifest, tokens))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,14 @@ from .ticket import Begun, Ended, Event, Stepped
 
 __all__ = ["ChatAnswer", "CompletionAnswer", "own_facts"]
 
-FINISHES = {"stop": "stop", "repeats": "stop", "length": "length", "context": "length", "cancelled": "stop"}
+FINISHES = {
+    "stop": "stop",
+    "repeats": "stop",
+    "length": "length",
+    "context": "length",
+    "budget": "length",
+    "cancelled": "stop",
+}
 """Reason for which an answer ended to OpenAI's `finish_reason`; a2d's own stands in `a2d.stop_reason`."""
 
 

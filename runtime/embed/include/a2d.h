@@ -110,7 +110,8 @@ typedef enum a2d_stop {
     A2D_STOP_LENGTH = 1,    /**< max_tokens were written; of a film: all frames were made */
     A2D_STOP_CONTEXT = 2,   /**< the context is full */
     A2D_STOP_CANCELLED = 3, /**< cancelled; the text, or the frames, are what had been made */
-    A2D_STOP_REPEATS = 4    /**< the end of the answer repeats itself, as often as option stop_repeats allows */
+    A2D_STOP_REPEATS = 4,   /**< the end of the answer repeats itself, as often as option stop_repeats allows */
+    A2D_STOP_BUDGET = 5     /**< cut where the time of option budget was spent */
 } a2d_stop;
 
 /** What a result is made of. */

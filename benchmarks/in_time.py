@@ -1,0 +1,85 @@
+"""Answers in time: 500 readings of slates under a budget, alone and beside programs that keep the cores busy.
+
+usage: in_time.py BUNDLE FRAMES... [--budgets 60ms,100ms] [--answers 500] [--busy N]
+
+Prints a row for each budget: steps, seconds at the median, the 99th percentile and at most, the 99th percentile of what
+is over the budget in steps (the longest step of the answer), and what was cut. Times are wall-clock, from the call of
+`generate` to its return, the picture included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import multiprocessing
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+import a2d
+
+
+def main() -> None:
+    """Measure, and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle")
+    parser.add_argument("frames", nargs="+", type=Path)
+    parser.add_argument("--budgets", default="60ms,100ms")
+    parser.add_argument("--answers", type=int, default=500)
+    parser.add_argument("--busy", type=int, default=0, help="processes that compute meanwhile")
+    parser.add_argument("--precision")
+    parser.add_argument("--max-tokens", type=int, default=48)
+    arguments = parser.parse_args()
+    busy = [multiprocessing.Process(target=_compute, daemon=True) for _ in range(arguments.busy)]
+    for process in busy:
+        process.start()
+    try:
+        model = a2d.load(arguments.bundle, threads=1, precision=arguments.precision)
+        print("| budget | steps | median | p99 | most | over budget, p99, in steps | beyond one step | early | cut |")
+        for budget in arguments.budgets.split(","):
+            print(_row(model, budget, arguments), flush=True)
+        print(f"load at the end {os.getloadavg()[0]:.1f}, {busy and len(busy)} busy processes")
+    finally:
+        for process in busy:
+            process.terminate()
+
+
+def _row(model: a2d.Model, budget: str, arguments: argparse.Namespace) -> str:
+    """Answers under one budget."""
+    spans: list[float] = []
+    over: list[float] = []
+    steps: set[int] = set()
+    beyond = early = cut = 0
+    for frame in itertools.islice(itertools.cycle(arguments.frames), arguments.answers):
+        began = time.perf_counter()
+        generation = model.stream(images=[str(frame)], budget=budget, max_tokens=arguments.max_tokens)
+        longest, last = 0.0, time.perf_counter()
+        seen = []
+        for step in generation:
+            now = time.perf_counter()
+            seen.append(step)
+            longest, last = max(longest if len(seen) > 1 else 0.0, now - last), now  # the first one reads the prompt
+        result = generation.result
+        spans.append(time.perf_counter() - began)
+        longest = longest or result.budget.step_seconds
+        over.append(max(0.0, spans[-1] - result.budget.seconds) / longest)
+        beyond += spans[-1] > result.budget.seconds + longest
+        early, cut = early + bool(result.budget.early), cut + (result.stop_reason == "budget")
+        steps.add(result.budget.steps)
+    low, high = min(steps), max(steps)
+    cells = [budget, f"{low} to {high}", *(f"{1e3 * np.quantile(spans, q):.1f} ms" for q in (0.5, 0.99, 1))]
+    cells += [f"{np.quantile(over, 0.99):.2f}", str(beyond), str(early), str(cut)]
+    return f"| {' | '.join(cells)} |"
+
+
+def _compute() -> None:
+    """Keep a core busy."""
+    matrix = np.ones((256, 256), np.float32)
+    while True:
+        np.matmul(matrix, matrix)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,214 @@
+"""Answers in time: a plan that fits a budget by this machine's measured times, and a clock that holds an answer to it.
+
+The plan lowers the steps of a block until all blocks fit. The clock watches the decoding at work from outside: where
+the next forward does not fit any more, what is left of a block is accepted at once, and an answer that would go on is
+cut. No forward begins behind the deadline. Knows times and blocks; neither measures a machine nor runs a forward.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...engines.errors import RequestError
+from .block import Block, Proposal, Step
+from .forward import Forward, Request
+from .options import Plan
+from .rules import RULES
+from .runner import Answer, Work
+
+__all__ = ["ENDED", "Budgeted", "Clock", "Early", "Times", "check_budget", "within"]
+
+RECENT = 5
+"""Forwards by whose median the next one's time is expected."""
+
+ENDED = "budget"
+"""Reason for which an answer ends that is cut."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """Measured times of one machine, engine and precision, in seconds."""
+
+    step: float
+    """A denoising forward with `near` rows in the cache: median."""
+    step_far: float
+    """The same with `far` rows."""
+    commit: float
+    """A forward that caches a finished block and denoises the next, with `near` rows: median."""
+    row: float
+    """A row of the prompt, while the prompt is read."""
+    near: int
+    far: int
+    measured: str = ""
+    """Day, machine and load under which this was measured, for people."""
+
+    def at(self, cached: int, commits: bool = False) -> float:
+        """A forward with so many rows in the cache."""
+        slope = max(0.0, (self.step_far - self.step) / max(1, self.far - self.near))
+        plain = self.step + slope * max(0, cached - self.near)
+        return plain * max(1.0, self.commit / self.step) if commits else plain
+
+
+@dataclass(frozen=True)
+class Early:
+    """Tokens of one block that were accepted because no further step would have fitted."""
+
+    block: int
+    tokens: tuple[int, ...]
+    """Their places among the answer's tokens, from 0."""
+
+
+@dataclass(frozen=True)
+class Budgeted:
+    """The account of an answer in time."""
+
+    seconds: float
+    """Budget."""
+    spent: float
+    """Seconds from when the budget began to count to the last step."""
+    steps: int
+    """Steps a block that this machine's times allow, of those that were asked for."""
+    step_seconds: float
+    """Measured time of a step, by which they were chosen."""
+    measured: str
+    """Day, machine and load under which it was measured."""
+    early: tuple[Early, ...]
+    """Tokens that were accepted early, block by block; empty where nothing was cut within a block."""
+
+
+def check_budget(budget: float, needed: float, what: str, times: Times) -> None:
+    """Raise RequestError where `what`, which is `needed` seconds of work, does not fit."""
+    if budget < needed:
+        raise RequestError(
+            f"budget: got {1e3 * budget:.4g} ms, expected {1e3 * needed:.4g} ms or more: {what} on this machine "
+            f"({times.measured}). Allow more time, or take a faster precision or a smaller model"
+        )
+
+
+class Clock:
+    """The time of one answer. Made before its prompt is read; `begin` gives the plan that fits."""
+
+    def __init__(self, times: Times, budget: float, since: float, now: Callable[[], float] = time.perf_counter) -> None:
+        """`since`: moment of `now` from which the budget counts."""
+        self.times, self.budget, self.since, self.now = times, budget, since, now
+        self.end = since + budget
+        self.plan: Plan | None = None
+        self._early: NDArray[np.intp] = np.empty(0, np.intp)
+        self._began = since
+        self._slowness: deque[float] = deque(maxlen=RECENT)
+        self._last = self._cached = 0
+        self.cut = False
+        """The answer has been cut."""
+
+    @property
+    def spent(self) -> float:
+        """Seconds so far."""
+        return self.now() - self.since
+
+    def begin(self, plan: Plan, unread: int, start: int, last: int) -> Plan:
+        """`plan` with the steps that fit: `unread` rows of the prompt come first, then rows `start` to `last`.
+
+        Raises RequestError where not even the prompt and one step fit.
+        """
+        reading, left, first = self.times.row * unread, self.end - self.now(), self.times.at(start)
+        said = f"the prompt's {unread} rows take {1e3 * reading:.4g} ms and a step {1e3 * first:.4g} ms"
+        check_budget(self.budget, reading + first, said, self.times)
+        self._last, self._cached = last, start
+        blocks = max(1, -(-(last - start) // plan.block))
+        middle = (start + last) // 2
+        # A block's first forward also caches the last block; apart, that is a forward of its own.
+        opening = self.times.at(middle, commits=True) if plan.merged else 2 * self.times.at(middle)
+        fitting = 1 + int(max(0.0, (left - reading) / blocks - opening) / self.times.at(middle))
+        self.plan = replace(plan, steps=max(1, min(plan.steps, fitting)), accept=self.accepting(plan))
+        return self.plan
+
+    def accepting(self, plan: Plan) -> Callable[[Block, Proposal, int, Plan], NDArray[np.bool_]]:
+        """The plan's rule, and all that is left where it is time."""
+        rule = RULES[plan.options.rule]
+
+        def accept(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
+            accepted = rule(block, proposal, count, plan)
+            if not self.due(block, plan):
+                return accepted
+            self._early = np.union1d(self._early, np.flatnonzero(block.masked & ~accepted))
+            return block.masked
+
+        return accept
+
+    def due(self, block: Block, plan: Plan) -> bool:
+        """No further step of this block fits, into the budget or into the block's share of what is left of it."""
+        now, needed = self.now(), self.expected()
+        if self.end - now < needed:
+            return True
+        later = max(0, -(-(self._last - block.start - len(block)) // plan.block))
+        share = (self.end - self._began) / (1 + later)
+        return later > 0 and now - self._began + needed > share
+
+    def expected(self, commits: bool = False) -> float:
+        """Seconds that the next forward takes, if it is as slow as the last few were."""
+        return self.times.at(self._cached, commits) * (statistics.median(self._slowness) if self._slowness else 1.0)
+
+    def is_spent(self, step: Step) -> bool:
+        """The forward behind `step` does not fit any more. A draft is nothing before it is verified."""
+        speculative = self.plan is not None and self.plan.speculative
+        if speculative and not step.final:
+            return False
+        return self.end - self.now() < self.expected(commits=step.final) * (2 if speculative else 1)
+
+    def note(self, request: Request, seconds: float) -> None:
+        """Learn from a forward that asked something; one that reads the prompt is no measure of a step."""
+        if isinstance(request, Forward) and request.rows is not None and request.ask is not None:
+            commits = request.keep > 0
+            plain = self.times.at(self._cached, commits) + self.times.row * max(0, request.keep - self._block)
+            self._slowness.append(seconds / plain)
+
+    @property
+    def _block(self) -> int:
+        return 1 if self.plan is None else self.plan.block
+
+    def turn(self, step: Step) -> tuple[int, ...]:
+        """Go on to the next block; rows of the finished one that were accepted early."""
+        early, self._early = self._early, np.empty(0, np.intp)
+        self._began, self._cached = self.now(), self._cached + len(step.tokens)
+        return tuple(int(row) for row in early)
+
+    def account(self, early: tuple[Early, ...], spent: float) -> Budgeted:
+        """The account of the answer."""
+        steps = 0 if self.plan is None else self.plan.steps
+        return Budgeted(self.budget, spent, steps, self.times.at(self._cached), self.times.measured, early)
+
+
+def within(work: Work, clock: Clock) -> Work:
+    """`work` until the budget is spent: no forward is begun that does not fit, and the last step says so."""
+    answer: Answer = None
+    error: Exception | None = None
+    try:
+        while True:
+            item = work.send(answer) if error is None else work.throw(error)
+            answer, error = None, None
+            if isinstance(item, Step):
+                clock.cut = not item.ended and clock.is_spent(item)
+                yield replace(item, final=True, ended=ENDED) if clock.cut else item
+                if clock.cut:
+                    return
+                continue
+            began = clock.now()
+            if isinstance(item, Forward) and began >= clock.end:
+                clock.cut = True
+                return
+            try:
+                answer = yield item
+                clock.note(item, clock.now() - began)
+            except Exception as raised:
+                error = raised
+    except StopIteration:
+        return
+    finally:
+        work.close()
