@@ -49,6 +49,7 @@ ITSELF = "autoregressive"
 """The peer that every bundle has: itself, one token per forward."""
 
 SHOWN = {
+    "overlap": "commits beside pixels    {:10.2f} times as fast end to end",
     "first_block_ms": "time to first block      {:10.1f} ms",
     "prefill_tokens_per_second": "prefill                  {:10.0f} tokens/s",
     "step_ms": "denoising step           {:10.2f} ms median",
@@ -143,6 +144,7 @@ FILMED = {
     "commit_fps": "commit alone             {:10.2f} frames/s",
     "pixels_fps": "VAE alone                {:10.2f} frames/s",
     "end_to_end_fps": "end to end               {:10.2f} frames/s",
+    "overlap": "commits beside pixels    {:10.2f} times as fast end to end",
     "first_block_ms": "time to first block      {:10.1f} ms",
     "python_share": "Python's share           {:10.1%}",
     "floor_ms": "floor of a forward       {:10.1f} ms",
