@@ -97,7 +97,7 @@ class _Frame:
     error: A2DError | None = None
     reading: Reading | None = None
 
-    def end(self, error: A2DError | None) -> None:
+    def end(self, error: Exception | None) -> None:
         """Make the reading. Raises errors that no frame is to blame for."""
         if error is not None and not isinstance(error, FAULTS):
             raise error

@@ -74,7 +74,7 @@ PACKAGES = {
     "runtime/pace": {*DECODING, "engines/*"},
     "runtime/model": {*DECODING, "runtime/shapes", "runtime/deploy", "runtime/each", "runtime/pace"},
     "runtime/host": MODEL,
-    "runtime/server": {*MODEL, "runtime/shapes"},
+    "runtime/server": {*MODEL, "runtime/dailies", "runtime/shapes"},
     "runtime/measure": {*MODEL, *BASE, "runtime/deploy", "runtime/pace"},
     "runtime/footage": {*MODEL, "runtime/footage/writers"},
     "runtime/footage/writers": {"runtime/footage", "runtime/console"},
