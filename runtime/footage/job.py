@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
 from ...engines.errors import RequestError
 from ...engines.install import extra
@@ -25,7 +26,7 @@ from ..model import load
 from ..schema import to_json
 from .clip import Clip
 from .files import RAW, absolute, check_apart, clips, raw_files
-from .journal import SCHEMA, Journal, publish
+from .journal import SCHEMA, Journal, Stamp, publish
 from .pipeline import Pipeline
 from .reader import Reader
 from .sampling import Sampling
@@ -33,7 +34,7 @@ from .slate import marked
 from .writers import WRITERS, writer
 from .writers.log import Log, Totals
 
-__all__ = ["LogJob", "Outcome", "log"]
+__all__ = ["LogJob", "Outcome", "Reads", "log"]
 
 NEEDS = {"av": "reads video", "scenedetect": "finds shots", "opentimelineio": "writes timelines"}
 """Packages that only logging footage needs, and what for."""
@@ -80,8 +81,18 @@ class Outcome:
     """Files whose content is new."""
 
 
-def log(job: LogJob, say: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Log the footage, and write all forms of the log together.
+Reads: TypeAlias = "Callable[[LogJob, Sequence[Path]], Generator[tuple[Path, Clip, Stamp | None]]]"
+"""Function that reads clips, in any order; the stamp is None where it was not the clip that kept it from being read."""
+
+
+def here(job: LogJob, files: Sequence[Path]) -> Generator[tuple[Path, Clip, Stamp | None]]:
+    """Read clips on this machine, in their order."""
+    with closing(Pipeline(files, job.sampling, cache(lambda: _reader(job)), job.decoders, job.quiet)) as pipeline:
+        yield from pipeline
+
+
+def log(job: LogJob, say: Callable[[str], None] = lambda _: None, reads: Reads = here) -> Outcome:
+    """Log the footage, whose clips `reads` reads, and write all forms of the log together.
 
     Raises RequestError or BundleError for what must be asked otherwise, OSError where files cannot be written: those of
     the log are as they were then, and what has been read is kept for the next run, as it is after an interruption.
@@ -93,8 +104,8 @@ def log(job: LogJob, say: Callable[[str], None] = lambda _: None) -> Outcome:
     named = {absolute(source) for source in job.sources}
     raw = [_raw(file) for file in raw_files(job.sources)]
     passing: dict[Path, Clip] = {}  # something other than themselves kept them from being read: not remembered
-    with closing(Pipeline(new, job.sampling, cache(lambda: _reader(job)), job.decoders, job.quiet)) as pipeline:
-        for file, clip, stamp in pipeline:
+    with closing(reads(job, new)) as read:
+        for file, clip, stamp in read:
             if stamp is None:
                 journal.drop(file)
                 passing[file] = clip
