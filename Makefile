@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: demo docs test test-arm64 test-cpus test-real test-wheel wheel lint check format clean train-slate-smoke
+.PHONY: demo docs test test-arm64 test-cpus test-footage test-real test-wheel wheel lint check format clean train-slate-smoke
 
 demo: build/slate.a2d
 	$(BIN)/a2d demo
@@ -60,6 +60,10 @@ test-cpus: $(VENV)/.dev
 test-real: $(VENV)/.dev $(LLAMA)/.ready
 	$(BIN)/python -m pip install --quiet "gguf>=0.19"
 	$(BIN)/python tests/real/check.py --llama $(LLAMA)/bin/python --write docs/real.md
+
+# Footage from public packages through `a2d log`, beside ffprobe (which the system has to have); writes docs/footage.md.
+test-footage: $(VENV)/.dev build/slate.a2d
+	$(BIN)/python tests/footage/check.py --write docs/footage.md
 
 $(LLAMA)/.ready:
 	$(PYTHON) -m venv $(LLAMA)

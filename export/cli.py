@@ -132,8 +132,6 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     if arguments.dry_run:
         print(worded(plan_film(job).decided()))
         return 0
-    if quantized and plan_film(job).resolved.contract.towers is not None:
-        raise RequestError(f"precision: got {','.join(quantized)}, and a network of two towers is not calibrated yet")
     export_all(job, quantizers, teller(arguments.quiet), export_film, films=True)
     return 0
 

@@ -395,6 +395,5 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     if note := slow_here(placement):
         LOG.warning(note)
     # A graph that cannot run here should say so now.
-    m = bundle.manifest
-    model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)
+    model.engine(bundle.manifest.stepped)
     return model

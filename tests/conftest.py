@@ -65,6 +65,15 @@ def slate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def filming(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a tiny checkpoint that films: blocks of 3 latent frames in 4 steps."""
+    folder, path = DATA / "golden-frames" / "v1", tmp_path_factory.mktemp("filming") / "film.a2d"
+    flags = json.loads((folder / "case-1.json").read_text(encoding="utf-8"))["export"]
+    assert export([str(folder / "checkpoint"), "-o", str(path), "--quiet", *flags]) == 0
+    return path
+
+
 TINY = Synthetic(
     layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, intermediate=96, vocab=160, max_context=128, tied=True
 )

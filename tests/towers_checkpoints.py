@@ -16,7 +16,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
 from transformers.models.cosmos3_edge.configuration_cosmos3_edge import Cosmos3EdgeConfig
+from transformers.models.cosmos3_edge.image_processing_pil_cosmos3_edge import Cosmos3EdgeImageProcessorPil
 from transformers.models.cosmos3_edge.modeling_cosmos3_edge import Cosmos3EdgeForConditionalGeneration
+from transformers.models.cosmos3_omni.configuration_cosmos3_omni import Cosmos3OmniConfig
+from transformers.models.cosmos3_omni.modeling_cosmos3_omni import Cosmos3OmniForConditionalGeneration
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from a2d.export.export_plan import Job
 from a2d.export.film.plan import plan_film
@@ -110,48 +114,84 @@ def _random(module: torch.nn.Module, seed: int) -> torch.nn.Module:
     return module.eval()
 
 
-VISION = {
+EDGE_VISION = {
     "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 3, "patch_size": 4,
     "num_patches": 25,
 }  # fmt: skip
+OMNI_VISION = {
+    "hidden_size": 24, "intermediate_size": 40, "depth": 4, "num_heads": 3, "patch_size": 4, "out_hidden_size": 48,
+    "num_position_embeddings": 25, "deepstack_visual_indexes": [0, 2],
+}  # fmt: skip
+PROCESSORS = {"edge": Cosmos3EdgeImageProcessorPil, "nano": Qwen2VLImageProcessorPil}
+"""Image processors that transformers has for the class of each recipe."""
 PICTURES = {"image": 320, "video": 321, "vision_start": 3, "vision_end": 4}
 
 
 def seeing(path: Path, recipe: Recipe) -> tuple[Cosmos3OmniPipeline, Any]:
     """A checkpoint with a vision tower, and transformers' class of all that reads, from the same tensors."""
     pipeline = checkpoint(path, replace(recipe, network={**recipe.network, "vocab_size": 330}))
-    config, theta = {**SIZES, **recipe.network}, recipe.network["rope_theta"]
-    text = {name: config[name] for name in config if name not in ("rope_theta", "rope_axes_dim")} | {"vocab_size": 330}
-    text["rope_parameters"] = {"rope_type": "default", "rope_theta": theta, "mrope_section": config["rope_axes_dim"]}
-    tokens = {f"{name}_token_id": token for name, token in PICTURES.items()}
-    whole = Cosmos3EdgeConfig(text_config=text, vision_config=VISION, projector_hidden_size=56, **tokens)
-    model = _random(Cosmos3EdgeForConditionalGeneration(whole), 4)
+    edge = recipe.network.get("use_und_k_norm_for_gen", False)
+    model = (_edge_reasoner if edge else _omni_reasoner)({**SIZES, **recipe.network, "vocab_size": 330}, path)
     tensors = {name: value.clone() for name, value in model.state_dict().items()}
-    (path / "vision_encoder").mkdir()
     seen = {name: value for name, value in tensors.items() if name.startswith(("model.visual", "model.projector"))}
-    save_file(seen, path / "vision_encoder" / "model.safetensors")
-    own = {"model_type": "cosmos3_edge_vision", "spatial_merge_size": 2, "num_channels": 3, **VISION}
-    (path / "vision_encoder" / "config.json").write_text(json.dumps(own))
-    size = {"shortest_edge": 24 * 24, "longest_edge": 80 * 80}
-    settings = {"patch_size": 4, "merge_size": 2, "temporal_patch_size": 1, "size": size}
-    (path / "preprocessor_config.json").write_text(json.dumps(settings))
+    # Releases of the omni class keep the tower under flat names.
+    stored = seen if edge else {name.removeprefix("model.visual."): value for name, value in seen.items()}
+    save_file(stored, path / "vision_encoder" / "model.safetensors")
     tokenizer = json.loads((path / "text_tokenizer" / "tokenizer.json").read_text())
     for name in ("image", "video"):
         added = {**tokenizer["added_tokens"][0], "id": PICTURES[name], "content": f"<|{name}_pad|>"}
         tokenizer["added_tokens"].append(added)
     (path / "text_tokenizer" / "tokenizer.json").write_text(json.dumps(tokenizer))
     for name, value in pipeline.transformer.state_dict().items():
-        theirs = _reasoner(name)
+        theirs = _reasoner(name, edge)
         if theirs in tensors:
             tensors[theirs] = value
     model.load_state_dict(tensors)
     return pipeline, model
 
 
-def _reasoner(name: str) -> str:
+def _edge_reasoner(config: dict[str, Any], path: Path) -> Any:
+    text = {name: config[name] for name in config if name not in ("rope_theta", "rope_axes_dim")}
+    whole = Cosmos3EdgeConfig(
+        text_config=text | _turned(config), vision_config=EDGE_VISION, projector_hidden_size=56, **_tokens()
+    )
+    own = {"model_type": "cosmos3_edge_vision", "spatial_merge_size": 2, "num_channels": 3, **EDGE_VISION}
+    _write_vision(path, own, {"temporal_patch_size": 1})
+    return _random(Cosmos3EdgeForConditionalGeneration(whole), 4)
+
+
+def _omni_reasoner(config: dict[str, Any], path: Path) -> Any:
+    text = {name: config[name] for name in config if name not in ("rope_theta", "rope_axes_dim")}
+    turned = _turned({"rope_theta": 5e6, **config})
+    whole = Cosmos3OmniConfig(text_config=text | turned, vision_config=dict(OMNI_VISION), **_tokens())
+    normal = {"image_mean": [0.5, 0.4, 0.6], "image_std": [0.5, 0.6, 0.4]}
+    _write_vision(path, {"model_type": "qwen3_vl", **OMNI_VISION}, {"temporal_patch_size": 2, **normal})
+    return _random(Cosmos3OmniForConditionalGeneration(whole), 4)
+
+
+def _turned(config: dict[str, Any]) -> dict[str, Any]:
+    rope = {"rope_type": "default", "rope_theta": config["rope_theta"], "mrope_section": config["rope_axes_dim"]}
+    return {"rope_parameters": rope}
+
+
+def _tokens() -> dict[str, int]:
+    return {f"{name}_token_id": token for name, token in PICTURES.items()}
+
+
+def _write_vision(path: Path, config: dict[str, Any], processor: dict[str, Any]) -> None:
+    (path / "vision_encoder").mkdir()
+    (path / "vision_encoder" / "config.json").write_text(json.dumps(config))
+    size = {"shortest_edge": 24 * 24, "longest_edge": 80 * 80}
+    settings = {"patch_size": 4, "merge_size": 2, "size": size, **processor}
+    (path / "preprocessor_config.json").write_text(json.dumps(settings))
+
+
+def _reasoner(name: str, edge: bool) -> str:
     """The name of a tensor of the reading tower in transformers' class."""
-    for ours, theirs in (("to_q", "q_proj"), ("to_k", "k_proj"), ("to_v", "v_proj"), ("to_out", "o_proj"),
-                         ("mlp.up_proj", "mlp.fc1"), ("mlp.down_proj", "mlp.fc2")):  # fmt: skip
+    names = [("to_q", "q_proj"), ("to_k", "k_proj"), ("to_v", "v_proj"), ("to_out", "o_proj")]
+    names += [("mlp.up_proj", "mlp.fc1"), ("mlp.down_proj", "mlp.fc2")] if edge else []
+    names += [] if edge else [("norm_q", "q_norm"), ("norm_k", "k_norm")]
+    for ours, theirs in names:
         name = name.replace(f".{ours}.", f".{theirs}.")
     return name if name.startswith("lm_head") else f"model.language_model.{name}"
 

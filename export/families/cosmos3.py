@@ -42,9 +42,10 @@ def describe_towers(pipeline: Pipeline) -> FilmFamily:
     config = pipeline.configs[PART]
     towers, tower, seen = _towers(config), None, dict[str, Source]()
     edge = towers.reader.condition_key
-    if VISION in pipeline.configs and edge:
+    if VISION in pipeline.configs:
         tower, seen = describe_vision(pipeline, towers.reader.hidden)
-        towers = replace(towers, reader=replace(towers.reader, features=True))
+        _check_depths(len(tower.deep), towers.reader.layers)
+        towers = replace(towers, reader=replace(towers.reader, features=True, deep=len(tower.deep)))
     network = TowersNetwork(towers, pixel_shape(pipeline.configs["vae"]), tower)
     if network.towers.channels != network.pixels.channels:
         raise CheckpointError(
@@ -53,14 +54,19 @@ def describe_towers(pipeline: Pipeline) -> FilmFamily:
         )
     made = {**_sources(network.towers), **seen, **pixel_sources(network.pixels)}
     more = [names for switch, names in LEFT_OUT.items() if config.get(switch)]
-    more += [] if tower is not None else [f"{VISION}/.*"]
     verify(pipeline, made, "|".join(more) or "(?!)")
     name = "cosmos3_edge" if edge else "cosmos3_omni"
     notes = [f"{switch} is left out: a2d films, and no more" for switch in LEFT_OUT if config.get(switch)]
-    if VISION in pipeline.configs and not edge:
-        notes.append("vision_encoder is left out: its features go into several layers, which a2d does not do")
     notes += [EDGE_ADVICE] if edge else []
     return FilmFamily(name, network, made, _stepped, (*pipeline.notes, *notes, UNGUARDED))
+
+
+def _check_depths(features: int, layers: int) -> None:
+    if features > layers:
+        raise CheckpointError(
+            f"{VISION}/config.json: deepstack_visual_indexes has {features} layers, whose features are added behind as "
+            f"many layers of the network, and that has {layers}."
+        )
 
 
 def _stepped(name: str) -> bool:

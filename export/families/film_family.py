@@ -12,7 +12,7 @@ from ..checkpoint.pipeline import Pipeline
 from ..checkpoint.sources import Source
 from ..graphs.film_shapes import FilmNetwork, TowersNetwork
 
-__all__ = ["FilmFamily", "require", "size_of", "verify"]
+__all__ = ["FilmFamily", "prefix_of", "require", "size_of", "verify"]
 
 UNUSED = r"vae/encoder\..*\.time_conv\.(weight|bias)"
 """Tensors of every autoencoder that are not used: a single picture has no past."""
@@ -53,6 +53,14 @@ def require(part: str, config: Mapping[str, Any], wanted: Mapping[str, tuple[obj
     ]
     if lines:
         raise CheckpointError(f"{part}/config.json asks for what a2d does not export:\n" + "\n".join(lines))
+
+
+def prefix_of(pipeline: Pipeline, part: str, ending: str) -> str:
+    """Everything before `ending` in the one name of the part that ends so. Raises CheckpointError."""
+    names = [name for name in pipeline.files if name.startswith(f"{part}/") and name.endswith(ending)]
+    if len(names) != 1:
+        raise CheckpointError(f"{pipeline.path / part}: {len(names)} tensors end in {ending}, expected one.")
+    return names[0].removesuffix(ending)
 
 
 def verify(pipeline: Pipeline, sources: Mapping[str, Source], ignorable: str) -> None:

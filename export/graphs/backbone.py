@@ -35,7 +35,10 @@ SHAPES = ((1, 3), (8, 0), (5, 40), (24, 7))
 
 
 class Embed(nn.Module):
-    """Tokens, positions and visibility to what every layer shares: the residual stream, cos, sin and the score bias."""
+    """Tokens, positions and visibility to what every layer shares: the residual stream, cos, sin and the score bias.
+
+    Behind these come the features that are added after the first layers, zero on rows that are tokens.
+    """
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
@@ -49,15 +52,17 @@ class Embed(nn.Module):
         visible: Tensor,
         features: Tensor | None = None,
         is_feature: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`tokens [1,R]`, `positions [1,R]` or `[3,1,R]`, `visible [1,1,R,K]` to x, rope_cos, rope_sin, bias."""
-        x = nn.functional.embedding(tokens, self.embedding)
+    ) -> tuple[Tensor, ...]:
+        """`tokens [1,R]`, `positions [1,R]` or `[3,1,R]`, `visible [1,1,R,K]` to x, rope_cos, rope_sin, bias, ..."""
+        x, deep = nn.functional.embedding(tokens, self.embedding), list[Tensor]()
         if features is not None and is_feature is not None:
-            x = torch.where(is_feature.unsqueeze(-1), features.to(x.dtype), x)
+            first, *more = features.to(x.dtype).split(self.shape.hidden, -1)
+            x = torch.where(is_feature.unsqueeze(-1), first, x)
+            deep = [torch.where(is_feature.unsqueeze(-1), part, 0.0) for part in more]
         cos, sin = self.rotation(positions)
         # Once for each query head of a key head: every layer then adds it to grouped scores as they are.
         bias = torch.where(visible, 0.0, HIDDEN_BIAS).repeat(1, 1, self.shape.group, 1)
-        return x, cos.to(x.dtype), sin.to(x.dtype), bias
+        return x, cos.to(x.dtype), sin.to(x.dtype), bias, *deep
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         """Cos and sign-folded sin, `[1,R,1,head_dim]` each: rotate-half becomes a swap of halves (Su et al. 2021)."""
@@ -70,6 +75,14 @@ class Embed(nn.Module):
             angle = positions.permute(1, 2, 0).index_select(-1, torch.tensor(axes)).float() * inv_freq
         cos, sin = angle.cos() * self.shape.rope_scale, angle.sin() * self.shape.rope_scale
         return torch.cat([cos, cos], -1).unsqueeze(2), torch.cat([-sin, sin], -1).unsqueeze(2)
+
+
+class Deepen(nn.Module):
+    """Rows with a further feature added."""
+
+    def forward(self, x: Tensor, deep: Tensor) -> Tensor:
+        """`x [1,R,H]`, `deep [1,R,H]`, zero where a row has none."""
+        return x + deep
 
 
 class Attention(nn.Module):
@@ -197,7 +210,7 @@ def _first(network: Network) -> dict[str, Port]:
         "visible": Port("bool", (1, 1, "rows", "keys")),
     }
     if s.features:
-        ports |= {"features": Port("float32", (1, "rows", s.hidden)), "is_feature": Port("bool", (1, "rows"))}
+        ports |= {"features": Port("float32", (1, "rows", s.feature_values)), "is_feature": Port("bool", (1, "rows"))}
     return ports
 
 
@@ -205,11 +218,15 @@ def _past(network: Network) -> Port:
     return Port(OWN, (1, network.decoder.kv_heads, "context", network.decoder.head_dim))
 
 
+def _x(network: Network) -> Port:
+    return Port(OWN, (1, "rows", network.decoder.hidden))
+
+
 def _of_layer(network: Network) -> dict[str, Port]:
     s = network.decoder
     angle, past = Port(OWN, (1, "rows", 1, s.rotary_dim)), _past(network)
     bias = Port("float32", (1, 1, "grouped_rows", "keys"))
-    x = Port(OWN, (1, "rows", s.hidden))
+    x = _x(network)
     return {"x": x, "cos": angle, "sin": angle, "bias": bias, "past_key": past, "past_value": past}
 
 
@@ -217,15 +234,19 @@ def _grouped(network: Network) -> Axes:
     return {"grouped_rows": (network.decoder.group * AXES["rows"][0], DYNAMIC)}
 
 
-EMBED = Piece(
-    "embed",
-    lambda network: Embed(network.decoder),
-    _first,
-    ("x", "cos", "sin", "bias"),
-    residual=True,
-    table="embedding",
-    lookup="tokens",
-)
+def _embed(network: Network) -> Piece:
+    return Piece(
+        "embed",
+        lambda network: Embed(network.decoder),
+        _first,
+        ("x", "cos", "sin", "bias", *(f"deep_{i}" for i in range(network.decoder.deep))),
+        residual=True,
+        table="embedding",
+        lookup="tokens",
+    )
+
+
+DEEPEN = Piece("deepen", lambda _: Deepen(), lambda n: {"x": _x(n), "deep": _x(n)}, ("x_out",))
 LAYER, ATTENTION = (
     Piece(name, made, _of_layer, ("x_out", "key", "value"), _grouped, residual=name == "layer")
     for name, made in (
@@ -244,7 +265,7 @@ CONDITION_LAYER = Piece(
 FINAL = Piece(
     "final",
     lambda network: Final(network.decoder),
-    lambda network: {"x": Port(OWN, (1, "rows", network.decoder.hidden))},
+    lambda network: {"x": _x(network)},
     ("hidden",),
 )
 
@@ -259,12 +280,12 @@ def _outputs(network: Network) -> dict[str, Port]:
     new = Port(OWN, (1, s.kv_heads, "rows", s.head_dim))
     kinds = ("key", "value", "condition_key") if s.condition_key else ("key", "value")
     names = [f"new_{kind}_{i}" for i in range(s.layers) for kind in kinds]
-    return {"hidden": Port(OWN, (1, "rows", s.hidden)), **dict.fromkeys(names, new)}
+    return {"hidden": _x(network), **dict.fromkeys(names, new)}
 
 
 def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
     made: dict[str, V] = {}
-    x, cos, sin, bias = machine.apply(EMBED, {name: feeds[name] for name in _first(network)})
+    x, cos, sin, bias, *deep = machine.apply(_embed(network), {name: feeds[name] for name in _first(network)})
     for i in range(network.decoder.layers):
         past = {"past_key": feeds[f"past_key_{i}"], "past_value": feeds[f"past_value_{i}"]}
         sparse, prefix = network.decoder.sparse(i), f"layers.{i}."
@@ -274,6 +295,8 @@ def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[
         made |= {f"new_condition_key_{i}": key for key in more}
         if sparse:
             x = mixed(machine, x, prefix)
+        if i < len(deep):
+            (x,) = machine.apply(DEEPEN, {"x": x, "deep": deep[i]})
     (made["hidden"],) = machine.apply(FINAL, {"x": x})
     return made
 

@@ -64,6 +64,8 @@ class DecoderShape:
     """The output projection is the embedding table."""
     features: bool = False
     """Rows may take a feature of another model (an image) instead of an embedded token."""
+    deep: int = 0
+    """First layers behind which such a row gets a further feature added (DeepStack, 2406.04334)."""
 
     experts: ExpertShape | None = None
     """For mixtures of experts."""
@@ -73,6 +75,11 @@ class DecoderShape:
     """Norms multiply by their weight in float32, before the result is rounded."""
     condition_key: bool = False
     """Each layer gives a second key of its rows, normalised by a weight of its own, that another network attends."""
+
+    @property
+    def feature_values(self) -> int:
+        """Numbers of a row's feature: one in place of the token, and one for each deep layer."""
+        return self.hidden * (1 + self.deep)
 
     @property
     def rotary_dim(self) -> int:
@@ -189,11 +196,31 @@ class PackedShape:
     out_hidden: int
     """Width of a feature: that of the text model."""
     eps: float
+    packing: str = "siglip2"
+    """The way in which it wants pictures: a name in `runtime/inputs/packing.py`."""
+    temporal: int = 1
+    """Frames in a patch."""
+    last_norm: bool = True
+    """A norm stands behind the last layer."""
+    rope_theta: float | None = None
+    """Base of the rotations by line and column; None where there are none."""
+    deep: tuple[int, ...] = ()
+    """Layers whose rows give features of their own, for the first layers of the text model."""
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.hidden // self.heads
 
     @property
     def patch_values(self) -> int:
         """K: numbers in one patch."""
-        return self.channels * self.patch**2
+        return self.channels * self.temporal * self.patch**2
+
+    @property
+    def feature_values(self) -> int:
+        """Numbers of a feature: see `DecoderShape.feature_values`."""
+        return self.out_hidden * (1 + len(self.deep))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from ..checkpoint.sources import Source
 from .kind import OWN, Array, Case, Kind, Machine, Piece, Port, random_feeds
 from .layers import LayerNorm, Projection
 from .shapes import Network, PackedShape, SiglipShape
-from .vision import linear
+from .vision import linear, rotate
 
 __all__ = ["CROPS", "CropBlock", "SiglipNames", "block_sources", "from_config", "norm_sources", "sources"]
 
@@ -130,15 +130,18 @@ class CropBlock(nn.Module):
         self.fc1 = Projection(shape.hidden, shape.intermediate)
         self.fc2 = Projection(shape.intermediate, shape.hidden)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """`x [M,hidden]` to the same."""
-        x = x + self.out(self.attend(self.norm1(x)))
+    def forward(self, x: Tensor, cos: Tensor | None = None, sin: Tensor | None = None) -> Tensor:
+        """`x [M,hidden]` to the same; rotations `[M,1,head_dim]` of queries and keys, where the tower has them."""
+        x = x + self.out(self.attend(self.norm1(x), cos, sin))
         return x + self.fc2(functional.gelu(self.fc1(self.norm2(x)), approximate="tanh"))
 
-    def attend(self, x: Tensor) -> Tensor:
+    def attend(self, x: Tensor, cos: Tensor | None, sin: Tensor | None) -> Tensor:
         """Softmax(q k' / sqrt(d)) v, per head."""
-        heads = self.attention(x).view(-1, 3, self.heads, self.head_dim).permute(1, 2, 0, 3)
-        q, k, v = heads[0], heads[1], heads[2]
+        heads = self.attention(x).view(-1, 3 * self.heads, self.head_dim)
+        if cos is not None and sin is not None:
+            turned, v = heads.split((2 * self.heads, self.heads), dim=1)
+            heads = torch.cat([rotate(turned, cos, sin), v], 1)
+        q, k, v = heads.transpose(0, 1).split(self.heads)
         scores = (q * self.head_dim**-0.5) @ k.transpose(1, 2)
         return (scores.float().softmax(-1).to(v) @ v).transpose(0, 1).reshape(x.shape)
 

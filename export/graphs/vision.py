@@ -28,9 +28,9 @@ from ...engines.errors import CheckpointError
 from ..checkpoint.sources import Source
 from .kind import OWN, Array, Axes, Case, Kind, Machine, Piece, Port, random_feeds
 from .layers import Projection, RMSNorm
-from .shapes import Network, VisionShape
+from .shapes import Network, PackedShape, VisionShape
 
-__all__ = ["WINDOWS", "from_config", "linear", "sources"]
+__all__ = ["WINDOWS", "from_config", "linear", "rotary", "rotate", "sources"]
 
 V = TypeVar("V")
 
@@ -217,8 +217,9 @@ class Patches(nn.Module):
         return x, cos, sin, bias.view(-1, 1, 1, self.shape.slots), bias.view(1, 1, 1, -1)
 
 
-def rotary(positions: Tensor, shape: VisionShape) -> tuple[Tensor, Tensor]:
+def rotary(positions: Tensor, shape: VisionShape | PackedShape) -> tuple[Tensor, Tensor]:
     """Cosines and sines [M, 1, head_dim] float32, in quarters for row, column, row, column."""
+    assert shape.rope_theta is not None, "a tower with rotations"
     # Computed here rather than kept as a buffer, which a module built on `meta` could not fill.
     half = shape.head_dim // 2
     exponents = torch.arange(0, half, 2, dtype=torch.float32, device=positions.device) / half

@@ -219,11 +219,12 @@ class _Own:
     def _feeds(self, rows: Prompt, seen: NDArray[np.bool_] | None) -> Mapping[str, Array]:
         s, count = self._network.decoder, len(rows.tokens)
         causal = np.tril(np.ones((count, count), np.bool_))
+        none = np.zeros((1, count, s.feature_values), np.float32)
         given: dict[str, Array] = {
             "tokens": rows.tokens[None],
             "positions": np.asarray(rows.positions)[:, None] if s.rope_axes else np.asarray(rows.positions)[None],
             "visible": (causal if seen is None else seen)[None, None],
-            "features": np.zeros((1, count, s.hidden), np.float32) if rows.features is None else rows.features[None],
+            "features": none if rows.features is None else rows.features[None],
             "is_feature": np.zeros((1, count), np.bool_) if rows.is_feature is None else rows.is_feature[None],
         }
         past = np.zeros((1, s.kv_heads, 0, s.head_dim), np.float32)

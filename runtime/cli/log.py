@@ -158,9 +158,9 @@ def _passed_over(clips: Sequence[Clip]) -> Iterator[str]:
 
 def _tell(job: LogJob, outcome: Outcome, quiet: bool) -> int:
     say, totals = teller(quiet), outcome.totals
-    unsure = f", {totals.unsure} of them too uncertain to name a shot" if totals.unsure else ""
     bad = f", {len(totals.faults)} not readable" if totals.faults else ""
-    say(f"{totals.clips} clips, {outcome.read} of them new{bad}: {totals.shots} shots, {totals.slates} slates{unsure}")
+    counted = f"{totals.shots} shots, {totals.slates} slates{totals.doubts}"
+    say(f"{totals.clips} clips, {outcome.read} of them new{bad}: {counted}")
     say(
         "\n".join(map(one_line, map(str, outcome.changed))) or f"nothing has changed in {one_line(str(job.file('.*')))}"
     )

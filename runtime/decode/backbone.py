@@ -31,7 +31,7 @@ class Rows:
     reach: NDArray[np.int64]
     """`[R]`; the row sees every key before this position."""
     features: NDArray[np.float32] | None = None
-    """`[R, H]`; rows of another model's features, zero where there is none."""
+    """`[R, N]`; rows of another model's features, zero where there is none. N is H, or several H side by side."""
     is_feature: NDArray[np.bool_] | None = None
     """`[R]`"""
 
@@ -91,7 +91,8 @@ class Backbone:
         self.engine = engine
         self.waits = engine.memory.waits
         """Reading what a forward gives waits for a device."""
-        self._takes_features = "features" in engine.inputs
+        taken = engine.inputs.get("features")
+        self._feature_values = None if taken is None else int(taken.shape[-1])
 
     def forward(self, rows: Rows, keep: int, draft: int = 0, tokens: Buffer | None = None) -> Buffer:
         """Run `rows`, which follow the cached ones; keep the first `keep` in the cache. Returns hidden `[1, R, H]`.
@@ -138,7 +139,7 @@ class Backbone:
         feeds["tokens"] = rows.tokens[None] if tokens is None else tokens
         feeds["positions"] = rows.positions[..., None, :]
         feeds["visible"] = visible
-        if self._takes_features:
+        if self._feature_values is not None:
             feeds |= self._features(rows)
         return self.engine.run(feeds, wanted, keep=wanted)  # type: ignore[return-value]
 
@@ -154,7 +155,7 @@ class Backbone:
     def _features(self, rows: Rows) -> dict[str, NDArray[np.generic]]:
         if rows.features is None or rows.is_feature is None:
             return {
-                "features": np.zeros((1, len(rows), self._width), np.float32),
+                "features": np.zeros((1, len(rows), self._feature_values or 0), np.float32),
                 "is_feature": np.zeros((1, len(rows)), np.bool_),
             }
         return {"features": rows.features[None], "is_feature": rows.is_feature[None]}

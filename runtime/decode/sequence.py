@@ -31,7 +31,7 @@ class Prompt:
     keys: NDArray[np.int64]
     """`[P]`; equal keys mean equal rows: the token, or a negative hash of an image feature."""
     features: NDArray[np.float32] | None = None
-    """`[P, H]`"""
+    """`[P, N]`: see `Rows.features`."""
     is_feature: NDArray[np.bool_] | None = None
     """`[P]`"""
 

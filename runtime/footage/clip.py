@@ -103,6 +103,13 @@ class Shot:
     picture: str = ""
     """A small JPEG in base64."""
 
+    def has_slate(self, least: float) -> bool:
+        """True where a slate was read, and at least one of its fields as surely as `least`.
+
+        A reader that is shown something like a board guesses; a shot of which it is sure of nothing has no slate.
+        """
+        return any(self.certainty.get(name, self.confidence) >= least for name in self.fields)
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -116,13 +123,13 @@ class Clip:
     passed_over: bool = False
     """It is no clip at all, as sound alone or camera raw is not; `fault` says what it is."""
 
-    def named(self) -> Iterator[tuple[int, Shot, int | None]]:
+    def named(self, least: float) -> Iterator[tuple[int, Shot, int | None]]:
         """Each shot by number from 1, with the number of the shot whose slate names it, None where none does.
 
-        A slate names its own shot and those behind it up to the next slate; where a clip has none at its head, the
-        first one names those before it as well, as an end board does.
+        Only a slate of which something is as sure as `least` names shots: its own and those behind it up to the next
+        slate; where a clip has none at its head, the first one names those before it as well, as an end board does.
         """
-        slates = [number for number, shot in enumerate(self.shots, 1) if shot.fields]
+        slates = [number for number, shot in enumerate(self.shots, 1) if shot.has_slate(least)]
         for number, shot in enumerate(self.shots, 1):
             before = [slate for slate in slates if slate <= number]
             yield number, shot, before[-1] if before else next(iter(slates), None)

@@ -187,7 +187,7 @@ def _reader(job: LogJob) -> Reader:
 
 def _told(clip: Clip, least: float) -> str:
     """A clip in a line."""
-    slates = [f"{marked(shot, least)} ({shot.confidence:.2f})" for shot in clip.shots if shot.fields]
+    slates = [f"{marked(shot, least)} ({shot.confidence:.2f})" for shot in clip.shots if shot.has_slate(least)]
     remarks = () if clip.facts is None else clip.facts.remarks
     counted = f"{clip.file}: {len(clip.shots)} shot{'s' * (len(clip.shots) != 1)}"
     return one_line(", ".join([counted, *slates, *remarks]))

@@ -9,6 +9,7 @@ that were joined, they are counted on. Knows nothing of shots, models or what is
 from __future__ import annotations
 
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
@@ -206,9 +207,7 @@ class Media:
 
     def _decoded(self) -> Iterator[Any]:
         """Frames from where the file stands, in the order of their time stamps; those without one are never shown."""
-        with self._reading():
-            frames = self._container.decode(self._stream)
-        last, ahead = None, 0
+        frames, last, ahead = self._frames(), None, 0
         while True:
             with self._reading():
                 frame = next(frames, None)
@@ -224,6 +223,23 @@ class Media:
             if last is None or frame.pts > last:
                 last, self.last_length = frame.pts, frame.duration or 0
                 yield frame
+
+    def _frames(self) -> Iterator[Any]:
+        """Frames from where the file stands, in the order of decoding; a packet of no bytes shows the last one again.
+
+        Theora, and AVI where its writer dropped frames, say so; FFmpeg's decoders refuse such a packet. Only the last
+        packet, which has no time, tells a decoder to give what it still holds.
+        """
+        shown, repeats = None, deque[int]()
+        for packet in self._container.demux(self._stream):
+            if packet.size == 0 and packet.dts is not None:
+                repeats.append(packet.dts if packet.pts is None else packet.pts)
+                continue
+            for frame in packet.decode():
+                yield from _repeated(shown, repeats, frame.pts)
+                yield frame
+                shown = frame
+        yield from _repeated(shown, repeats, None)
 
     def _restarts(self, step: int) -> bool:
         """A time stamp that lies `step` behind the last one belongs to another recording."""
@@ -272,6 +288,13 @@ class Media:
                 f"{self.path} is damaged, unfinished or no video ({why}), expected one of the containers that are "
                 f"read ({', '.join(FORMATS.split(',')[:9])}, ...); copy it again, or let its writer finish"
             ) from error
+
+
+def _repeated(frame: Any, stamps: deque[int], until: int | None) -> Iterator[Any]:
+    """`frame` once more at each of the first `stamps` that lie before `until`, which are taken off; None: at all."""
+    while frame is not None and stamps and (until is None or stamps[0] < until):
+        frame.pts = stamps.popleft()
+        yield frame
 
 
 def _orientation(frame: Any) -> Orientation:

@@ -33,6 +33,7 @@ from ...engines.errors import ImageError
 from ..schema import Violations, bounds
 from .crops import Crops
 from .letterbox import Letterbox
+from .packing import PACKINGS
 
 __all__ = ["Grid", "Patches", "VisionSpec", "fitted", "normalised", "prepare", "raster_of", "smart_resize"]
 
@@ -79,6 +80,8 @@ class VisionSpec:
     """The one size that every picture takes; None where `smart_resize` finds one between the two areas."""
     table: int | None = field(default=None, metadata=bounds(1, 4096))
     """Side of the table of learned positions, for towers that see a picture whole (`packed.py`); else None."""
+    packing: str = "siglip2"
+    """The way in which such a tower wants its pictures: a name in `packing.py`."""
     crops: Crops | None = None
     """The cut of a picture into crops of one size, for towers that see no other (`crop_patches.py`); else None."""
 
@@ -97,6 +100,8 @@ class VisionSpec:
             lines.append(f"letterbox: got {box.width}x{box.height}, expected multiples of a merge group, {self.factor}")
         if self.crops is not None and (box is not None or self.crops.size < self.patch_size):
             lines.append(f"crops: got {self.crops.size} pixels, expected a patch, {self.patch_size}, and no letterbox")
+        if self.packing not in PACKINGS:
+            lines.append(f"packing: got {self.packing!r}, expected one of {', '.join(PACKINGS)}")
         if lines:
             raise Violations(lines)
 
@@ -184,7 +189,7 @@ def smart_resize(height: int, width: int, spec: VisionSpec) -> tuple[int, int]:
             "crop it, or cut it into several images"
         )
     factor = spec.factor
-    if spec.table is not None and min(height, width) < factor:  # as Cosmos 3's processor does it
+    if spec.table is not None and PACKINGS[spec.packing].enlarged and min(height, width) < factor:
         scale = max(factor / height, factor / width)
         height, width = int(height * scale), int(width * scale)
     rows, columns = round(height / factor), round(width / factor)

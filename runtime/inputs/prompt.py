@@ -57,7 +57,7 @@ class PromptBuilder:
     template: ChatTemplate | None
     vision: VisionSpec | None
     encode: Encode
-    """Pixels to features `[tokens, H]`."""
+    """Pixels to features `[tokens, N]`: see `Rows.features`."""
 
     def from_text(
         self, text: str, pictures: Sequence[Picture] = (), raw: bool = False, turn: Turn = PLAIN_TURN

@@ -277,6 +277,10 @@ def _indexed(regex: str, vocabulary: Vocabulary) -> tuple[int, set[int], dict[in
     try:
         index = outlines_core.Index(f"(?:{regex})\\x00", outlines_core.Vocabulary(vocabulary.stop, spelled))
     except Exception as error:  # its errors share no base class
+        if "incompatible with the regex" in str(error):
+            raise RequestError(
+                f"no string of this model's tokens can be written under the pattern {regex!r}"
+            ) from error
         raise RequestError(f"the pattern {regex!r} is not taken: {error}") from error
     every = index.get_transitions()
     ends = {state for state, following in every.items() if following.get(mark) in index.get_final_states()}

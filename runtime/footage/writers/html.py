@@ -62,7 +62,7 @@ def _summary(log: Log) -> str:
     base = log.timebase
     counted = f"{float(base.rate):.6g} frames a second{', drop-frame' if base.drop else ''}"
     counts = f"{sums.clips} clips, {sums.shots} shots, {sums.slates} slates"
-    counts += f", {sums.unsure} of them too uncertain to name a shot" if sums.unsure else ""
+    counts += sums.doubts
     return f"<p>{counts}; the timeline counts {counted}.{bad}</p>\n"
 
 

@@ -41,7 +41,9 @@ class Totals:
     clips: int
     shots: int
     slates: int
-    """Shots in which a slate was read."""
+    """Shots in which a slate was read, and something of it as surely as is asked for."""
+    guesses: int
+    """Shots in which something like a slate was seen, and nothing of it is sure."""
     unsure: int
     """Slates among them that are too uncertain to name a shot."""
     faults: tuple[Clip, ...]
@@ -51,10 +53,17 @@ class Totals:
     timebase: Timebase
     """The way in which most of the footage counts its frames; 24 where there is none."""
 
+    @property
+    def doubts(self) -> str:
+        """Remarks on the slates that are not sure, to be written behind their number."""
+        named = f", {self.unsure} of them too uncertain to name a shot" if self.unsure else ""
+        seen = f"; something like a slate, and nothing sure of it, in {self.guesses} more" if self.guesses else ""
+        return named + seen
+
     @staticmethod
     def of(clips: Iterable[Clip], least: float = 0.0) -> Totals:
         """Count. Slates that are less certain than `least` name nothing."""
-        count = shots = slates = unsure = 0
+        count = shots = slates = guesses = unsure = 0
         faults: list[Clip] = []
         passed_over: list[Clip] = []
         spent: dict[Timebase, float] = {}
@@ -63,14 +72,15 @@ class Totals:
                 passed_over.append(clip)
                 continue
             count, shots = count + 1, shots + len(clip.shots)
-            slates += sum(bool(shot.fields) for shot in clip.shots)
-            unsure += sum(bool(shot.fields) and not _names(shot, least) for shot in clip.shots)
+            read = [shot for shot in clip.shots if shot.has_slate(least)]
+            slates, unsure = slates + len(read), unsure + sum(not _names(shot, least) for shot in read)
+            guesses += sum(bool(shot.fields) for shot in clip.shots) - len(read)
             if clip.fault is not None:
                 faults.append(clip)
             if clip.facts is not None:
                 spent[clip.facts.timebase] = spent.get(clip.facts.timebase, 0.0) + clip.facts.seconds
         most = max(spent, key=lambda base: spent[base], default=Timebase(Fraction(24)))
-        return Totals(count, shots, slates, unsure, tuple(faults), tuple(passed_over), most)
+        return Totals(count, shots, slates, guesses, unsure, tuple(faults), tuple(passed_over), most)
 
 
 @dataclass(frozen=True)
@@ -100,7 +110,7 @@ class Log:
             if clip.facts is None:
                 continue
             rate = clip.facts.timebase.rate
-            for number, shot, slate in clip.named():
+            for number, shot, slate in clip.named(self.least):
                 first, last = clip.facts.frame(shot.start), clip.facts.frame(shot.end)
                 at, spent = self.timebase.frames(spent), spent + (last - first) / rate
                 yield Placed(

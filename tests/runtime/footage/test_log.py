@@ -56,7 +56,7 @@ class Reader:
         for seconds, picture in frames:
             self.read += 1
             text = TEXT if picture.mean() > 200 else "no slate"
-            yield look(seconds, self.prompt or text, [(0, len(text), 0.75)])
+            yield look(seconds, self.prompt or text, [(0, len(text), 0.85)])
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def test_a_card_becomes_a_log(log, card, tmp_path, reader):
     assert [line["start"]["timecode"] for line in found[:3]] == ["10:00:00:00", "10:00:00:20", "10:00:01:19"]
     assert [line["text"] == TEXT for line in found] == [True, False, False, False, False, False, True]
     assert [line["slate"] for line in found] == [1, 1, 1, None, None, 2, 2]
-    assert found[0]["confidence"] == 0.75 and found[0]["fields"]["scene"] == "12A"
+    assert found[0]["confidence"] == 0.85 and found[0]["fields"]["scene"] == "12A"
     assert sum(len(line["frames"]) for line in found) == reader.read
     assert state(card) == before
 

@@ -95,7 +95,8 @@ def test_a_caption_is_what_the_model_was_surest_of():
     assert vote(0.0, 2.0, looks).text == "a cat"  # no slate in it
 
 
-SLATE, PLAIN = Shot(0, 1, fields={"scene": "1"}), Shot(0, 1)
+SLATE, PLAIN = Shot(0, 1, fields={"scene": "1"}, certainty={"scene": 0.9}), Shot(0, 1)
+GUESS = Shot(0, 1, fields={"scene": "8", "take": "1"}, certainty={"scene": 0.3, "take": 0.79})
 
 
 @pytest.mark.parametrize(
@@ -105,8 +106,10 @@ SLATE, PLAIN = Shot(0, 1, fields={"scene": "1"}), Shot(0, 1)
         ([PLAIN, PLAIN, SLATE], [3, 3, 3]),  # an end board
         ([SLATE, PLAIN, SLATE, PLAIN], [1, 1, 3, 3]),
         ([PLAIN, PLAIN], [None, None]),
+        ([SLATE, GUESS, PLAIN], [1, 1, 1]),  # nothing in the second one is sure: it ends no take
+        ([PLAIN, GUESS], [None, None]),
         ([], []),
     ],
 )
 def test_which_slate_names_a_shot(shots, names):
-    assert [name for _, _, name in Clip("a.mov", shots=tuple(shots)).named()] == names
+    assert [name for _, _, name in Clip("a.mov", shots=tuple(shots)).named(0.8)] == names

@@ -8,11 +8,13 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from conftest import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
 from a2d.runtime.footage import colour
 from a2d.runtime.footage.files import clips, raw_files
+from a2d.runtime.footage.media import Media
 from a2d.runtime.footage.orientation import Orientation
 from a2d.runtime.footage.sampling import Sampling
 from a2d.runtime.footage.scan import study
@@ -188,3 +190,25 @@ def test_raw_of_a_folder_is_found_and_no_clip(tmp_path):
     assert [path.name for path in raw_files([tmp_path])] == ["b.braw", "c.R3D", "d.ARI"]
     with pytest.raises(Exception, match="1 files of camera raw, which are not read; make proxies"):
         clips([tmp_path / "card"])
+
+
+# -- frames that are there again without a byte of their own
+
+
+HELD = (0, 1, 1, 2)
+"""Which of three pictures each frame of `held.ogv` shows (libtheora's encoder wrote it; PyAV's wheels have none)."""
+
+
+def test_a_packet_without_bytes_shows_the_last_frame_again():
+    """Theora's way to hold a picture, which FFmpeg's decoders refuse."""
+    path = DATA / "footage" / "held.ogv"
+    with av.open(str(path)) as container:
+        assert sum(packet.size == 0 and packet.dts is not None for packet in container.demux(video=0)) == 1
+    with Media(path) as media:
+        stamps, pictures = zip(*media.small(), strict=True)
+        assert stamps == tuple(range(len(HELD))) and media.timebase.rate == 25
+    assert [int(picture[..., 2].mean()) for picture in pictures] == pytest.approx([40 + 80 * at for at in HELD], abs=8)
+    with Media(path) as media:
+        again = [int(picture[..., 0].mean()) for picture in media.pictures(stamps[2:])]
+    assert again == pytest.approx([40 + 80 * at for at in HELD[2:]], abs=8)
+    assert looked_at(path)[0].seconds == pytest.approx(len(HELD) / 25)

@@ -201,8 +201,8 @@ def test_a_thousand_shots_are_numbered_on():
 
 def test_the_timeline_counts_as_most_of_the_footage_does():
     assert Totals.of(CLIPS).timebase in (Timebase(NTSC[24]), Timebase(NTSC[30], drop=True))
-    assert Totals.of(CLIPS[2:]) == Totals(3, 3, 1, 0, (CLIPS[3],), (), Timebase(Fraction(25)))
-    assert Totals.of([]) == Totals(0, 0, 0, 0, (), (), Timebase(Fraction(24)))
+    assert Totals.of(CLIPS[2:]) == Totals(3, 3, 1, 0, 0, (CLIPS[3],), (), Timebase(Fraction(25)))
+    assert Totals.of([]) == Totals(0, 0, 0, 0, 0, (), (), Timebase(Fraction(24)))
 
 
 def test_every_writer_of_the_table_is_there():
@@ -239,6 +239,15 @@ def test_a_guess_names_no_shot_in_any_file():
 
 def test_without_a_least_all_is_named_as_it_was_read():
     assert "66WX-3" in written(".edl", unsure_log(least=0.0)) and "?66WX" not in written(".csv", unsure_log(least=0.0))
+
+
+def test_a_reading_of_which_nothing_is_sure_is_no_slate():
+    nothing = replace(GUESS, certainty=dict.fromkeys(GUESS.certainty, 0.5))
+    made = unsure_log(replace(GUESSED, shots=(nothing, plain(2.0, 4.0))))
+    assert (made.totals.slates, made.totals.guesses, made.totals.unsure) == (0, 1, 0)
+    assert made.totals.doubts == "; something like a slate, and nothing sure of it, in 1 more"
+    rows = list(csv.DictReader(io.StringIO(written(".csv", made))))
+    assert [row["roll"] for row in rows] == ["", ""] and rows[0]["text"].startswith("scene ?66WX take ?3")
 
 
 def test_a_caption_that_is_unsure_bears_the_mark():
