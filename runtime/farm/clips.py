@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,5 +82,5 @@ def _read(pool: Pool, job: LogJob, files: Sequence[Path]) -> Generator[tuple[Pat
 
 def _read_back(file: Path, made: str) -> tuple[Path, Clip, Stamp | None]:
     data = parse(made)
-    clip = from_json(Clip, data["clip"] | {"file": str(file)})
+    clip = replace(from_json(Clip, data["clip"]), file=str(file))
     return file, clip, None if data["stamp"] is None else from_json(Stamp, data["stamp"])
