@@ -62,6 +62,9 @@ def _parser() -> Parser:
         "footage and bundle lie at the same paths on its nodes",
     )
     parser.add_argument("--decoders", type=int, default=2, help="clips that are decoded at the same time (2)")
+    parser.add_argument(
+        "--together", type=int, default=1, metavar="N", help="with --prompt, frames that are read side by side (1)"
+    )
     parser.add_argument("--again", action="store_true", help="read what is known already as well")
     parser.add_argument("--force", action="store_true", help="write over files that no log has written")
     parser.add_argument("--quiet", action="store_true", help="no line for each clip, no progress")
@@ -98,6 +101,7 @@ def _run(arguments: argparse.Namespace, slate: SlateReader) -> int:
         precision=arguments.precision,
         threads=arguments.threads,
         decoders=arguments.decoders,
+        together=arguments.together,
         force=arguments.force,
         again=arguments.again,
         quiet=arguments.quiet,

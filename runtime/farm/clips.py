@@ -38,9 +38,10 @@ class ClipReader:
         prompt: str | None,
         options: Options,
         sampling: Sampling,
+        together: int,
         threads: int | None,
     ) -> None:
-        self._reader = Reader(load(bundle, precision=precision, threads=threads), prompt, options)
+        self._reader = Reader(load(bundle, precision=precision, threads=threads), prompt, options, together)
         self._sampling = sampling
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +68,8 @@ def _read(pool: Pool, job: LogJob, files: Sequence[Path]) -> Generator[tuple[Pat
     if not files:
         return
     keywords = {"bundle": str(job.bundle), "precision": job.precision, "prompt": job.prompt}
-    work = Work(ClipReader, {**keywords, "options": job.options, "sampling": job.sampling}, job.threads)
+    how = {"options": job.options, "sampling": job.sampling, "together": job.together}
+    work = Work(ClipReader, {**keywords, **how}, job.threads)
     rows = [{"number": number, "file": os.fsencode(file)} for number, file in enumerate(files)]
     left = set(range(len(files)))
     with Progress("logging", len(files), "clips", quiet=job.quiet) as progress:

@@ -58,6 +58,8 @@ class LogJob:
     threads: int | None = None
     decoders: int = 2
     """Clips that are decoded at the same time, the one that is read among them."""
+    together: int = 1
+    """Frames of a shot's captions that are read side by side."""
     force: bool = False
     """Write over files that no log has written."""
     again: bool = False
@@ -151,11 +153,23 @@ def _checked(job: LogJob) -> list[Path]:
         raise RequestError(
             f"{job.bundle} has no question of its own; say what to ask of each shot with the setting prompt"
         )
+    _check_together(job)
     plan(manifest.decode, job.options)
     check_apart(job.sources, absolute(job.target))
     files = clips(job.sources)
     _check_target(job, files)
     return files
+
+
+def _check_together(job: LogJob) -> None:
+    """Raise RequestError for frames side by side of which one depends on the last: slates at a clip's end."""
+    if job.together < 1:
+        raise RequestError(f"together: got {job.together}, expected 1 or more frames side by side")
+    if job.together > 1 and job.prompt is None:
+        raise RequestError(
+            f"together: got {job.together}, and whether a slate is looked for upside down depends on the frame before "
+            "it; read slates one by one, or ask for captions with the setting prompt"
+        )
 
 
 def _check_target(job: LogJob, files: Sequence[Path]) -> None:
@@ -182,7 +196,8 @@ def _question(job: LogJob) -> str:
 
 
 def _reader(job: LogJob) -> Reader:
-    return Reader(load(job.bundle, precision=job.precision, threads=job.threads), job.prompt, job.options)
+    model = load(job.bundle, precision=job.precision, threads=job.threads)
+    return Reader(model, job.prompt, job.options, job.together)
 
 
 def _told(clip: Clip, least: float) -> str:

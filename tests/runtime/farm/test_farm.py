@@ -179,6 +179,6 @@ def test_what_no_row_could_mend_is_said_at_once(floats, asked, said):
 
 
 def test_a_clip_travels_as_json(card, tmp_path):
-    actor = farm.ClipReader("bundle", None, None, jobs.Options(), SLATES, 1)
+    actor = farm.ClipReader("bundle", None, None, jobs.Options(), SLATES, 1, 1)
     made = actor({"number": 7, "file": os.fsencode(card / "A1.mov")})
     assert made["number"] == 7 and json.loads(made["made"])["clip"]["shots"]

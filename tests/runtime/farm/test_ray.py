@@ -113,7 +113,7 @@ def test_what_an_actor_finds_wrong_is_said_here(cluster, card, tmp_path):
     from a2d.runtime.farm.clips import ClipReader
 
     keywords = {"bundle": str(tmp_path / "gone.a2d"), "precision": None, "prompt": None, "options": Options(),
-                "sampling": SLATES}  # fmt: skip
+                "sampling": SLATES, "together": 1}  # fmt: skip
     connect("ray")  # joined already
     with pytest.raises(BundleError, match="gone.a2d"):
         list(pooled([{"number": 0, "file": b"x"}], Work(ClipReader, keywords)))
