@@ -20,7 +20,7 @@ from .decode.session import Generation, Result, Session
 from .decode.together import Together
 from .inputs.prompt import Picture
 
-__all__ = ["Reading", "readings"]
+__all__ = ["FAULTS", "Reading", "readings"]
 
 FAULTS = (RequestError, NumericsError)
 """Errors that one frame can be to blame for; anything else would meet the next frame as well."""
