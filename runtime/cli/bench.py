@@ -138,8 +138,9 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
             found |= _against(name, peer, model, settings)
         if ITSELF in arguments.against:
             found[ITSELF] = asdict(against_autoregressive(model, settings, prompt, not sys.stderr.isatty()))
+        further = [name for name in peers if name in model.manifest.variants]
         if engines:
-            found["engines"] = [asdict(row) for row in _beside(engines, model, settings, prompt, rivals)]
+            found["engines"] = [asdict(row) for row in _beside(engines, further, model, settings, prompt, rivals)]
         if arguments.together:
             rows = side_by_side(model, settings, prompt, arguments.together)
             found["together"] = [asdict(row) for row in rows]
@@ -250,13 +251,19 @@ def _make(name: str, maker: str, path: Path, precisions: str) -> None:
 
 
 def _beside(
-    names: Sequence[str], model: Model, settings: Settings, prompt: Prompt | None, rivals: Rivals
+    names: Sequence[str],
+    precisions: Sequence[str],
+    model: Model,
+    settings: Settings,
+    prompt: Prompt | None,
+    rivals: Rivals,
 ) -> list[Standing]:
     """The model and other engines in turn, each with as many threads. Raises EngineError where one does not run."""
     threads, quiet = model.placement.threads or 1, not sys.stderr.isatty()
     wanted = _by_fp32(model, settings, prompt)
     with ExitStack() as stack:
-        ways = [*own_ways(model, settings, prompt)]
+        own = [model, *(load(model.bundle.path, precision=name, threads=threads) for name in precisions)]
+        ways = [way for one in own for way in own_ways(one, settings, prompt)]
         for name in names:
             rival = stack.enter_context(rivals.engines[name](model.bundle, threads))
             ways += rival_ways(rival, model, settings, prompt)
