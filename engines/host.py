@@ -28,9 +28,8 @@ __all__ = [
 def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
     """Raise EngineError unless `feeds` are exactly the inputs, with their dtypes and ranks; all faults at once."""
     lines = [f"input {name!r} is missing" for name in inputs if name not in feeds]
-    lines += [f"{name!r} is not an input" for name in feeds if name not in inputs]
-    known = {name: feed for name, feed in feeds.items() if name in inputs}
-    lines += [fault for name, feed in known.items() for fault in _faults(name, feed, inputs[name])]
+    for name, feed in feeds.items():
+        lines += _faults(name, feed, inputs[name]) if name in inputs else [f"{name!r} is not an input"]
     if lines:
         shown = ", ".join(f"{name} {s.dtype}{list(s.shape)}" for name, s in list(inputs.items())[:8])
         raise EngineError(f"{graph}: {'; '.join(lines)}. Its inputs are {shown}{', ...' * (len(inputs) > 8)}.")
@@ -64,10 +63,9 @@ def _faults(name: str, feed: Array | Buffer, expected: Signature) -> list[str]:
     if feed.dtype != expected.dtype:
         return [f"{name!r} is {feed.dtype}, expected {expected.dtype}"]
     shape = feed.shape
-    fits = len(shape) == len(expected.shape) and all(
-        isinstance(want, str) or got == want for got, want in zip(shape, expected.shape, strict=True)
-    )
-    return [] if fits else [f"{name!r} has shape {list(shape)}, expected {list(expected.shape)}"]
+    if len(shape) == len(expected.shape) and all(shape[axis] == size for axis, size in expected.fixed):
+        return []
+    return [f"{name!r} has shape {list(shape)}, expected {list(expected.shape)}"]
 
 
 @cache

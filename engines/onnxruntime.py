@@ -38,7 +38,7 @@ class Provider:
 PROVIDERS = {
     "cpu": Provider(
         "CPUExecutionProvider",
-        ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "fp8", "int4-int8", "int4"),
+        ("fp32", "fp16", "int8", "int8-avx2", "int8-weight", "int4-weight", "fp8", "int4-int8", "int4"),
         "every machine has it; fp16, fp8 and int4 are widened operator by operator, and bf16 has no kernels",
     ),
     "cuda": Provider(
@@ -142,7 +142,7 @@ def load(
     # Products of weights in groups: by int8 arithmetic, 4 to 20 times faster than widening them.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
     kind = cpu or this_cpu()
-    for name, value in kind.options.items():
+    for name, value in kind.options_for(precision).items():
         options.add_session_config_entry(name, value)
     if device.startswith("cuda"):
         return _on_gpu(path, provider, options, device)

@@ -21,6 +21,7 @@ from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
 from .bundle.files import Bundle, prompt_template_of, template_of, text_of
 from .bundle.manifest import Manifest
+from .bundle.profile import profile_of, tuned
 from .console.progress import Progress
 from .decode.cache import CacheShape
 from .decode.options import OptionFields, Options, plan, with_fields
@@ -60,10 +61,11 @@ class Model:
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
+        self.profile = profile_of(bundle)
+        self._manifest = tuned(bundle.manifest, self.profile)
         self._text = text_of(bundle)
         self._studio: Studio | None = None
         self.times = KeptTimes(self)
-        """Times of this machine, called with a plan; what nobody has measured is measured then."""
 
     def __repr__(self) -> str:
         t = self.placement
@@ -71,8 +73,8 @@ class Model:
 
     @property
     def manifest(self) -> Manifest:
-        """The bundle's manifest."""
-        return self.bundle.manifest
+        """The bundle's manifest, with the defaults of its profile if it has one."""
+        return self._manifest
 
     @cached_property
     def _builder(self) -> PromptBuilder:
@@ -393,6 +395,5 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     if note := slow_here(placement):
         LOG.warning(note)
     # A graph that cannot run here should say so now.
-    m = bundle.manifest
-    model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)
+    model.engine(bundle.manifest.stepped)
     return model

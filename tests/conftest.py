@@ -66,6 +66,14 @@ def exported(checkpoint: Path, bundle: Path, *flags: str) -> None:
     assert export([str(checkpoint), "-o", str(bundle), *flags]) == 0
 
 
+@pytest.fixture(scope="session")
+def filming(shared: Shared) -> Path:
+    """The bundle of a tiny checkpoint that films: blocks of 3 latent frames in 4 steps."""
+    folder = DATA / "golden-frames" / "v1"
+    flags = json.loads((folder / "case-1.json").read_text(encoding="utf-8"))["export"]
+    return shared("film.a2d", lambda path: exported(folder / "checkpoint", path, "--quiet", *flags))
+
+
 TINY = Synthetic(
     layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, intermediate=96, vocab=160, max_context=128, tied=True
 )
@@ -96,7 +104,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def quantized(floats: Path, data: Path, shared: Shared) -> Path:
     """The bundle with every precision of the table."""
-    wanted = recipes("int8,fp8,int8-weight,int4-weight,int4-int8,int4")
+    wanted = recipes("int8,int8-avx2,fp8,int8-weight,int4-weight,int4-int8,int4")
     made = {"data": data, "options": OPTIONS, "quiet": True}
     return shared("tiny-q.a2d", lambda path: calibrate(Job(floats, path, wanted, **made)))
 

@@ -74,7 +74,7 @@ PACKAGES = {
     "runtime/pace": {*DECODING, "engines/*"},
     "runtime/model": {*DECODING, "runtime/shapes", "runtime/deploy", "runtime/each", "runtime/pace"},
     "runtime/host": MODEL,
-    "runtime/server": MODEL,
+    "runtime/server": {*MODEL, "runtime/shapes"},
     "runtime/measure": {*MODEL, *BASE, "runtime/deploy", "runtime/pace"},
     "runtime/footage": {*MODEL, "runtime/footage/writers"},
     "runtime/footage/writers": {"runtime/footage", "runtime/console"},
@@ -98,6 +98,7 @@ PACKAGES = {
     "calibration": set(),
     "calibration/*": {
         "calibration/film",
+        "calibration/source",
         "calibration/collect",
         "calibration/quantize",
         "runtime/deploy",
@@ -105,28 +106,43 @@ PACKAGES = {
         *BASE,
         *MODEL,
     },
-    "calibration/collect": {"calibration/quantize", "runtime/deploy", *MODEL},
-    "calibration/quantize": {"calibration/collect", "runtime/bundle", "runtime/console", "engines/errors"},
+    "calibration/source": {"engines/errors"},
+    "calibration/collect": {"calibration/source", "runtime/deploy", *MODEL},
+    "calibration/quantize": {
+        "calibration/source",
+        "calibration/collect",
+        "runtime/bundle",
+        "runtime/console",
+        "engines/*",
+        "engines/errors",
+    },
     "calibration/film": {
         *MODEL,
         *BASE,
+        "runtime/deploy",
         "runtime/film",
         "runtime/heap",
+        "calibration/source",
         "calibration/collect",
         "calibration/quantize",
     },
     "calibration/verify": {
         *MODEL,
+        "calibration/source",
         "calibration/collect",
         "calibration/quantize",
         *BASE,
         "engines/tensorrt/builder",
         "runtime/deploy",
     },
+    "calibration/tune": {*MODEL, "calibration/collect", "calibration/verify"},
     "calibration/cli": {
         *MODEL,
+        *BASE,
         "calibration/*",
+        "calibration/tune",
         "calibration/film",
+        "calibration/source",
         "calibration/collect",
         "calibration/quantize",
         "calibration/verify",
@@ -225,6 +241,7 @@ THIRD_PARTIES = {
 FILES = {
     "engines/cuda.py": {"cuda"},
     "calibration/collect/board.py": {"PIL"},
+    "calibration/tune/page.py": {"jinja2"},
     "calibration/verify/page.py": {"jinja2"},
     "runtime/inputs/crops.py": {"PIL"},
     "engines/_import_onnxruntime.py": {"onnxruntime"},
@@ -258,7 +275,6 @@ FILES = {
 """File to what it alone may import from elsewhere."""
 
 KNOWN_CIRCLES = {
-    ("calibration/collect", "calibration/quantize"),
     ("runtime/footage", "runtime/footage/writers"),
 }
 """Pairs that still import each other, to be cut."""

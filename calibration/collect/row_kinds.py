@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...runtime.decode.rows import Rows
 
-__all__ = ["VISION", "Place", "kept_only"]
+__all__ = ["VISION", "Parts", "Place", "kept_only"]
 
 LAST_STEP = 7
 """Later steps are counted as this one."""

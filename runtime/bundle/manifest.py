@@ -190,6 +190,11 @@ class Manifest:
         """See `Words`."""
         return self._spoken().vision
 
+    @property
+    def stepped(self) -> str:
+        """Name of the graph that every step runs; of a bundle that does both, that of words."""
+        return "backbone" if self.words is not None or self.film is None else self.film.denoiser
+
     def _spoken(self) -> Words:
         if self.words is None:
             raise BundleError(f"{self.name}: this bundle films, and decodes no words; use a2d film, or Model.film")

@@ -309,7 +309,9 @@ def loading(bundle: Path) -> Iterator[None]:
 
 
 def tell_passed_over(command: str, model: Model) -> None:
-    """Say on stderr why better engines were not taken, where somebody has built some."""
+    """Say on stderr why better engines were not taken, where somebody has built some, and which profile is used."""
+    if model.profile is not None:
+        print(f"{command}: {model.profile.said(model.bundle.path)}", file=sys.stderr)
     for reason in model.placement.passed_over:
         print(f"{command}: not used: {worded(reason)}", file=sys.stderr)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...engines.errors import ContextFullError, NumericsError, RequestError
 from ...engines.protocol import Engine
-from .budget import Clock, Times, check_budget
+from .budget import Clock, Timing, check_budget
 from .cache import Cache, CacheShape, Pool
 from .contract import DecodeContract
 from .denoiser import Denoiser
@@ -45,7 +45,7 @@ class Session:
         exact: bool = False,
         pool: Pool | None = None,
         prepare: Callable[..., Prompt] | None = None,
-        times: Callable[[Plan], Times] | None = None,
+        times: Timing | None = None,
     ) -> None:
         """`exact`: use again only rows that a fresh decode would lay the same way (see `stream`).
 
@@ -103,7 +103,7 @@ class Session:
             raise RequestError("budget: this session knows no times of its machine; ask a Model's")
         times = self._times(wanted)
         check_budget(seconds, times.step, f"one step takes {1e3 * times.step:.4g} ms", times)
-        return Clock(times, seconds, time.perf_counter())
+        return Clock(times, seconds, time.perf_counter(), slowness=self._times.slowness)
 
     def timed(self, plan: Plan, clock: Clock, sequence: Sequence) -> Plan:
         """The plan that fits the clock. Raises RequestError where the prompt and one step do not."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from .network import FrameNetwork, Part
 from .pixels import PixelStream, in_bytes
 from .towers import TowerNetwork
 
-__all__ = ["Film", "FilmBlock", "Seconds", "Snapshot"]
+__all__ = ["Film", "FilmBlock", "FilmResult", "Seconds", "Snapshot"]
 
 
 @dataclass
@@ -74,9 +74,26 @@ class Snapshot:
         return int(sum(sizes))
 
 
+@dataclass(frozen=True)
+class FilmResult:
+    """Counts and times of a film; its pixels are those of the blocks."""
+
+    stop_reason: str
+    """`length` (all frames were made), `cancelled`, or `unfinished` while there are blocks to make."""
+    frames: int
+    """Pixel frames made."""
+    forwards: int
+    """Forwards of the network."""
+    steps: int
+    blocks: int
+    seconds: Seconds
+    first_block_seconds: float
+    """From the beginning to the first block's frames."""
+
+
 @dataclass
 class Film:
-    """An iterator of FilmBlocks."""
+    """An iterator of FilmBlocks; `result` says what came of it."""
 
     network: FrameNetwork | TowerNetwork
     stream: PixelStream
@@ -96,6 +113,8 @@ class Film:
     def __post_init__(self) -> None:
         self._cancelled = threading.Event()
         self._finished: Finished | None = None
+        self._steps = self._count = self._frames = 0
+        self._first_block = 0.0
         self._blocks = self._made()
 
     def __iter__(self) -> Iterator[FilmBlock]:
@@ -107,6 +126,8 @@ class Film:
             block = next(self._blocks)
         finally:
             self.seconds.total += time.perf_counter() - started
+        self._count, self._frames = self._count + 1, self._frames + len(block.frames)
+        self._first_block = self._first_block or self.seconds.total
         self.on_block(block)
         return block
 
@@ -123,6 +144,14 @@ class Film:
     def forwards(self) -> int:
         """Forwards of the network so far."""
         return self.network.forwards
+
+    @property
+    def result(self) -> FilmResult:
+        """Counts and times so far."""
+        whole = self._count == len(self.script.blocks)
+        why = "length" if whole else "cancelled" if self.cancelled else "unfinished"
+        counts = (self._frames, self.forwards, self._steps, self._count)
+        return FilmResult(why, *counts, replace(self.seconds), self._first_block)
 
     def snapshot(self) -> Snapshot:
         """The state behind the block that came last: see `Studio.film`. Raises RequestError before the first block.
@@ -178,6 +207,7 @@ class Film:
 
     def _step(self, step: Step) -> None:
         self._finished = None
+        self._steps += 1
         self.on_step(step)
 
     def _begin(self, clean: Part | None) -> None:

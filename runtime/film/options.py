@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
-from ...engines.errors import RequestError
+from ...engines.errors import ContractError, RequestError
 from ..schema import Violations, check, check_choice, setting
 from .board import FITS
 from .clip import Window
@@ -14,7 +14,7 @@ from .curves import levels
 from .solvers import step_list
 from .towers_spec import GuidanceSpec
 
-__all__ = ["FilmOptionFields", "FilmOptions", "Settled", "settled"]
+__all__ = ["FilmOptionFields", "FilmOptions", "Settled", "film_options", "settled"]
 
 RECOMPUTED = {
     "window": "frames that are still seen are run again with the new prompt, but for the sink's",
@@ -90,6 +90,17 @@ class FilmOptionFields(TypedDict, total=False):
     fit: str
     recompute: str
     draft: bool
+
+
+def film_options(**chosen: Any) -> FilmOptions:
+    """Options from fields by name. Raises RequestError for an unknown field or choice, listing the known ones."""
+    known = [f.name for f in fields(FilmOptions)]
+    if unknown := [name for name in chosen if name not in known]:
+        raise RequestError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
+    try:
+        return FilmOptions(**chosen)
+    except ContractError as error:
+        raise RequestError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pathlib import Path
 from ...engines.errors import RequestError
 from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle, sha256_of
+from ..bundle.profile import profile_of
 from ..console.one_line import one_line
 from ..decode.options import Options, plan
 from ..model import load
@@ -164,6 +165,8 @@ def _question(job: LogJob) -> str:
     """A sum that is another one whenever a clip might be read otherwise."""
     asked = [SCHEMA, sha256_of(job.bundle / MANIFEST), job.precision, job.prompt]
     asked += [to_json(job.options), to_json(job.sampling)]
+    profile = profile_of(Bundle.open(job.bundle))
+    asked += [] if profile is None else [profile.steps, profile.threshold]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 

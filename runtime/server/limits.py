@@ -37,3 +37,9 @@ class Limits:
     """Seconds that a client may take to send or to fetch a piece."""
     unread: int = 64
     """Events that wait for a client; its answer is not decoded further before it has read some."""
+    shapes: int = 16
+    """Requests whose shape is being compiled, or waits for it; more are refused with 429."""
+    shape_seconds: float = 60.0
+    """Seconds that compiling a shape may take."""
+    shape_memory: int = 3072 * MIB
+    """Address space of the process that compiles a shape."""

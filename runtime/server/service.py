@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ..model import Model
 from .asked import Question
 from .films import FilmJobs, Filmmaker
+from .forms import Forms
 from .limits import Limits
 from .metrics import Metrics
 from .outbox import Outbox
@@ -40,6 +42,7 @@ class Service:
         self.scheduler = Scheduler(self.limits.together, self.limits.waiting)
         self.uploads = Uploads(self.limits)
         self.films = FilmJobs(dict(films or {}), self.uploads.folder, self.limits)
+        self.forms = Forms(self.limits)
         self.sources = PictureSources(self._path, self.limits, hosts)
         self.metrics = Metrics(
             {
@@ -64,13 +67,21 @@ class Service:
             )
         return self.models[name]
 
-    def submit(self, question: Question, client: Hashable) -> tuple[Ticket, Outbox[Event]]:
-        """Put a question into the queue; the events of its answer come to the outbox.
+    async def prepare(self, question: Question) -> Question:
+        """The question with the form of its answer.
 
-        Raises RequestError or Refusal for what is wrong with it, Refusal (429) where too many wait.
+        Raises RequestError or Refusal for what is wrong with it, Refusal (429) where too many shapes are compiled.
         """
         model = self.model(question.model)
         question.check(model)
+        return replace(question, form=await self.forms.get(model.bundle.path, question.shape))
+
+    def submit(self, question: Question, client: Hashable) -> tuple[Ticket, Outbox[Event]]:
+        """Put a question into the queue; the events of its answer come to the outbox.
+
+        Raises Refusal (429) where too many wait.
+        """
+        model = self.model(question.model)
         loop = asyncio.get_running_loop()
         outbox: Outbox[Event] = Outbox(loop, self.limits.unread, is_last, self.scheduler.poke)
         ticket = Ticket((client, question.user), partial(question.begin, model), outbox, question.stops)
@@ -84,6 +95,7 @@ class Service:
 
     def close(self) -> None:
         """End all work, and remove all files."""
+        self.forms.close()
         self.scheduler.close()
         self.films.close()
         self.uploads.close()

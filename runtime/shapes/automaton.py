@@ -270,6 +270,10 @@ def _indexed(regex: str, vocabulary: Vocabulary) -> tuple[int, set[int], dict[in
     try:
         index = outlines_core.Index(regex, outlines_core.Vocabulary(vocabulary.stop, spelled))
     except Exception as error:  # its errors share no base class
+        if "incompatible with the regex" in str(error):
+            raise RequestError(
+                f"no string of this model's tokens can be written under the pattern {regex!r}"
+            ) from error
         raise RequestError(f"the pattern {regex!r} is not taken: {error}") from error
     moves = {state: _by_target(following, vocabulary.stop) for state, following in index.get_transitions().items()}
     return index.get_initial_state(), set(index.get_final_states()), moves

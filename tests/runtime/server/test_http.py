@@ -357,12 +357,29 @@ def test_bad_messages_are_told_where(client, messages, said):
     assert said in error_of(answer)["message"]
 
 
-@pytest.mark.parametrize("kind", ["json_object", "json_schema", "xml"])
-def test_answers_of_a_shape_are_refused_clearly(client, kind):
-    body = {"model": "toy", "messages": [{"role": "user", "content": "x"}], "response_format": {"type": kind}}
-    answer = client.post("/v1/chat/completions", json=body)
-    assert answer.status_code == 400
-    assert "response_format" in error_of(answer)["message"]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"response_format": {"type": "xml"}}, "response_format: got"),
+        ({"response_format": "json"}, "response_format: got"),
+        ({"response_format": {"type": "json_schema"}}, "response_format: got"),
+        ({"response_format": {"type": "json_schema", "schema": {}}}, "response_format: got"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "as schema, expected"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "rigid": 1}}}, "unknown rigid"),
+        ({"response_format": SCHEMA, "a2d": {"choices": ["a"]}}, "got schema and choices"),
+        ({"a2d": {"choices": "a"}}, "a2d.choices: expected a list"),
+        ({"a2d": {"template": ["a"]}}, "a2d.template: got a list"),
+        ({"a2d": {"template": "a" * 200_000}}, "at most 100000"),
+    ],
+)
+def test_shapes_that_are_none_are_told(client, fields, said):
+    for body in ({"messages": [{"role": "user", "content": "x"}]}, {"prompt": "x"}):
+        answer = client.post("/v1/a2d/blocks", json={"model": "toy", **body, **fields})
+        assert answer.status_code == 400
+        assert said in error_of(answer)["message"]
 
 
 WRONG = {
