@@ -148,7 +148,7 @@ def _tokens(plan: Plan) -> NDArray[np.int64]:
 
 
 def _positions(plan: Plan) -> NDArray[np.int64]:
-    """Of both texts: the beginning of a context, and a stretch near its end."""
+    """Positions of both texts: the beginning of a context, and a stretch near its end."""
     far = max(plan.family.max_context - ROWS, 0)
     return np.concatenate([np.arange(ROWS), far + np.arange(ROWS)])
 

@@ -120,7 +120,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the model says about a block, all `[B]`. Rows that it was not asked about propose what they hold."""
+    """The model's word on a block, all `[B]`. Rows that it was not asked about propose what they hold."""
 
     proposed: NDArray[np.int64]
     """The token that the model would write in each row."""
@@ -137,7 +137,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Step:
-    """What one denoising step did."""
+    """The record of one denoising step."""
 
     block: int
     """Index of the block, from 0."""
