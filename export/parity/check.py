@@ -15,10 +15,10 @@ from ...engines.fake import FakeEngine
 from ...engines.protocol import Engine, Signature
 from ...runtime.bundle.manifest import ParityRow
 from ...runtime.console.progress import Progress
+from ...runtime.decode.block import Prompt
 from ...runtime.decode.cache import CacheShape
 from ...runtime.decode.contract import DecodeContract
 from ...runtime.decode.options import Options
-from ...runtime.decode.rows import Prompt
 from ...runtime.decode.session import Session
 from ..graphs.kind import Array, Case
 from ..graphs.kinds import kinds

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import A2DError, CheckpointError
 from ...runtime.bundle.manifest import ParityRow
-from ...runtime.decode.rows import Prompt, Rows
+from ...runtime.decode.block import Prompt, Rows
 from ...runtime.heap import release
 from ...runtime.inputs.prompt import Prepared, PromptBuilder
 from ..checkpoint.turns import special_tokens
