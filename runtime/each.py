@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from ..engines.errors import A2DError, NumericsError, RequestError
 from .console.progress import Progress
+from .decode.block import Prompt
 from .decode.options import Options
-from .decode.rows import Prompt
 from .decode.sequence import FREE, Form
 from .decode.session import Generation, Result, Session
 from .decode.together import Together

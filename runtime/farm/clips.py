@@ -16,7 +16,7 @@ from typing import Any
 from ..console.progress import Progress
 from ..decode.options import Options
 from ..footage.clip import Clip
-from ..footage.job import LogJob, Reads
+from ..log import LogJob, Reads
 from ..footage.journal import Stamp
 from ..footage.pipeline import Pipeline
 from ..footage.reader import Reader

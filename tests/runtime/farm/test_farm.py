@@ -20,8 +20,8 @@ from a2d.runtime.cli import log as command
 from a2d.runtime.farm import clips as farm
 from a2d.runtime.farm.dataset import RowReader, over_dataset
 from a2d.runtime.farm.pool import Devices, connect, places
-from a2d.runtime.footage import job as jobs
-from a2d.runtime.footage.job import LogJob, log
+from a2d.runtime import log as jobs
+from a2d.runtime.log import LogJob, log
 from a2d.runtime.footage.sampling import SLATES
 from a2d.runtime.footage.slate import look, vote
 from a2d.runtime.footage.writers import WRITERS
