@@ -22,7 +22,7 @@ from ...engines.cpu import this_cpu
 from ...engines.errors import EngineError, RequestError
 from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
-from ..decode.sequence import Prompt
+from ..decode.block import Prompt
 from ..film.options import FilmOptions
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..console.progress import Progress
+from ..decode.block import Prompt
 from ..decode.contract import autoregressive
 from ..decode.options import Options, plan
-from ..decode.sequence import Prompt
 from ..decode.session import Session
 from ..model import Model
 from .bench import PeerRun, Settings, endless, random_prompt, timed, tokens_per_second
@@ -100,7 +100,7 @@ def _preferred(model: Model, prompt: Prompt, following: Sequence[int]) -> Sequen
     """One session, which keeps the rows that it has seen."""
     session, made = endless(model, autoregressive(model.manifest.decode)), list[int]()
     for count in range(len(following)):
-        behind = model.prompt(np.append(prompt.tokens, np.array(following[:count], np.int64)))
+        behind = model.prompt(np.append(prompt.rows.tokens, np.array(following[:count], np.int64)))
         made.append(session.generate(behind, Options(max_tokens=1)).tokens[0])
     return made
 
@@ -108,7 +108,7 @@ def _preferred(model: Model, prompt: Prompt, following: Sequence[int]) -> Sequen
 def rival_ways(rival: Rival, model: Model, settings: Settings, prompt: Prompt | None) -> Iterator[Way]:
     """Another engine's, one for each form. It is given as many tokens as `prompt` has rows, and sees no pictures."""
     rows = settings.prompt_tokens if prompt is None else len(prompt)
-    given, count = random_prompt(model, rows).tokens, settings.options.max_tokens
+    given, count = random_prompt(model, rows).rows.tokens, settings.options.max_tokens
 
     def decode(form: str) -> Decoded:
         run = rival.decode(form, given, count)
