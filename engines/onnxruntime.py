@@ -60,7 +60,7 @@ _DTYPES = {
 
 
 def _array(feed: Array | Buffer) -> Array:
-    """What was fed as an array that ONNX Runtime takes where it lies; a strided or unaligned one is copied."""
+    """The feed as an array that ONNX Runtime takes where it lies; a strided or unaligned one is copied."""
     array = on_host(feed)
     return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
 

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from ..engines.errors import A2DError, NumericsError, RequestError
 from .console.progress import Progress
+from .decode.block import Prompt
 from .decode.options import Options
-from .decode.rows import Prompt
 from .decode.sequence import FREE, Form
 from .decode.session import Generation, Result, Session
 from .decode.together import Together
 from .inputs.prompt import Picture
 
-__all__ = ["Reading", "readings"]
+__all__ = ["FAULTS", "Reading", "readings"]
 
 FAULTS = (RequestError, NumericsError)
 """Errors that one frame can be to blame for; anything else would meet the next frame as well."""

@@ -12,9 +12,9 @@ import numpy as np
 
 from a2d.engines import Engine, Signature
 from a2d.engines.fake import FakeEngine
+from a2d.runtime.decode.block import Prompt
 from a2d.runtime.decode.cache import CacheShape
 from a2d.runtime.decode.contract import DecodeContract
-from a2d.runtime.decode.rows import Prompt
 from a2d.runtime.decode.session import Session
 
 V, H, HEADS, D, LAYERS = 29, 24, 2, 12, 2

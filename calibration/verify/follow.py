@@ -11,12 +11,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.decode.block import Block, Proposal
+from ...runtime.decode.block import Block, Prompt, Proposal
 from ...runtime.decode.cache import Cache
 from ...runtime.decode.forward import Forward, Propose, Request
 from ...runtime.decode.loop import decode
 from ...runtime.decode.options import Options, plan
-from ...runtime.decode.rows import Prompt
 from ...runtime.decode.runner import Answer, Runner, drive
 from ...runtime.model import Model
 from .intervals import Rate

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import A2DError, CheckpointError
 from ...runtime.bundle.manifest import ParityRow
-from ...runtime.decode.rows import Prompt, Rows
+from ...runtime.decode.block import Prompt, Rows
 from ...runtime.heap import release
 from ...runtime.inputs.prompt import Prepared, PromptBuilder
 from ..checkpoint.turns import special_tokens
@@ -148,7 +148,7 @@ def _tokens(plan: Plan) -> NDArray[np.int64]:
 
 
 def _positions(plan: Plan) -> NDArray[np.int64]:
-    """Of both texts: the beginning of a context, and a stretch near its end."""
+    """Positions of both texts: the beginning of a context, and a stretch near its end."""
     far = max(plan.family.max_context - ROWS, 0)
     return np.concatenate([np.arange(ROWS), far + np.arange(ROWS)])
 

@@ -1,4 +1,4 @@
-"""What is asked of the denoise graphs: an ask becomes a query, and what the graph makes of it an answer.
+"""Questions to the denoise graphs: an ask becomes a query, and the graph's outputs an answer.
 
 Which hidden row predicts which row of the block (the logit shift) is an index here, so that the graphs know no shifts.
 Temperature picks the graph: `denoise` takes the most probable token, `sample` draws one. A query is data, so that those

@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .block import Allowed, Block, Step
-from .rows import Rows
+from .block import Allowed, Block, Rows, Step
 
 __all__ = [
     "Accept",

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .block import Step
+from .block import Prompt, Step
 from .budget import ENDED, Clock, Early, within
 from .forward import Decoding
 from .loop import decode as diffuse
 from .options import Plan
 from .pipelined import decode_ahead, is_known
 from .result import Result
-from .rows import Prompt
 from .runner import Runner, Work, steps, told
 from .sequence import FREE, Form, Sequence
 from .speculative import speculate

@@ -13,9 +13,9 @@ import numpy as np
 
 from ...engines.host import HostBuffer
 from ...engines.protocol import Buffer
+from .block import Rows
 from .denoiser import Denoiser
 from .forward import Forward
-from .rows import Rows
 from .runner import Backbone, EngineRunner
 
 __all__ = ["GuidedRunner"]

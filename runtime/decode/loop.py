@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .block import Block, Step
+from .block import Block, Rows, Step, chunks
 from .contract import DecodeContract
 from .forward import Decoding, Forward, PredictFirst, Propose, Weigh
 from .options import Plan
-from .rows import Rows, chunks
 from .rules import RULES, STOPS, Pace, Revision, repeats, settled
 from .sequence import Chooser, Sequence
 

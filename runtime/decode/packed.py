@@ -20,11 +20,10 @@ from numpy.typing import NDArray
 
 from ...engines.errors import A2DError, EngineError
 from ...engines.protocol import Buffer
-from .block import Allowed
+from .block import Allowed, side_by_side
 from .denoiser import Query
 from .forward import Forward
 from .loop import PREFILL
-from .rows import side_by_side
 from .runner import Answer, EngineRunner, Runner
 
 __all__ = ["Outcome", "run_together"]

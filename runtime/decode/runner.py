@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from ...engines.errors import BundleError
 from ...engines.protocol import Buffer, Engine
-from .block import Block, Proposal, Step
+from .block import Block, Proposal, Rows, Step, side_by_side, visibility
 from .cache import Cache
 from .denoiser import Denoiser, Prediction, check_finite
 from .forward import Ask, Burst, Decoding, Forward, Request
-from .rows import Rows, side_by_side, visibility
 
 __all__ = [
     "Answer",

@@ -14,10 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import RequestError
-from .block import Allowed, Block, Proposal
+from .block import Allowed, Block, Layout, Prompt, Proposal, Rows
 from .forward import Propose, Weigh
 from .options import Plan
-from .rows import Layout, Prompt, Rows
 
 __all__ = [
     "FREE",

@@ -16,6 +16,7 @@ import numpy as np
 
 from ...engines.errors import ContextFullError, NumericsError, RequestError
 from ...engines.protocol import Engine
+from .block import Layout, Prompt
 from .budget import Clock, Timing, check_budget
 from .cache import Cache, CacheShape, Pool
 from .contract import DecodeContract
@@ -25,7 +26,6 @@ from .generation import Generation, until
 from .guidance import GuidedRunner
 from .options import OptionFields, Options, Plan, plan, with_fields
 from .result import Result
-from .rows import Layout, Prompt
 from .runner import Backbone, EngineRunner, Runner
 from .sequence import FREE, Form, Sequence
 

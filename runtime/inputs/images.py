@@ -18,6 +18,7 @@ its sizes and offsets are whole-number arithmetic, so that another language find
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
@@ -40,6 +41,7 @@ __all__ = [
     "ImageSource",
     "Letterbox",
     "load_image",
+    "thumbnail",
 ]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
@@ -198,6 +200,14 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
 
 
 CHANNELS = 3
+
+
+def thumbnail(frame: NDArray[np.uint8], longest: int) -> bytes:
+    """A JPEG of a frame `[H, W, 3]`, reduced so that its longer side has `longest` pixels at most."""
+    image = Image.fromarray(frame)
+    image.thumbnail((longest, longest))
+    image.save(file := io.BytesIO(), "JPEG", quality=80)
+    return file.getvalue()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ...engines.errors import RequestError
-from ..decode.rows import Prompt
+from ..decode.block import Prompt
 from .crop_patches import Cropped, prepare_crops
 from .images import load_image
 from .messages import Messages, Picture, normalised, pictures_of, with_words

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from ...engines.errors import RequestError
 from ...engines.host import HostMemory
 from ...engines.protocol import Memory
-from ..decode.block import Step
+from ..decode.block import Prompt, Step
 from ..decode.contract import DecodeContract
 from ..decode.options import Options, plan
-from ..decode.rows import Prompt
 from ..decode.session import Result, Session
 from ..model import Model
 from ..pace.measured import random_tokens

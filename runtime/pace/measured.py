@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.manifest import Manifest
+from ..decode.block import Prompt
 from ..decode.budget import Times
 from ..decode.cache import Cache
 from ..decode.forward import Forward, Request
 from ..decode.options import Options, Plan
-from ..decode.rows import Prompt
 from ..decode.runner import Answer, Runner
 from ..decode.session import Session
 

@@ -22,9 +22,9 @@ from a2d.export.families import describe
 from a2d.export.graphs.shapes import Network
 from a2d.export.job import Job, export
 from a2d.export.parity.torch_engine import TorchEngine, Weights
+from a2d.runtime.decode.block import Prompt
 from a2d.runtime.decode.cache import CacheShape
 from a2d.runtime.decode.options import Options
-from a2d.runtime.decode.rows import Prompt
 from a2d.runtime.decode.session import Session
 from a2d.runtime.inputs.patches import prepare
 from a2d.runtime.inputs.prompt import mrope_positions

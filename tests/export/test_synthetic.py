@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe
 from a2d.export.synthetic import Synthetic, checkpoint
+from a2d.runtime.decode.block import Prompt
 from a2d.runtime.decode.options import Options
-from a2d.runtime.decode.rows import Prompt
 from a2d.runtime.model import load
 
 SMALL = Synthetic(layers=2, hidden=16, heads=2, kv_heads=1, head_dim=8, intermediate=24, vocab=40)
