@@ -6,8 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
 from ...engines.errors import ContractError, RequestError
-from ..decode.choices import check_choice, setting
-from ..schema import Violations, check
+from ..schema import Violations, check, check_choice, setting
 from .board import FITS
 from .clip import Window
 from .contract import COMMITS, FilmContract, StepList
