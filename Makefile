@@ -21,8 +21,8 @@ endif
 export OMP_NUM_THREADS = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-# Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
-PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
+# Tests run on all cores, a file on one of them, the slowest files first (tests/shared.py); what exports is shared by all.
+PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo docs test test-arm64 test-cpus test-footage test-real test-wheel wheel lint check format clean train-slate-smoke
 

@@ -33,9 +33,8 @@ __all__ = [
 
 if TYPE_CHECKING:
     from .engines.errors import A2DError
-    from .runtime.decode.block import Step
+    from .runtime.decode.block import Prompt, Step
     from .runtime.decode.options import Options
-    from .runtime.decode.sequence import Prompt
     from .runtime.decode.session import Generation, Result, Session
     from .runtime.each import Reading
     from .runtime.farm.dataset import over_dataset

@@ -39,9 +39,9 @@ class Profile:
     best_accuracy: float = field(metadata=bounds(0, 1))
     """Accuracy of the best setting that was tried."""
     seconds: float
-    """Of an answer: median."""
+    """Time of an answer: the median."""
     slowest_seconds: float
-    """Of an answer with one token a step: median."""
+    """Time of an answer with one token a step: the median."""
     samples: int
     data: str
     """Name of the data."""

@@ -21,12 +21,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ...engines.errors import A2DError, RequestError
 from ..bundle.names import BUILT_IN, located
-from ..decode.choices import setting_of
 from ..decode.contract import DecodeContract
 from ..decode.options import Options
 from ..deploy.placement import BUILDS, CHOICES, Placement
 from ..model import Model
-from ..schema import Violations, parse
+from ..schema import Violations, parse, setting_of
 
 __all__ = [
     "BAD_INPUT",

@@ -76,7 +76,8 @@ def _machine(here: Facts) -> Iterator[tuple[str, str]]:
     features = f"; {', '.join(here.features)}" if here.features else ""
     yield "machine", f"{here.system} {here.arch}, {here.processor}, {here.cores} cores{features}"
     kind = this_cpu()
-    yield "int8", f"as on {kind.name}: {kind.reason}" + ("; widened, so that nothing is lost" if kind.saturates else "")
+    widened = f"; widened, so that nothing is lost: {kind.fastest} is faster" if kind.saturates else ""
+    yield "int8", f"as on {kind.name}: {kind.reason}{widened}"
     if here.memory_bytes is not None:
         free = f", {size(here.available_bytes)} available" if here.available_bytes is not None else ""
         yield "memory", size(here.memory_bytes) + free + (", shared with the GPU" if here.unified else "")

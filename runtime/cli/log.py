@@ -14,11 +14,11 @@ from ..bundle.names import located
 from ..console.one_line import one_line
 from ..footage.clip import Clip
 from ..footage.files import RAW
-from ..footage.job import LogJob, Outcome, Reads, here, log
 from ..footage.sampling import CAPTIONS, SLATES, Sampling
 from ..footage.shots import DETECTORS
 from ..footage.slate import MIN_CONFIDENCE
 from ..footage.writers import WRITERS
+from ..log import LogJob, Outcome, Reads, here, log
 from ..schema import Violations, check
 from .arguments import BAD_INPUT, Parser, add_options, guarded, options_from, teller
 

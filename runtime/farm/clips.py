@@ -16,11 +16,11 @@ from typing import Any
 from ..console.progress import Progress
 from ..decode.options import Options
 from ..footage.clip import Clip
-from ..footage.job import LogJob, Reads
 from ..footage.journal import Stamp
 from ..footage.pipeline import Pipeline
 from ..footage.reader import Reader
 from ..footage.sampling import Sampling
+from ..log import LogJob, Reads
 from ..model import load
 from ..schema import from_json, parse, to_json
 from .pool import Pool, Work, pooled

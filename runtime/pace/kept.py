@@ -24,9 +24,9 @@ from ...engines.cpu import this_cpu
 from ...engines.protocol import Engine
 from ..bundle.files import MANIFEST, Bundle, sha256_of
 from ..bundle.kept_folder import kept_folder
+from ..decode.block import Prompt
 from ..decode.budget import RECENT, Times
 from ..decode.options import Plan
-from ..decode.sequence import Prompt
 from ..decode.session import Session
 from ..schema import Violations, from_json, parse, to_json
 from .measured import measured, random_tokens

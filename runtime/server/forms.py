@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ...engines.errors import RequestError
-from ..decode.chooser import FREE, Form
+from ..decode.sequence import FREE, Form
 from .limits import Limits
 from .refusal import Refusal
 from .shape_process import MADE, REFUSED

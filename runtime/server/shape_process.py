@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...engines.errors import A2DError, RequestError
-from ..bundle.files import Bundle
-from ..bundle.texts import text_of
+from ..bundle.files import Bundle, text_of
 from ..shapes.automaton import Automaton
 from ..shapes.make import language_of, shaped, vocabulary_of
 

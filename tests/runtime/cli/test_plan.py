@@ -147,11 +147,8 @@ def test_a_small_bundle_takes_about_what_is_planned(slate):
 
 @linux
 @pytest.mark.slow
-def test_a_large_bundle_takes_about_what_is_planned(tmp_path):
-    from a2d.export.synthetic import bundle_100m
-
-    bundle_100m(tmp_path / "100m.a2d", "fp32")
-    bundle = Bundle.open(tmp_path / "100m.a2d")
+def test_a_large_bundle_takes_about_what_is_planned(large):
+    bundle = Bundle.open(large)
     table = 4 * bundle.manifest.model.vocab * bundle.manifest.model.hidden  # mapped: as much of it as the system likes
     for tokens in (128, 2048):
         plan = planned(question(bundle, "cpu", 1), context=tokens + 40)

@@ -16,15 +16,15 @@ import pytest
 from clips import Part, Recipe, make, moving, sound, still
 
 from a2d.engines.errors import BundleError, EngineError, RequestError
+from a2d.runtime import log as jobs
 from a2d.runtime.cli import log as command
 from a2d.runtime.farm import clips as farm
 from a2d.runtime.farm.dataset import RowReader, over_dataset
 from a2d.runtime.farm.pool import Devices, connect, places
-from a2d.runtime.footage import job as jobs
-from a2d.runtime.footage.job import LogJob, log
 from a2d.runtime.footage.sampling import SLATES
 from a2d.runtime.footage.slate import look, vote
 from a2d.runtime.footage.writers import WRITERS
+from a2d.runtime.log import LogJob, log
 
 WHITE = Part(12, still(np.full((64, 128, 3), 250, np.uint8)))
 TEXT = "scene 12A take 3 roll A004 date 2025-03-14 fps 24"

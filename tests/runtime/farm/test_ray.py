@@ -15,8 +15,8 @@ from a2d.engines.errors import BundleError
 from a2d.runtime.cli.log import main
 from a2d.runtime.farm.clips import many_machines
 from a2d.runtime.farm.pool import Work, connect, pooled
-from a2d.runtime.footage.job import LogJob, log
 from a2d.runtime.footage.sampling import SLATES
+from a2d.runtime.log import LogJob, log
 
 ray = pytest.importorskip("ray", reason='the extra "ray"; make test-ray installs it')
 

@@ -178,7 +178,7 @@ def test_with_a_prompt_each_shot_has_a_caption(logged, slate, tmp_path):
 
 
 def test_a_second_run_changes_nothing(logged, slate, monkeypatch):
-    monkeypatch.setattr("a2d.runtime.footage.job._reader", lambda _: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("a2d.runtime.log._reader", lambda _: pytest.fail("the model was loaded"))
     files = [path for path in logged.out.parent.glob("log*") if path.is_file()]
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
     main([str(logged.card), "-o", str(logged.out), "--bundle", str(slate), "--threads", "1", "--quiet"])

@@ -16,23 +16,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeAlias
 
-from ...engines.errors import RequestError
-from ...engines.install import extra
-from ..bundle.files import MANIFEST, Bundle, sha256_of
-from ..bundle.profile import profile_of
-from ..console.one_line import one_line
-from ..decode.options import Options, plan
-from ..model import load
-from ..schema import to_json
-from .clip import Clip
-from .files import RAW, absolute, check_apart, clips, raw_files
-from .journal import SCHEMA, Journal, Stamp, publish
-from .pipeline import Pipeline
-from .reader import Reader
-from .sampling import Sampling
-from .slate import marked
-from .writers import WRITERS, writer
-from .writers.log import Log, Totals
+from ..engines.errors import RequestError
+from ..engines.install import extra
+from .bundle.files import MANIFEST, Bundle, sha256_of
+from .bundle.profile import profile_of
+from .console.one_line import one_line
+from .decode.options import Options, plan
+from .footage.clip import Clip
+from .footage.files import RAW, absolute, check_apart, clips, raw_files
+from .footage.journal import SCHEMA, Journal, Stamp, publish
+from .footage.pipeline import Pipeline
+from .footage.reader import Reader
+from .footage.sampling import Sampling
+from .footage.slate import marked
+from .footage.writers import WRITERS, writer
+from .footage.writers.log import Log, Totals
+from .model import load
+from .schema import to_json
 
 __all__ = ["LogJob", "Outcome", "Reads", "log"]
 
