@@ -72,6 +72,8 @@ def test_a_command_loads_what_it_uses():
     modules = loaded_by("import a2d.runtime.cli.run")
     assert "a2d.runtime.decode.loop" in modules
     assert [name for name in SELDOM if name in modules] == []
+    logging = loaded_by("import a2d.runtime.cli.log")
+    assert [name for name in ("ray", "a2d.runtime.farm") if name in logging | modules] == []
 
 
 def test_public_names_exist_and_others_list_them():

@@ -258,7 +258,6 @@ FILES = {
     "export/peers/processes/run_openvino.py": {"lines", "openvino"},
     "runtime/demo/page.py": {"jinja2"},
     "runtime/deploy/build.py": {"filelock"},
-    "runtime/farm/dataset.py": {"ray"},
     "runtime/farm/pool.py": {"ray"},
     "runtime/film/board.py": {"PIL"},
     "runtime/dailies/movie.py": {"av"},

@@ -20,7 +20,7 @@ from a2d.runtime.log import LogJob, log
 
 ray = pytest.importorskip("ray", reason='the extra "ray"; make test-ray installs it')
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 CLIPS = 8
 
