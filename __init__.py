@@ -28,6 +28,7 @@ __all__ = [
     "Snapshot",
     "Step",
     "load",
+    "over_dataset",
 ]
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from .runtime.decode.options import Options
     from .runtime.decode.session import Generation, Result, Session
     from .runtime.each import Reading
+    from .runtime.farm.dataset import over_dataset
     from .runtime.film.film import Film, FilmBlock, Snapshot
     from .runtime.film.options import FilmOptions
     from .runtime.model import Model, load
@@ -55,6 +57,7 @@ _HOMES = {
     "Snapshot": "a2d.runtime.film.film",
     "Step": "a2d.runtime.decode.block",
     "load": "a2d.runtime.model",
+    "over_dataset": "a2d.runtime.farm.dataset",
 }
 
 

@@ -121,6 +121,12 @@ class Generation:
         """Text of `tokens`, up to a stop token or text."""
         return _before(self._words(self.tokens), self._plan.options.stop_texts)
 
+    @property
+    def settled_text(self) -> str:
+        """Text of the finished blocks, up to a stop token or text."""
+        kept = self._tokens[: self._plan.options.max_tokens]
+        return _before(self._words(kept), self._plan.options.stop_texts)
+
     def _words(self, tokens: list[int]) -> str:
         return self._detokenize(until(tokens, self._contract.stop_token_ids))
 

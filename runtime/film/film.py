@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,6 +110,8 @@ class Film:
     """Called with each block before it is given."""
     seconds: Seconds = field(default_factory=Seconds)
     recent: tuple[Part, ...] = ()
+    overlap: bool = False
+    """A finished block is committed while another thread decodes its pixels; frames are the same."""
 
     def __post_init__(self) -> None:
         self._cancelled = threading.Event()
@@ -162,30 +165,44 @@ class Film:
             raise RequestError("a snapshot is taken between blocks: take a block from the film first")
         done = self._finished
         pending = Part(done.block, done.latents, self.script.commit_timestep)
+        kept, recent = self.network.kept(), self.recent
+        if recent and recent[-1].block == done.block:  # it has been committed ahead: whoever goes on does so again
+            kept, recent = replace(kept, held=None), recent[:-1]
         return Snapshot(
-            done.block,
-            self.clip,
-            self.prompt,
-            self.script.opening,
-            self.network.kept(),
-            pending,
-            self.recent,
-            self.stream.states,
+            done.block, self.clip, self.prompt, self.script.opening, kept, pending, recent, self.stream.states
         )
 
     def _made(self) -> Iterator[FilmBlock]:
         decoding = made_of(self.script)
-        answer: Any = None
-        while not self.cancelled:
-            try:
-                request = decoding.send(answer)
-            except StopIteration:
-                return
-            answer = None
-            if isinstance(request, Finished):
-                yield self._decoded(request)
+        request = _next(decoding)
+        while request is not None and not self.cancelled:
+            if not isinstance(request, Finished):
+                request = _next(decoding, ANSWERS[type(request)](self, request))
+            elif self.overlap and not self.script.merged:
+                following = _next(decoding)
+                block, failed = self._both(request, following)
+                yield block
+                if failed is not None:
+                    raise failed
+                request = _next(decoding) if isinstance(following, Commit) else following
             else:
-                answer = ANSWERS[type(request)](self, request)
+                self._finished = request
+                yield self._decoded(request)
+                request = _next(decoding)
+
+    def _both(self, done: Finished, following: Any) -> tuple[FilmBlock, Exception | None]:
+        """A block's pixels, and meanwhile its commit, if that comes next; what is wrong with it is the next block's."""
+        failed = None
+        with ThreadPoolExecutor(1, "a2d-pixels") as beside:
+            decoded = beside.submit(self._decoded, done)
+            if isinstance(following, Commit):
+                try:
+                    self._commit(following)
+                except Exception as error:
+                    failed = error
+            block = decoded.result()
+        self._finished = done
+        return block, failed
 
     def _predict(self, request: Predict) -> NDArray[np.float32]:
         self._begin(request.clean)
@@ -225,9 +242,16 @@ class Film:
         pixels = np.concatenate(list(self.stream.decode(done.block, done.latents)))
         frames = in_bytes(pixels)
         self.seconds.pixels += time.perf_counter() - started
-        self._finished = done
         contract = self.network.contract
         return FilmBlock(done.block, contract.pixel_frames(done.block.start), frames, pixels, done.latents)
+
+
+def _next(decoding: Generator[Any, Any, None], answer: Any = None) -> Any:
+    """The next request of a decode, None at its end."""
+    try:
+        return decoding.send(answer)
+    except StopIteration:
+        return None
 
 
 ANSWERS: Mapping[type[Any], Callable[[Film, Any], Any]] = {

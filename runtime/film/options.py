@@ -22,6 +22,12 @@ RECOMPUTED = {
 }
 """Ways to treat earlier frames' keys and values where a film goes on with another prompt."""
 
+OVERLAPS = {
+    "none": "a finished block's pixels are decoded, then it is committed",
+    "commit": "it is committed while another thread decodes its pixels: for a CPU with cores to spare",
+}
+"""Ways to order a finished block's pixels and its commit, which do not need each other; frames are the same."""
+
 
 @dataclass(frozen=True)
 class FilmOptions:
@@ -40,6 +46,7 @@ class FilmOptions:
     )
     seed: int = field(default=0, metadata=setting("seed of the noise", (0, 2**64 - 1)))
     commit: str | None = field(default=None, metadata=setting("how a finished block is kept", choices=COMMITS))
+    overlap: str = field(default="none", metadata=setting("a finished block's pixels and its commit", choices=OVERLAPS))
     window: int | None = field(
         default=None, metadata=setting("latent frames that a block sees, itself included; 0 is all", (0, 1 << 20))
     )
@@ -65,9 +72,13 @@ class FilmOptions:
     draft: bool = field(default=False, metadata=setting("the bundle's preset for a quick look: another picture"))
 
     def __post_init__(self) -> None:
-        for name, table in (("commit", COMMITS), ("fit", FITS), ("recompute", RECOMPUTED)):
+        for name, table in CHOSEN:
             if (got := getattr(self, name)) is not None:
                 check_choice(name, got, table)
+
+
+CHOSEN = (("commit", COMMITS), ("overlap", OVERLAPS), ("fit", FITS), ("recompute", RECOMPUTED))
+"""Options that are rows of a table."""
 
 
 class FilmOptionFields(TypedDict, total=False):
@@ -80,6 +91,7 @@ class FilmOptionFields(TypedDict, total=False):
     steps: int | None
     seed: int
     commit: str | None
+    overlap: str
     window: int | None
     sink: int | None
     fps: float | None

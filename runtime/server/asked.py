@@ -12,7 +12,7 @@ from typing import Any
 from ...engines.errors import RequestError
 from ..decode.options import Options, plan
 from ..decode.sequence import FREE, Form
-from ..decode.session import Generation
+from ..decode.session import Generation, Session
 from ..model import Model
 from .fields import ChatFields, CompletionFields, options_of, read, stops_of
 from .limits import Limits
@@ -57,11 +57,12 @@ class Question:
         if self.pictures and model.manifest.vision is None:
             raise RequestError(f"got {len(self.pictures)} images, but {self.model} reads text only; leave them out")
 
-    def begin(self, model: Model) -> Generation:
-        """The generation, its prompt read, in a session of its own."""
+    def begin(self, model: Model, session: Session) -> Generation:
+        """The generation in a new session of the model; reads the prompt."""
+        clock = session.clock(self.options)  # a budget counts from before the prompt is read
         pictures = [pixels() for pixels in self.pictures]
-        how = {"template_options": self.template_options, "raw": self.raw, "form": self.form}
-        return model.stream(self.prompt, images=pictures, options=self.options, **how)  # type: ignore[arg-type]
+        rows = model.prompt(self.prompt, pictures, self.raw, self.template_options)
+        return session.stream(rows, self.options, self.form, clock=clock)
 
 
 def asked_in_chat(data: Any, sources: PictureSources) -> Question:

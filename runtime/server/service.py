@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ..decode.session import Generation
 from ..model import Model
 from .asked import Question
 from .films import FilmJobs, Filmmaker
@@ -20,6 +21,7 @@ from .pictures import PictureSources
 from .refusal import Refusal
 from .scheduler import Scheduler
 from .ticket import Ended, Event, Stepped, Ticket, is_last
+from .turns import Neighbours, Turns
 from .uploads import Uploads
 
 __all__ = ["Counted", "Service"]
@@ -39,7 +41,9 @@ class Service:
         self.models, self.limits = dict(models), limits or Limits()
         self._aliases = _aliases(self.models)
         self.started = int(time.time())
-        self.scheduler = Scheduler(self.limits.together, self.limits.waiting)
+        self._neighbours = Neighbours()
+        places = max(self.limits.places, self.limits.together)
+        self.scheduler = Scheduler(Turns(), places, self.limits.together, self.limits.waiting)
         self.uploads = Uploads(self.limits)
         self.films = FilmJobs(dict(films or {}), self.uploads.folder, self.limits)
         self.forms = Forms(self.limits)
@@ -84,9 +88,16 @@ class Service:
         model = self.model(question.model)
         loop = asyncio.get_running_loop()
         outbox: Outbox[Event] = Outbox(loop, self.limits.unread, is_last, self.scheduler.poke)
-        ticket = Ticket((client, question.user), partial(question.begin, model), outbox, question.stops)
+        ticket = Ticket((client, question.user), partial(self._begin, question, model), outbox, question.stops)
         self.scheduler.submit(ticket)
         return ticket, outbox
+
+    def _begin(self, question: Question, model: Model) -> Generation:
+        """The generation, its prompt read, in a session that shares forwards with its neighbours."""
+        if self.limits.together == 1:
+            return question.begin(model, model.session())
+        made = self._neighbours.session(id(model), lambda beside: model.session(beside=beside))
+        return question.begin(model, made)
 
     def cancel(self, ticket: Ticket) -> None:
         """End a ticket whose client has gone."""

@@ -39,7 +39,7 @@ U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 F32 = st.floats(width=32, allow_nan=False)
 IMAGES = st.builds(PathImage, TEXT) | st.builds(Pixels, U64, U32, U32, st.sampled_from(list(CHANNELS)))
 FORMS = st.sampled_from(["text", "raw", "messages", "tokens"])
-STOPS = st.sampled_from(["stop", "length", "context", "cancelled", "repeats"])
+STOPS = st.sampled_from(["stop", "length", "context", "cancelled", "repeats", "budget"])
 CONFIDENCES = st.lists(F32, max_size=5).map(tuple)
 TOKENS = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=5).map(tuple)
 
@@ -172,7 +172,8 @@ def _names(kind: type, field: str) -> list[str]:
 
 def test_names_are_numbered_as_in_c():
     stops = enumerated("include/a2d.h", "A2D_STOP_")
-    assert list(stops) == ["TOKEN", "LENGTH", "CONTEXT", "CANCELLED", "REPEATS"] and list(stops.values()) == [*range(5)]
+    assert list(stops) == ["TOKEN", "LENGTH", "CONTEXT", "CANCELLED", "REPEATS", "BUDGET"]
+    assert list(stops.values()) == [*range(6)]
     assert _names(Summary, "stop") == ["stop", *(name.lower() for name in list(stops)[1:])]
     assert _names(FilmSummary, "stop") == _names(Summary, "stop")
     prompts = enumerated("include/a2d.h", "A2D_PROMPT_")

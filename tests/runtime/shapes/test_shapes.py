@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -56,7 +57,7 @@ def text_of(tokens) -> str:
 
 LEAVES = st.sampled_from([
     Literal("ab"), Literal("a"), Literal(""), Literal("12, "), Pattern("[12]+"), Pattern("[abc]*"), Pattern("a(b|c1)?"),
-    Pattern("[ab]{1,3}"), Pattern("0|-?[12][0-2]*"),
+    Pattern("[ab]{1,3}"), Pattern("0|-?[12][0-2]*"), Pattern("a(bc)?"), Pattern("ab|abc1"), Pattern("[12](0[ab])?"),
 ])  # fmt: skip
 LANGUAGES = st.recursive(
     LEAVES,
@@ -145,6 +146,20 @@ def _values(automaton, logs, rows, within):
         fronts = [one for one in following if min(automaton.left[s] for s in one[0]) <= room]
         fronts = sorted(fronts, key=lambda one: -one[1])[:4000]
     return [value for _, value in fronts]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a(bc)?", "ab|abc1", "[12](0[ab])?", "-?(0|[1-9][0-2]{0,2})([.][0-2]{1,2})?", "(ab)*c?", "a?b?"]
+)
+def test_every_string_of_a_pattern_can_be_written_and_no_other(pattern):
+    automaton = compiled(Pattern(pattern), VOCABULARY)
+    letters = [NUMBERS[letter] for letter in (b"a", b"b", b"c", b"0", b"1", b"2", b"-", b".", b"ab", b"12")]
+    for count in range(5):
+        for tokens in itertools.product(letters, repeat=count):
+            states = automaton.starts
+            for token in (*tokens, STOP):
+                states = advanced(automaton, states, token)
+            assert bool(states) == bool(re.fullmatch(pattern, text_of(tokens))), text_of(tokens)
 
 
 def test_what_can_be_nothing_else_is_laid_and_not_run():
