@@ -49,7 +49,7 @@ class FilmRequest:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a film is."""
+    """The progress of a film."""
 
     done: int
     total: int
