@@ -72,8 +72,8 @@ function draw(step, final) {
   row.dataset.final = final;
   row.replaceChildren(...step.tokens.map((token, i) => {
     const cell = document.createElement("span");
-    cell.className = "cell" + (token === null ? "" : " set") + (step.accepted.includes(i) ? " new" : "");
-    cell.textContent = token === null ? "·" : step.pieces[i] || "␃";
+    cell.className = "cell" + (token === null ? "" : " set") + (!final && step.accepted.includes(i) ? " new" : "");
+    cell.textContent = token === null ? "·" : step.pieces[i] ? step.pieces[i].replace(/^\s+$/, "␣") : "∎";
     cell.style.setProperty("--p", step.confidence[i] ?? 0);
     cell.title = token === null ? "masked" : `token ${token}, ${Math.round(100 * (step.confidence[i] ?? 0))} %`;
     return cell;
@@ -85,7 +85,7 @@ const heard = {
   "block.delta": (step) => draw(step, false),
   "block.commit": (step) => { draw(step, true); at("text").textContent += step.text; },
   "answer.end": (end) => {
-    at("text").textContent = end.text;
+    at("text").textContent = end.text || "(no text)";
     say(`${end.tokens.length} tokens in ${end.forwards} forwards, ${end.seconds.toFixed(2)} s (${end.stop_reason})`);
   },
   error: (told) => say(told.error.message, true),
