@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,9 +40,10 @@ class Seconds:
 
 @dataclass(frozen=True)
 class FilmBlock:
-    """A block of frames."""
+    """The frames of a block, or of a part of one that is long."""
 
     block: Block
+    """Latent frames that these are made of; a part has the index of its block."""
     first: int
     """Number of its first pixel frame, from 0."""
     frames: NDArray[np.uint8]
@@ -92,6 +93,8 @@ class Film:
     """Called with each block before it is given."""
     seconds: Seconds = field(default_factory=Seconds)
     recent: tuple[Part, ...] = ()
+    most: int | None = None
+    """Latent frames whose pixels are held at once; None is a block's, which is all that a snapshot goes on behind."""
 
     def __post_init__(self) -> None:
         self._cancelled = threading.Event()
@@ -154,7 +157,7 @@ class Film:
                 return
             answer = None
             if isinstance(request, Finished):
-                yield self._decoded(request)
+                yield from self._decoded(request)
             else:
                 answer = ANSWERS[type(request)](self, request)
 
@@ -190,14 +193,26 @@ class Film:
                 least = clean.block.end - oldest
                 self.recent = tuple(part for part in self.recent if part.block.end > least)
 
-    def _decoded(self, done: Finished) -> FilmBlock:
+    def _decoded(self, done: Finished) -> Iterator[FilmBlock]:
+        """The block's frames, as they are decoded; each part is forgotten here once it is given."""
+        for part in parts(done.block, self.most):
+            if self.cancelled:
+                return
+            yield self._shown(part, done.latents[:, part.start - done.block.start : part.end - done.block.start], done)
+
+    def _shown(self, part: Block, latents: NDArray[np.float32], done: Finished) -> FilmBlock:
         started = time.perf_counter()
-        pixels = np.concatenate(list(self.stream.decode(done.block, done.latents)))
+        pixels = np.concatenate(list(self.stream.decode(part, latents)))
         frames = in_bytes(pixels)
         self.seconds.pixels += time.perf_counter() - started
         self._finished = done
-        contract = self.network.contract
-        return FilmBlock(done.block, contract.pixel_frames(done.block.start), frames, pixels, done.latents)
+        return FilmBlock(part, self.network.contract.pixel_frames(part.start), frames, pixels, latents)
+
+
+def parts(block: Block, most: int | None) -> list[Block]:
+    """A block in parts of at most so many latent frames."""
+    starts = range(block.start, block.end, most or len(block))
+    return [replace(block, start=start, end=min(start + starts.step, block.end)) for start in starts]
 
 
 ANSWERS: Mapping[type[Any], Callable[[Film, Any], Any]] = {
