@@ -11,15 +11,17 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from math import sqrt
 
+import numpy as np
+
 from ..collect.histogram import Histogram
 from ..collect.row_kinds import kept_only
+from ..source.smoothquant import Smoothed
 from . import merge
 from .number_formats import FORMATS, Format
 from .recipes import Recipe
-from .smoothquant import Smoothed
 from .weight_quant import Coded, code, loss
 
-__all__ = ["Decision", "Layer", "coded", "decide", "input_format", "weight_format"]
+__all__ = ["Decision", "Layer", "coded", "decide", "input_format", "table_format", "weight_format"]
 
 RELIEF_GROUP, SMALLEST_GROUP = 64, 16
 
@@ -41,6 +43,8 @@ class Layer:
     """Expected error of its output as a share of it, before any relief."""
     errors: dict[str, float]
     """The same by stratum of its rows."""
+    shared: float = 1.0
+    """Squared error of its input by the one scale, as a multiple of that by a scale for each stratum."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ def coded(recipe: Recipe, weights: Smoothed, name: str, form: str) -> Coded:
     """A product's weights, quantized. A table is coded by its rows, in int8, whatever the recipe."""
     weight = weights.weight(name)
     if weights.source.tables[name]:
-        return code(weight, FORMATS["int8"], 0)
+        return code(weight, table_format(recipe), 0)
     if form == "relief":
         return code(weight, FORMATS["int8"], 1, whole_group(len(weight), RELIEF_GROUP))
     return code(weight, FORMATS[recipe.weights], 1, whole_group(len(weight), recipe.group))
@@ -112,7 +116,9 @@ def _layer(
     limit = merge.limit(strata, numbers, how)
     errors = {s: sqrt(rounding + merge.error({s: h}, numbers, limit)) for s, h in strata.items()} if limit else {}
     asked = {s: merge.limit({s: h}, numbers, how) for s, h in strata.items()}
-    return Layer(name, form, limit, asked, max(errors.values(), default=sqrt(rounding)), errors)
+    apart = [merge.error({s: h}, numbers, asked[s]) for s, h in strata.items() if asked[s]]
+    shared = merge.error(strata, numbers, limit) / max(float(np.mean(apart)), 1e-300) if apart else 1.0
+    return Layer(name, form, limit, asked, max(errors.values(), default=sqrt(rounding)), errors, shared)
 
 
 def input_format(recipe: Recipe, table: bool) -> Format:
@@ -122,7 +128,12 @@ def input_format(recipe: Recipe, table: bool) -> Format:
 
 def weight_format(recipe: Recipe, table: bool, form: str) -> Format:
     """Of a product's weights."""
-    return FORMATS["int8" if table or form == "relief" else recipe.weights]
+    return table_format(recipe) if table else FORMATS["int8" if form == "relief" else recipe.weights]
+
+
+def table_format(recipe: Recipe) -> Format:
+    """Of a table that is looked up and multiplied by: int8, in pairs where the other products are."""
+    return FORMATS[recipe.weights if FORMATS[recipe.weights].paired else "int8"]
 
 
 def _relieved(recipe: Recipe, weights: Smoothed, layers: dict[str, Layer]) -> dict[str, Layer]:
