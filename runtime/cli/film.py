@@ -160,6 +160,7 @@ def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespac
     writer = None if a.out is None else opened(a.out, *size, film.fps, said(found))
     view = FilmView(sys.stderr, film, a.preview)
     film.on_step = (lambda step: _print({"event": "step", **_step(step)})) if a.json else view.step
+    latents: list[NDArray[np.float32]] = []
     kept: list[FilmBlock] = []
     frames = 0
     try:
@@ -167,8 +168,8 @@ def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespac
             frames += len(block.frames)
             if writer is not None:
                 writer.add(block.frames)
-            if a.latents or a.save:
-                kept.append(block)
+            latents += [block.latents] if a.latents else []
+            kept += [block] if a.save else []
             view.block(block)
             if a.json:
                 _print({"event": "block", **_block(block)})
@@ -180,7 +181,7 @@ def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespac
         if _keep(writer, error) and isinstance(error, OSError):
             return FAILED  # it is told already, and something was left behind
         raise
-    _save(kept, a.latents, a.save)
+    _save(latents, kept, a.latents, a.save)
     if a.json:
         _print({"event": "done", **found, "frames": frames, "forwards": film.forwards, "seconds": asdict(film.seconds)})
     elif a.out is not None or sys.stderr.isatty():
@@ -208,9 +209,9 @@ def _keep(writer: FrameWriter | None, error: BaseException) -> bool:
     return writer.written > 0
 
 
-def _save(blocks: list[FilmBlock], latents: Path | None, arrays: Path | None) -> None:
-    if latents is not None:
-        _written(latents, lambda file: np.save(file, np.concatenate([block.latents for block in blocks], axis=1)))
+def _save(latents: list[NDArray[np.float32]], blocks: list[FilmBlock], place: Path | None, arrays: Path | None) -> None:
+    if place is not None:
+        _written(place, lambda file: np.save(file, np.concatenate(latents, axis=1)))
     if arrays is not None:
         frames, pixels = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("frames", "pixels"))
         _written(arrays, lambda file: np.savez(file, frames=frames, pixels=pixels))
