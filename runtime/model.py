@@ -30,6 +30,7 @@ from .decode.sequence import Prompt
 from .decode.session import Generation, Result, Session, until
 from .deploy.placement import Placement, buildable, is_news, on, placed, rows, slow_here, sm_of
 from .each import Reading, readings
+from .heap import release
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
 from .inputs.sources import Frames, check_list, counted
 from .pace.kept import KeptTimes
@@ -108,6 +109,7 @@ class Model:
         """Let go of a graph's engine; it is loaded again when it is asked for. A text encoder may be gigabytes."""
         with self._lock:
             self._engines.pop(graph, None)
+        release(cycles=False)
 
     def film(
         self,

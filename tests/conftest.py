@@ -94,3 +94,17 @@ def quantized(floats: Path, data: Path, tmp_path_factory: pytest.TempPathFactory
     wanted = recipes("int8,fp8,int8-weight,int4-weight,int4-int8,int4")
     calibrate(Job(floats, output, wanted, data=data, options=OPTIONS, quiet=True))
     return output
+
+
+@pytest.fixture(scope="session")
+def towers_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Cosmos 3 Edge that reads pictures, exported in fp32: 9 frames of 32x48 in 8 steps."""
+    from towers_checkpoints import RECIPES, seeing
+
+    from a2d.export.cli import main as export
+
+    path = tmp_path_factory.mktemp("towers")
+    seeing(path / "checkpoint", RECIPES["edge"])
+    flags = ["--precision", "fp32", "--size", "32x48", "--frames", "9", "--step-count", "8", "--quiet"]
+    assert export([str(path / "checkpoint"), "-o", str(path / "bundle"), *flags]) == 0
+    return path / "bundle"

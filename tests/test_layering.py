@@ -73,7 +73,7 @@ PACKAGES = {
     "runtime/deploy": {*DECODING, *BASE, "engines/tensorrt", "engines/tensorrt/builder"},
     "runtime/each": DECODING,
     "runtime/pace": {*DECODING, "engines/*"},
-    "runtime/model": {*DECODING, "runtime/shapes", "runtime/deploy", "runtime/each", "runtime/pace"},
+    "runtime/model": {"runtime/heap", *DECODING, "runtime/shapes", "runtime/deploy", "runtime/each", "runtime/pace"},
     "runtime/host": MODEL,
     "runtime/server": MODEL,
     "runtime/measure": {*MODEL, *BASE, "runtime/deploy", "runtime/pace"},

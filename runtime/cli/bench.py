@@ -119,7 +119,7 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     with _bundle(arguments, rivals) as path:
         peers = {name: _peer(name, path, arguments, rivals) for name in arguments.against if name != ITSELF}
         model = load_placed(path, placement_from(arguments))
-        if model.manifest.words is None:
+        if model.manifest.words is None or (model.manifest.film is not None and not _of_words(arguments)):
             return _film(model, arguments)
         prompt = model.prompt(arguments.prompt, arguments.image) if arguments.prompt or arguments.image else None
         report = measure(model, settings, prompt)
@@ -137,7 +137,13 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     return 0
 
 
+def _of_words(arguments: argparse.Namespace) -> bool:
+    """The question is about words, also to a bundle that films as well."""
+    return bool(arguments.against or arguments.together or arguments.prompt or arguments.image)
+
+
 FILMED = {
+    "prefill_ms": "prompt                   {:10.1f} ms to read",
     "step_ms": "denoising forward        {:10.1f} ms median",
     "denoise_fps": "denoise alone            {:10.2f} frames/s",
     "commit_fps": "commit alone             {:10.2f} frames/s",
@@ -157,8 +163,9 @@ def _film(model: Model, arguments: argparse.Namespace) -> int:
     height, width = arguments.size or (None, None)
     options = FilmOptions(frames=arguments.frames, height=height, width=width)
     report = asdict(film_measured(model, options, arguments.repeats))
-    engine = model.engine("frames").describe
-    found = {"bundle": model.manifest.name, "precision": model.placement.precision, "engine": engine, **report}
+    engine = model.engine(model.studio.contract.denoiser).describe
+    named = {"bundle": model.manifest.name, "precision": model.placement.precision, "engine": engine}
+    found = {**named, "processor": this_cpu().name, "threads": arguments.threads, **report}
     if arguments.json:
         print(json.dumps(found))
         return 0

@@ -102,7 +102,8 @@ def _run(arguments: argparse.Namespace) -> int:
     tell_passed_over(COMMAND, model)
     noise, renoise = (None, None) if a.noise is None else _arrays(a.noise)
     film = model.film(a.prompt, image=a.image, noise=noise, renoise=renoise, options=options)
-    model.unload(film.network.contract.reader)
+    for graph in (film.network.contract.reader, "encode_first"):
+        model.unload(graph)
     for remark in film.remarks:
         print(f"{COMMAND}: {worded(remark)}", file=sys.stderr)
     if options.draft:
