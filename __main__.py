@@ -25,6 +25,7 @@ COMMANDS = {
     "build": ("a2d.runtime.cli.build", "engines for TensorRT and TensorRT-RTX"),
     "calibrate": ("a2d.calibration.cli.calibrate", "bundle to one with int8, fp8 or int4 as well"),
     "verify": ("a2d.calibration.cli.verify", "hold one precision of a bundle against another"),
+    "tune": ("a2d.calibration.cli.tune", "choose steps or a threshold on your data, by accuracy and time"),
     "export": ("a2d.export.cli", "checkpoint to bundle (the same as a2d-export)"),
 }
 
@@ -92,6 +93,7 @@ def _rivals() -> Any:
             "torch": _later("a2d.export.peers.eager", "torch_peer"),
             "transformers": _later("a2d.export.peers.transformers", "transformers_peer"),
         },
+        engines={name: _engine(name) for name in ("llama.cpp", "openvino")},
         synthetic={"100m": "a2d.__main__:synthetic_100m"},
     )
 
@@ -103,6 +105,17 @@ def _later(module: str, name: str) -> Callable[..., Any]:
         return getattr(import_module(module), name)(*arguments)
 
     return call
+
+
+def _engine(name: str) -> Callable[..., Any]:
+    """Another engine of the exporter's table, which is imported when it is started."""
+
+    def start(*arguments: Any) -> Any:
+        from .export.peers.engines import ENGINES
+
+        return ENGINES[name](*arguments)
+
+    return start
 
 
 def synthetic_100m(path: Path, precisions: str) -> Path:

@@ -66,5 +66,5 @@ class Exported:
 SHOTS = 8
 """Shots that a film's calibration takes at most by itself; 8 are what published recipes use."""
 
-EXPORTED = {name: Exported(name) for name in ("int8", "fp8", "int8-weight", "int4-weight")}
+EXPORTED = {name: Exported(name) for name in ("int8", "int8-avx2", "fp8", "int8-weight", "int4-weight")}
 """Precisions that an export may ask for, by name."""

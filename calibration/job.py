@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..engines import load_engine
-from ..engines.cpu import slow
+from ..engines.cpu import faster, slow
 from ..engines.errors import BundleError, RequestError
 from ..engines.protocol import Signature
 from ..engines.targets import require
@@ -216,6 +216,8 @@ def _variant(
     say(_told(decision, old, made))
     if job.target == "cpu" and (note := slow(recipe.name)):
         say(f"warning: {note}")
+    if job.target == "cpu" and (note := faster(recipe.name)):
+        say(f"note: {note}")
     return made, decision
 
 

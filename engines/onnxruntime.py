@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ._import_onnxruntime import ort
-from .checks import check_feeds, check_outputs
 from .cpu import CpuKind, this_cpu
 from .errors import EngineError
-from .host import HostBuffer, HostMemory, on_host
+from .host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
 from .paths import utf8_path
 from .protocol import Array, Buffer, Engine, Feeds, Signature
 
@@ -39,7 +38,7 @@ class Provider:
 PROVIDERS = {
     "cpu": Provider(
         "CPUExecutionProvider",
-        ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "fp8", "int4-int8", "int4"),
+        ("fp32", "fp16", "int8", "int8-avx2", "int8-weight", "int4-weight", "fp8", "int4-int8", "int4"),
         "every machine has it; fp16, fp8 and int4 are widened operator by operator, and bf16 has no kernels",
     ),
     "cuda": Provider(
@@ -61,7 +60,7 @@ _DTYPES = {
 
 
 def _array(feed: Array | Buffer) -> Array:
-    """What was fed as an array that ONNX Runtime takes where it lies; a strided or unaligned one is copied."""
+    """The feed as an array that ONNX Runtime takes where it lies; a strided or unaligned one is copied."""
     array = on_host(feed)
     return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
 
@@ -143,7 +142,7 @@ def load(
     # Products of weights in groups: by int8 arithmetic, 4 to 20 times faster than widening them.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
     kind = cpu or this_cpu()
-    for name, value in kind.options.items():
+    for name, value in kind.options_for(precision).items():
         options.add_session_config_entry(name, value)
     if device.startswith("cuda"):
         return _on_gpu(path, provider, options, device)

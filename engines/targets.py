@@ -78,7 +78,7 @@ class Target:
 
 
 _WEIGHT = ("int8-weight", "int4-weight")
-_CPU = ("int8", *_WEIGHT, "fp32", "fp16")
+_CPU = ("int8", "int8-avx2", *_WEIGHT, "fp32", "fp16")
 _DESKTOP = (75, 80, 86, 89, 90, 100, 120, 121)
 
 TARGETS = {
@@ -126,6 +126,7 @@ TARGETS = {
 NEAREST = {
     "fp8": ("int8", "fp16"),
     "int8": ("fp16",),
+    "int8-avx2": ("int8", "fp16"),
     "int8-weight": ("int8", "fp16"),
     "int4-weight": ("int8", "fp16"),
     "int4-int8": ("int8",),

@@ -17,7 +17,7 @@ from ..engines.errors import BundleError, CheckpointError, RequestError
 from ..engines.install import extra
 from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller, worded
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
-from ..runtime.inputs.letterbox import Letterbox
+from ..runtime.inputs.images import Letterbox
 from ..runtime.schema import check
 from .film.flags import add_film_settings, film_values
 
@@ -122,6 +122,7 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         bundle=arguments.output or Path(),
         precisions=floats,
         parts=arguments.parts,
+        draft=arguments.draft_vae,
         film=film_values(arguments),
         force=arguments.force,
         quiet=arguments.quiet,
@@ -185,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
-    quantized = parser.add_argument_group("calibration, for int8, fp8, int8-weight, int4-weight")
+    quantized = parser.add_argument_group("calibration, for int8, int8-avx2, fp8, int8-weight, int4-weight")
     quantized.add_argument("--data", type=Path, metavar="PATH", help="a JSONL of prompts, or a folder of images")
     quantized.add_argument("--prompt", metavar="TEXT", help="asked of each image of a folder")
     quantized.add_argument("--samples", type=int, default=64, metavar="N", help="at most; default 64")

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.errors import ContractError
-from ..runtime.decode.choices import check_choice
 from ..runtime.inputs.patches import VisionSpec
-from ..runtime.schema import Violations
+from ..runtime.schema import Violations, check_choice
 from .checkpoint.author_config import Asking, asking
 from .checkpoint.directory import Checkpoint
 from .checkpoint.sources import stored_shape
@@ -74,6 +73,8 @@ class Job:
     samples: int = 64
     parts: Path | None = None
     """Directory with the other parts of a network that films and is one file."""
+    draft: Path | None = None
+    """Folder of an autoencoder whose decoder makes drafts of films."""
     film: Mapping[str, Any] = field(default_factory=dict)
     """Values of the film contract that the command line gives."""
     cache: Path | None = field(default_factory=default_folder)

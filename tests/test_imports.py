@@ -61,7 +61,10 @@ def test_the_engine_is_loaded_when_it_is_asked_for():
     assert "onnxruntime" in loaded_by("import a2d.engines.onnxruntime")
 
 
-SELDOM = ("tokenizers", "jinja2", "urllib.request", "a2d.runtime.film.studio", "a2d.runtime.shapes.make")
+SELDOM = (
+    "tokenizers", "jinja2", "urllib.request", "a2d.runtime.film.studio", "a2d.runtime.shapes.make", "starlette",
+    "uvicorn", "a2d.runtime.server", "a2d.runtime.cli.serve",
+)  # fmt: skip
 """Modules that a decode of token ids has no use for, and packages that they bring."""
 
 

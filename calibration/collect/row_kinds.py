@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.decode.backbone import Rows
+from ...runtime.decode.block import Rows
 
 __all__ = ["VISION", "Parts", "Place", "kept_only"]
 

@@ -21,7 +21,7 @@ from .number_formats import FORMATS, Format
 from .recipes import Recipe
 from .weight_quant import Coded, code, loss
 
-__all__ = ["Decision", "Layer", "coded", "decide", "input_format", "weight_format"]
+__all__ = ["Decision", "Layer", "coded", "decide", "input_format", "table_format", "weight_format"]
 
 RELIEF_GROUP, SMALLEST_GROUP = 64, 16
 
@@ -64,7 +64,7 @@ def coded(recipe: Recipe, weights: Smoothed, name: str, form: str) -> Coded:
     """A product's weights, quantized. A table is coded by its rows, in int8, whatever the recipe."""
     weight = weights.weight(name)
     if weights.source.tables[name]:
-        return code(weight, FORMATS["int8"], 0)
+        return code(weight, table_format(recipe), 0)
     if form == "relief":
         return code(weight, FORMATS["int8"], 1, whole_group(len(weight), RELIEF_GROUP))
     return code(weight, FORMATS[recipe.weights], 1, whole_group(len(weight), recipe.group))
@@ -128,7 +128,12 @@ def input_format(recipe: Recipe, table: bool) -> Format:
 
 def weight_format(recipe: Recipe, table: bool, form: str) -> Format:
     """Of a product's weights."""
-    return FORMATS["int8" if table or form == "relief" else recipe.weights]
+    return table_format(recipe) if table else FORMATS["int8" if form == "relief" else recipe.weights]
+
+
+def table_format(recipe: Recipe) -> Format:
+    """Of a table that is looked up and multiplied by: int8, in pairs where the other products are."""
+    return FORMATS[recipe.weights if FORMATS[recipe.weights].paired else "int8"]
 
 
 def _relieved(recipe: Recipe, weights: Smoothed, layers: dict[str, Layer]) -> dict[str, Layer]:

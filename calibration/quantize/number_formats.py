@@ -33,6 +33,8 @@ class Format:
     """Integers; otherwise floating point."""
     ulp: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     """Distance of neighbours at a magnitude, in units of the scale."""
+    paired: bool = False
+    """Of weights: two neighbouring inputs' codes add up to 128 at most, in magnitude."""
 
     def scale(self, limit: Floats) -> NDArray[np.float32]:
         """The scale by which `limit` becomes the largest magnitude. Of zeros, any is right: it is that of 1."""
@@ -74,6 +76,8 @@ FORMATS = {
     f.name: f
     for f in (
         Format("int8", 127, "INT8", np.dtype(np.int8), 8, True, _one),
+        # 255 * 128 fits 16 bits, in which processors without VNNI add two products of bytes.
+        Format("int8-paired", 127, "INT8", np.dtype(np.int8), 8, True, _one, paired=True),
         Format("int4", 7, "INT4", np.dtype(ml_dtypes.int4), 4, True, _one),
         Format("fp8", 448, "FLOAT8E4M3FN", np.dtype(ml_dtypes.float8_e4m3fn), 8, False, _e4m3),
     )

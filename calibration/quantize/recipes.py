@@ -62,6 +62,8 @@ RECIPES = {
     for r in (
         Recipe("int8", "weights and activations in int8: CPUs, GPUs",
                "int8", "int8", None, "static", (), "weights", 0.06, 0.03, 0.25, 0.5, "mse", 0.97),
+        Recipe("int8-avx2", "int8 for CPUs without VNNI: codes whose products fit the 16 bits that they are added in",
+               "int8-paired", "int8", None, "static", (), "weights", 0.06, 0.03, 0.25, 0.5, "mse", 0.97),
         Recipe("fp8", "weights and activations in fp8 e4m3: GPUs from sm89 on; a CPU only emulates it",
                "fp8", "fp8", None, "high", (TOWER,), "high", 0.10, 0.10, 0.05, 0.0, "mse", 0.97),
         Recipe("int8-weight", "weights in int8 in groups of 64, activations as they are",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ..source.products import Point, external, lookups, points
 from ..source.smoothquant import Smoothed
-from .assign import Decision, coded, input_format, weight_format
+from .assign import Decision, coded, input_format, table_format, weight_format
 from .number_formats import FORMATS, Format
 from .weight_file import CodeFile
 from .weight_quant import Coded, code
@@ -137,9 +137,10 @@ class _Editor:
 
     def _table(self, name: str) -> tuple[Value, Value]:
         """Codes `[V, H]` and their scales `[V]`: of tied tables, the same bytes."""
-        made = code(self._weights.weight(name), FORMATS["int8"], 0)
+        form = table_format(self._decision.recipe)
+        made = code(self._weights.weight(name), form, 0)
         scale = self._stored(f"{name}.scale", made.scale, None)
-        return self._stored(name, made.codes, FORMATS["int8"]), scale
+        return self._stored(name, made.codes, form), scale
 
     def _stored(self, name: str, array: NDArray[np.generic], form: Format | None) -> Value:
         """An initializer whose bytes lie in the weight file."""

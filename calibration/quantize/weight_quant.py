@@ -42,12 +42,26 @@ def code(matrix: NDArray[np.float32], form: Format, axis: int, group: int | None
     if group is not None:
         starts = np.arange(0, len(matrix), group)
         most = np.maximum(np.maximum.reduceat(matrix, starts, 0), -np.minimum.reduceat(matrix, starts, 0))
+    elif form.paired:
+        most = _largest_pair(matrix, axis)
     else:
         most = np.maximum(matrix.max(1 - axis), -matrix.min(1 - axis))
     made = Coded(np.empty(matrix.shape, form.storage), form.scale(most), axis if group is None else 0, group)
     for start, end in _pieces(matrix):
         made.codes[start:end] = form.encode(matrix[start:end], _scales(made, start, end))
     return made
+
+
+def _largest_pair(matrix: NDArray[np.float32], axis: int) -> NDArray[np.float32]:
+    """The largest sum of two neighbouring inputs' magnitudes, for each output along `axis`.
+
+    As the scale's limit it holds the codes of a pair to 127 before rounding, and so to 128 behind it.
+    """
+    inputs = matrix if axis else matrix.T
+    most = np.zeros(inputs.shape[1], np.float32)
+    for start in range(0, len(inputs), 2):
+        np.maximum(most, np.abs(inputs[start : start + 2]).sum(0), out=most)
+    return most
 
 
 def loss(matrix: NDArray[np.float32], coded: Coded) -> float:

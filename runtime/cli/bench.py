@@ -11,8 +11,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,10 +22,12 @@ from ...engines.cpu import this_cpu
 from ...engines.errors import EngineError, RequestError
 from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
+from ..decode.block import Prompt
 from ..film.options import FilmOptions
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
 from ..measure.film_bench import film_measured
+from ..measure.rivals import Rival, Standing, own_ways, rival_ways, standings
 from ..measure.side_by_side import side_by_side
 from ..model import Model, load, load_placed
 from .arguments import Parser, add_bundle, add_options, add_placement, frame_size, guarded, options_from, placement_from
@@ -41,6 +43,8 @@ class Rivals:
 
     peers: Mapping[str, Callable[[Bundle, str, int], Peer]] = field(default_factory=dict)
     """Makers of peers by name, of a bundle, a precision and a number of threads."""
+    engines: Mapping[str, Callable[[Bundle, int], AbstractContextManager[Rival]]] = field(default_factory=dict)
+    """Other engines by name, which decode a bundle's weights one token per forward with so many threads."""
     synthetic: Mapping[str, str] = field(default_factory=dict)
     """Functions that export a model to a path in some precisions, as `module:function`, by the model's name."""
 
@@ -86,7 +90,8 @@ def _parser() -> Parser:
         default=[],
         metavar="NAME",
         help="compare: autoregressive (the same graphs, one token per forward: 1 to 8 steps and threshold 0.9, or what "
-        "is asked for), torch, transformers, or a precision of the bundle",
+        "is asked for), torch, transformers, or a precision of the bundle; llama.cpp or openvino: other engines on the "
+        "same weights, each in an environment of its own that is made when first asked for, all in one table",
     )
     parser.add_argument(
         "--prompt",
@@ -116,8 +121,11 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     _check(arguments)
     arguments.max_tokens = arguments.max_tokens or 64
     settings = Settings(arguments.prompt_tokens, arguments.repeats, options_from(arguments))
+    engines = [name for name in dict.fromkeys(arguments.against) if name in rivals.engines]
     with _bundle(arguments, rivals) as path:
-        peers = {name: _peer(name, path, arguments, rivals) for name in arguments.against if name != ITSELF}
+        peers = {
+            name: _peer(name, path, arguments, rivals) for name in arguments.against if name not in (ITSELF, *engines)
+        }
         model = load_placed(path, placement_from(arguments))
         if model.manifest.words is None or (model.manifest.film is not None and not _of_words(arguments)):
             return _film(model, arguments)
@@ -130,10 +138,17 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
             found |= _against(name, peer, model, settings)
         if ITSELF in arguments.against:
             found[ITSELF] = asdict(against_autoregressive(model, settings, prompt, not sys.stderr.isatty()))
+        further = [name for name in peers if name in model.manifest.variants]
+        if engines:
+            found["engines"] = [asdict(row) for row in _beside(engines, further, model, settings, prompt, rivals)]
         if arguments.together:
             rows = side_by_side(model, settings, prompt, arguments.together)
             found["together"] = [asdict(row) for row in rows]
-    print(json.dumps(found) if arguments.json else "\n".join([*_ratios(found, list(peers)), *_table(found)]))
+    print(
+        json.dumps(found)
+        if arguments.json
+        else "\n".join([*_ratios(found, list(peers)), *_engines(found), *_table(found)])
+    )
     return 0
 
 
@@ -149,6 +164,7 @@ FILMED = {
     "commit_fps": "commit alone             {:10.2f} frames/s",
     "pixels_fps": "VAE alone                {:10.2f} frames/s",
     "end_to_end_fps": "end to end               {:10.2f} frames/s",
+    "overlap": "commits beside pixels    {:10.2f} times as fast end to end",
     "first_block_ms": "time to first block      {:10.1f} ms",
     "python_share": "Python's share           {:10.1%}",
     "floor_ms": "floor of a forward       {:10.1f} ms",
@@ -201,7 +217,7 @@ def _peer(name: str, path: Path, arguments: argparse.Namespace, rivals: Rivals) 
     held = Bundle.open(path).manifest.variants if (path / MANIFEST).is_file() else {}
     if name in held:
         return lambda _: VariantPeer(load(path, precision=name, threads=arguments.threads))
-    make = _named(name, rivals.peers, [ITSELF, *held])
+    make = _named(name, rivals.peers, [ITSELF, *held, *rivals.engines])
     return lambda model: make(model.bundle, model.placement.precision, model.placement.threads or 1)
 
 
@@ -224,7 +240,9 @@ def _bundle(arguments: argparse.Namespace, rivals: Rivals) -> Iterator[Path]:
         wanted = [name for name in (arguments.precision, *arguments.against) if name] or ["fp32"]
         if not (path / MANIFEST).is_file() or arguments.precision not in (None, *Bundle.open(path).manifest.variants):
             path.parent.mkdir(parents=True, exist_ok=True)
-            precisions = dict.fromkeys(["fp32", *(n for n in wanted if n not in (ITSELF, *rivals.peers))])
+            precisions = dict.fromkeys(
+                ["fp32", *(n for n in wanted if n not in (ITSELF, *rivals.peers, *rivals.engines))]
+            )
             _make(arguments.synthetic, maker, path, ",".join(precisions))
         yield path
 
@@ -238,6 +256,37 @@ def _make(name: str, maker: str, path: Path, precisions: str) -> None:
     made = subprocess.run([sys.executable, "-c", code, str(path), precisions], stdout=sys.stderr, check=False)
     if made.returncode:
         raise EngineError(f"making {name!r} failed; what it said stands above")
+
+
+def _beside(
+    names: Sequence[str],
+    precisions: Sequence[str],
+    model: Model,
+    settings: Settings,
+    prompt: Prompt | None,
+    rivals: Rivals,
+) -> list[Standing]:
+    """The model and other engines in turn, each with as many threads. Raises EngineError where one does not run."""
+    threads, quiet = model.placement.threads or 1, not sys.stderr.isatty()
+    wanted = _by_fp32(model, settings, prompt)
+    with ExitStack() as stack:
+        own = [model, *(load(model.bundle.path, precision=name, threads=threads) for name in precisions)]
+        ways = [way for one in own for way in own_ways(one, settings, prompt)]
+        for name in names:
+            rival = stack.enter_context(rivals.engines[name](model.bundle, threads))
+            ways += rival_ways(rival, model, settings, prompt)
+        return standings(ways, settings.repeats, wanted, quiet)
+
+
+def _by_fp32(model: Model, settings: Settings, prompt: Prompt | None) -> tuple[int, ...] | None:
+    """The answer of the bundle's fp32 variant, one token per forward; None where it has no such variant."""
+    if "fp32" not in model.manifest.variants:
+        return None
+    exact = model
+    if model.placement.precision != "fp32":
+        exact = load(model.bundle.path, precision="fp32", threads=model.placement.threads)
+    *_, single = own_ways(exact, settings, prompt)
+    return single.decode().tokens
 
 
 def _report(model: Model, report: Report, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -272,6 +321,19 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     for name, form in SHOWN.items():
         if found[name] is not None:
             yield "  " + form.format(found[name] / UNITS.get(name, 1))
+
+
+def _engines(found: dict[str, Any]) -> Iterator[str]:
+    """The table of other engines; the first line is a2d as it was asked for."""
+    if "engines" not in found:
+        return
+    yield f"  beside other engines, {found['threads']} thread(s), all in turn: tokens a second behind the first (block)"
+    yield f"  {'':<42}  tokens/forward  tokens/s   lowest..highest   first over it   as fp32"
+    for row in found["engines"]:
+        alike = "" if row["agreement"] is None else f"{row['agreement']:8.1%}"
+        spread = f"{row['lowest']:.1f}..{row['highest']:.1f}"
+        pace = f"{row['tokens_per_forward']:14.2f}  {row['tokens_per_second']:8.1f}"
+        yield f"  {row['name']:<42}  {pace}  {spread:>16}  {row['ratio']:14.2f}  {alike}"
 
 
 def _table(found: dict[str, Any]) -> Iterator[str]:

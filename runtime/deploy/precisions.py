@@ -8,7 +8,7 @@ from __future__ import annotations
 __all__ = ["FLOATS", "NARROW", "PREFERENCE", "SOURCES"]
 
 PREFERENCE = {
-    "cpu": ("fp32", "fp16", "int8", "int8-weight", "int4-weight", "bf16", "fp8"),
+    "cpu": ("fp32", "fp16", "int8", "int8-avx2", "int8-weight", "int4-weight", "bf16", "fp8"),
     "cuda": ("fp16", "fp32"),
 }
 """Precisions of ONNX Runtime by device, best first: a CPU computes in fp32, and a loss is for its user to choose."""

@@ -7,7 +7,7 @@ multiplications, at the rate of a large product. Knows no other way of filming.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -41,6 +41,8 @@ class FilmReport:
     """None where no block was committed by itself."""
     pixels_fps: float
     end_to_end_fps: float
+    overlap: float | None
+    """Times as fast with commits beside the pixels (option `overlap`): median over pairs in turn; None without any."""
     first_block_ms: float
     """From the request to the first block's pixels; an encoder's prompt is encoded already."""
     python_share: float
@@ -61,11 +63,15 @@ class FilmReport:
 
 def film_measured(model: Model, options: FilmOptions, repeats: int = 3) -> FilmReport:
     """Film a clip once to warm up and `repeats` times to measure. Raises RequestError as `Model.film` does."""
-    _filmed(model, options, PROMPT)
     whole = model.studio.contract.towers is not None
+    _filmed(model, options, PROMPT)
     # A prompt that was read is remembered: each repeat reads another one of the same length.
     prompts = [f"{PROMPT} Take {i % 10}." if whole else PROMPT for i in range(repeats)]
-    films = [_filmed(model, options, prompt) for prompt in prompts]
+    films, beside = [], []
+    for prompt in prompts:
+        films.append(_filmed(model, options, prompt))
+        if not whole:
+            beside.append(_filmed(model, replace(options, overlap="commit"), prompt))
     film = films[0][0]
     frames, steps = film.clip.frames, film.forwards - _commits(film)
     step = median(f.seconds.denoise / steps for f, *_ in films)
@@ -85,6 +91,7 @@ def film_measured(model: Model, options: FilmOptions, repeats: int = 3) -> FilmR
         commit_fps=frames / commit if commit else None,
         pixels_fps=frames / median(f.seconds.pixels for f, *_ in films),
         end_to_end_fps=frames / median(spent for _, spent, *_ in films),
+        overlap=median(a[1] / b[1] for a, b in zip(films, beside, strict=True)) if beside else None,
         first_block_ms=1e3 * median(first for *_, first, _ in films),
         python_share=median(share for *_, share in films),
         forward_flops=flops,

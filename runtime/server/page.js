@@ -25,6 +25,8 @@ async function list() {
     models.set(model.id, model.a2d);
     at("model").add(new Option(model.id));
   }
+  if (!models.size) throw new Error("No bundle of this server answers questions.");
+  at("go").disabled = false;
 }
 
 function drop(file) {
@@ -37,6 +39,8 @@ function drop(file) {
   shown.onclick = (event) => event.preventDefault();
   shown.addEventListener(clip ? "loadeddata" : "load", ask, { once: true });
   shown.onerror = () => say("This file cannot be shown by the browser; save a frame of it as PNG.", true);
+  if (!clip) shown.alt = file.name;
+  at("drop").classList.add("full");
   at("drop").firstElementChild.replaceWith(shown);
 }
 

@@ -19,7 +19,7 @@ import a2d
 from a2d.engines.cpu import this_cpu
 from a2d.engines.onnxruntime import load
 
-PRECISIONS = ("int8", "fp8", "int8-weight", "int4-weight")
+PRECISIONS = ("int8", "int8-avx2", "fp8", "int8-weight", "int4-weight")
 RULES: list[dict[str, Any]] = [{"threshold": 0.9}, {"steps": 4}]
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from a2d.engines.cpu import this_cpu
+from a2d.engines.cpu import CpuKind, this_cpu
 from a2d.engines.onnxruntime import load
 
 GROUP = 32
@@ -33,6 +33,12 @@ def extremes(rows: int = 4, inputs: int = 64, outputs: int = 32) -> tuple[np.nda
     x = chance.integers(64, 128, (rows, inputs)).astype(np.int8)
     x[:, ::GROUP] = 127
     return x, chance.integers(90, 128, (inputs, outputs)).astype(np.int8)
+
+
+def paired(inputs: int = 64, outputs: int = 32) -> np.ndarray:
+    """Codes `[K, N]` as `int8-avx2` has them at their ends: neighbours add up to 128."""
+    first = np.random.default_rng(6).integers(1, 128, (inputs // 2, outputs))
+    return np.stack([first, 128 - first], 1).reshape(inputs, outputs).astype(np.int8)
 
 
 def static(weight: np.ndarray) -> tuple[list[NodeProto], Tensors]:
@@ -98,16 +104,19 @@ def graph(form: Form, weight: np.ndarray) -> bytes:
 def errors(plain: bool) -> dict[str, float]:
     """Largest error of each form, in shares of the largest sum."""
     x, weight = extremes()
-    wanted = x.astype(np.int64) @ weight.astype(np.int64)
     kind = replace(this_cpu(), options={}) if plain else this_cpu()
-    made = {}
+    made = {name: error(form, x, weight, "int8", kind) for name, form in FORMS.items()}
+    return made | {"paired": error(static, x, paired(), "int8-avx2", kind)}
+
+
+def error(form: Form, x: np.ndarray, weight: np.ndarray, precision: str, kind: CpuKind) -> float:
+    """Largest error of a form's product, in shares of the largest sum."""
+    wanted = x.astype(np.int64) @ weight.astype(np.int64)
     with tempfile.TemporaryDirectory() as folder:
-        for name, form in FORMS.items():
-            path = Path(folder, f"{name}.onnx")
-            path.write_bytes(graph(form, weight))
-            got = load(path, precision="int8", threads=1, cpu=kind).run({"x": x.astype(np.float32)})["y"]
-            made[name] = float(np.abs(np.asarray(got) - wanted).max() / wanted.max())
-    return made
+        path = Path(folder, "product.onnx")
+        path.write_bytes(graph(form, weight))
+        got = load(path, precision=precision, threads=1, cpu=kind).run({"x": x.astype(np.float32)})["y"]
+    return float(np.abs(np.asarray(got) - wanted).max() / wanted.max())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from cpus.played import PLAYED, ask
 from cpus.products import errors, extremes, graph, static
 
 from a2d.engines import onnxruntime as engine
-from a2d.engines.cpu import KINDS, NAMES, UNKNOWN, WIDENED, CpuKind, features, kind_of, slow, this_cpu
+from a2d.engines.cpu import KINDS, NAMES, UNKNOWN, WIDENED, CpuKind, faster, features, kind_of, slow, this_cpu
 
 FEATURES = sorted({name for kind in KINDS for name in kind.needs})
 
@@ -75,7 +75,9 @@ def test_options_reach_the_session(tmp_path, monkeypatch, precision):
     path.write_bytes(graph(static, np.ones((8, 4), np.int8)))
     real = engine._session
     monkeypatch.setattr(engine, "_session", lambda p, v, o, *a, **k: (seen.append(o), real(p, v, o, *a, **k))[1])
-    made = engine.load(path, precision=precision, cpu=CpuKind("played", "x86_64", (), True, WIDENED))
+    kind = CpuKind("played", "x86_64", (), True, WIDENED)
+    assert kind.options_for("int8-avx2") == {}
+    made = engine.load(path, precision=precision, cpu=kind)
     assert seen[0].get_session_config_entry("session.x64quantprecision") == "1" and "(played)" in made.describe
     assert seen[0].get_session_config_entry("session.qdq_matmulnbits_accuracy_level") == "4"
     engine.load(path, precision=precision, cpu=CpuKind("played", "x86_64", (), False))
@@ -150,6 +152,13 @@ def test_a_slow_precision_names_one_that_is_not():
     assert slow("fp32", kind) is None and slow("int4-weight", kind) is None
     sse4 = next(kind for kind in KINDS if kind.name == "SSE4")
     assert "take int8 here" in str(slow("int4-weight", sse4))
+
+
+def test_a_faster_form_of_int8_is_named_where_there_is_one():
+    kinds = {kind.name: kind for kind in KINDS}
+    assert "int8-avx2 is faster" in str(faster("int8", kinds["AVX2"]))
+    assert faster("int8", kinds["AVX-512 VNNI"]) is None and faster("fp32", kinds["AVX2"]) is None
+    assert {kind.fastest for kind in KINDS if kind.saturates} == {"int8-avx2"}
 
 
 def test_every_kind_has_a_precision_that_is_not_slow():

@@ -1,0 +1,105 @@
+"""Other engines that decode a bundle's weights, for `a2d bench --against`: a table of names.
+
+Each runs in an environment of its own that is made when it is first asked for. Knows what each is given; how it
+decodes stands in `processes/`.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...engines.errors import RequestError
+from ...runtime.bundle.files import Bundle
+from ...runtime.decode.block import all_but
+from .checkpoint_again import SOURCE, write_again
+from .environment import environment
+from .process import ProcessRival, rival_process
+from .weights import family_of
+
+__all__ = ["ENGINES", "Engine"]
+
+PROCESSES = Path(__file__).with_name("processes")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One other engine."""
+
+    name: str
+    what: str
+    packages: tuple[str, ...]
+    run: Callable[[Bundle, int, Path], AbstractContextManager[ProcessRival]]
+    """Starts it on a bundle, with so many threads, by a Python that has its packages."""
+    note: str = ""
+    """Words on how long its environment takes to make."""
+
+    def __call__(self, bundle: Bundle, threads: int) -> AbstractContextManager[ProcessRival]:
+        """The engine on a bundle's weights. Raises EngineError and RequestError."""
+        return self.run(bundle, threads, environment(self.name, self.packages, self.note))
+
+
+@contextmanager
+def _llama_cpp(bundle: Bundle, threads: int, python: Path) -> Iterator[ProcessRival]:
+    forbidden = ",".join(map(str, bundle.manifest.decode.forbid_token_ids))
+    with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
+        write_again(bundle, Path(scratch))
+        line: list[str | Path] = [python, PROCESSES / "run_llama_cpp.py", scratch, str(threads), forbidden]
+        with rival_process("llama.cpp", [line, [*line, "plain"]]) as rival:
+            yield rival
+
+
+@contextmanager
+def _openvino(bundle: Bundle, threads: int, python: Path) -> Iterator[ProcessRival]:
+    held = bundle.manifest.variants
+    if SOURCE not in held:
+        raise RequestError(f"{bundle.path} has no {SOURCE} variant, which OpenVINO is compared in")
+    job = _job(bundle, threads) | {
+        "graphs": {
+            name: {graph: str(bundle.file(held[name].graphs[graph])) for graph in ("backbone", "denoise")}
+            for name in (SOURCE, "int8", "int4-weight")
+            if name in held
+        }
+    }
+    with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
+        path = Path(scratch, "job.json")
+        path.write_text(json.dumps(job), encoding="utf-8")
+        with rival_process("OpenVINO", [[python, PROCESSES / "run_openvino.py", path]]) as rival:
+            yield rival
+
+
+def _job(bundle: Bundle, threads: int) -> dict[str, Any]:
+    """Sizes of the graphs, and the tokens that may be proposed."""
+    shape = family_of(bundle, SOURCE).shape
+    return {
+        "threads": threads,
+        "layers": shape.layers,
+        "features": shape.feature_values if shape.features else None,
+        "kv_heads": shape.kv_heads,
+        "head_dim": shape.head_dim,
+        "axes": shape.rope_axes,
+        "allowed": np.asarray(all_but(bundle.manifest.decode.forbid_token_ids, -(-shape.vocab // 8)))[0].tolist(),
+    }
+
+
+ENGINES = {
+    engine.name: engine
+    for engine in (
+        Engine(
+            "llama.cpp",
+            "llama-cpp-python, the same weights as q8_0 and q4_0",
+            ("llama-cpp-python", "gguf", "safetensors"),
+            _llama_cpp,
+            ", some minutes, because it is compiled",
+        ),
+        Engine("openvino", "OpenVINO on the bundle's own graphs", ("openvino",), _openvino),
+    )
+}
+"""Engines by the name that a comparison takes."""
