@@ -1,6 +1,6 @@
-"""The cost of a block, and memory, as the context grows, and of answers side by side, each size in a process of its own.
+"""The cost of a block and memory as the context grows, and of answers side by side; a process for each size.
 
-    python benchmarks/growth.py BUNDLE [--precision int8] [--contexts 16,512,1024,2048,4096,8064] [--together 1,2,4,8]
+    python benchmarks/growth.py BUNDLE [--precision int8] [--contexts 16,512,2048,8064] [--together 1,2,4,8]
 
 A block is what its forwards took in the median: its first step, which also commits the one before, and its plain ones.
 `line` is what a straight line through the first and the last context says; what a block takes beyond it is curvature.
