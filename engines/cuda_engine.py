@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from .checks import check_feeds, check_outputs
 from .cuda import CudaBuffer, CudaMemory, Device
+from .host import check_feeds, check_outputs
 from .protocol import Array, Buffer, Feeds, Signature
 
 __all__ = ["CudaEngine"]

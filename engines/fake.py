@@ -12,9 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from .checks import check_feeds, check_outputs
 from .errors import EngineError
-from .host import HostBuffer, HostMemory, on_host
+from .host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
 from .protocol import Array, Buffer, Feeds, Signature
 
 __all__ = ["FakeEngine", "Script"]

@@ -1,17 +1,71 @@
-"""Buffers in the host's own memory: numpy arrays. Shared by every engine whose device is the CPU."""
+"""The common part of engines: buffers in the host's own memory, and checks of what an engine is fed before it runs.
+
+All engines refuse the same things in the same words.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
-from .checks import check_rows
-from .protocol import Array, Buffer
+from .errors import EngineError
+from .protocol import Array, Buffer, Feeds, Signature
 
-__all__ = ["HostBuffer", "HostMemory", "on_host"]
+__all__ = [
+    "HostBuffer",
+    "HostMemory",
+    "check_feeds",
+    "check_outputs",
+    "check_rows",
+    "on_host",
+]
+
+
+def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
+    """Raise EngineError unless `feeds` are exactly the inputs, with their dtypes and ranks; all faults at once."""
+    lines = [f"input {name!r} is missing" for name in inputs if name not in feeds]
+    for name, feed in feeds.items():
+        lines += _faults(name, feed, inputs[name]) if name in inputs else [f"{name!r} is not an input"]
+    if lines:
+        shown = ", ".join(f"{name} {s.dtype}{list(s.shape)}" for name, s in list(inputs.items())[:8])
+        raise EngineError(f"{graph}: {'; '.join(lines)}. Its inputs are {shown}{', ...' * (len(inputs) > 8)}.")
+
+
+def check_outputs(graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]) -> None:
+    """Raise EngineError unless `wanted` are outputs, each once and at least one, and hold all of `keep`."""
+    lines = [f"{name!r} is not an output" for name in wanted if name not in outputs]
+    lines += [f"{name!r} is asked for {n} times" for name, n in Counter(wanted).items() if n > 1]
+    lines += [f"{name!r} is to be kept, but is not returned" for name in keep if name not in wanted]
+    lines += [] if wanted else ["no output is asked for"]
+    if lines:
+        raise EngineError(f"{graph}: {'; '.join(lines)}. Its outputs are {', '.join(outputs)}.")
+
+
+def check_rows(source: Buffer, start: int, count: int, target: Buffer, at: int) -> None:
+    """Raise EngineError unless both buffers are alike but for their rows, and have the rows that are to be copied."""
+    old, new = source.shape, target.shape
+    alike = source.dtype == target.dtype and old[:-2] == new[:-2] and old[-1] == new[-1]
+    # Slices beyond the end would copy fewer rows without a word.
+    if not (alike and 0 <= start <= start + count <= old[-2] and 0 <= at <= at + count <= new[-2]):
+        raise EngineError(
+            f"cannot copy {count} rows from {start} of {source.dtype}{list(old)} to {at} of "
+            f"{target.dtype}{list(new)}; expected buffers alike but for their rows, and rows within both"
+        )
+
+
+def _faults(name: str, feed: Array | Buffer, expected: Signature) -> list[str]:
+    if not isinstance(feed, np.ndarray) and not hasattr(feed, "numpy"):
+        return [f"{name!r} is a {type(feed).__name__}, expected an ndarray or a Buffer"]
+    if feed.dtype != expected.dtype:
+        return [f"{name!r} is {feed.dtype}, expected {expected.dtype}"]
+    shape = feed.shape
+    if len(shape) == len(expected.shape) and all(shape[axis] == size for axis, size in expected.fixed):
+        return []
+    return [f"{name!r} has shape {list(shape)}, expected {list(expected.shape)}"]
 
 
 @cache

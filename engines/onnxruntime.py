@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ._import_onnxruntime import ort
-from .checks import check_feeds, check_outputs
 from .cpu import CpuKind, this_cpu
 from .errors import EngineError
-from .host import HostBuffer, HostMemory, on_host
+from .host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
 from .paths import utf8_path
 from .protocol import Array, Buffer, Engine, Feeds, Signature
 
@@ -61,7 +60,7 @@ _DTYPES = {
 
 
 def _array(feed: Array | Buffer) -> Array:
-    """What was fed as an array that ONNX Runtime takes where it lies; a strided or unaligned one is copied."""
+    """The feed as an array that ONNX Runtime takes where it lies; a strided or unaligned one is copied."""
     array = on_host(feed)
     return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import numpy as np
@@ -60,6 +61,11 @@ class Signature:
 
     dtype: str
     shape: tuple[int | str, ...]
+
+    @cached_property
+    def fixed(self) -> tuple[tuple[int, int], ...]:
+        """Axes of a fixed length, each with that length."""
+        return tuple((axis, size) for axis, size in enumerate(self.shape) if isinstance(size, int))
 
 
 class Engine(Protocol):

@@ -17,7 +17,7 @@ from ..engines.errors import BundleError, CheckpointError, RequestError
 from ..engines.install import extra
 from ..runtime.cli.arguments import BAD_INPUT, add_settings, given, guarded, teller, worded
 from ..runtime.decode.contract import CONTRACTS, DecodeContract
-from ..runtime.inputs.letterbox import Letterbox
+from ..runtime.inputs.images import Letterbox
 from ..runtime.schema import check
 from .film.flags import add_film_settings, film_values
 
@@ -132,8 +132,6 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
     if arguments.dry_run:
         print(worded(plan_film(job).decided()))
         return 0
-    if quantized and plan_film(job).resolved.contract.towers is not None:
-        raise RequestError(f"precision: got {','.join(quantized)}, and a network of two towers is not calibrated yet")
     export_all(job, quantizers, teller(arguments.quiet), export_film, films=True)
     return 0
 

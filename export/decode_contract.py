@@ -15,9 +15,8 @@ from typing import Any
 
 from ..engines.errors import ContractError
 from ..runtime.decode import contract as terms
-from ..runtime.decode.choices import check_choice, setting_of
 from ..runtime.decode.contract import DecodeContract
-from ..runtime.schema import Violations, from_json, to_json
+from ..runtime.schema import Violations, check_choice, from_json, setting_of, to_json
 from .checkpoint.author_config import contract_fields, own_objects
 from .checkpoint.directory import Checkpoint
 from .checkpoint.turns import special_tokens

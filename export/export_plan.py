@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..engines.errors import ContractError
-from ..runtime.decode.choices import check_choice
 from ..runtime.inputs.patches import VisionSpec
-from ..runtime.schema import Violations
+from ..runtime.schema import Violations, check_choice
 from .checkpoint.author_config import Asking, asking
 from .checkpoint.directory import Checkpoint
 from .checkpoint.sources import stored_shape

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 
 from ..engines.errors import A2DError, NumericsError, RequestError
 from .console.progress import Progress
-from .decode.chooser import FREE, Form
+from .decode.block import Prompt
 from .decode.options import Options
-from .decode.sequence import Prompt
+from .decode.sequence import FREE, Form
 from .decode.session import Generation, Result, Session
 from .decode.together import Together
 from .inputs.prompt import Picture
 
-__all__ = ["Reading", "readings"]
+__all__ = ["FAULTS", "Reading", "readings"]
 
 FAULTS = (RequestError, NumericsError)
 """Errors that one frame can be to blame for; anything else would meet the next frame as well."""
@@ -97,7 +97,7 @@ class _Frame:
     error: A2DError | None = None
     reading: Reading | None = None
 
-    def end(self, error: A2DError | None) -> None:
+    def end(self, error: Exception | None) -> None:
         """Make the reading. Raises errors that no frame is to blame for."""
         if error is not None and not isinstance(error, FAULTS):
             raise error

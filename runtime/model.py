@@ -19,19 +19,20 @@ from numpy.typing import NDArray
 
 from ..engines import Engine, load_engine
 from ..engines.errors import A2DError, BundleError, RequestError
-from .bundle.files import Bundle
-from .bundle.manifest import Manifest
-from .bundle.texts import prompt_template_of, template_of, text_of
+from .bundle.files import Bundle, prompt_template_of, template_of, text_of
+from .bundle.manifest import Words
+from .bundle.profile import profile_of, tuned
 from .console.progress import Progress
+from .decode.block import Prompt
 from .decode.cache import CacheShape
-from .decode.chooser import FREE, Form
 from .decode.options import OptionFields, Options, plan, with_fields
-from .decode.sequence import Prompt
+from .decode.sequence import FREE, Form
 from .decode.session import Generation, Result, Session, until
 from .deploy.placement import Placement, buildable, is_news, on, placed, rows, slow_here, sm_of
 from .each import Reading, readings
+from .inputs.messages import check_list
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
-from .inputs.sources import Frames, check_list, counted
+from .inputs.sources import Frames, counted
 from .pace.kept import KeptTimes
 
 if TYPE_CHECKING:
@@ -60,23 +61,24 @@ class Model:
         self._engines: dict[str, Engine] = {}
         self._features: OrderedDict[bytes, NDArray[np.float32]] = OrderedDict()
         self._lock = threading.RLock()
+        self.profile = profile_of(bundle)
+        self.manifest = tuned(bundle.manifest, self.profile)
+        """The bundle's manifest, with the defaults of its profile if it has one."""
         self._text = text_of(bundle)
         self._studio: Studio | None = None
         self.times = KeptTimes(self)
-        """Times of this machine, called with a plan; what nobody has measured is measured then."""
 
     def __repr__(self) -> str:
         t = self.placement
         return f"Model({str(self.bundle.path)!r}, {t.precision} by {t.engine} on {t.device})"
 
-    @property
-    def manifest(self) -> Manifest:
-        """The bundle's manifest."""
-        return self.bundle.manifest
+    @cached_property
+    def _words(self) -> Words:
+        return self.manifest.spoken()
 
     @cached_property
     def _builder(self) -> PromptBuilder:
-        m = self.manifest
+        m = self._words
         return PromptBuilder(
             positions=m.decode.positions,
             vocab=m.model.vocab,
@@ -160,7 +162,7 @@ class Model:
 
         `beside`: a session of this model whose generations `Together` may run by one forward with this one's.
         """
-        shape, decode, built = self.manifest.model, self.manifest.decode, self.placement.built
+        shape, decode, built = self._words.model, self._words.decode, self.placement.built
         kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
         longest = shape.max_context if built is None else min(shape.max_context, built.record.context)
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
@@ -186,7 +188,7 @@ class Model:
         check_list(images)
         if prompt is None:
             prompt = self._question()
-            if self.manifest.vision is not None and not len(images):
+            if self._words.vision is not None and not len(images):
                 raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give an image")
         self._check_one(len(images))
         turn = Turn(template_options or {}, continue_final)
@@ -206,7 +208,7 @@ class Model:
 
         language = language_of(template, choices, schema)
         spelled = None if self._text is None else (self._text.token_bytes(), self._text.encode)
-        return shaped(language, vocabulary_of(spelled, self.manifest.decode, self.manifest.model.vocab))
+        return shaped(language, vocabulary_of(spelled, self._words.decode, self._words.model.vocab))
 
     def stream(
         self,
@@ -269,8 +271,8 @@ class Model:
         Raises RequestError at once for what no frame could mend: options, a bundle that reads no images, no question.
         """
         wanted = with_fields(options, **chosen)
-        plan(self.manifest.decode, wanted)
-        if self.manifest.vision is None:
+        plan(self._words.decode, wanted)
+        if self._words.vision is None:
             raise RequestError("got frames, but this bundle reads text only; export a vision-language checkpoint")
         question = self._question() if prompt is None else prompt
         pictures, total = counted(frames)
@@ -293,11 +295,11 @@ class Model:
         """Text of `tokens` for a reader: up to a stop token, or ids where there is no tokenizer."""
         if self._text is None:
             return "".join(f"{token} " for token in tokens)
-        return self.detokenize(until(list(tokens), self.manifest.decode.stop_token_ids))
+        return self.detokenize(until(list(tokens), self._words.decode.stop_token_ids))
 
     def _check_one(self, images: int) -> None:
         """Raise RequestError for several images where the model was made for one frame of one size."""
-        vision = self.manifest.vision
+        vision = self._words.vision
         if images > 1 and vision is not None and vision.letterbox is not None:
             raise RequestError(
                 f"got {images} images, and this model was made for one frame at a time; ask of each by itself (`each`)"
@@ -305,7 +307,7 @@ class Model:
 
     def _question(self) -> str:
         """The bundle's own question. Raises RequestError where it has no question."""
-        question = self.manifest.text.default_prompt
+        question = self._words.text.default_prompt
         if question is None:
             raise RequestError(
                 "no prompt, and this bundle has none of its own: give one (a text, or token ids), or export "
@@ -393,6 +395,5 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     if note := slow_here(placement):
         LOG.warning(note)
     # A graph that cannot run here should say so now.
-    m = bundle.manifest
-    model.engine("backbone" if m.words is not None else "frames" if m.film is None else m.film.denoiser)
+    model.engine(bundle.manifest.stepped)
     return model

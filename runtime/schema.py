@@ -1,8 +1,10 @@
-"""Frozen dataclasses from untrusted JSON and back, strictly: every violation is listed, nothing is guessed.
+"""Declared fields: frozen dataclasses from untrusted JSON and back, and what is said about a field in one place.
 
-The types of a dataclass are its schema. Supported are bool, int, float, str, `X | None`, `tuple[X, ...]`,
-`dict[str, X]` and other dataclasses; a whole number is accepted for a float, never the reverse.
-Bounds come from `field(metadata=bounds(low, high))`. This module knows nothing of bundles.
+Reading is strict: every violation is listed, nothing is guessed. The types of a dataclass are its schema: bool, int,
+float, str, `X | None`, `tuple[X, ...]`, `dict[str, X]` and other dataclasses; a whole number is accepted for a float,
+never the reverse. Bounds come from `field(metadata=bounds(low, high))`. A setting also declares its meaning, its
+choices and its flag, from which flags, messages, schema versions and the tables in docs/ are made. This module knows
+nothing of bundles, and no setting by name.
 """
 
 from __future__ import annotations
@@ -17,7 +19,22 @@ from functools import cache
 from reprlib import Repr
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-__all__ = ["Violations", "bounds", "check", "from_json", "parse", "to_json"]
+from ..engines.errors import ContractError
+
+__all__ = [
+    "Choices",
+    "Setting",
+    "Violations",
+    "bounds",
+    "check",
+    "check_choice",
+    "described",
+    "from_json",
+    "parse",
+    "setting",
+    "setting_of",
+    "to_json",
+]
 
 T = TypeVar("T")
 
@@ -204,3 +221,66 @@ _SCALARS: dict[Any, Callable[[Any, _Place], Any]] = {
     int: lambda value, place: _number(value, place, whole=True),
     float: lambda value, place: _number(value, place, whole=False),
 }
+
+
+F = TypeVar("F")
+
+
+class Choices(dict[str, F]):
+    """A table of algorithms: indexed by name it gives the function; `meanings` gives the sentences for people."""
+
+    def __init__(self, *rows: tuple[str, str, F]) -> None:
+        super().__init__((name, function) for name, _, function in rows)
+        self.meanings = {name: meaning for name, meaning, _ in rows}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that is said about one field of a contract or of Options, besides its type and its bounds."""
+
+    help: str
+    """Meaning, in words that fit `--help` and a row of a table."""
+    choices: Mapping[str, str] | None = None
+    """Names that the field may hold, with their meanings; None for numbers, token ids and switches."""
+    flag: str | None = None
+    """Name of the command line's flag, without dashes; None is the field's own name."""
+    tokens: bool = False
+    """The field holds token ids, which a command line may give as texts where there is a vocabulary."""
+    since: int = 1
+    """Schema of the manifest that brought the field."""
+    inherited: bool = False
+    """The contract has a field of this name that takes the place of None."""
+    denoises: bool = False
+    """Speculative decoding, which drafts a block in one step, has no use for it."""
+
+
+def setting(help_text: str, bounds: tuple[float, float] | None = None, **more: Any) -> dict[str, Any]:
+    """Metadata of a dataclass field: a Setting, and the bounds that `runtime.schema` checks."""
+    limits = {} if bounds is None else {"bounds": bounds}
+    return {"setting": Setting(help_text, **more), **limits}
+
+
+def described(kind: type[Any]) -> None:
+    """Add the fields to the docstring of a dataclass that declares them, for `help`."""
+    rows = [f"    {one.name}: {setting_of(one).help}{_names(one)}" for one in fields(kind)]
+    kind.__doc__ = "\n".join([kind.__doc__ or kind.__name__, "", *rows])
+
+
+def _names(one: Field[Any]) -> str:
+    table = setting_of(one).choices
+    said = "" if table is None else f" ({', '.join(table)})"
+    return said if one.default in (None, ()) or one.default is False else f"{said}; default {one.default!r}"
+
+
+def setting_of(field: Field[Any]) -> Setting:
+    """The Setting of a declared field."""
+    made: Setting = field.metadata["setting"]
+    return made
+
+
+def check_choice(what: str, got: str, table: Mapping[str, str]) -> str:
+    """`got` if the table has it. Raises ContractError that prints the table."""
+    if got not in table:
+        rows = "\n".join(f"  {name:<16} {meaning}" for name, meaning in table.items())
+        raise ContractError(f"{what}: got {got!r}, expected one of\n{rows}")
+    return got

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from a2d.runtime.bundle.manifest import SCHEMA, FileRecord, Manifest, ModelShape, ParityRow, TextFiles, Variant, Words
 from a2d.runtime.decode.contract import DecodeContract
-from a2d.runtime.inputs.letterbox import Letterbox
+from a2d.runtime.inputs.images import Letterbox
 from a2d.runtime.inputs.patches import VisionSpec
 
 CONTENT = {

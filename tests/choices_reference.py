@@ -11,7 +11,7 @@ from toy import Toy, filtered
 
 from a2d.runtime.decode.noise import uniform
 from a2d.runtime.decode.options import Options
-from a2d.runtime.decode.schedule import SCHEDULES
+from a2d.runtime.decode.rules import SCHEDULES
 
 
 def logits_of(toy: Toy, rows: list[int], block: list[int], prompt: int, mask: int, o: Options):
@@ -79,7 +79,7 @@ def chosen(masked: list[int], conf: dict[int, float], H: dict[int, float], count
 
 def decode(toy: Toy, prompt: list[int], c, o: Options):
     """Tokens up to `max_tokens`, and denoising steps."""
-    P, B, mask = len(prompt), c.block_size, c.filler
+    P, B, mask = len(prompt), c.block_size, c.mask_token_id or 0
     temperature = o.temperature or 0.0
     rows, answer, steps_taken = list(prompt), [], 0
     off = -P % B if c.prompt_alignment == "left" else 0

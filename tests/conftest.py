@@ -1,4 +1,4 @@
-"""Bundles that several tests read, each exported once per run of the suite."""
+"""Bundles that several tests read, each exported once per run of the suite, whichever worker asks first."""
 
 from __future__ import annotations
 
@@ -12,20 +12,24 @@ from pathlib import Path
 import pytest
 from calibration_helpers import OPTIONS
 from hypothesis import settings
+from shared import Shared, shared, turn
 
 from a2d.calibration.job import Job, calibrate
 from a2d.calibration.quantize.recipes import recipes
 from a2d.export.cli import main as export
 from a2d.export.job import Job as Export
 from a2d.export.job import export as export_job
-from a2d.export.synthetic import Synthetic, checkpoint
+from a2d.export.synthetic import Synthetic, bundle_100m, checkpoint
+from a2d.runtime.bundle.kept_folder import kept_folder
+
+__all__ = ["shared"]
 
 # No test asserts a time, and a busy machine is no error; the same examples on every machine.
 settings.register_profile("a2d", deadline=None, derandomize=True)
 settings.load_profile("a2d")
 
-# What one test has traced, no other traces again, in any worker of this run or of the next.
-os.environ["A2D_CACHE"] = str(Path(__file__).parent.parent / "build" / "test-cache")
+# What one test has traced, no other traces again: in any worker, in later runs, or in another clone of the same source.
+os.environ.setdefault("A2D_CACHE", str(kept_folder() / "tests"))
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # for tests that use ONNX Runtime themselves
 
 # A shell that starts the suite in the background has it ignore interrupts, and programs that tests start inherit that.
@@ -41,28 +45,33 @@ GOLDEN = {"a2d-qwen3": ("left", "linear-round"), "tail-qwen3": ("tail", "base-re
 
 
 @pytest.fixture(scope="session")
-def golden(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+def golden(shared: Shared) -> Callable[[str], Path]:
     """The bundle of one golden checkpoint, by name."""
-    folder, made = tmp_path_factory.mktemp("golden"), {}
 
     def bundle(name: str) -> Path:
-        if name not in made:
-            alignment, schedule = GOLDEN[name]
-            flags = f"--precision fp32 --mask-token 127 --stop-token 2 --block-size 8 --alignment {alignment}"
-            path = folder / name
-            assert export([str(DATA / "golden" / name), "-o", str(path), *flags.split(), "--schedule", schedule]) == 0
-            made[name] = path
-        return made[name]
+        alignment, schedule = GOLDEN[name]
+        flags = f"--precision fp32 --mask-token 127 --stop-token 2 --block-size 8 --alignment {alignment}".split()
+        return shared(name, lambda path: exported(DATA / "golden" / name, path, *flags, "--schedule", schedule))
 
     return bundle
 
 
 @pytest.fixture(scope="session")
-def slate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def slate(shared: Shared) -> Path:
     """The bundle of the trained slate reader."""
-    path = tmp_path_factory.mktemp("slate") / "slate.a2d"
-    assert export([str(EXAMPLES / "slate" / "model"), "-o", str(path)]) == 0
-    return path
+    return shared("slate.a2d", lambda path: exported(EXAMPLES / "slate" / "model", path))
+
+
+def exported(checkpoint: Path, bundle: Path, *flags: str) -> None:
+    assert export([str(checkpoint), "-o", str(bundle), *flags]) == 0
+
+
+@pytest.fixture(scope="session")
+def filming(shared: Shared) -> Path:
+    """The bundle of a tiny checkpoint that films: blocks of 3 latent frames in 4 steps."""
+    folder = DATA / "golden-frames" / "v1"
+    flags = json.loads((folder / "case-1.json").read_text(encoding="utf-8"))["export"]
+    return shared("film.a2d", lambda path: exported(folder / "checkpoint", path, "--quiet", *flags))
 
 
 TINY = Synthetic(
@@ -71,11 +80,16 @@ TINY = Synthetic(
 
 
 @pytest.fixture(scope="session")
-def floats(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def floats(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle in fp32 of random weights."""
-    folder = tmp_path_factory.mktemp("floats")
-    export_job(Export(checkpoint(folder / "tiny", TINY), folder / "tiny.a2d", quiet=True))
-    return folder / "tiny.a2d"
+    source = tmp_path_factory.mktemp("floats") / "tiny"
+    return shared("tiny.a2d", lambda path: export_job(Export(checkpoint(source, TINY), path, quiet=True)))
+
+
+@pytest.fixture(scope="session")
+def large(shared: Shared) -> Path:
+    """The synthetic model of 100 million parameters in fp32."""
+    return shared("100m.a2d", bundle_100m)
 
 
 @pytest.fixture(scope="session")
@@ -88,9 +102,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def quantized(floats: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def quantized(floats: Path, data: Path, shared: Shared) -> Path:
     """The bundle with every precision of the table."""
-    output = tmp_path_factory.mktemp("quantized") / "tiny-q.a2d"
     wanted = recipes("int8,int8-avx2,fp8,int8-weight,int4-weight,int4-int8,int4")
-    calibrate(Job(floats, output, wanted, data=data, options=OPTIONS, quiet=True))
-    return output
+    made = {"data": data, "options": OPTIONS, "quiet": True}
+    return shared("tiny-q.a2d", lambda path: calibrate(Job(floats, path, wanted, **made)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: turn(item.path))

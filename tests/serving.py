@@ -12,9 +12,11 @@ from types import SimpleNamespace
 import bundles
 import numpy as np
 import uvicorn
-from toy import Toy, contract, prompt
+from toy import HEADS, LAYERS, MASK, D, Toy, contract, prompt
 
 from a2d.runtime.bundle.manifest import TextFiles, Words
+from a2d.runtime.decode.cache import CacheShape
+from a2d.runtime.decode.options import Options
 from a2d.runtime.decode.session import Session
 from a2d.runtime.server.app import app_of
 from a2d.runtime.server.service import Service
@@ -23,53 +25,63 @@ TOKEN = "only-for-tests"
 HEADERS = {"authorization": f"Bearer {TOKEN}"}
 
 
+SICK = 26
+"""Token whose row, and whatever sees it, is not a number; no answer holds it."""
+
+
+class Sick(Toy):
+    """A network with such a token."""
+
+    def forward(self, tokens, positions, visible, past=None, features=None, is_feature=None):
+        sick = tokens == SICK
+        return super().forward(tokens, positions, visible, past, np.where(sick[:, None], np.nan, 0.0), sick)
+
+
 class ToyModel:
     """What a server asks of a Model, over the toy network: letters are tokens. `gate` holds it while it is not set."""
 
     def __init__(self, name: str = "toy", stop: bool = False) -> None:
-        decode = contract() if stop else contract(stop_token_ids=())
+        decode = contract(forbid_token_ids=(MASK, SICK), **({} if stop else {"stop_token_ids": ()}))
         words = Words(model=bundles.MANIFEST.model, decode=decode, text=TextFiles())
         self.manifest = SimpleNamespace(name=name, words=words, decode=decode, text=words.text, vision=None)
         self.bundle = SimpleNamespace(path=Path(f"{name}-folder.a2d"))
         self.gate = threading.Event()
         self.gate.set()
-        self.begun = self.forwards = 0
+        self.begun = self.forwards = self.rows = 0
+        self._engines = Sick().engines()
+        self._script = self._engines("backbone")._script
+        self._engines("backbone")._script = self._held
 
-    def stream(self, asked, *, images=(), options=None, **_):
+    def session(self, beside: Session | None = None) -> Session:
+        shape = CacheShape(LAYERS, HEADS, D, "float64")
+        pool = None if beside is None else beside.share()
+        return Session(self._engines, self.manifest.decode, shape, 4000, self.detokenize, pool=pool)
+
+    def prompt(self, asked, *_):
         self.begun += 1
         ids = [ord(c) % 25 for c in asked] if isinstance(asked, str) else list(asked)
-        session: Session = Toy().session(self.manifest.decode, max_context=4000)
-        session._detokenize = self.detokenize
-        session.wrap = self._held
-        return session.stream(prompt(np.array(ids)), options)
+        return prompt(np.array(ids))
 
     def detokenize(self, tokens) -> str:
         return "".join(chr(ord("a") + int(token)) for token in tokens)
 
     def alone(self, text: str, **chosen) -> tuple[int, ...]:
         """Tokens of the answer where nothing else is decoded."""
-        from a2d.runtime.decode.options import Options
+        toy = Sick().session(self.manifest.decode, max_context=4000)
+        return toy.generate(self.prompt(text), Options(**chosen)).tokens
 
-        return self.stream(text, options=Options(**chosen)).run().tokens
-
-    def _held(self, runner):
-        model = self
-
-        class Held:
-            cache = property(lambda _: runner.cache)
-
-            def run(self, request):
-                assert model.gate.wait(30)
-                model.forwards += 1
-                return runner.run(request)
-
-        return Held()
+    def _held(self, feeds):
+        assert self.gate.wait(30)
+        self.forwards += 1
+        self.rows += feeds["tokens"].shape[1]
+        return self._script(feeds)
 
 
 @contextmanager
 def serving(service: Service, tokens: tuple[str, ...] = (TOKEN,)) -> Iterator[str]:
     """The address of a running server."""
     listening = socket.create_server(("127.0.0.1", 0))
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 14)  # whoever does not read is soon noticed
     config = uvicorn.Config(
         app_of(service, tokens), lifespan="on", log_level="warning", timeout_graceful_shutdown=2, access_log=False
     )

@@ -171,7 +171,9 @@ def test_no_frame_ends_the_batch(slate: Path, folder: Path) -> None:
         assert (reading.error is not None) == (name in BAD), name
         assert reading.error is None or BAD[name][1] in str(reading.error)
     for name in ODD:
-        assert model.prompt(images=[folder / name]).is_feature.sum() == 128, name  # the letterbox's grid, whatever came
+        assert model.prompt(images=[folder / name]).rows.is_feature.sum() == 128, (
+            name
+        )  # the letterbox's grid, whatever came
     for name, (_, shown) in SAME.items():
         alone = model.generate(images=[np.asarray(shown)], max_tokens=40)
         assert made[name].result.tokens == alone.tokens, name  # type: ignore[union-attr]

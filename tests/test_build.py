@@ -20,7 +20,6 @@ from a2d.calibration.job import calibrate
 from a2d.calibration.quantize.recipes import recipes
 from a2d.engines.errors import EngineError, RequestError
 from a2d.engines.targets import TARGETS
-from a2d.export.synthetic import bundle_100m
 from a2d.runtime.bundle import staging
 from a2d.runtime.decode.options import Options
 from a2d.runtime.deploy import build as build_module
@@ -51,13 +50,11 @@ def quantized_slate(slate, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory) -> Path:
+def quantized_large(large, tmp_path_factory) -> Path:
     """The 100M model; two short samples are enough to have scales at all."""
-    folder = tmp_path_factory.mktemp("100m")
-    output = folder / "q.a2d"
-    wanted = recipes("int8,fp8")
+    output = tmp_path_factory.mktemp("100m") / "q.a2d"
     short = Options(max_tokens=16, steps=2)
-    calibrate(Calibration(bundle_100m(folder / "100m"), output, wanted, samples=2, options=short, quiet=True))
+    calibrate(Calibration(large, output, recipes("int8,fp8"), samples=2, options=short, quiet=True))
     return output
 
 
@@ -92,9 +89,9 @@ def test_the_slate_reader_s_engines(quantized_slate, precision, tmp_path, capsys
 
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", list(GPUS))
-def test_the_100m_model_s_engines(large, precision, tmp_path, capsys):
+def test_the_100m_model_s_engines(quantized_large, precision, tmp_path, capsys):
     flags = ["--target", "rtx", "--sm", GPUS[precision], "--precision", precision, "-o", tmp_path]
-    check_engines(built(capsys, large, *flags), precision, {"backbone", "denoise", "sample"}, 40)
+    check_engines(built(capsys, quantized_large, *flags), precision, {"backbone", "denoise", "sample"}, 40)
     (backbone,) = tmp_path.rglob("backbone.engine")
     assert backbone.stat().st_size < {"fp16": 230e6}.get(precision, 150e6)  # the weights are 401 MB in fp32
 

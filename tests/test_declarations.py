@@ -12,12 +12,10 @@ from typing import Any
 import pytest
 
 from a2d.runtime.cli.arguments import add_options, options_from
-from a2d.runtime.decode.choices import Choices, setting_of
 from a2d.runtime.decode.contract import DecodeContract
 from a2d.runtime.decode.options import Options
-from a2d.runtime.decode.rules import FALLBACKS, RULES
-from a2d.runtime.decode.schedule import SCHEDULES
-from a2d.runtime.decode.stops import STOPS
+from a2d.runtime.decode.rules import FALLBACKS, RULES, SCHEDULES, STOPS
+from a2d.runtime.schema import Choices, setting_of
 
 ROOT = Path(__file__).parent.parent
 

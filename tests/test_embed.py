@@ -46,8 +46,9 @@ def ctest(folder: Path, *flags: object) -> str:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, slate: Path) -> Path:
-    return build(tmp_path_factory.mktemp("build"), "-DA2D_SANITIZERS=OFF", f"-DA2D_BUNDLE={slate}")
+def built(tmp_path_factory: pytest.TempPathFactory, slate: Path, filming: Path) -> Path:
+    bundles = f"-DA2D_BUNDLE={slate}", f"-DA2D_FILM_BUNDLE={filming}"
+    return build(tmp_path_factory.mktemp("build"), "-DA2D_SANITIZERS=OFF", *bundles)
 
 
 def test_the_library_against_a_worker_that_misbehaves(built):
@@ -87,6 +88,24 @@ def test_the_example_host_finds_the_installed_library_and_reads_frames(installed
     assert made.returncode == 1 and "A2D_ERROR_BUNDLE" in made.stderr and "no.a2d" in made.stderr
 
 
+def test_the_example_host_films_into_a_folder(installed, filming, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    film = build_example(tmp_path / "host", f"-DCMAKE_PREFIX_PATH={installed}").parent / "film"
+    (tmp_path / "clip").mkdir()
+    options = '{"height": 32, "width": 48, "steps": null}'
+    flags = ["--python", sys.executable, "--frames", 9, "--seed", 3, "--options", options]
+    said = run(film, filming, "a red ball", tmp_path / "clip", *flags)
+    assert said == f"{tmp_path / 'clip'}\t9 frames of 48x32 at 16 a second\n"
+    made = a2d.load(filming, threads=1).film("a red ball", frames=9, seed=3, height=32, width=48)
+    shown = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "clip").iterdir())]
+    np.testing.assert_array_equal(np.stack(shown), np.concatenate([block.frames for block in made]))
+    command = [film, filming, "a red ball", tmp_path / "clip", "--python", sys.executable, "--frames", "10"]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1 and "A2D_ERROR_REQUEST: frames: got 10, expected 1 + 4 k" in refused.stderr
+
+
 def embedded(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, ROOT / "benchmarks" / "embedded.py", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
@@ -122,8 +141,8 @@ def test_nothing_but_the_api_is_exported(built):
 
 
 @pytest.mark.slow
-def test_the_library_under_sanitizers_and_valgrind(tmp_path, slate):
-    folder = build(tmp_path / "build", f"-DA2D_BUNDLE={slate}")
+def test_the_library_under_sanitizers_and_valgrind(tmp_path, slate, filming):
+    folder = build(tmp_path / "build", f"-DA2D_BUNDLE={slate}", f"-DA2D_FILM_BUNDLE={filming}")
     for tool in ("-LE", "deaths|real|quick"), ("-L", "deaths"):
         assert "100% tests passed" in ctest(folder, *tool, "--parallel", 4)
 

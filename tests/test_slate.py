@@ -55,14 +55,14 @@ def test_two_images_in_one_prompt(model, monkeypatch):
         model.prompt("read the slate", images)
     monkeypatch.setattr(type(model), "_check_one", lambda *_: None)  # the family's own way with several
     prompt = model.prompt("read the slate", images)
-    assert prompt.is_feature.sum() == 2 * 128
+    assert prompt.rows.is_feature.sum() == 2 * 128
     assert model.generate("read the slate", images=images, max_tokens=16).tokens
 
 
 def test_a_stack_of_frames_is_a_video(model):
     frames = [FRAMES / entry["file"] for entry in TRUTH[:4]]
     prompt = model.prompt("read the slate", [frames])
-    assert prompt.is_feature.sum() == 2 * 128  # two groups of two frames
+    assert prompt.rows.is_feature.sum() == 2 * 128  # two groups of two frames
     assert model.generate("read the slate", images=[frames], max_tokens=16).tokens
 
 

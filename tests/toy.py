@@ -6,15 +6,15 @@ Float64 inside, so that two ways of computing the same thing agree to rounding a
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from a2d.engines import Engine, Signature
 from a2d.engines.fake import FakeEngine
+from a2d.runtime.decode.block import Prompt
 from a2d.runtime.decode.cache import CacheShape
 from a2d.runtime.decode.contract import DecodeContract
-from a2d.runtime.decode.sequence import Prompt
 from a2d.runtime.decode.session import Session
 
 V, H, HEADS, D, LAYERS = 29, 24, 2, 12, 2
@@ -184,6 +184,6 @@ def contract(**changes) -> DecodeContract:
 
 def prompt(tokens, **changes) -> Prompt:
     ids = np.asarray(tokens, np.int64)
-    return Prompt(
-        **{"tokens": ids, "positions": np.arange(len(ids)), "next_position": len(ids), "keys": ids, **changes}
-    )
+    plain = Prompt.of(ids, np.arange(len(ids)), len(ids))
+    rows = {name: changes.pop(name) for name in ("positions", "features", "is_feature") if name in changes}
+    return replace(plain, rows=replace(plain.rows, **rows), **changes)

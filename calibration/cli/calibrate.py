@@ -43,7 +43,7 @@ def _parser() -> Parser:
 
 
 def _calibrate(arguments: argparse.Namespace) -> int:
-    if Bundle.open(arguments.bundle).manifest.words is None:
+    if Bundle.open(arguments.bundle).manifest.film is not None:
         return _calibrate_film(arguments)
     chosen = recipes(arguments.precision)
     try:
@@ -72,7 +72,7 @@ def _calibrate(arguments: argparse.Namespace) -> int:
 
 
 def _calibrate_film(arguments: argparse.Namespace) -> int:
-    """Calibrate a bundle that only films; its samples are shots."""
+    """Calibrate a bundle that films; its samples are shots."""
     try:
         from ..film.job import FilmJob, calibrate_film  # noqa: PLC0415 - as above
     except ImportError as error:

@@ -7,8 +7,8 @@ not what is done with them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,26 +19,38 @@ from numpy.typing import NDArray
 from ...engines import Array, Buffer, Engine, Feeds, Memory, Signature
 from ...engines.errors import NumericsError
 from ...runtime.bundle.files import Bundle
+from ...runtime.bundle.manifest import FileRecord
 from ...runtime.decode.cache import Cache
 from ...runtime.decode.forward import Forward, Request
 from ...runtime.decode.runner import Answer, Runner
 from ...runtime.decode.session import Session
 from ...runtime.deploy.placement import Placement
 from ...runtime.model import Model
-from ..quantize.source import Source, products
+from ..source.source import SOURCE, Source, products
 from .histogram import Histogram
-from .row_kinds import VISION, Place
+from .row_kinds import VISION, Parts, Place
 
-__all__ = ["ObservedEngine", "ObservedModel", "Observer", "tap"]
+__all__ = ["ObservedEngine", "ObservedModel", "Observer", "Strata", "tap"]
 
 Channels = Mapping[str, NDArray[np.float32]]
 
+Strata = Mapping[str, Callable[[Feeds], Parts]]
+"""Graph to a function that tells the strata of a forward's rows by its feeds."""
 
-def tap(source: Source, graph: str, target: Path) -> dict[str, str]:
-    """Write a copy of a graph that also puts out what goes into its products: output name to weight name."""
+SCRATCH = "tap."
+"""Prefix of graphs that are looked into, and are no part of a bundle."""
+
+
+def tap(source: Source, graph: str, target: Path, left_out: Collection[str] = ()) -> dict[str, str]:
+    """Write a copy of a graph that also puts out what goes into its products: output name to weight name.
+
+    `left_out`: names of weights whose products are not looked at.
+    """
     model = onnx.load(source.path(graph), load_external_data=False)
     inputs, taps = {value.name for value in model.graph.input}, {}
     for node in products(model.graph, source.tensors):
+        if node.input[1] in left_out:
+            continue
         name = node.input[0]
         if name in inputs:  # what comes in cannot go out as it is
             name = f"tap.{node.input[1]}"
@@ -57,12 +69,19 @@ class Observer:
     place: Place
     views: Mapping[float, Channels]
     """Strength of smoothing to what each channel is divided by; 0 is the activation as it is."""
+    strata: Strata = field(default_factory=dict)
+    """Strata of graphs that the loop does not tell of by `place`."""
     sample: str = ""
-    """What is decoded now, for messages."""
+    """Name of the sample that is decoded now, for messages."""
     channels: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Weight name to the largest magnitude of each input channel."""
     seen: dict[float, dict[str, dict[str, Histogram]]] = field(default_factory=dict)
     """Strength, weight name, stratum."""
+
+    def enter(self, graph: str, feeds: Feeds) -> None:
+        """A forward is about to be run."""
+        if graph in self.strata:
+            self.place.parts[graph] = self.strata[graph](feeds)
 
     def take(self, graph: str, name: str, values: NDArray[np.float32]) -> None:
         """One product's input `[..., K]` of one forward. Raises NumericsError: not finite, with layer and sample."""
@@ -116,6 +135,7 @@ class ObservedEngine:
     ) -> dict[str, Array | Buffer]:
         """See `Engine.run`."""
         wanted = [*(self.outputs if outputs is None else outputs)]
+        self._observer.enter(self._graph, feeds)
         made = self._engine.run(feeds, [*wanted, *self._taps], keep)
         for output, name in self._taps.items():
             self._observer.take(self._graph, name, np.asarray(made[output], np.float32))
@@ -148,11 +168,32 @@ class ObservedModel(Model):
         super().__init__(bundle, placement)
         self._taps = taps
         self._observed: dict[str, Any] = {}
-        self.observer = Observer(Place(bundle.manifest.decode.mask_token_id), {})
+        self.observer = self.watch({})
 
-    def watch(self, views: Mapping[float, Channels]) -> Observer:
+    @staticmethod
+    def of(
+        bundle: Bundle, folder: Path, graphs: Collection[str] | None = None, left_out: Collection[str] = ()
+    ) -> ObservedModel:
+        """The bundle's source variant, whose files lie in `folder`, with `graphs` (None is all) looked into.
+
+        `left_out`: see `tap`. The graphs that are looked into are files in the folder, to be removed by the caller.
+        """
+        variant = bundle.variant(SOURCE)
+        source = Source(folder, variant.graphs)
+        tapped = {g: SCRATCH + f for g, f in variant.graphs.items() if graphs is None or g in graphs}
+        taps = {graph: tap(source, graph, folder / file, left_out) for graph, file in tapped.items()}
+        manifest = replace(
+            bundle.manifest,
+            variants={SOURCE: replace(variant, graphs={**variant.graphs, **tapped})},
+            files=bundle.manifest.files | dict.fromkeys(tapped.values(), FileRecord(0, "0" * 64)),
+        )
+        return ObservedModel(Bundle(folder, manifest), Placement("onnxruntime", "cpu", SOURCE, threads=1), taps)
+
+    def watch(self, views: Mapping[float, Channels], strata: Strata | None = None) -> Observer:
         """A new observer, told of everything from here on."""
-        self.observer = Observer(Place(self.manifest.decode.mask_token_id), views)
+        words = self.manifest.words
+        place = Place(None if words is None else words.decode.mask_token_id)
+        self.observer = Observer(place, views, strata or {})
         self._observed.clear()
         self._features.clear()  # an image that was seen before is to be seen again
         return self.observer

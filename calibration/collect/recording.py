@@ -22,8 +22,8 @@ from ...engines.errors import ContextFullError, RequestError
 from ...runtime.console.progress import Progress
 from ...runtime.decode.options import Options
 from ...runtime.model import Model
-from ..quantize.smoothquant import factors
-from ..quantize.source import Source
+from ..source.smoothquant import factors
+from ..source.source import Source
 from .histogram import Histogram
 from .observer import Channels, ObservedModel, Observer
 from .samples import Data, Sample

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.decode.backbone import Rows
+from ...runtime.decode.block import Rows
 
-__all__ = ["VISION", "Place", "kept_only"]
+__all__ = ["VISION", "Parts", "Place", "kept_only"]
 
 LAST_STEP = 7
 """Later steps are counted as this one."""

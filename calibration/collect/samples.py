@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import RequestError
-from ...runtime.decode.sequence import Prompt
+from ...runtime.decode.block import Prompt
 from ...runtime.inputs.messages import normalised, pictures_of
 from ...runtime.inputs.sources import each_frame
 from ...runtime.model import Model

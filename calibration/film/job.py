@@ -2,41 +2,42 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 
 from ...engines.cpu import this_cpu
 from ...engines.errors import BundleError, ParityError, RequestError
 from ...runtime.bundle.files import Bundle
-from ...runtime.bundle.manifest import Manifest, ParityRow, Variant
+from ...runtime.bundle.manifest import FileRecord, Manifest, ParityRow, Variant
 from ...runtime.bundle.staging import Staging, check_space
 from ...runtime.console.progress import Progress, size, span
+from ...runtime.deploy.placement import Placement
 from ...runtime.film.contract import FilmContract
-from ...runtime.film.studio import Studio
 from ...runtime.heap import release
-from ..collect.observer import tap
+from ...runtime.model import Model
+from ..collect.histogram import Histogram
+from ..collect.observer import ObservedModel
+from ..collect.recording import Recording
 from ..quantize.adopt import adopt
 from ..quantize.assign import Decision, decide
 from ..quantize.recipes import Recipe
-from ..quantize.smoothquant import Smoothed
-from ..quantize.source import SOURCE, Source
-from .loss import Loss, losses
-from .observed import Seen, observed_studio, studio_of
+from ..quantize.summary import CALIBRATION, summary
+from ..source.smoothquant import Smoothed
+from ..source.source import SOURCE, Source
+from .kinds import FilmKind, kind_of
+from .loss import Loss
 from .recipes import LOSS, film_recipes
-from .shots import BLOCKS, Shot, built_in, load_prompts, sized
+from .shots import Shot, load_prompts
 
 __all__ = ["FilmJob", "calibrate_film"]
 
-OBSERVED = ("text", "frames")
-"""Graphs whose products are looked at; `frames_merged` has the same weights."""
-
 JUDGED = 2
-"""Shots whose first block is run again in the new precision."""
+"""Shots that are run again in the new precision, forward by forward."""
 
-STEPPED = ("layers.", "rows_in.", "rows_out.", "times.")
-"""Beginnings of the names of weights that every denoising step reads."""
+Seen = dict[str, dict[str, Histogram]]
+"""Statistics by weight name and stratum."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,17 @@ class FilmJob:
     force: bool = False
     quiet: bool = False
 
-    def check(self) -> list[Shot]:
-        """The shots. Raises RequestError for what can be known to be wrong before anything is computed."""
+    def check(self) -> None:
+        """Raise RequestError for what can be known to be wrong before anything is computed."""
         film_recipes(self.precisions)
         if self.shots < 1:
             raise RequestError(f"samples: got {self.shots}, expected at least 1")
-        return built_in(self.shots) if self.data is None else load_prompts(self.data, self.shots)
+        if self.data is not None:
+            load_prompts(self.data, self.shots)
+
+    def chosen(self, kind: FilmKind) -> list[Shot]:
+        """The shots. Raises RequestError."""
+        return kind.built_in(self.shots) if self.data is None else load_prompts(self.data, self.shots)
 
 
 def calibrate_film(job: FilmJob, say: Callable[[str], None] = lambda _: None) -> Manifest:
@@ -70,30 +76,30 @@ def calibrate_film(job: FilmJob, say: Callable[[str], None] = lambda _: None) ->
     Raises A2DError: BundleError (reading, writing), RequestError (data, names), NumericsError, and ParityError for a
     precision whose forwards err by more than LOSS. Nothing half written is left then, nor on KeyboardInterrupt.
     """
-    shots, bundle = job.check(), Bundle.open(job.bundle)
+    job.check()
+    bundle = Bundle.open(job.bundle)
     contract = bundle.manifest.film
     if contract is None or SOURCE not in bundle.manifest.variants:
         held = ", ".join(bundle.manifest.variants)
         raise BundleError(f"{bundle.path} holds {held}; expected a bundle that films, exported in {SOURCE} as well")
-    if contract.towers is not None:
-        raise BundleError(
-            f"{bundle.path}: its two towers are not calibrated yet, only causal networks are; use a float precision"
-        )
-    source_variant, recipes = bundle.variant(SOURCE), film_recipes(job.precisions)
+    kind, old = kind_of(contract), bundle.variant(SOURCE)
+    shots, recipes = job.chosen(kind), film_recipes(job.precisions, kind.recipes)
     kept = [n for n in (bundle.manifest.variants if job.keep is None else job.keep) if n not in job.precisions]
-    check_space(job.output, len(recipes) * source_variant.weights_bytes // 2)
+    check_space(job.output, len(recipes) * old.weights_bytes // 2)
     with Staging(job.output, job.force) as staging:
         adopt(bundle, staging, kept, job.consume)
-        source = Source(staging.path, source_variant.graphs)
-        say(_expected(source, contract, shots))
-        seen = _recorded(job, source, contract, shots)
+        source = Source(staging.path, old.graphs)
+        say(_expected(_model(bundle.manifest, staging, SOURCE), kind, shots))
+        seen = _recorded(job, bundle, source, kind, shots)
         release()
-        made = {r.name: _variant(job, r, source_variant, staging, source, seen, say) for r in recipes}
-        variants = {n: bundle.manifest.variants[n] for n in kept}
-        for name, variant in made.items():
-            judged = _judged(name, variant, source_variant, staging, contract, shots)
-            say("\n".join(_line(name, row) for row in judged))
-            variants[name] = replace(variant, parity=judged)
+        variants, decisions = {n: bundle.manifest.variants[n] for n in kept}, dict[str, Decision]()
+        for recipe in recipes:
+            made, decisions[recipe.name] = _variant(job, contract, recipe, old, staging, source, seen, say)
+            judged = _judged(kind, recipe.name, made, bundle.manifest, staging, shots)
+            say("\n".join(_line(recipe.name, row) for row in judged))
+            variants[recipe.name] = replace(made, parity=judged)
+        recording = Recording("films", len(shots), seen={0.0: seen})
+        staging.add(CALIBRATION, summary(recording, decisions).encode())
         for path in [p for p in staging.path.iterdir() if p.name not in staging.records()]:
             path.unlink()
         manifest = replace(bundle.manifest, variants=variants, files=staging.records())
@@ -102,43 +108,44 @@ def calibrate_film(job: FilmJob, say: Callable[[str], None] = lambda _: None) ->
     return manifest
 
 
-def _expected(source: Source, contract: FilmContract, shots: list[Shot]) -> str:
-    """Words on how long it will take, from the second block of the first shot."""
-    studio, shot = studio_of(source.folder, source.graphs, contract, SOURCE), shots[0]
-    blocks = iter(studio.film(shot.prompt, options=sized(contract, shot.seed)))
-    next(blocks)  # engines are loaded, and memory is touched
-    start = time.perf_counter()
-    next(blocks)
-    lasts = BLOCKS * len(shots) * (time.perf_counter() - start)
-    release()
-    return f"filming {len(shots)} shots of {BLOCKS} blocks: about {span(lasts)} on this machine"
+def _model(manifest: Manifest, staging: Staging, name: str, variant: Variant | None = None) -> Model:
+    """One precision in the folder that is written, on the CPU; `variant` is one that the manifest lacks."""
+    if variant is not None:
+        new = dict.fromkeys((*variant.graphs.values(), variant.weights), FileRecord(0, "0" * 64))
+        manifest = replace(manifest, variants=manifest.variants | {name: variant}, files=manifest.files | new)
+    return Model(Bundle(staging.path, manifest), Placement("onnxruntime", "cpu", name, threads=1))
 
 
-def _recorded(job: FilmJob, source: Source, contract: FilmContract, shots: list[Shot]) -> Seen:
-    """Statistics of every product, by stratum, of all shots filmed by the real loop."""
-    files = dict(source.graphs)
-    taps = {graph: tap(source, graph, source.folder / f"tap.{files[graph]}") for graph in OBSERVED}
-    files |= {graph: f"tap.{files[graph]}" for graph in OBSERVED}
-    studio, seen = observed_studio(source.folder, files, taps, contract)
+def _expected(model: Model, kind: FilmKind, shots: list[Shot]) -> str:
+    """Words on how long it will take, from a part of the first shot."""
+    lasts = len(shots) * kind.seconds(model, shots[0])
+    return f"filming {len(shots)} shots: about {span(lasts)} on this machine"
+
+
+def _recorded(job: FilmJob, bundle: Bundle, source: Source, kind: FilmKind, shots: list[Shot]) -> Seen:
+    """Statistics of every product that is to be quantized, by stratum, of all shots filmed by the real loop."""
+    high = next(iter(kind.recipes.values())).high
+    left_out = [name for name in source.tables if any(fnmatch(name, pattern) for pattern in high)]
+    model = ObservedModel.of(bundle, source.folder, kind.observed, left_out)
+    observer = model.watch({0.0: {}})
     with Progress("calibrating", len(shots), "shots", job.quiet) as progress:
         for shot in shots:
-            for _ in studio.film(shot.prompt, options=sized(contract, shot.seed)):
-                pass
+            observer.sample = shot.prompt
+            kind.show(model, shot)
             progress.add()
-    for name in [f for f in files.values() if f.startswith("tap.")]:
-        (source.folder / name).unlink()
-    return seen
+    return observer.seen.setdefault(0.0, {})
 
 
 def _variant(
     job: FilmJob,
+    contract: FilmContract,
     recipe: Recipe,
     old: Variant,
     staging: Staging,
     source: Source,
     seen: Seen,
     say: Callable[[str], None],
-) -> Variant:
+) -> tuple[Variant, Decision]:
     weights = Smoothed(source, {})
     # Here, because it weighs as much as a small model, and is not to while one is being recorded.
     from ..quantize.variant import write_quantized  # noqa: PLC0415
@@ -147,17 +154,9 @@ def _variant(
         recipe.name, weights, staging, lambda: decide(recipe, weights, seen, recipe.merge, "all"), job.quiet
     )
     say(_told(written.decision, old, written.file.file.size))
-    return written.variant(old, _step_bytes(written.file.sizes, source))
-
-
-def _step_bytes(sizes: Mapping[str, int], source: Source) -> int:
-    """Bytes of weights that a denoising step reads."""
-    read = {
-        str(tensor.offset)
-        for name, tensor in source.tensors.items()
-        if name.startswith(STEPPED) and ".cross_kv_" not in name
-    }
-    return sum(bytes_ for key, bytes_ in sizes.items() if key.split(".")[0] in read)
+    stepped = {str(source.tensors[name].offset) for name in source.held(contract.denoiser)}
+    read = sum(size_ for key, size_ in written.file.sizes.items() if key.split(".")[0] in stepped)
+    return written.variant(old, read), written.decision
 
 
 def _told(decision: Decision, old: Variant, held: int) -> str:
@@ -167,24 +166,22 @@ def _told(decision: Decision, old: Variant, held: int) -> str:
         f"{forms.count('high')} of {len(forms)} products stay high; on {this_cpu().name}",
         "  layers by expected error of their output:",
     ]
-    lines += [f"    {layer.error:7.2%}  {layer.name}" for layer in decision.worst_first()[:5]]
+    lines += [f"    {layer.error:7.2%}  {layer.name}, {layer.form}" for layer in decision.worst_first()[:5]]
+    if scaled := [layer for layer in decision.layers.values() if layer.asked]:
+        worst = max(scaled, key=lambda layer: layer.shared)
+        times = f"{worst.shared:.2f} times the squared error of a scale for each"
+        lines.append(f"  one scale for all strata: {times}, in {worst.name}")
     return "\n".join(lines)
 
 
 def _judged(
-    name: str,
-    variant: Variant,
-    old: Variant,
-    staging: Staging,
-    contract: FilmContract,
-    shots: list[Shot],
+    kind: FilmKind, name: str, variant: Variant, manifest: Manifest, staging: Staging, shots: list[Shot]
 ) -> tuple[ParityRow, ...]:
     """Errors of single forwards against the source. Raises ParityError where one is too large."""
-    source = studio_of(staging.path, old.graphs, contract, SOURCE)
-    other = studio_of(staging.path, variant.graphs, contract, name)
-    found = losses(source, other, shots[:JUDGED], contract)
-    _merged(other, shots[0], contract)
-    rows = tuple(_row(loss) for loss in found)
+    source, other = _model(manifest, staging, SOURCE), _model(manifest, staging, name, variant)
+    kind.tried(other, shots[0])
+    rows = tuple(_row(loss) for loss in kind.losses(source, other, shots[:JUDGED]))
+    del source, other
     release()
     if any(row.verdict == "FAIL" for row in rows):
         raise ParityError(
@@ -195,16 +192,9 @@ def _judged(
     return rows
 
 
-def _merged(studio: Studio, shot: Shot, contract: FilmContract) -> None:
-    """Film once with merged commits: a graph that the checker takes may still be one that no kernel does."""
-    film = studio.film(shot.prompt, options=replace(sized(contract, shot.seed), commit="merged"))
-    for _ in zip(film, range(2), strict=False):
-        pass
-
-
 def _row(loss: Loss) -> ParityRow:
     verdict = "PASS" if loss.largest <= LOSS else "FAIL"
-    return ParityRow("frames", f"{loss.kind} of the first block, root mean square", loss.largest, loss.mean, verdict)
+    return ParityRow(loss.graph, f"{loss.kind}, root mean square", loss.largest, loss.mean, verdict)
 
 
 def _line(name: str, row: ParityRow) -> str:

@@ -1,4 +1,4 @@
-"""Shots to calibrate with: prompts that a2d brings, or those of a file, and a size that a CPU can film them at.
+"""Shots to calibrate with: prompts and boards that a2d brings, or those of a file, and a size that a CPU can film.
 
 Knows texts and sizes; not how they are filmed.
 """
@@ -6,14 +6,17 @@ Knows texts and sizes; not how they are filmed.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from ...engines.errors import RequestError
 from ...runtime.film.contract import FilmContract
-from ...runtime.film.options import FilmOptions
+from ...runtime.inputs.images import ImageSource
+from ..collect.board import drawn_board
 
-__all__ = ["Shot", "built_in", "load_prompts", "sized"]
+__all__ = ["Shot", "built_in", "load_prompts", "small_size", "with_boards"]
 
 PROMPTS = (
     "Wide shot, dusk. Two figures walk left along an empty street, slow push in.",
@@ -30,9 +33,6 @@ PROMPTS = (
 MOST_ROWS = 192
 """Rows of a latent frame at most, so that a CPU films a shot of a large network in minutes."""
 
-BLOCKS = 3
-"""Blocks of a shot: the first, one that sees its keys and values, and one that sees more."""
-
 
 @dataclass(frozen=True)
 class Shot:
@@ -40,6 +40,8 @@ class Shot:
 
     prompt: str
     seed: int
+    image: ImageSource | None = None
+    """First frame."""
 
 
 def built_in(count: int) -> list[Shot]:
@@ -47,35 +49,45 @@ def built_in(count: int) -> list[Shot]:
     return [Shot(prompt, i) for i, prompt in enumerate(PROMPTS[:count])]
 
 
+def with_boards(count: int) -> list[Shot]:
+    """The same, every second one from a drawn board."""
+    chance = np.random.default_rng(0)
+    return [shot if shot.seed % 2 else replace(shot, image=drawn_board(chance)) for shot in built_in(count)]
+
+
 def load_prompts(path: Path, count: int) -> list[Shot]:
-    """Prompts of a file: one a line, or JSON objects with a `prompt`. Raises RequestError with line and reason."""
+    """Shots of a file: a prompt a line, or JSON objects with a `prompt` and perhaps an `image`, relative to the file.
+
+    Raises RequestError with line and reason.
+    """
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RequestError(f"{path}: cannot be read as UTF-8 text: {error}") from error
-    prompts = [_prompt(line.strip(), f"{path}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
-    if not prompts:
+    found = [_shot(line.strip(), path, f"{path}, line {i}") for i, line in enumerate(lines, 1) if line.strip()]
+    if not found:
         raise RequestError(f"{path}: no prompt, expected one a line, or JSON objects with a prompt")
-    return [Shot(prompt, i) for i, prompt in enumerate(prompts[:count])]
+    return [replace(shot, seed=i) for i, shot in enumerate(found[:count])]
 
 
-def _prompt(line: str, where: str) -> str:
+def _shot(line: str, path: Path, where: str) -> Shot:
     if not line.startswith("{"):
-        return line
+        return Shot(line, 0)
     try:
-        prompt = json.loads(line).get("prompt")
+        row = json.loads(line)
     except ValueError as error:
         raise RequestError(f"{where}: not JSON: {error}") from error
+    prompt, image = row.get("prompt"), row.get("image")
     if not isinstance(prompt, str) or not prompt.strip():
         raise RequestError(f"{where}: got prompt {prompt!r}, expected a text")
-    return prompt
+    if image is not None and not (isinstance(image, str) and (path.parent / image).is_file()):
+        raise RequestError(f"{where}: got image {image!r}, expected the path of a picture, relative to {path.parent}")
+    return Shot(prompt, 0, None if image is None else path.parent / image)
 
 
-def sized(contract: FilmContract, seed: int) -> FilmOptions:
-    """Options of a shot: a few blocks with separate commits, in the contract's shape at a size of MOST_ROWS at most."""
+def small_size(contract: FilmContract, latents: int = 1) -> tuple[int, int]:
+    """Height and width of the contract's shape whose frames have MOST_ROWS rows at most, of so many latents each."""
     down, across = contract.size_multiple
     high, wide = contract.height // down, contract.width // across
-    shrink = max(1.0, (high * wide / MOST_ROWS) ** 0.5)
-    height, width = max(1, int(high / shrink)) * down, max(1, int(wide / shrink)) * across
-    latents = (contract.first_frames or contract.block_frames) + (BLOCKS - 1) * contract.block_frames
-    return FilmOptions(frames=contract.pixel_frames(latents), height=height, width=width, seed=seed, commit="separate")
+    shrink = max(1.0, (high * wide / latents / MOST_ROWS) ** 0.5)
+    return max(1, int(high / shrink)) * down, max(1, int(wide / shrink)) * across

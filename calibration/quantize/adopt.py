@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from ...runtime.bundle.files import Bundle
 from ...runtime.bundle.staging import Staging
-from .source import SOURCE
+from ..source.source import SOURCE
 
 __all__ = ["adopt"]
 

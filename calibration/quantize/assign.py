@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from math import sqrt
 
+import numpy as np
+
 from ..collect.histogram import Histogram
 from ..collect.row_kinds import kept_only
+from ..source.smoothquant import Smoothed
 from . import merge
 from .number_formats import FORMATS, Format
 from .recipes import Recipe
-from .smoothquant import Smoothed
 from .weight_quant import Coded, code, loss
 
 __all__ = ["Decision", "Layer", "coded", "decide", "input_format", "table_format", "weight_format"]
@@ -41,6 +43,8 @@ class Layer:
     """Expected error of its output as a share of it, before any relief."""
     errors: dict[str, float]
     """The same by stratum of its rows."""
+    shared: float = 1.0
+    """Squared error of its input by the one scale, as a multiple of that by a scale for each stratum."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,9 @@ def _layer(
     limit = merge.limit(strata, numbers, how)
     errors = {s: sqrt(rounding + merge.error({s: h}, numbers, limit)) for s, h in strata.items()} if limit else {}
     asked = {s: merge.limit({s: h}, numbers, how) for s, h in strata.items()}
-    return Layer(name, form, limit, asked, max(errors.values(), default=sqrt(rounding)), errors)
+    apart = [merge.error({s: h}, numbers, asked[s]) for s, h in strata.items() if asked[s]]
+    shared = merge.error(strata, numbers, limit) / max(float(np.mean(apart)), 1e-300) if apart else 1.0
+    return Layer(name, form, limit, asked, max(errors.values(), default=sqrt(rounding)), errors, shared)
 
 
 def input_format(recipe: Recipe, table: bool) -> Format:

@@ -19,10 +19,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from ..source.products import Point, external, lookups, points
+from ..source.smoothquant import Smoothed
 from .assign import Decision, coded, input_format, table_format, weight_format
 from .number_formats import FORMATS, Format
-from .products import Point, external, lookups, points
-from .smoothquant import Smoothed
 from .weight_file import CodeFile
 from .weight_quant import Coded, code
 

@@ -13,9 +13,9 @@ import onnx
 from ...runtime.bundle.manifest import Variant
 from ...runtime.bundle.staging import Staging
 from ...runtime.console.progress import Progress
+from ..source.smoothquant import Smoothed
 from .assign import Decision
 from .rewrite import rewritten
-from .smoothquant import Smoothed
 from .weight_file import CodeFile
 
 __all__ = ["Quantized", "write_quantized"]

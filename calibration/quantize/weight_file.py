@@ -9,7 +9,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...runtime.bundle.staging import HashedFile, Staging
-from .smoothquant import Smoothed
+from ..source.smoothquant import Smoothed
 
 __all__ = ["CodeFile"]
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.decode.block import Block, Proposal
+from ...runtime.decode.block import Block, Prompt, Proposal
 from ...runtime.decode.cache import Cache
 from ...runtime.decode.forward import Forward, Propose, Request
 from ...runtime.decode.loop import decode
 from ...runtime.decode.options import Options, plan
 from ...runtime.decode.runner import Answer, Runner, drive
-from ...runtime.decode.sequence import Prompt
 from ...runtime.model import Model
 from .intervals import Rate
 
@@ -91,7 +90,7 @@ class _Lockstep:
 
     def _others(self, request: Forward, start: int) -> Forward:
         """The same rows with the features that the other's own vision tower sees."""
-        rows, seen = request.rows, self.prompt.features
+        rows, seen = request.rows, self.prompt.rows.features
         if rows is None or rows.features is None or seen is None:
             return request
         index = start + (request.at or 0) + np.arange(len(rows))

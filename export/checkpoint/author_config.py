@@ -15,7 +15,7 @@ from typing import Any
 
 from ...engines.errors import ContractError
 from ...runtime.decode.contract import DecodeContract
-from ...runtime.inputs.letterbox import Letterbox
+from ...runtime.inputs.images import Letterbox
 from ...runtime.schema import Violations, from_json
 from .directory import Checkpoint
 

@@ -15,10 +15,10 @@ from ...engines.fake import FakeEngine
 from ...engines.protocol import Engine, Signature
 from ...runtime.bundle.manifest import ParityRow
 from ...runtime.console.progress import Progress
+from ...runtime.decode.block import Prompt
 from ...runtime.decode.cache import CacheShape
 from ...runtime.decode.contract import DecodeContract
 from ...runtime.decode.options import Options
-from ...runtime.decode.sequence import Prompt
 from ...runtime.decode.session import Session
 from ..graphs.kind import Array, Case
 from ..graphs.kinds import kinds
@@ -28,7 +28,7 @@ from .tolerances import ANOTHER_EXPERT, ROUNDING, Rounding, allowed, compared, d
 __all__ = ["Check", "Recorded", "count", "record", "verdicts"]
 
 BLOCKS = 2
-"""Of the decode that is compared."""
+"""Blocks of the decode that is compared."""
 
 STEPS = 4
 """Per block of that decode at most."""
@@ -44,7 +44,7 @@ NO_ROWS: Array = np.zeros((1, 1, 1), np.float32)
 
 @dataclass(frozen=True)
 class Check:
-    """What both sides are to compute."""
+    """The work that both sides are given."""
 
     network: Network
     contract: DecodeContract
@@ -58,16 +58,16 @@ Made = Mapping[str, Array]
 
 @dataclass
 class Recorded:
-    """What the reference computed, and how far a rounding after every layer moves it."""
+    """Results of the reference, and how far a rounding after every layer moves it."""
 
     cases: dict[str, list[tuple[Case, Made]]] = field(default_factory=dict)
-    """By graph: its cases with their outputs."""
+    """Graph to its cases with their outputs."""
     steps: list[tuple[Made, Made]] = field(default_factory=list)
     """Inputs and outputs of the denoise graph in a decode."""
     ports: tuple[Mapping[str, Signature], Mapping[str, Signature]] = ({}, {})
-    """Of that graph."""
+    """Inputs and outputs of the denoise graph, by name."""
     spread: dict[str, float] = field(default_factory=dict)
-    """By kind of output, as a share of its largest number."""
+    """Kind of output to its spread, as a share of its largest number."""
 
 
 def record(
@@ -216,7 +216,7 @@ def _drawn(engine: Engine, feeds: Made, a: Made, differ: Array, near: float) -> 
 
 
 def _accept_margin(confidence: Array, feeds: Made, row: int) -> float:
-    """How far the row's confidence is from what decides: the threshold, or another masked row's."""
+    """The distance of the row's confidence from what decides: the threshold, or another masked row's."""
     rivals = confidence[feeds["masked"][0] & (np.arange(len(confidence)) != row)]
     against = np.append(rivals, feeds["threshold"][0])
     return float(np.abs(against - confidence[row]).min())
@@ -233,7 +233,7 @@ def _decode(check: Check, backbone: Engine, denoise: FakeEngine) -> list[dict[st
     line = np.arange(len(prompt))
     positions = np.broadcast_to(line, (3, len(line))) if s.rope_axes else line
     options = Options(max_tokens=BLOCKS * block, block_size=block, steps=min(block, STEPS), temperature=0.0)
-    session.generate(Prompt(prompt, positions, len(prompt), prompt), options)
+    session.generate(Prompt.of(prompt, positions, len(prompt)), options)
     return denoise.calls
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import A2DError, CheckpointError
 from ...runtime.bundle.manifest import ParityRow
-from ...runtime.decode.sequence import Prompt
+from ...runtime.decode.block import Prompt, Rows
 from ...runtime.heap import release
 from ...runtime.inputs.prompt import Prepared, PromptBuilder
 from ..checkpoint.turns import special_tokens
@@ -122,7 +122,7 @@ def _logits(plan: Plan, name: str, processor: StockProcessor | None, found: Stoc
     references = {key: value.numpy() for key, value in theirs.items()}
     del stock, theirs
     release(cycles=True)
-    texted = Prompt(tokens, own.axes(positions.ravel()), 0, tokens)
+    texted = Prompt.of(tokens, own.axes(positions.ravel()), 0)
     for kind, rows, seen in (("text", texted, _block_causal()), ("picture", prompt, None)):
         if rows is None or kind not in references:
             continue
@@ -148,7 +148,7 @@ def _tokens(plan: Plan) -> NDArray[np.int64]:
 
 
 def _positions(plan: Plan) -> NDArray[np.int64]:
-    """Of both texts: the beginning of a context, and a stretch near its end."""
+    """Positions of both texts: the beginning of a context, and a stretch near its end."""
     far = max(plan.family.max_context - ROWS, 0)
     return np.concatenate([np.arange(ROWS), far + np.arange(ROWS)])
 
@@ -176,7 +176,7 @@ def _with_placeholder(plan: Plan, tokens: Array) -> NDArray[np.int64]:
 
 def _pictured(stock: StockModel, processor: StockProcessor, prompt: Prompt, shown: Array, plan: Plan) -> torch.Tensor:
     """The class's logits of a text with a picture, whose positions it finds itself."""
-    ids = torch.tensor(np.asarray(prompt.tokens))[None]
+    ids = torch.tensor(np.asarray(prompt.rows.tokens))[None]
     spec = plan.family.vision
     assert spec is not None
     given = processor.inputs(shown)
@@ -207,16 +207,16 @@ class _Own:
         engine = TorchEngine("vision", self._network, self._weights)
         return prepared.joined([np.asarray(engine.run(feeds)["features"]) for feeds in prepared.feeds()])
 
-    def logits(self, rows: Prompt, seen: NDArray[np.bool_] | None, jitter: float = 0.0) -> NDArray[np.float32]:
+    def logits(self, prompt: Prompt, seen: NDArray[np.bool_] | None, jitter: float = 0.0) -> NDArray[np.float32]:
         """Logits `[R, V]`, each row seeing the ones before it, or those of `seen [R, R]`."""
         engine = TorchEngine("backbone", self._network, self._weights, jitter)
-        hidden = torch.from_numpy(np.asarray(engine.run(self._feeds(rows, seen))["hidden"]))[0]
+        hidden = torch.from_numpy(np.asarray(engine.run(self._feeds(prompt.rows, seen))["hidden"]))[0]
         head = self._weights
         slices = (slice(i, i + 8192) for i in range(0, head.rows("lm_head"), 8192))
         made: NDArray[np.float32] = torch.cat([hidden @ head.part("lm_head", some).T for some in slices], -1).numpy()
         return made
 
-    def _feeds(self, rows: Prompt, seen: NDArray[np.bool_] | None) -> Mapping[str, Array]:
+    def _feeds(self, rows: Rows, seen: NDArray[np.bool_] | None) -> Mapping[str, Array]:
         s, count = self._network.decoder, len(rows.tokens)
         causal = np.tril(np.ones((count, count), np.bool_))
         none = np.zeros((1, count, s.feature_values), np.float32)

@@ -34,7 +34,7 @@ PASS, AMBIGUOUS, FAIL = "PASS", "AMBIGUOUS", "FAIL"
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What rounding may do to one kind of output."""
+    """The effect that rounding may have on one kind of output."""
 
     error: float
     """Largest error of a number, as a share of the largest number in its output."""
@@ -55,7 +55,7 @@ class Rounding:
 _FP32 = Rounding(2.0**-24, Tolerance(1e-5, 1e-5))
 
 ROUNDING = {"fp32": _FP32, "fp16": Rounding(2.0**-11, Tolerance(2e-2, 2e-2)), "bf16": _FP32}
-"""By precision; bf16 is checked in float32 arithmetic, because no engine for the CPU computes in it."""
+"""Precision to its arithmetic; bf16 is checked in float32 arithmetic, because no engine for the CPU computes in it."""
 
 FACTOR = 8.0
 """A network may err by this many times what it makes of one random rounding after each layer.

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...engines.checks import check_feeds, check_outputs
 from ...engines.errors import ParityError
-from ...engines.host import HostBuffer, HostMemory, on_host
+from ...engines.host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
 from ...engines.protocol import Array, Buffer, Feeds, Signature
 from ..checkpoint.sources import Sourced, TensorReader, assemble
 from ..graphs.film_shapes import FilmNetwork, TowersNetwork
@@ -62,7 +61,7 @@ class Weights:
         return self._narrow(name)[rows].float()
 
     def rows(self, name: str) -> int:
-        """Of one parameter."""
+        """Rows of one parameter."""
         return len(self._narrow(name))
 
     def clear(self) -> None:
@@ -83,7 +82,7 @@ class Weights:
         return made
 
     def _widened(self, name: str, made: Tensor) -> Tensor:
-        """As float32; parameters of layers each in the memory of the layer before, which is faster than new memory."""
+        """The tensor in float32; parameters of layers each in memory of the layer before, which is faster than new."""
         if made.dtype == torch.float32 or not name.startswith("layers."):
             return made.float()
         kind = name.split(".", 2)[2]

@@ -18,7 +18,7 @@ import numpy as np
 
 from ...engines.errors import RequestError
 from ...runtime.bundle.files import Bundle
-from ...runtime.decode.allowed import all_but
+from ...runtime.decode.block import all_but
 from .checkpoint_again import SOURCE, write_again
 from .environment import environment
 from .process import ProcessRival, rival_process

@@ -18,7 +18,7 @@ from torch import Tensor
 from ...engines.errors import RequestError
 from ...runtime.bundle.files import Bundle
 from ...runtime.decode.contract import DecodeContract
-from ...runtime.decode.schedule import SCHEDULES
+from ...runtime.decode.rules import SCHEDULES
 from ...runtime.measure.bench import PeerRun
 
 __all__ = ["Forward", "PlainLoop", "check_plain"]

@@ -36,7 +36,7 @@ OPSET = 21
 
 
 VERSIONS = (sys.version_info[:2], torch.__version__, onnxscript.__version__, ir.__version__)
-"""Of all that takes part in a trace."""
+"""Versions of everything that takes part in a trace."""
 
 
 def key_of(spec: TraceSpec) -> str:

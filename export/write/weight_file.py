@@ -26,7 +26,7 @@ CONFIG_KEY = "a2d.config"
 
 @dataclass(frozen=True)
 class Located:
-    """Where a tensor lies in the file."""
+    """The place of a tensor in the file."""
 
     offset: int
     bytes: int
@@ -44,7 +44,7 @@ class WeightFile:
 
     @property
     def name(self) -> str:
-        """Of the file in the bundle."""
+        """Name of the file in the bundle."""
         return f"weights.{self.precision.name}.data"
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
@@ -70,7 +70,7 @@ class WeightFile:
         return model
 
     def link_widened(self, model: ir.Model, aliases: Mapping[str, str]) -> ir.Model:
-        """As `link`, for a model that computes in float32: weights are cast on their way in.
+        """Do as `link` does for a model that computes in float32: weights are cast on their way in.
 
         So weights of a precision that an engine lacks can be checked from the very bytes that were written.
         """
@@ -127,7 +127,7 @@ def planned_bytes(shapes: Mapping[str, tuple[int, ...]], precision: Precision, e
 
 
 def graph_name(graph: str, precision: Precision) -> str:
-    """Of a graph's file in the bundle."""
+    """Name of a graph's file in the bundle."""
     return f"{graph}.{precision.name}.onnx"
 
 

@@ -7,15 +7,27 @@ sees a byte. docs/bundle.md describes the format for other languages.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ...engines.errors import BundleError
 from .manifest import MAX_MANIFEST_BYTES, Manifest, Variant
 from .names import MANIFEST, located, no_bundle
 
-__all__ = ["MANIFEST", "Bundle", "sha256_of"]
+if TYPE_CHECKING:
+    from ..film.towers_spec import ChatSpec
+    from ..inputs.tokenizer import ChatTemplate, Text
+
+__all__ = [
+    "MANIFEST",
+    "Bundle",
+    "prompt_template_of",
+    "sha256_of",
+    "template_of",
+    "text_of",
+]
 
 
 @dataclass(frozen=True)
@@ -86,3 +98,35 @@ def sha256_of(path: Path) -> str:
     """The SHA-256 sum of a file, read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def text_of(bundle: Bundle) -> Text | None:
+    """The tokenizer; None where the bundle has none. Raises BundleError."""
+    m = bundle.manifest
+    name = m.words.text.tokenizer if m.words is not None else m.film.text.tokenizer if m.film is not None else None
+    if name is None:
+        return None
+    from ..inputs.tokenizer import Text  # noqa: PLC0415 - a bundle without text does not pay for tokenizers and Jinja
+
+    return Text(bundle.file(name))
+
+
+def template_of(bundle: Bundle) -> ChatTemplate | None:
+    """The template of conversations; None where the bundle has none. Raises BundleError."""
+    text: Any = bundle.manifest.text
+    return None if text.chat_template is None else _read_template(bundle, text.chat_template, text.special_tokens)
+
+
+def prompt_template_of(bundle: Bundle, chat: ChatSpec) -> ChatTemplate:
+    """The template of prompts of films. Raises BundleError."""
+    return _read_template(bundle, chat.template, chat.special_tokens)
+
+
+def _read_template(bundle: Bundle, name: str, special_tokens: Mapping[str, str]) -> ChatTemplate:
+    try:
+        source = bundle.file(name).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{name} is not UTF-8: {error}. Export the checkpoint again.") from error
+    from ..inputs.tokenizer import ChatTemplate  # noqa: PLC0415 - as above
+
+    return ChatTemplate(source, special_tokens)

@@ -142,7 +142,7 @@ class Words:
 
     def __post_init__(self) -> None:
         d, vocab = self.decode, self.model.vocab
-        ids = {d.filler, *d.stop_token_ids, *d.forbid_token_ids}
+        ids = {d.mask_token_id or 0, *d.stop_token_ids, *d.forbid_token_ids}
         outside = [f"decode: token id {i} is outside the vocabulary of {vocab}" for i in ids if i >= vocab]
         if outside:
             raise Violations(outside)
@@ -172,25 +172,31 @@ class Manifest:
 
     @property
     def model(self) -> ModelShape:
-        """See `Words`. Raises BundleError where the bundle decodes no words; so do the next three."""
-        return self._spoken().model
+        """See `Words` and `spoken`."""
+        return self.spoken().model
 
     @property
     def decode(self) -> DecodeContract:
-        """See `Words`."""
-        return self._spoken().decode
+        """See `Words` and `spoken`."""
+        return self.spoken().decode
 
     @property
     def text(self) -> TextFiles:
-        """See `Words`."""
-        return self._spoken().text
+        """See `Words` and `spoken`."""
+        return self.spoken().text
 
     @property
     def vision(self) -> VisionSpec | None:
-        """See `Words`."""
-        return self._spoken().vision
+        """See `Words` and `spoken`."""
+        return self.spoken().vision
 
-    def _spoken(self) -> Words:
+    @property
+    def stepped(self) -> str:
+        """Name of the graph that every step runs; of a bundle that does both, that of words."""
+        return "backbone" if self.words is not None or self.film is None else self.film.denoiser
+
+    def spoken(self) -> Words:
+        """The contracts of words. Raises BundleError where the bundle decodes none."""
         if self.words is None:
             raise BundleError(f"{self.name}: this bundle films, and decodes no words; use a2d film, or Model.film")
         return self.words

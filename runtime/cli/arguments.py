@@ -21,12 +21,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from ...engines.errors import A2DError, RequestError
 from ..bundle.names import BUILT_IN, located
-from ..decode.choices import setting_of
 from ..decode.contract import DecodeContract
 from ..decode.options import Options
 from ..deploy.placement import BUILDS, CHOICES, Placement
 from ..model import Model
-from ..schema import Violations, parse
+from ..schema import Violations, parse, setting_of
 
 __all__ = [
     "BAD_INPUT",
@@ -310,7 +309,9 @@ def loading(bundle: Path) -> Iterator[None]:
 
 
 def tell_passed_over(command: str, model: Model) -> None:
-    """Say on stderr why better engines were not taken, where somebody has built some."""
+    """Say on stderr why better engines were not taken, where somebody has built some, and which profile is used."""
+    if model.profile is not None:
+        print(f"{command}: {model.profile.said(model.bundle.path)}", file=sys.stderr)
     for reason in model.placement.passed_over:
         print(f"{command}: not used: {worded(reason)}", file=sys.stderr)
 

@@ -22,7 +22,7 @@ from ...engines.cpu import this_cpu
 from ...engines.errors import EngineError, RequestError
 from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
-from ..decode.sequence import Prompt
+from ..decode.block import Prompt
 from ..film.options import FilmOptions
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
@@ -158,6 +158,7 @@ FILMED = {
     "commit_fps": "commit alone             {:10.2f} frames/s",
     "pixels_fps": "VAE alone                {:10.2f} frames/s",
     "end_to_end_fps": "end to end               {:10.2f} frames/s",
+    "overlap": "commits beside pixels    {:10.2f} times as fast end to end",
     "first_block_ms": "time to first block      {:10.1f} ms",
     "python_share": "Python's share           {:10.1%}",
     "floor_ms": "floor of a forward       {:10.1f} ms",

@@ -14,11 +14,11 @@ from ..bundle.names import located
 from ..console.one_line import one_line
 from ..footage.clip import Clip
 from ..footage.files import RAW
-from ..footage.job import LogJob, Outcome, log
 from ..footage.sampling import CAPTIONS, SLATES, Sampling
 from ..footage.shots import DETECTORS
 from ..footage.slate import MIN_CONFIDENCE
 from ..footage.writers import WRITERS
+from ..log import LogJob, Outcome, Reads, here, log
 from ..schema import Violations, check
 from .arguments import BAD_INPUT, Parser, add_options, guarded, options_from, teller
 
@@ -55,7 +55,16 @@ def _parser() -> Parser:
     parser.add_argument("--prompt", help="ask this of every frame, for a caption of each shot")
     parser.add_argument("--precision", help="one that the bundle holds; default: the best for this machine")
     parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
+    parser.add_argument(
+        "--on",
+        metavar="WHERE",
+        help="read the clips on a Ray cluster: ray for the one that runs here (or RAY_ADDRESS), or ray://HEAD; "
+        "footage and bundle lie at the same paths on its nodes",
+    )
     parser.add_argument("--decoders", type=int, default=2, help="clips that are decoded at the same time (2)")
+    parser.add_argument(
+        "--together", type=int, default=1, metavar="N", help="with --prompt, frames that are read side by side (1)"
+    )
     parser.add_argument("--again", action="store_true", help="read what is known already as well")
     parser.add_argument("--force", action="store_true", help="write over files that no log has written")
     parser.add_argument("--quiet", action="store_true", help="no line for each clip, no progress")
@@ -92,11 +101,23 @@ def _run(arguments: argparse.Namespace, slate: SlateReader) -> int:
         precision=arguments.precision,
         threads=arguments.threads,
         decoders=arguments.decoders,
+        together=arguments.together,
         force=arguments.force,
         again=arguments.again,
         quiet=arguments.quiet,
     )
-    return _tell(job, log(job, teller(arguments.quiet)), arguments.quiet)
+    return _tell(job, log(job, teller(arguments.quiet), _reads(arguments.on)), arguments.quiet)
+
+
+def _reads(on: str | None) -> Reads:
+    """The machines that read the clips. Raises RequestError where they cannot be had."""
+    if on is None:
+        return here
+    from ..farm.clips import many_machines  # noqa: PLC0415 - one machine loads nothing of a farm
+    from ..farm.pool import connect  # noqa: PLC0415
+
+    connect(on)
+    return many_machines()
 
 
 def _least(arguments: argparse.Namespace) -> float:

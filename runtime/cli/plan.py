@@ -42,6 +42,9 @@ def _parser() -> Parser:
     parser.add_argument("--precision", metavar="NAME", help="default: the best that can be had of the bundle")
     parser.add_argument("--context", type=int, metavar="ROWS", help="longest conversation; default: up to 8192")
     parser.add_argument("--block-size", type=int, metavar="ROWS", help="largest block; default: the bundle's")
+    parser.add_argument(
+        "--sessions", type=int, metavar="N", help="conversations side by side, each with so much context (1)"
+    )
     parser.add_argument("--sampling", action="store_true", help="count the graph that temperatures need as well")
     parser.add_argument(
         "--memory",
@@ -68,6 +71,7 @@ def _plan(arguments: argparse.Namespace) -> int:
         sms=arguments.sm,
         context=arguments.context,
         block=arguments.block_size,
+        sessions=arguments.sessions,
     )
     print(json.dumps(found(bundle, made), indent=1) if arguments.json else "\n".join(lines(bundle, made)))
     return 0 if made.fits else DOES_NOT_FIT
@@ -75,6 +79,8 @@ def _plan(arguments: argparse.Namespace) -> int:
 
 def _film(bundle: Bundle, target: Target, arguments: argparse.Namespace) -> int:
     """The plan of a clip."""
+    if arguments.sessions is not None:
+        raise RequestError("--sessions: a bundle that films makes one clip at a time; leave it out")
     height, width = arguments.size or (None, None)
     options = FilmOptions(frames=arguments.frames, height=height, width=width, window=arguments.window)
     question = Question(bundle, target, _memories(arguments.memory, target))
@@ -172,7 +178,8 @@ def lines(bundle: Bundle, plan: MemoryPlan) -> Iterator[str]:
     """The plan for people."""
     e, s = plan.estimate, plan.sizes
     yield _title(bundle, plan)
-    yield f"{s.context} rows of context, blocks of {s.block}, {s.widest} rows in the widest forward"
+    many = f"{s.sessions} sessions of " if s.sessions > 1 else ""
+    yield f"{many}{s.context} rows of context, blocks of {s.block}, {s.widest} rows in the widest forward"
     rows = [
         ("weights", sum(e.weights.values()), _shares(e.weights)),
         ("cache", e.cache, f"{size(e.cache_per_1k)} for 1000 tokens"),

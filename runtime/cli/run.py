@@ -13,9 +13,8 @@ from typing import Any
 from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
 from ..console.one_line import one_line
-from ..decode.block import Step
+from ..decode.block import Prompt, Step
 from ..decode.options import Options
-from ..decode.sequence import Prompt
 from ..decode.session import Generation, Result
 from ..each import Reading
 from ..footage.slate import MIN_CONFIDENCE

@@ -65,7 +65,10 @@ def _parser() -> Parser:
         help="fetch pictures by URL from this host; repeatable; default: from none",
     )
     bounds = parser.add_argument_group("how much")
-    bounds.add_argument("--together", type=int, default=4, metavar="N", help="answers decoded at the same time (4)")
+    bounds.add_argument("--places", type=int, default=4, metavar="N", help="answers under way at the same time (4)")
+    bounds.add_argument(
+        "--together", type=int, default=1, metavar="N", help="of those, answers that share forwards; default: 1, turns"
+    )
     bounds.add_argument("--queue", type=int, default=64, metavar="N", help="requests that may wait; more get 429 (64)")
     bounds.add_argument("--max-upload", type=int, default=256, metavar="MIB", help="largest file that is taken (256)")
     bounds.add_argument("--max-pixels", type=int, default=16, metavar="MEGAPIXELS", help="largest picture (16)")
@@ -77,25 +80,34 @@ def _parser() -> Parser:
 def _run(arguments: argparse.Namespace) -> int:
     _check_installed()
     tokens, limits = _tokens(arguments), _limits(arguments)
-    from ..server.app import app_of  # noqa: PLC0415 - the extra `serve`
-    from ..server.service import Service  # noqa: PLC0415 - as above
-    from ..server.serving import serve  # noqa: PLC0415 - as above
+    from ..server.serving import until_stopped  # noqa: PLC0415 - the extra `serve`
 
     listening = _listening(arguments)
     try:
-        models = _loaded(arguments)
-        hosts = frozenset(host.lower() for host in arguments.fetch_from)
-        service = Service(models, limits=limits, hosts=hosts)
-        try:
-            _tell(arguments, models, listening, tokens)
-            serve(app_of(service, tokens), listening, arguments.exit_with_parent)
-        finally:
-            service.close()
+        with until_stopped(arguments.exit_with_parent):
+            _serve(arguments, listening, tokens, limits)
     finally:
         listening.close()
         if arguments.unix_socket is not None:
             arguments.unix_socket.unlink(missing_ok=True)
     return 0
+
+
+def _serve(arguments: argparse.Namespace, listening: socket.socket, tokens: Sequence[str], limits: Limits) -> None:
+    from ..server.app import app_of  # noqa: PLC0415 - as above
+    from ..server.filmmaker import filmmakers  # noqa: PLC0415 - as above
+    from ..server.service import Service  # noqa: PLC0415 - as above
+    from ..server.serving import serve  # noqa: PLC0415 - as above
+
+    loaded = _loaded(arguments)
+    words = {name: model for name, model in loaded.items() if model.manifest.words is not None}
+    hosts = frozenset(host.lower() for host in arguments.fetch_from)
+    service = Service(words, filmmakers(loaded), limits, hosts)
+    try:
+        _tell(arguments, loaded, listening, tokens)
+        serve(app_of(service, tokens), listening)
+    finally:
+        service.close()
 
 
 def _check_installed() -> None:
@@ -124,12 +136,13 @@ def _tokens(arguments: argparse.Namespace) -> list[str]:
 def _limits(arguments: argparse.Namespace) -> Limits:
     from ..server.limits import Limits  # noqa: PLC0415 - as above
 
-    asked = {"--together": arguments.together, "--queue": arguments.queue}
+    asked = {"--places": arguments.places, "--together": arguments.together, "--queue": arguments.queue}
     asked |= {"--max-upload": arguments.max_upload, "--max-pixels": arguments.max_pixels}
     wrong = [f"{flag}: got {value}, expected 1 to 100000" for flag, value in asked.items() if not 1 <= value <= 100_000]
     if wrong:
         raise RequestError("\n".join(wrong))
     return Limits(
+        places=arguments.places,
         together=arguments.together,
         waiting=arguments.queue,
         upload=arguments.max_upload * MIB,
@@ -170,7 +183,9 @@ def _tell(
 ) -> None:
     """Say where the server is, and how it is asked. A token that somebody has given is not printed."""
     for name, model in models.items():
-        print(f"model {name}: {model.placement.precision}, {model.engine('backbone').describe}")
+        film = model.manifest.film
+        graph = "backbone" if film is None or model.manifest.words is not None else film.denoiser
+        print(f"model {name}: {model.placement.precision}, {model.engine(graph).describe}")
     given = arguments.token or arguments.token_file
     if arguments.unix_socket is not None:
         print(f"listening at {arguments.unix_socket}")

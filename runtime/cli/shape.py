@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from ...engines.errors import RequestError
-from ..decode.chooser import FREE, Form
+from ..decode.sequence import FREE, Form
 from ..model import Model
 
 __all__ = ["add_shape", "form_from", "is_shaped"]

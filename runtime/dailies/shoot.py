@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -21,10 +22,10 @@ from ..film.film import Film
 from ..film.options import FilmOptions, settled
 from ..footage.journal import publish
 from ..footage.timecode import Timebase, nearest_rate
-from ..inputs.images import load_image
+from ..inputs.images import load_image, thumbnail
 from ..model import Model
 from ..schema import from_json, parse, to_json
-from .contact_sheet import SheetShot, thumbnail
+from .contact_sheet import SheetShot
 from .contact_sheet import pieces as sheet
 from .cut_list import Cut
 from .cut_list import pieces as cut_list
@@ -38,6 +39,9 @@ FORMATS = {"mp4": ".mp4", "mov": ".mov", "png": ""}
 """Forms of clips, with the ending of their paths."""
 
 JOURNAL, SCHEMA = "shots.json", 1
+
+THUMBNAIL = 240
+"""Pixels of a small picture's longer side."""
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,7 @@ def _taken(model: Model, job: ShootJob, shot: ListedShot, key: str) -> ShotTaken
         for block in film:
             writer.add(block.frames)
             here = [at for at in kept if block.first <= at < block.first + len(block.frames)]
-            kept |= {at: thumbnail(block.frames[at - block.first]) for at in here}
+            kept |= {at: b64encode(thumbnail(block.frames[at - block.first], THUMBNAIL)).decode() for at in here}
         writer.close()
     except BaseException:
         writer.keep()

@@ -1,19 +1,228 @@
-"""One block while it is denoised, and the record of one step on it. Tokens are ids: words, or codes of a frame.
+"""Rows: of a prompt, of a sequence as they are fed, of a block while it is denoised; and which rows a row may see.
 
-Rows anywhere in a block may be given before it is denoised, and each row has the set of tokens that it may propose.
-Knows neither who gave them nor who restricts them.
+Every context mask is one number per row, its *reach*: row q sees key k if and only if k < reach(q). A settled row's
+keys and values depend on nothing beyond its reach, which is what makes caching, chunked prefill and merged commits
+exact. A block's rows may be given anywhere before it is denoised, and each has the set of tokens that it may propose, a
+bit a token as the denoise graphs take it. Tokens are ids: words, or codes of a frame. Knows nothing of families or
+engines, nor who gives rows or restricts them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .allowed import Allowed
+__all__ = [
+    "Allowed",
+    "Block",
+    "Layout",
+    "Prompt",
+    "Proposal",
+    "Rows",
+    "Step",
+    "all_but",
+    "chunks",
+    "only",
+    "side_by_side",
+    "visibility",
+]
 
-__all__ = ["Block", "Proposal", "Step"]
+
+@dataclass(frozen=True)
+class Layout:
+    """The block grid of one decode: a prompt of P rows, blocks of B."""
+
+    prompt: int
+    block: int
+    alignment: str
+    context_mask: str
+    cuts_last: bool = False
+    """The last block ends where the wanted rows end."""
+
+    @property
+    def offset(self) -> int:
+        """Rows that the grid is shifted by: `left` puts a boundary at the prompt's end."""
+        return -self.prompt % self.block if self.alignment == "left" else 0
+
+    @property
+    def start(self) -> int:
+        """First row of the first generated block; the prompt's rows from here on open that block."""
+        return self.prompt if self.alignment == "left" else self.prompt // self.block * self.block
+
+    def size(self, start: int, last: int) -> int:
+        """Rows of the block at `start` when rows beyond `last` are not wanted."""
+        return min(self.block, last - start) if self.cuts_last else self.block
+
+    def reach(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Reach of the settled rows `start..stop`."""
+        rows = np.arange(start, stop)
+        block_end = ((rows + self.offset) // self.block + 1) * self.block - self.offset
+        if self.context_mask == "block_causal":
+            return block_end
+        if self.context_mask == "token_causal":
+            return rows + 1
+        return np.where(rows < self.prompt, rows + 1, block_end)
+
+
+def visibility(reach: NDArray[np.int64], cached: int, capacity: int, first: int | None = None) -> NDArray[np.bool_]:
+    """The mask `[1, 1, R, capacity + R]` of R new rows beside `cached` rows kept in `capacity` columns.
+
+    They follow the cached rows; or they stand at row `first`, in the place of those that the cache holds there.
+    """
+    first = cached if first is None else first
+    columns = np.arange(capacity + len(reach))
+    key = np.where(columns < capacity, columns, columns - capacity + first)
+    replaced = (columns >= first) & (columns < first + len(reach))
+    real = ((columns < cached) & ~replaced) | (columns >= capacity)
+    return ((key < reach[:, None]) & real)[None, None]
+
+
+def side_by_side(masks: Sequence[NDArray[np.bool_]], starts: Sequence[int], capacity: int) -> NDArray[np.bool_]:
+    """The mask `[1, 1, R, capacity + R]` of several sequences that do not see each other.
+
+    Each has a mask `[1, 1, r, c + r]` of its own, and its c cached rows stand in the columns from its start on.
+    """
+    rows = sum(mask.shape[2] for mask in masks)
+    joined = np.zeros((1, 1, rows, capacity + rows), np.bool_)
+    first = 0
+    for mask, start in zip(masks, starts, strict=True):
+        count, cached = mask.shape[2], mask.shape[3] - mask.shape[2]
+        mine = joined[:, :, first : first + count]
+        mine[..., start : start + cached] = mask[..., :cached]
+        mine[..., capacity + first : capacity + first + count] = mask[..., cached:]
+        first += count
+    return joined
+
+
+def chunks(reach: NDArray[np.int64], first: int, limit: int) -> list[int]:
+    """Sizes of pieces in which rows with this `reach`, from row `first` on, can be cached one after the other.
+
+    A piece ends where no row of it sees further, and holds at most `limit` rows wherever that is possible.
+    """
+    ends = np.flatnonzero(np.maximum.accumulate(reach) <= first + np.arange(1, len(reach) + 1)) + 1
+    sizes, at = [], 0
+    while at < len(reach):
+        near = ends[(ends > at) & (ends <= at + limit)]
+        far = ends[ends > at]
+        end = int(near[-1] if len(near) else far[0] if len(far) else len(reach))
+        sizes.append(end - at)
+        at = end
+    return sizes
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Consecutive rows of a sequence, ready to be fed."""
+
+    tokens: NDArray[np.int64]
+    """`[R]`"""
+    positions: NDArray[np.int64]
+    """`[R]`, or `[3, R]` for mrope."""
+    reach: NDArray[np.int64]
+    """`[R]`; the row sees every key before this position."""
+    features: NDArray[np.float32] | None = None
+    """`[R, N]`; rows of another model's features, zero where there is none. N is H, or several H side by side."""
+    is_feature: NDArray[np.bool_] | None = None
+    """`[R]`"""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def holding(self, tokens: NDArray[np.int64]) -> Rows:
+        """The same rows with other tokens."""
+        return Rows(tokens, self.positions, self.reach, self.features, self.is_feature)
+
+    def __getitem__(self, part: slice) -> Rows:
+        return Rows(
+            self.tokens[part],
+            self.positions[..., part],
+            self.reach[part],
+            None if self.features is None else self.features[part],
+            None if self.is_feature is None else self.is_feature[part],
+        )
+
+    def __add__(self, other: Rows) -> Rows:
+        if not len(self):
+            return other  # every plain step adds nothing to its block
+        return Rows(
+            np.concatenate([self.tokens, other.tokens]),
+            np.concatenate([self.positions, other.positions], axis=-1),
+            np.concatenate([self.reach, other.reach]),
+            _joined(self.features, other.features, self, other),
+            _joined(self.is_feature, other.is_feature, self, other),
+        )
+
+
+def _joined(a: NDArray[np.generic] | None, b: NDArray[np.generic] | None, left: Rows, right: Rows) -> NDArray | None:  # type: ignore[type-arg]
+    """Both, where a missing side stands for zeros."""
+    some = a if a is not None else b
+    if some is None:
+        return None
+    return np.concatenate(
+        [
+            np.zeros((len(rows), *some.shape[1:]), some.dtype) if side is None else side
+            for side, rows in ((a, left), (b, right))
+        ]
+    )
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A prompt: its rows, and where what follows it begins."""
+
+    rows: Rows
+    """`[P]`; each sees itself and what is before it, until a layout says what it sees."""
+    next_position: int
+    """Position of the first generated row, in all axes."""
+    keys: NDArray[np.int64]
+    """`[P]`; equal keys mean equal rows: the token, or a negative hash of an image feature."""
+
+    @classmethod
+    def of(cls, tokens: NDArray[np.int64], positions: NDArray[np.int64], next_position: int) -> Prompt:
+        """A prompt of tokens `[P]` alone, at `positions` `[P]` or `[3, P]`."""
+        return cls(Rows(tokens, positions, np.arange(1, len(tokens) + 1)), next_position, tokens)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def all_but(forbidden: Iterable[int], width: int) -> NDArray[np.uint8]:
+    """A mask `[1, width]` of every token but those that are `forbidden`; token t is bit `t % 8` of byte `t // 8`."""
+    allowed = np.ones(8 * width, np.bool_)
+    allowed[list(forbidden)] = False
+    return np.packbits(allowed, bitorder="little")[None]
+
+
+def only(tokens: Iterable[int], width: int) -> NDArray[np.uint8]:
+    """A mask `[1, width]` of `tokens` alone."""
+    return ~all_but(tokens, width)
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """The tokens that each of some rows may propose, besides what a generation forbids in all of them."""
+
+    masks: NDArray[np.uint8]
+    """`[M, W]`, a bit a token."""
+    by: NDArray[np.int64]
+    """`[B]` number of each row's mask; -1 where it may propose whatever the generation allows."""
+
+    @classmethod
+    def everything(cls, rows: int) -> Allowed:
+        """No constraint on any of `rows` rows."""
+        return cls(np.empty((0, 0), np.uint8), np.full(rows, -1, np.int64))
+
+    def __getitem__(self, rows: NDArray[np.intp] | slice) -> Allowed:
+        return Allowed(self.masks, self.by[rows])
+
+    def within(self, base: NDArray[np.uint8]) -> Allowed:
+        """The same sets without what `base [1, W]` does not hold, a mask for every row."""
+        if not len(self.masks):
+            return Allowed(base, np.zeros(len(self.by), np.int64))
+        return Allowed(np.concatenate([base, self.masks & base]), self.by + 1)
 
 
 @dataclass(frozen=True)
@@ -77,7 +286,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the model says about a block, all `[B]`. Rows that it was not asked about propose what they hold."""
+    """The model's word on a block, all `[B]`. Rows that it was not asked about propose what they hold."""
 
     proposed: NDArray[np.int64]
     """The token that the model would write in each row."""
@@ -94,7 +303,7 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Step:
-    """What one denoising step did."""
+    """The record of one denoising step."""
 
     block: int
     """Index of the block, from 0."""

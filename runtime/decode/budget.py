@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from .options import Plan
 from .rules import RULES
 from .runner import Answer, Work
 
-__all__ = ["ENDED", "Budgeted", "Clock", "Early", "Times", "check_budget", "within"]
+__all__ = ["ENDED", "RECENT", "Budgeted", "Clock", "Early", "Times", "Timing", "check_budget", "within"]
 
 RECENT = 5
 """Forwards by whose median the next one's time is expected."""
@@ -54,6 +55,16 @@ class Times:
         slope = max(0.0, (self.step_far - self.step) / max(1, self.far - self.near))
         plain = self.step + slope * max(0, cached - self.near)
         return plain * max(1.0, self.commit / self.step) if commits else plain
+
+
+class Timing(Protocol):
+    """A machine's times by plan."""
+
+    slowness: deque[float]
+    """Seconds of the last few forwards over the measured ones."""
+
+    def __call__(self, plan: Plan) -> Times:
+        """The times for a plan, measured if they have to be."""
 
 
 @dataclass(frozen=True)
@@ -95,14 +106,26 @@ def check_budget(budget: float, needed: float, what: str, times: Times) -> None:
 class Clock:
     """The time of one answer. Made before its prompt is read; `begin` gives the plan that fits."""
 
-    def __init__(self, times: Times, budget: float, since: float, now: Callable[[], float] = time.perf_counter) -> None:
-        """`since`: moment of `now` from which the budget counts."""
+    def __init__(
+        self,
+        times: Times,
+        budget: float,
+        since: float,
+        now: Callable[[], float] = time.perf_counter,
+        slowness: deque[float] | None = None,
+    ) -> None:
+        """`since`: moment of `now` from which the budget counts.
+
+        `slowness`: seconds of the last few forwards over the measured ones, of whatever answers: a busy machine is
+        busy for the next one as well.
+        """
         self.times, self.budget, self.since, self.now = times, budget, since, now
         self.end = since + budget
         self.plan: Plan | None = None
         self._early: NDArray[np.intp] = np.empty(0, np.intp)
         self._began = since
-        self._slowness: deque[float] = deque(maxlen=RECENT)
+        self._slowness = deque[float](maxlen=RECENT) if slowness is None else slowness
+        self._reading = 0.0
         self._last = self._cached = 0
         self.cut = False
         """The answer has been cut."""
@@ -121,13 +144,19 @@ class Clock:
         said = f"the prompt's {unread} rows take {1e3 * reading:.4g} ms and a step {1e3 * first:.4g} ms"
         check_budget(self.budget, reading + first, said, self.times)
         self._last, self._cached = last, start
-        blocks = max(1, -(-(last - start) // plan.block))
-        middle = (start + last) // 2
+        self._reading = reading
+        slow, blocks, middle = self.slowness, max(1, -(-(last - start) // plan.block)), (start + last) // 2
         # A block's first forward also caches the last block; apart, that is a forward of its own.
         opening = self.times.at(middle, commits=True) if plan.merged else 2 * self.times.at(middle)
-        fitting = 1 + int(max(0.0, (left - reading) / blocks - opening) / self.times.at(middle))
+        share = (left / slow - reading) / blocks
+        fitting = 1 + int(max(0.0, share - opening) / self.times.at(middle))
         self.plan = replace(plan, steps=max(1, min(plan.steps, fitting)), accept=self.accepting(plan))
         return self.plan
+
+    @property
+    def slowness(self) -> float:
+        """Factor by which forwards are slower than they were measured, of late."""
+        return statistics.median(self._slowness) if self._slowness else 1.0
 
     def accepting(self, plan: Plan) -> Callable[[Block, Proposal, int, Plan], NDArray[np.bool_]]:
         """The plan's rule, and all that is left where it is time."""
@@ -153,7 +182,7 @@ class Clock:
 
     def expected(self, commits: bool = False) -> float:
         """Seconds that the next forward takes, if it is as slow as the last few were."""
-        return self.times.at(self._cached, commits) * (statistics.median(self._slowness) if self._slowness else 1.0)
+        return self.times.at(self._cached, commits) * self.slowness
 
     def is_spent(self, step: Step) -> bool:
         """The forward behind `step` does not fit any more. A draft is nothing before it is verified."""
@@ -161,6 +190,13 @@ class Clock:
         if speculative and not step.final:
             return False
         return self.end - self.now() < self.expected(commits=step.final) * (2 if speculative else 1)
+
+    def fits(self, request: Forward) -> bool:
+        """A forward may begin; the first one only where all of the prompt and a step fit."""
+        left, self._reading, reading = self.end - self.now(), 0.0, self._reading
+        piece = 0 if request.rows is None or request.ask is not None else len(request.rows)
+        ahead = (reading + self.times.at(self._cached)) if reading else self.times.row * piece
+        return left > 0 and left >= ahead * self.slowness
 
     def note(self, request: Request, seconds: float) -> None:
         """Learn from a forward that asked something; one that reads the prompt is no measure of a step."""
@@ -200,7 +236,7 @@ def within(work: Work, clock: Clock) -> Work:
                     return
                 continue
             began = clock.now()
-            if isinstance(item, Forward) and began >= clock.end:
+            if isinstance(item, Forward) and not clock.fits(item):
                 clock.cut = True
                 return
             try:

@@ -22,7 +22,7 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class CacheShape:
-    """What the cache of one model holds."""
+    """Sizes of one model's cache."""
 
     layers: int
     kv_heads: int

@@ -9,10 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 
 from ...engines.errors import ContractError
-from .choices import check_choice, setting, setting_of
-from .rules import FALLBACKS
-from .schedule import SCHEDULES
-from .stops import STOPS
+from ..schema import check_choice, setting, setting_of
+from .rules import FALLBACKS, SCHEDULES, STOPS
 
 __all__ = [
     "ALIGNMENTS",
@@ -220,16 +218,6 @@ class DecodeContract:
             raise ContractError(
                 "opening: got 'predicted' with shift 'none', expected a shift: no row predicts the next"
             )
-
-    @property
-    def filler(self) -> int:
-        """Token id that a row holds while it is masked; any id where none is ever run."""
-        return 0 if self.mask_token_id is None else self.mask_token_id
-
-    @property
-    def cuts_last(self) -> bool:
-        """The last block ends where the wanted tokens end."""
-        return (self.last_block or {"left": "cut", "tail": "whole"}[self.prompt_alignment]) == "cut"
 
 
 def autoregressive(contract: DecodeContract) -> DecodeContract:

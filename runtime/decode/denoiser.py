@@ -1,7 +1,8 @@
-"""What is asked of the denoise graphs: an ask becomes a query, and what the graph makes of it an answer.
+"""Questions to the denoise graphs: an ask becomes a query, and the graph's outputs an answer.
 
 Which hidden row predicts which row of the block (the logit shift) is an index here, so that the graphs know no shifts.
-Temperature picks the graph: `denoise` takes the most probable token, `sample` draws one.
+Temperature picks the graph: `denoise` takes the most probable token, `sample` draws one. A query is data, so that those
+of several sessions can be put as one (`packed.py`).
 """
 
 from __future__ import annotations
@@ -16,15 +17,80 @@ from numpy.typing import NDArray
 
 from ...engines.errors import NumericsError, RequestError
 from ...engines.protocol import Buffer, Engine
-from .allowed import Allowed, all_but
-from .block import Block, Proposal
+from .block import Allowed, Block, Proposal, all_but
 from .forward import Ask, PredictFirst, PredictNext, Propose, Weigh
 from .noise import uniform
 from .options import Plan
-from .query import Drawn, Query
 from .rules import settled
 
-__all__ = ["Denoiser", "Prediction", "check_finite", "gather_rows"]
+__all__ = [
+    "Denoiser",
+    "Drawn",
+    "Prediction",
+    "Query",
+    "check_finite",
+    "gather_rows",
+]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The distribution that tokens are drawn from, and one uniform number for each row."""
+
+    noise: NDArray[np.float32]
+    """`[N]`"""
+    temperature: float
+    top_k: int
+    top_p: float
+
+
+@dataclass(frozen=True)
+class Query:
+    """N rows whose tokens are asked of a denoise graph."""
+
+    graph: str
+    outputs: tuple[str, ...]
+    rows: NDArray[np.intp]
+    """`[N]`; their numbers in their block."""
+    gather: NDArray[np.int64]
+    """`[N]`; the row of `[carry, hidden rows]` that predicts each."""
+    tokens: NDArray[np.int64]
+    """`[N]`"""
+    masked: NDArray[np.bool_]
+    """`[N]`"""
+    allowed: Allowed
+    count: int
+    bar: float
+    """Confidence above which a row is accepted beyond the `count`."""
+    drawn: Drawn | None
+    at: tuple[int, int]
+    """Block and step, for messages."""
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Equal for queries that may be joined."""
+        drawn = self.drawn
+        return (self.graph, self.outputs, None if drawn is None else (drawn.temperature, drawn.top_k, drawn.top_p))
+
+    def feeds(self, hidden: Buffer, carry: Buffer) -> dict[str, NDArray[np.generic] | Buffer]:
+        """Inputs of the graph, over the rows `hidden [1, R, H]` behind `carry [1, 1, H]`."""
+        made: dict[str, NDArray[np.generic] | Buffer] = {
+            "hidden": hidden,
+            "carry": carry,
+            "gather": self.gather[None],
+            "tokens": self.tokens[None],
+            "masked": self.masked[None],
+            "count": np.array([self.count], np.int64),
+            "threshold": np.array([self.bar], np.float32),
+            "allowed": self.allowed.masks,
+            "allowed_by": self.allowed.by[None],
+        }
+        if self.drawn is not None:
+            made["noise"] = self.drawn.noise[None]
+            made["temperature"] = np.array([self.drawn.temperature], np.float32)
+            made["top_k"] = np.array([self.drawn.top_k], np.int64)
+            made["top_p"] = np.array([self.drawn.top_p], np.float32)
+        return made
 
 
 def gather_rows(shift: str, rows: int, block: int, end: int) -> NDArray[np.int64]:

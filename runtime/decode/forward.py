@@ -14,9 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .allowed import Allowed
-from .backbone import Rows
-from .block import Block, Step
+from .block import Allowed, Block, Rows, Step
 
 __all__ = [
     "Accept",

@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .block import Step
+from .block import Prompt, Step
 from .budget import ENDED, Clock, Early, within
-from .chooser import FREE, Form
 from .forward import Decoding
 from .loop import decode as diffuse
 from .options import Plan
 from .pipelined import decode_ahead, is_known
 from .result import Result
 from .runner import Runner, Work, steps, told
-from .sequence import Prompt, Sequence
+from .sequence import FREE, Form, Sequence
 from .speculative import speculate
 
 if TYPE_CHECKING:
@@ -121,6 +120,12 @@ class Generation:
     def text(self) -> str:
         """Text of `tokens`, up to a stop token or text."""
         return _before(self._words(self.tokens), self._plan.options.stop_texts)
+
+    @property
+    def settled_text(self) -> str:
+        """Text of the finished blocks, up to a stop token or text."""
+        kept = self._tokens[: self._plan.options.max_tokens]
+        return _before(self._words(kept), self._plan.options.stop_texts)
 
     def _words(self, tokens: list[int]) -> str:
         return self._detokenize(until(tokens, self._contract.stop_token_ids))

@@ -13,10 +13,10 @@ import numpy as np
 
 from ...engines.host import HostBuffer
 from ...engines.protocol import Buffer
-from .backbone import Backbone, Rows
+from .block import Rows
 from .denoiser import Denoiser
 from .forward import Forward
-from .runner import EngineRunner
+from .runner import Backbone, EngineRunner
 
 __all__ = ["GuidedRunner"]
 

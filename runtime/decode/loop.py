@@ -1,5 +1,9 @@
 """The parallel decode loop of masked diffusion. docs/decoding.md derives it; here it is.
 
+All rows of a block are run at every step, or with a block cache only those of the sub-block at hand (Fast-dLLM v2,
+2509.26328): the cache keeps what all rows were when their sub-block was begun, and rows of the other sub-blocks do not
+hear of what it settles until the next whole forward, so tokens may differ: it is an approximation.
+
 Knows rows, blocks and confidences. Does not know text, images, model families, engines or files, and does not assume
 that a token is a word.
 """
@@ -13,20 +17,49 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backbone import Rows
-from .block import Block, Step
-from .block_cache import Canvas
-from .chooser import Chooser
+from .block import Block, Rows, Step, chunks
 from .contract import DecodeContract
-from .forward import Decoding, Forward, PredictFirst
-from .layout import chunks
+from .forward import Decoding, Forward, PredictFirst, Propose, Weigh
 from .options import Plan
-from .rules import RULES, Revision, settled
-from .schedule import Pace
-from .sequence import Sequence
-from .stops import STOPS, repeats
+from .rules import RULES, STOPS, Pace, Revision, repeats, settled
+from .sequence import Chooser, Sequence
 
-__all__ = ["PREFILL", "advance", "decode"]
+__all__ = [
+    "PREFILL",
+    "Canvas",
+    "advance",
+    "decode",
+]
+
+
+class Canvas:
+    """The forwards of one block while it is denoised."""
+
+    def __init__(self, rows: Rows, plan: Plan, shift: str) -> None:
+        """`rows` are the block's, whatever their tokens; `shift` is the contract's."""
+        self._rows = rows
+        self._size = plan.sub_block if plan.options.block_cache else None
+        self._shifted = shift != "none"
+        # One row that the row before it predicts: nobody looks at it before it is final (autoregressive decoding).
+        self._unseen = shift == "right_prev_row" and plan.block == 1
+        self._drafted: int | None = None
+
+    def forward(self, pending: Rows, block: Block, ask: Propose | Weigh) -> Forward:
+        """The forward of one step: `pending`, which is kept, and the `block`, or only the sub-block of `ask`."""
+        keep, masked = len(pending), ask.block.masked
+        if self._unseen:
+            return Forward(pending if keep else None, keep, replace(ask, end=0))
+        rows = self._rows.holding(block.tokens)
+        if self._size is None:
+            return Forward(pending + rows, keep, ask)
+        first = int(np.argmax(masked)) // self._size * self._size
+        # A shifted model predicts a sub-block's first row from the row before it, which a part does not hold.
+        if first != self._drafted or (self._shifted and masked[first]):
+            self._drafted = first
+            return Forward(pending + rows, keep, ask, draft=len(rows))
+        end = min(first + self._size, len(rows))
+        return Forward(rows[first:end], 0, replace(ask, end=end), at=first)
+
 
 PREFILL = 128
 """Rows of one prefill forward at most: bounds the memory of attention scores, and on a CPU no slower than 512."""
@@ -47,7 +80,7 @@ def decode(sequence: Sequence, contract: DecodeContract, plan: Plan) -> Decoding
     while block is not None:
         pending = yield from advance(pending, block.start, plan.merged)
         pace, canvas = Pace(contract.schedule, plan), Canvas(sequence.noisy(block), plan, contract.shift)
-        revision, step, final = Revision(block, plan.options, contract.filler), 0, False
+        revision, step, final = Revision(block, plan.options, plan.filler), 0, False
         if block.done:  # every row was known before: nothing is run for it but its commit
             final, over = True, stops(block, True, contract.stop_token_ids)
             yield Step(index, 0, block.tokens, block.masked, NONE, block.confidence, block.prompt, True)

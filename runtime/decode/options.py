@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import ContractError, RequestError
-from ..schema import Violations, check
-from .choices import Setting, check_choice, described, setting, setting_of
+from ..schema import Setting, Violations, check, check_choice, described, setting, setting_of
 from .contract import MAX_BLOCK, TOKENS, DecodeContract
 from .duration import seconds_of
 from .rules import RULES
@@ -32,6 +31,9 @@ DRAWN = ("tempered", "filtered")
 
 BARRED = ("confidence", "prefix")
 """Rules that have a threshold."""
+
+LAST_BLOCK = {"left": "cut", "tail": "whole"}
+"""Alignment to how the last block ends where the contract does not say."""
 
 UNPACED = ("top-1", "near-top")
 """Fallbacks that take no count."""
@@ -186,6 +188,10 @@ class Plan:
     stop: str
     merged: bool
     """Commits ride with the next block's first forward: asked for, and exact for this model."""
+    filler: int
+    """Token id that a row holds while it is masked; any id where none is ever run."""
+    cuts_last: bool
+    """The last block ends where the wanted tokens end."""
     speculative: bool = False
     accept: Callable[..., NDArray[np.bool_]] | None = None
     """Accept rule in the place of that of the options, whatever the graph decides; None leaves it to them."""
@@ -249,6 +255,8 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
         threshold=threshold,
         temperature=temperature,
         merged=merged,
+        filler=contract.mask_token_id or 0,
+        cuts_last=(contract.last_block or LAST_BLOCK[contract.prompt_alignment]) == "cut",
         speculative=options.decode == "speculative",
         **named,  # type: ignore[arg-type]
     )

@@ -1,15 +1,16 @@
 """Forwards of several sessions as one: their rows side by side, kept apart by the visibility mask.
 
 Sessions whose caches share a pool are fed the same buffers; each has its own slot, last hidden row, options and noise.
-What is asked of the rows goes to one run of each denoise graph that is asked alike. A mask does not stop numbers that
-are not finite (zero times NaN is NaN), so where a forward gives such, nothing of it is kept and each session runs
-apart. Knows runners and requests; not when an answer ends, nor who waits for it.
+What is asked of the rows goes to one run of each denoise graph that is asked alike; what of a block is accepted is then
+decided for each by itself, by the graph's own rule, here in numpy. A mask does not stop numbers that are not finite
+(zero times NaN is NaN), so where a forward gives such, nothing of it is kept and each session runs apart. Knows runners
+and requests; not when an answer ends, nor who waits for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from operator import add
 from typing import Any, TypeAlias
@@ -19,10 +20,10 @@ from numpy.typing import NDArray
 
 from ...engines.errors import A2DError, EngineError
 from ...engines.protocol import Buffer
+from .block import Allowed, side_by_side
+from .denoiser import Query
 from .forward import Forward
-from .layout import side_by_side
 from .loop import PREFILL
-from .query import Query, joined, split
 from .runner import Answer, EngineRunner, Runner
 
 __all__ = ["Outcome", "run_together"]
@@ -207,3 +208,61 @@ def _with_last(lanes: Sequence[_Lane], hidden: Buffer | None) -> Buffer:
     for lane in lanes:
         memory.copy_rows(lane.runner.last(), 0, 1, joint, rows + lane.number)
     return joint
+
+
+ACCEPTED = ("next_tokens", "next_masked")
+"""Results of the accept rule, which ranks all rows of a call."""
+
+
+def joined(queries: Sequence[Query], gathers: Sequence[NDArray[np.int64]]) -> Query:
+    """One query for all, of one kind; `gathers` are the rows that predict theirs in what is run together."""
+    first, drawn = queries[0], [q.drawn for q in queries if q.drawn is not None]
+    together = replace(drawn[0], noise=np.concatenate([d.noise for d in drawn])) if drawn else None
+    return replace(
+        first,
+        rows=np.concatenate([q.rows for q in queries]),
+        gather=np.concatenate(gathers),
+        tokens=np.concatenate([q.tokens for q in queries]),
+        masked=np.concatenate([q.masked for q in queries]),
+        allowed=_sets([q.allowed for q in queries]),
+        count=0,
+        bar=2.0,
+        drawn=together,
+    )
+
+
+def split(made: Mapping[str, Any], queries: Sequence[Query]) -> list[dict[str, NDArray[Any]]]:
+    """The outputs `[1, N]` for each of the joined queries; what is accepted, for each by itself."""
+    parts, first = [], 0
+    for query in queries:
+        rows = slice(first, first + len(query.rows))
+        part = {name: made[name][:, rows] for name in query.outputs if name not in ACCEPTED}
+        settled = accepted(query.masked, part["confidence"][0], query.count, query.bar)
+        part["next_tokens"] = np.where(settled, part["proposed"][0], query.tokens)[None]
+        part["next_masked"] = (query.masked & ~settled)[None]
+        parts.append(part)
+        first = rows.stop
+    return parts
+
+
+def accepted(masked: NDArray[np.bool_], confidence: NDArray[np.float32], count: int, bar: float) -> NDArray[np.bool_]:
+    """The graph's accept rule: the `count` most confident masked rows, of equals the first, and all above the bar."""
+    C = np.where(masked, confidence, np.float32(-1))
+    rows = np.float32(bar) < C
+    rows[np.argsort(-C, kind="stable")[:count]] = True
+    return rows & masked
+
+
+def _sets(all_of: Sequence[Allowed]) -> Allowed:
+    """The sets of all, equal tables of masks once."""
+    masks: list[NDArray[np.uint8]] = []
+    at: dict[bytes, int] = {}
+    by, size = [], 0
+    for allowed in all_of:
+        key = allowed.masks.tobytes()
+        if key not in at:
+            at[key] = size
+            masks.append(allowed.masks)
+            size += len(allowed.masks)
+        by.append(allowed.by + at[key])
+    return Allowed(np.concatenate(masks), np.concatenate(by))

@@ -18,7 +18,7 @@ from .contract import DecodeContract
 from .forward import Burst, Decoding
 from .loop import advance
 from .options import Plan
-from .schedule import Pace
+from .rules import Pace
 from .sequence import Sequence
 
 __all__ = ["decode_ahead", "is_known"]
@@ -51,7 +51,7 @@ def decode_ahead(sequence: Sequence, contract: DecodeContract, plan: Plan) -> De
 
 
 def _counts(block: Block, pace: Pace) -> Iterator[int]:
-    """How many tokens each step settles; which of the masks they are makes no difference to the pace."""
+    """The count of tokens that each step settles; which of the masks they are makes no difference to the pace."""
     while not block.done:
         number = pace.count(block)
         yield number

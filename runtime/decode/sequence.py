@@ -1,42 +1,123 @@
-"""The rows of one generation: the prompt, then block after block, with their positions and reach.
+"""The rows of one generation, block after block, and the seam of whoever restricts them.
 
-Knows where rows stand and what they may see; not what the tokens mean, nor how they are chosen.
+A chooser (a template, choices, a schema) lays what is known of a block before it is denoised, says of which tokens the
+model shall be asked, and makes the proposal of what the model said; plain decoding has none: `FREE`. Knows where rows
+stand and what they may see; not what the tokens mean, nor what is accepted.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backbone import Rows
-from .block import Block
-from .chooser import FREE, Chooser
-from .layout import Layout
+from ...engines.errors import RequestError
+from .block import Allowed, Block, Layout, Prompt, Proposal, Rows
+from .forward import Propose, Weigh
+from .options import Plan
 
-__all__ = ["Prompt", "Sequence"]
+__all__ = [
+    "FREE",
+    "Chooser",
+    "Form",
+    "Free",
+    "Given",
+    "Sequence",
+]
+
+
+class Form(Protocol):
+    """A restriction that any number of answers may be given under."""
+
+    def begin(self, plan: Plan, start: int, last: int) -> Chooser:
+        """The chooser of one answer, whose first row is `start`; rows from `last` on are not wanted, or do not fit.
+
+        Raises RequestError if no answer can keep to it under this plan, or in so many rows.
+        """
+
+
+class Chooser(Protocol):
+    """Restrictions of one answer, block after block."""
+
+    @property
+    def free(self) -> bool:
+        """Every row may hold any token that the model may propose, whatever the others hold."""
+
+    def lay(self, block: Block) -> Block:
+        """The block with what is known of it. Changes nothing in the chooser."""
+
+    def ask(self, asked: Block, block: Block, count: int, at: tuple[int, int]) -> Propose | Weigh:
+        """The question whose answer `proposal` takes: about the masks of `asked`, which is `block` or a part of it."""
+
+    def proposal(self, asked: Block, block: Block, answer: Any) -> Proposal:
+        """The proposal for the masks of `asked` that the model's answer allows."""
+
+    def settle(self, block: Block) -> None:
+        """Go on behind `block`, which is final."""
+
+
+class Free:
+    """No restriction: whatever the model proposes."""
+
+    free = True
+
+    def begin(self, plan: Plan, start: int, last: int) -> Chooser:  # noqa: ARG002 - see `Form`
+        """See `Form.begin`."""
+        return self
+
+    def lay(self, block: Block) -> Block:
+        """See `Chooser.lay`."""
+        return block
+
+    def ask(self, asked: Block, block: Block, count: int, at: tuple[int, int]) -> Propose | Weigh:  # noqa: ARG002
+        """See `Chooser.ask`."""
+        return Propose(asked, count, at)
+
+    def proposal(self, asked: Block, block: Block, answer: Any) -> Proposal:  # noqa: ARG002
+        """See `Chooser.proposal`."""
+        made: Proposal = answer
+        return made
+
+    def settle(self, block: Block) -> None:
+        """See `Chooser.settle`."""
+
+
+FREE = Free()
+"""The chooser of plain decoding."""
 
 
 @dataclass(frozen=True)
-class Prompt:
-    """A prompt as rows."""
+class Given(Free):
+    """Infill: rows anywhere in the answer that are given, and sets of tokens for those that are not."""
 
     tokens: NDArray[np.int64]
-    """`[P]`"""
-    positions: NDArray[np.int64]
-    """`[P]`, or `[3, P]` for mrope."""
-    next_position: int
-    """Position of the first generated row, in all axes."""
-    keys: NDArray[np.int64]
-    """`[P]`; equal keys mean equal rows: the token, or a negative hash of an image feature."""
-    features: NDArray[np.float32] | None = None
-    """`[P, N]`: see `Rows.features`."""
-    is_feature: NDArray[np.bool_] | None = None
-    """`[P]`"""
+    """`[A]`; rows of the answer from its beginning on."""
+    given: NDArray[np.bool_]
+    """`[A]`; rows that hold their token from the start and never change."""
+    allowed: Allowed
+    """Sets of tokens that the other rows may propose, `[A]`."""
+    start: int = 0
+    """Row of the sequence where the answer begins."""
 
-    def __len__(self) -> int:
-        return len(self.tokens)
+    free = False
+
+    def begin(self, plan: Plan, start: int, last: int) -> Chooser:  # noqa: ARG002 - see `Form`
+        """See `Form.begin`."""
+        if plan.speculative:
+            raise RequestError("decode: got 'speculative', expected 'diffusion': a draft does not keep given rows")
+        return replace(self, start=start)
+
+    def lay(self, block: Block) -> Block:
+        """See `Chooser.lay`."""
+        rows = block.start - self.start + np.arange(len(block))
+        known = np.flatnonzero((rows >= 0) & (rows < len(self.tokens)))
+        by = block.allowed.by.copy()
+        by[known] = self.allowed.by[rows[known]]
+        laid = known[self.given[rows[known]]]
+        restricted = replace(block, allowed=Allowed(self.allowed.masks, by))
+        return restricted.holding(laid, self.tokens[rows[laid]])
 
 
 class Sequence:
@@ -66,14 +147,8 @@ class Sequence:
 
     def context(self, start: int) -> Rows:
         """The prompt's settled rows from `start` to the first block."""
-        p, part = self.prompt, slice(start, self.layout.start)
-        return Rows(
-            p.tokens[part],
-            p.positions[..., part],
-            self.reach[part],
-            None if p.features is None else p.features[part],
-            None if p.is_feature is None else p.is_feature[part],
-        )
+        part = slice(start, self.layout.start)
+        return replace(self.prompt.rows[part], reach=self.reach[part])
 
     def first(self) -> Block | None:
         """The first block: the prompt's tail, if the grid leaves one, then masks. None if it does not fit."""
@@ -124,20 +199,17 @@ class Sequence:
         return block[rows]
 
     def _rows(self, block: Block, reach: NDArray[np.int64]) -> Rows:
-        p, end = self.prompt, block.start + len(block.tokens)
-        own = np.arange(max(block.start, len(p)), end) - len(p) + p.next_position
-        own = own if p.positions.ndim == 1 else np.broadcast_to(own, (3, len(own)))
-        positions = np.concatenate([p.positions[..., block.start :], own], axis=-1)
-        if block.prompt and p.features is not None and p.is_feature is not None:
-            # The prompt's tail stands in this block, and it may hold feature rows.
-            pad = end - len(p)
-            features = np.pad(p.features[block.start :], ((0, pad), (0, 0)))
-            return Rows(block.tokens, positions, reach, features, np.pad(p.is_feature[block.start :], (0, pad)))
-        return Rows(block.tokens, positions, reach)
+        """The rows of the block; the prompt's tail may stand in it, with features."""
+        p, head = self.prompt, self.prompt.rows[block.start :]
+        first = max(block.start - len(p), 0) + p.next_position
+        own = np.arange(first, first + len(block) - len(head))
+        own = own if head.positions.ndim == 1 else np.broadcast_to(own, (3, len(own)))
+        rows = Rows(block.tokens[len(head) :], own, reach[len(head) :])
+        return rows if not len(head) else replace(head + rows, reach=reach)
 
     def _block(self, start: int) -> Block | None:
         """The block at `start` with what is known of it: the prompt's tail, and what the chooser lays."""
-        head, size = self.prompt.tokens[start:], self.layout.size(start, min(self.wanted, self.limit))
+        head, size = self.prompt.rows.tokens[start:], self.layout.size(start, min(self.wanted, self.limit))
         if start + size > self.limit or size <= len(head):
             return None
         return self.chooser.lay(Block.of(start, head, size, self._mask))

@@ -16,20 +16,18 @@ import numpy as np
 
 from ...engines.errors import ContextFullError, NumericsError, RequestError
 from ...engines.protocol import Engine
-from .backbone import Backbone
-from .budget import Clock, Times, check_budget
+from .block import Layout, Prompt
+from .budget import Clock, Timing, check_budget
 from .cache import Cache, CacheShape, Pool
-from .chooser import FREE, Form
 from .contract import DecodeContract
 from .denoiser import Denoiser
 from .duration import seconds_of
 from .generation import Generation, until
 from .guidance import GuidedRunner
-from .layout import Layout
 from .options import OptionFields, Options, Plan, plan, with_fields
 from .result import Result
-from .runner import EngineRunner, Runner
-from .sequence import Prompt, Sequence
+from .runner import Backbone, EngineRunner, Runner
+from .sequence import FREE, Form, Sequence
 
 __all__ = ["Generation", "Result", "Session", "until"]
 
@@ -47,7 +45,7 @@ class Session:
         exact: bool = False,
         pool: Pool | None = None,
         prepare: Callable[..., Prompt] | None = None,
-        times: Callable[[Plan], Times] | None = None,
+        times: Timing | None = None,
     ) -> None:
         """`exact`: use again only rows that a fresh decode would lay the same way (see `stream`).
 
@@ -105,7 +103,7 @@ class Session:
             raise RequestError("budget: this session knows no times of its machine; ask a Model's")
         times = self._times(wanted)
         check_budget(seconds, times.step, f"one step takes {1e3 * times.step:.4g} ms", times)
-        return Clock(times, seconds, time.perf_counter())
+        return Clock(times, seconds, time.perf_counter(), slowness=self._times.slowness)
 
     def timed(self, plan: Plan, clock: Clock, sequence: Sequence) -> Plan:
         """The plan that fits the clock. Raises RequestError where the prompt and one step do not."""
@@ -146,11 +144,11 @@ class Session:
         """
         c = self.contract
         # What is verified has no grid: the prompt is settled, and every block begins where the last one ended.
-        grid = ("left", c.context_mask, True) if plan.speculative else (c.prompt_alignment, c.context_mask, c.cuts_last)
-        layout = Layout(len(prompt), plan.block, *grid)
+        alignment, cuts = ("left", True) if plan.speculative else (c.prompt_alignment, plan.cuts_last)
+        layout = Layout(len(prompt), plan.block, alignment, c.context_mask, cuts)
         wanted = len(prompt) + plan.options.max_tokens
         chooser = form.begin(plan, len(prompt), min(wanted, self.max_context))
-        sequence = Sequence(prompt, layout, c.filler, wanted, self.max_context, c.drop_token_ids, chooser)
+        sequence = Sequence(prompt, layout, plan.filler, wanted, self.max_context, c.drop_token_ids, chooser)
         if sequence.first() is None:
             raise ContextFullError(
                 f"the prompt has {len(prompt)} tokens and the context holds {self.max_context}: there is no room for "
@@ -165,7 +163,7 @@ class Session:
         if o.guidance == 0:
             return self.wrap(EngineRunner(self.backbone, denoiser))
         blind = Backbone(self.backbone.engine, Cache(self.backbone.cache.shape, self.backbone.engine.memory))
-        prompt, mask = len(sequence.prompt), self.contract.filler
+        prompt, mask = len(sequence.prompt), plan.filler
         return self.wrap(GuidedRunner(self.backbone, blind, denoiser, prompt, o.guidance_keep, mask, o.guidance))
 
     @contextmanager

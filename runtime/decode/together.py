@@ -7,7 +7,7 @@ nor how many may wait.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ class Event(NamedTuple):
 
     generation: Generation
     step: Step | None = None
-    error: A2DError | None = None
+    error: Exception | None = None
     """Error that ended it; None where it ended by itself, or was cancelled."""
 
 
@@ -52,21 +52,31 @@ class Together:
         """Run `generation` from the next turn on, until its end. Nobody else may iterate over it."""
         self._lanes.append(_Lane(generation, generation.runner()))
 
-    def turn(self) -> list[Event]:
-        """Run the forward that each generation waits for, and go on to the next of each."""
+    def leave(self, generation: Generation) -> None:
+        """End `generation` where it stands: no event tells of it."""
+        self._lanes = [lane for lane in self._lanes if lane.generation is not generation]
+        generation.close()
+
+    def turn(self, resting: Collection[Generation] = ()) -> list[Event]:
+        """Run the forward that each generation waits for, but for those that rest, and go on to the next of each.
+
+        An error of one generation is its event. Raises what no generation alone is to blame for; whoever took part
+        should `leave` then.
+        """
         started = time.perf_counter()
-        waiting = [lane for lane in self._lanes if lane.request is not None and not lane.generation.cancelled]
+        going = [lane for lane in self._lanes if lane.generation.cancelled or lane.generation not in resting]
+        waiting = [lane for lane in going if lane.request is not None and not lane.generation.cancelled]
         outcomes = run_together([(lane.runner, lane.request) for lane in waiting if lane.request is not None])
         spent = time.perf_counter() - started
         for lane, outcome in zip(waiting, outcomes, strict=True):
             lane.outcome = outcome
             lane.generation.spend(spent)
-        return [event for lane in list(self._lanes) for event in self._go_on(lane)]
+        return [event for lane in going for event in self._go_on(lane)]
 
     def _go_on(self, lane: _Lane) -> Generator[Event, None, None]:
         """Steps of one generation, up to the next forward that it waits for."""
         work, generation = lane.generation.work, lane.generation
-        error: A2DError | None = None
+        error: Exception | None = None
         try:
             if generation.cancelled:
                 work.close()
@@ -82,7 +92,7 @@ class Together:
             return
         except StopIteration:
             pass
-        except A2DError as raised:
+        except Exception as raised:  # whatever befalls one generation, the others go on
             error = raised
         self._lanes.remove(lane)
         yield Event(generation, None, error)

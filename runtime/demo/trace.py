@@ -6,9 +6,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ..decode.block import Step
+from ..decode.block import Prompt, Step
 from ..decode.options import Options
-from ..decode.sequence import Prompt
 from ..model import Model
 
 __all__ = ["Block", "Token", "Trace", "trace"]

@@ -86,6 +86,7 @@ def planned(
     sms: tuple[int, ...] = (),
     context: int | None = None,
     block: int | None = None,
+    sessions: int | None = None,
 ) -> MemoryPlan:
     """The plan of a bundle on a target, against some sizes of memory.
 
@@ -94,7 +95,7 @@ def planned(
     """
     chosen = precision or best_precision(question, sms)
     require(question.target.name, chosen, sms)
-    made = _plan(question, chosen, sizes(question.bundle.manifest, context, block))
+    made = _plan(question, chosen, sizes(question.bundle.manifest, context, block, sessions))
     short = [memory.bytes for memory in made.memories if not memory.fits]
     if not short:
         return made
@@ -148,6 +149,10 @@ def _lower(question: Question, plan: MemoryPlan) -> Iterator[str]:
             yield f"[context={rows}]"
             break
         context //= 2
+    fewer = (count for count in range(plan.sizes.sessions - 1, 0, -1))
+    fits = (count for count in fewer if _plan(question, plan.precision, replace(plan.sizes, sessions=count)).fits)
+    if (count := next(fits, None)) is not None:
+        yield f"[sessions={count}]"
     target = question.target
     for precision in (*target.precisions, *target.emulated):
         lighter = None if precision == plan.precision else _other(question, precision, plan.sizes)

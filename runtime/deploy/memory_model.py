@@ -8,6 +8,8 @@
                    kept       2·L·Hkv·R·D·w + R·H·w                (new keys, values and hidden states)
                  of the output graphs n·B·V·4 (n times the logits: 3 on a CPU, 12 by TensorRT-RTX's own figures);
                  of a vision tower the same attention, every patch against every patch, and MLP
+    sessions     N of them side by side have N caches, and one more while a session moves in; where they are packed, one
+                 forward has the rows of many (R up to 128) against the keys of all (K = N·C + R)
     workspace    half of the activations: what libraries round up, and need beside tensors
     load         what loading takes for a moment, beside the weights
 
@@ -137,7 +139,7 @@ def estimate(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -
     cache = CacheShape(m.layers, m.kv_heads, m.head_dim, widths.cache)
     return Estimate(
         weights=weights,
-        cache=cache.bytes(sizes.context),
+        cache=_caches(cache, sizes, widths.mapped),
         cache_per_1k=cache.bytes(1000),
         activations=activations,
         workspace=sum(activations.values()) // 2,
@@ -145,6 +147,17 @@ def estimate(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -
         load=_load(shapes, sum(weights.values()), widths.mapped),
         apart=widths.apart,
     )
+
+
+def _caches(shape: CacheShape, sizes: Sizes, packs: bool) -> int:
+    """All sessions' caches. Packed ones stand in one pool, which has one buffer twice while it grows.
+
+    A session that reads its prompt has a cache of its own, until it moves into the pool.
+    """
+    every = sizes.sessions * shape.bytes(sizes.context)
+    if sizes.sessions == 1 or not packs:
+        return every
+    return every + shape.bytes(sizes.context) + every // (2 * shape.layers)
 
 
 def _weights(graph: str, tensors: tuple[Tensor, ...], widths: Widths) -> int:
@@ -161,17 +174,22 @@ def _bytes(tensor: Tensor, widths: Widths) -> int:
 
 
 def _activations(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -> dict[str, int]:
-    made = {"backbone": _backbone(manifest.model, shapes, sizes, widths.computed)}
-    outputs = widths.logits * sizes.block * manifest.model.vocab * 4
+    alone = _backbone(manifest.model, shapes, sizes.widest, sizes.context, widths.computed)
+    packs, block = sizes.sessions > 1 and widths.mapped, sizes.block
+    if packs:
+        every = _backbone(manifest.model, shapes, sizes.packed, sizes.sessions * sizes.context, widths.computed)
+        alone, block = max(alone, every), max(block, sizes.packed // 2)
+    made = {"backbone": alone}
+    outputs = widths.logits * block * manifest.model.vocab * 4
     made |= {name: outputs for name in ("denoise", "sample") if name in shapes.tensors}
     if manifest.vision is not None and "vision" in shapes.tensors:
         made["vision"] = _vision(manifest.vision, shapes)
     return made
 
 
-def _backbone(m: ModelShape, shapes: Shapes, sizes: Sizes, w: int) -> int:
-    """The widest forward there is, against the whole context."""
-    R, K, H, D = sizes.widest, sizes.context + sizes.widest, m.hidden, m.head_dim
+def _backbone(m: ModelShape, shapes: Shapes, R: int, context: int, w: int) -> int:
+    """A forward of R rows against so much context."""
+    K, H, D = context + R, m.hidden, m.head_dim
     scores = 2 * shapes.query_heads * R * K * w + R * K * (w + 1)
     attention = scores + 2 * m.kv_heads * K * D * w + R * (shapes.projected + 2 * H) * w
     mlp = R * (2 * shapes.widest + 2 * H) * w

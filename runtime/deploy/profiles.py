@@ -19,6 +19,9 @@ __all__ = ["Sizes", "profiles", "sizes"]
 CONTEXT = 8192
 """Rows of context that engines are built for where nothing is said: scores of a long one take memory even if unused."""
 
+MOST_SESSIONS = 1024
+"""Conversations side by side that are planned for at most."""
+
 TYPICAL_CONTEXT = 512
 """Cached rows that kernels are chosen for."""
 
@@ -34,14 +37,23 @@ class Sizes:
     """Rows of cache, a multiple of its chunk."""
     block: int
     """Rows of the largest block."""
+    sessions: int = 1
+    """Conversations side by side, each with so much context."""
 
     @property
     def widest(self) -> int:
         """Rows of the widest forward: the last piece of a prompt and the first block."""
         return max(PREFILL, self.block) + self.block
 
+    @property
+    def packed(self) -> int:
+        """Rows of the widest forward that sessions share: a merged commit of each, as many as one forward takes."""
+        return min(max(PREFILL, 2 * self.block), 2 * self.block * self.sessions)
 
-def sizes(manifest: Manifest, context: int | None = None, block: int | None = None) -> Sizes:
+
+def sizes(
+    manifest: Manifest, context: int | None = None, block: int | None = None, sessions: int | None = None
+) -> Sizes:
     """Sizes from what is asked, or from the bundle. Raises RequestError for what the model does not have."""
     longest = manifest.model.max_context
     wanted = min(longest, CONTEXT) if context is None else context
@@ -49,7 +61,9 @@ def sizes(manifest: Manifest, context: int | None = None, block: int | None = No
         raise RequestError(f"context: got {context}, this model was exported for 1 to {longest} rows")
     if block is not None and not 1 <= block <= longest:
         raise RequestError(f"block_size: got {block}, expected 1 to {longest}")
-    return Sizes(-(-wanted // CHUNK) * CHUNK, block or manifest.decode.block_size)
+    if sessions is not None and not 1 <= sessions <= MOST_SESSIONS:
+        raise RequestError(f"sessions: got {sessions}, expected 1 to {MOST_SESSIONS}")
+    return Sizes(-(-wanted // CHUNK) * CHUNK, block or manifest.decode.block_size, sessions or 1)
 
 
 def profiles(manifest: Manifest, sizes: Sizes) -> dict[str, tuple[Profile, ...]]:

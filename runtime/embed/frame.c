@@ -55,7 +55,12 @@ bool a2d_opened_read(a2d_cursor from, a2d_opened *opened) {
     opened->block_size = a2d_take_u32(&from);
     opened->max_context = a2d_take_u32(&from);
     opened->vision = a2d_take_u8(&from);
-    if (a2d_cursor_done(&from) && opened->vision <= 1)
+    opened->films = a2d_take_u8(&from);
+    opened->frames = a2d_take_u32(&from);
+    opened->height = a2d_take_u32(&from);
+    opened->width = a2d_take_u32(&from);
+    opened->fps = a2d_take_f64(&from);
+    if (a2d_cursor_done(&from) && opened->vision <= 1 && opened->films <= 1)
         return true;
     a2d_opened_free(opened);
     return false;
@@ -113,8 +118,7 @@ bool a2d_result_read(a2d_cursor from, a2d_result *result) {
     *result = (a2d_result){.size = sizeof *result};
     uint8_t stop = a2d_take_u8(&from);
     result->stop = (a2d_stop)stop;
-    uint8_t modality = a2d_take_u8(&from);
-    result->modality = (a2d_modality)modality;
+    result->modality = A2D_MODALITY_TEXT;
     result->forwards = a2d_take_u32(&from);
     result->steps = a2d_take_u32(&from);
     result->blocks = a2d_take_u32(&from);
@@ -124,8 +128,61 @@ bool a2d_result_read(a2d_cursor from, a2d_result *result) {
     result->seconds = a2d_take_f64(&from);
     result->first_block_seconds = a2d_take_f64(&from);
     result->text = a2d_take_text(&from, &result->text_length);
+    result->remarks = calloc(1, 1);
     bool whole = read_token_ids(&from, result) && read_confidences(&from, result) && a2d_cursor_done(&from);
-    if (whole && stop <= A2D_STOP_BUDGET && modality == A2D_MODALITY_TEXT && probability(result->confidence))
+    if (whole && result->remarks != NULL && stop <= A2D_STOP_BUDGET && probability(result->confidence))
+        return true;
+    a2d_result_free(result);
+    return false;
+}
+
+bool a2d_denoised_read(a2d_cursor from, a2d_step *step) {
+    *step = (a2d_step){.size = sizeof *step};
+    step->block = a2d_take_u32(&from);
+    step->index = a2d_take_u32(&from);
+    step->steps = a2d_take_u32(&from);
+    step->frames = a2d_take_u32(&from);
+    step->final = step->index + 1 == step->steps;
+    step->text = calloc(1, 1);
+    if (a2d_cursor_done(&from) && step->text != NULL && step->index < step->steps)
+        return true;
+    a2d_step_free(step);
+    return false;
+}
+
+bool a2d_pixels_read(a2d_cursor from, a2d_frames *frames) {
+    *frames = (a2d_frames){.size = sizeof *frames};
+    frames->block = a2d_take_u32(&from);
+    frames->first = a2d_take_u32(&from);
+    frames->count = a2d_take_u32(&from);
+    frames->height = a2d_take_u32(&from);
+    frames->width = a2d_take_u32(&from);
+    uint32_t length = a2d_take_u32(&from);
+    uint64_t rows = (uint64_t)frames->count * frames->height; /* each of these products fits: payloads are short */
+    bool fits = !from.failed && length == from.left && frames->width > 0 && rows > 0 && rows <= A2D_FRAME_LONGEST
+                && rows * frames->width * 3 == length;
+    frames->pixels = from.at;
+    frames->length = length;
+    return fits;
+}
+
+bool a2d_filmed_read(a2d_cursor from, a2d_result *result) {
+    *result = (a2d_result){.size = sizeof *result, .modality = A2D_MODALITY_PIXELS};
+    uint8_t stop = a2d_take_u8(&from);
+    result->stop = (a2d_stop)stop;
+    result->forwards = a2d_take_u32(&from);
+    result->steps = a2d_take_u32(&from);
+    result->blocks = a2d_take_u32(&from);
+    result->frames = a2d_take_u32(&from);
+    result->height = a2d_take_u32(&from);
+    result->width = a2d_take_u32(&from);
+    result->fps = a2d_take_f64(&from);
+    result->seconds = a2d_take_f64(&from);
+    result->first_block_seconds = a2d_take_f64(&from);
+    result->remarks = a2d_take_text(&from, NULL);
+    result->text = calloc(1, 1);
+    bool ended = stop == A2D_STOP_LENGTH || stop == A2D_STOP_CANCELLED;
+    if (a2d_cursor_done(&from) && result->text != NULL && ended)
         return true;
     a2d_result_free(result);
     return false;
@@ -167,5 +224,6 @@ void a2d_result_free(a2d_result *result) {
     free((char *)result->text);
     free((int32_t *)result->token_ids);
     free((float *)result->token_confidence);
+    free((char *)result->remarks);
     *result = (a2d_result){0};
 }

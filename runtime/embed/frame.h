@@ -15,7 +15,7 @@
 
 #include "a2d.h"
 
-#define A2D_FRAME_VERSION 2
+#define A2D_FRAME_VERSION 3
 #define A2D_FRAME_HEADER 16
 #define A2D_FRAME_LONGEST (16u << 20)
 
@@ -26,12 +26,16 @@ typedef enum a2d_kind {
     A2D_CANCEL = 3,
     A2D_PING = 4,
     A2D_CLOSE = 5,
+    A2D_FILM = 6,
     /* worker to host */
     A2D_OPENED = 65,
     A2D_STEP = 66,
     A2D_DONE = 67,
     A2D_FAILED = 68,
-    A2D_PONG = 69
+    A2D_PONG = 69,
+    A2D_DENOISED = 70,
+    A2D_PIXELS = 71,
+    A2D_FILMED = 72
 } a2d_kind;
 
 typedef struct a2d_header {
@@ -54,13 +58,20 @@ const char *a2d_header_read(const uint8_t bytes[A2D_FRAME_HEADER], a2d_header *h
 typedef struct a2d_opened {
     char *version, *name, *precision, *engine;
     uint32_t block_size, max_context, vision;
+    uint32_t films, frames, height, width;
+    double fps;
 } a2d_opened;
 
 /* Each reads one payload; false where it is malformed, with nothing to be freed. Texts and lists are the caller's. */
 bool a2d_opened_read(a2d_cursor from, a2d_opened *opened);
 bool a2d_step_read(a2d_cursor from, a2d_step *step);
 bool a2d_result_read(a2d_cursor from, a2d_result *result);
+bool a2d_denoised_read(a2d_cursor from, a2d_step *step);
+bool a2d_filmed_read(a2d_cursor from, a2d_result *result);
 bool a2d_failed_read(a2d_cursor from, a2d_status *status, char **message);
+
+/** The pixels stay where the payload has them. */
+bool a2d_pixels_read(a2d_cursor from, a2d_frames *frames);
 
 void a2d_opened_free(a2d_opened *opened);
 void a2d_step_free(a2d_step *step);

@@ -185,6 +185,11 @@ a2d_status a2d_describe(a2d_model *model, a2d_info *info) {
         .name = opened->name,
         .precision = opened->precision,
         .engine = opened->engine,
+        .films = opened->films,
+        .film_frames = opened->frames,
+        .film_height = opened->height,
+        .film_width = opened->width,
+        .film_fps = opened->fps,
     };
     a2d_struct_out(info, &made, sizeof made);
     return A2D_OK;

@@ -21,6 +21,9 @@ struct a2d_generation {
     a2d_model *model;
     a2d_generation *next; /**< in the model's list of those that have not ended; guarded */
     uint32_t id;
+    bool films;     /**< what comes of it: frames, or text */
+    uint32_t given; /**< frames that on_frames was called with; the reader's */
+    a2d_on_frames on_frames;
     a2d_on_step on_step;
     a2d_on_done on_done;
     void *user;
@@ -65,13 +68,18 @@ void a2d_reader(void *model);
 void a2d_writer(void *model);
 void a2d_listener(void *model);
 
-/* generation.c, all with the lock held */
+/* generation.c, all but a2d_generation_free with the lock held */
+/** Out of the model's list, if it is there, and its pixels given back. */
+void a2d_generation_unlist(a2d_generation *generation);
+void a2d_generation_free(a2d_generation *generation);
 /** The generation ends: out of the list, its pixels given back. */
 void a2d_generation_end(a2d_generation *generation, a2d_status status, const char *message);
 /** Call on_done, for which the lock is let go. Only on the reader's thread, after a2d_generation_end. */
 void a2d_generation_tell(a2d_generation *generation);
 /** Call on_step likewise, and take over the step. */
 void a2d_generation_step(a2d_generation *generation, a2d_step *step);
+/** Call on_frames likewise. */
+void a2d_generation_frames(a2d_generation *generation, const a2d_frames *frames);
 a2d_generation *a2d_generation_find(a2d_model *model, uint32_t id);
 
 /* error.c */

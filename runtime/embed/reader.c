@@ -123,26 +123,44 @@ static ending on_opened(a2d_model *model, a2d_cursor payload) {
     return goes_on;
 }
 
-static ending on_step(a2d_model *model, uint32_t id, a2d_cursor payload) {
+static ending on_step(a2d_model *model, a2d_header header, a2d_cursor payload) {
     a2d_step step;
-    if (!a2d_step_read(payload, &step))
-        return nonsense("a damaged STEP");
-    a2d_generation *generation = a2d_generation_find(model, id);
-    if (generation != NULL)
+    bool films = header.kind == A2D_DENOISED;
+    if (!(films ? a2d_denoised_read : a2d_step_read)(payload, &step))
+        return nonsense(films ? "a damaged DENOISED" : "a damaged STEP");
+    a2d_generation *generation = a2d_generation_find(model, header.id);
+    bool fits = generation == NULL || generation->films == films;
+    if (generation != NULL && fits)
         a2d_generation_step(generation, &step);
     else
         a2d_step_free(&step); /* released meanwhile */
+    return fits ? goes_on : nonsense("a step of the other kind of generation");
+}
+
+/* Frames come in order, each once: a host may count on it. */
+static ending on_pixels(a2d_model *model, uint32_t id, a2d_cursor payload) {
+    a2d_frames frames;
+    if (!a2d_pixels_read(payload, &frames))
+        return nonsense("damaged PIXELS");
+    a2d_generation *generation = a2d_generation_find(model, id);
+    if (generation == NULL)
+        return goes_on;
+    if (!generation->films || frames.first != generation->given)
+        return nonsense("frames that nobody waits for");
+    a2d_generation_frames(generation, &frames);
     return goes_on;
 }
 
-static ending on_done(a2d_model *model, uint32_t id, a2d_cursor payload) {
+static ending on_done(a2d_model *model, a2d_header header, a2d_cursor payload) {
     a2d_result result;
-    if (!a2d_result_read(payload, &result))
-        return nonsense("a damaged DONE");
-    a2d_generation *generation = a2d_generation_find(model, id);
-    if (generation == NULL) {
+    bool films = header.kind == A2D_FILMED;
+    if (!(films ? a2d_filmed_read : a2d_result_read)(payload, &result))
+        return nonsense(films ? "a damaged FILMED" : "a damaged DONE");
+    a2d_generation *generation = a2d_generation_find(model, header.id);
+    bool fits = generation == NULL || (generation->films == films && generation->given == result.frames);
+    if (generation == NULL || !fits) {
         a2d_result_free(&result);
-        return goes_on;
+        return fits ? goes_on : nonsense("a result that does not fit what came before it");
     }
     generation->result = result;
     a2d_generation_end(generation, A2D_OK, NULL);
@@ -171,16 +189,21 @@ static ending on_failed(a2d_model *model, uint32_t id, a2d_cursor payload) {
 static ending dispatch(a2d_model *model, a2d_header header, const uint8_t *data) {
     a2d_cursor payload = {data, header.length, false};
     bool about_all = header.kind == A2D_OPENED || header.kind == A2D_PONG;
-    bool about_one = header.kind == A2D_STEP || header.kind == A2D_DONE;
+    bool about_one = header.kind == A2D_STEP || header.kind == A2D_DONE
+                     || (header.kind >= A2D_DENOISED && header.kind <= A2D_FILMED);
     if ((about_all && header.id != 0) || (about_one && header.id == 0) || header.id > model->last_id)
         return nonsense("a frame about a generation that it was never asked for");
     switch (header.kind) {
     case A2D_OPENED:
         return on_opened(model, payload);
     case A2D_STEP:
-        return on_step(model, header.id, payload);
+    case A2D_DENOISED:
+        return on_step(model, header, payload);
+    case A2D_PIXELS:
+        return on_pixels(model, header.id, payload);
     case A2D_DONE:
-        return on_done(model, header.id, payload);
+    case A2D_FILMED:
+        return on_done(model, header, payload);
     case A2D_FAILED:
         return on_failed(model, header.id, payload);
     case A2D_PONG:

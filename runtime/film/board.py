@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..inputs.letterbox import Letterbox
+from ..inputs.images import Letterbox
 
 __all__ = ["FITS", "fitted"]
 

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import BundleError
-from ...engines.protocol import Buffer, Engine
+from ...engines.protocol import Buffer, Engine, Feeds
 from ..decode.cache import Cache, CacheShape
 
-__all__ = ["Condition", "read"]
+__all__ = ["PIECE", "Condition", "piece_feeds", "read"]
 
 PIECE = 512
 """Rows of a prompt that are read at once."""
@@ -43,12 +43,16 @@ def read(tokens: NDArray[np.int64], engine: Engine, shape: CacheShape, own_key: 
     kept = list(dict.fromkeys([*cache.outputs(), *sources.values()]))
     for start in range(0, len(tokens), PIECE):
         part = tokens[start : start + PIECE]
-        feeds = {**_rows(part, start, cache.capacity), **_no_features(len(part), engine)}
-        new = engine.run({**cache.feeds(), **feeds}, kept, keep=kept)
+        new = engine.run(piece_feeds(part, start, cache, engine), kept, keep=kept)
         for name, source in sources.items():
             engine.memory.copy_rows(new[source], 0, len(part), made[name], start)  # type: ignore[arg-type]
         cache.append(new, len(part))  # type: ignore[arg-type]
     return Condition(made, len(tokens))
+
+
+def piece_feeds(tokens: NDArray[np.int64], start: int, cache: Cache, engine: Engine) -> Feeds:
+    """Feeds of the backbone graph for a piece of a prompt behind the `start` rows that are cached."""
+    return {**cache.feeds(), **_rows(tokens, start, cache.capacity), **_no_features(len(tokens), engine)}
 
 
 def _no_features(rows: int, engine: Engine) -> dict[str, NDArray[np.generic]]:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from .network import FrameNetwork, Part
 from .pixels import PixelStream, in_bytes
 from .towers import TowerNetwork
 
-__all__ = ["Film", "FilmBlock", "Seconds", "Snapshot"]
+__all__ = ["Film", "FilmBlock", "FilmResult", "Seconds", "Snapshot"]
 
 
 @dataclass
@@ -74,9 +75,26 @@ class Snapshot:
         return int(sum(sizes))
 
 
+@dataclass(frozen=True)
+class FilmResult:
+    """Counts and times of a film; its pixels are those of the blocks."""
+
+    stop_reason: str
+    """`length` (all frames were made), `cancelled`, or `unfinished` while there are blocks to make."""
+    frames: int
+    """Pixel frames made."""
+    forwards: int
+    """Forwards of the network."""
+    steps: int
+    blocks: int
+    seconds: Seconds
+    first_block_seconds: float
+    """From the beginning to the first block's frames."""
+
+
 @dataclass
 class Film:
-    """An iterator of FilmBlocks."""
+    """An iterator of FilmBlocks; `result` says what came of it."""
 
     network: FrameNetwork | TowerNetwork
     stream: PixelStream
@@ -92,10 +110,14 @@ class Film:
     """Called with each block before it is given."""
     seconds: Seconds = field(default_factory=Seconds)
     recent: tuple[Part, ...] = ()
+    overlap: bool = False
+    """A finished block is committed while another thread decodes its pixels; frames are the same."""
 
     def __post_init__(self) -> None:
         self._cancelled = threading.Event()
         self._finished: Finished | None = None
+        self._steps = self._count = self._frames = 0
+        self._first_block = 0.0
         self._blocks = self._made()
 
     def __iter__(self) -> Iterator[FilmBlock]:
@@ -107,6 +129,8 @@ class Film:
             block = next(self._blocks)
         finally:
             self.seconds.total += time.perf_counter() - started
+        self._count, self._frames = self._count + 1, self._frames + len(block.frames)
+        self._first_block = self._first_block or self.seconds.total
         self.on_block(block)
         return block
 
@@ -124,6 +148,14 @@ class Film:
         """Forwards of the network so far."""
         return self.network.forwards
 
+    @property
+    def result(self) -> FilmResult:
+        """Counts and times so far."""
+        whole = self._count == len(self.script.blocks)
+        why = "length" if whole else "cancelled" if self.cancelled else "unfinished"
+        counts = (self._frames, self.forwards, self._steps, self._count)
+        return FilmResult(why, *counts, replace(self.seconds), self._first_block)
+
     def snapshot(self) -> Snapshot:
         """The state behind the block that came last: see `Studio.film`. Raises RequestError before the first block.
 
@@ -133,30 +165,44 @@ class Film:
             raise RequestError("a snapshot is taken between blocks: take a block from the film first")
         done = self._finished
         pending = Part(done.block, done.latents, self.script.commit_timestep)
+        kept, recent = self.network.kept(), self.recent
+        if recent and recent[-1].block == done.block:  # it has been committed ahead: whoever goes on does so again
+            kept, recent = replace(kept, held=None), recent[:-1]
         return Snapshot(
-            done.block,
-            self.clip,
-            self.prompt,
-            self.script.opening,
-            self.network.kept(),
-            pending,
-            self.recent,
-            self.stream.states,
+            done.block, self.clip, self.prompt, self.script.opening, kept, pending, recent, self.stream.states
         )
 
     def _made(self) -> Iterator[FilmBlock]:
         decoding = made_of(self.script)
-        answer: Any = None
-        while not self.cancelled:
-            try:
-                request = decoding.send(answer)
-            except StopIteration:
-                return
-            answer = None
-            if isinstance(request, Finished):
-                yield self._decoded(request)
+        request = _next(decoding)
+        while request is not None and not self.cancelled:
+            if not isinstance(request, Finished):
+                request = _next(decoding, ANSWERS[type(request)](self, request))
+            elif self.overlap and not self.script.merged:
+                following = _next(decoding)
+                block, failed = self._both(request, following)
+                yield block
+                if failed is not None:
+                    raise failed
+                request = _next(decoding) if isinstance(following, Commit) else following
             else:
-                answer = ANSWERS[type(request)](self, request)
+                self._finished = request
+                yield self._decoded(request)
+                request = _next(decoding)
+
+    def _both(self, done: Finished, following: Any) -> tuple[FilmBlock, Exception | None]:
+        """A block's pixels, and meanwhile its commit, if that comes next; what is wrong with it is the next block's."""
+        failed = None
+        with ThreadPoolExecutor(1, "a2d-pixels") as beside:
+            decoded = beside.submit(self._decoded, done)
+            if isinstance(following, Commit):
+                try:
+                    self._commit(following)
+                except Exception as error:
+                    failed = error
+            block = decoded.result()
+        self._finished = done
+        return block, failed
 
     def _predict(self, request: Predict) -> NDArray[np.float32]:
         self._begin(request.clean)
@@ -178,6 +224,7 @@ class Film:
 
     def _step(self, step: Step) -> None:
         self._finished = None
+        self._steps += 1
         self.on_step(step)
 
     def _begin(self, clean: Part | None) -> None:
@@ -195,9 +242,16 @@ class Film:
         pixels = np.concatenate(list(self.stream.decode(done.block, done.latents)))
         frames = in_bytes(pixels)
         self.seconds.pixels += time.perf_counter() - started
-        self._finished = done
         contract = self.network.contract
         return FilmBlock(done.block, contract.pixel_frames(done.block.start), frames, pixels, done.latents)
+
+
+def _next(decoding: Generator[Any, Any, None], answer: Any = None) -> Any:
+    """The next request of a decode, None at its end."""
+    try:
+        return decoding.send(answer)
+    except StopIteration:
+        return None
 
 
 ANSWERS: Mapping[type[Any], Callable[[Film, Any], Any]] = {

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, TypedDict
 
-from ...engines.errors import RequestError
-from ..decode.choices import check_choice, setting
-from ..schema import Violations, check
+from ...engines.errors import ContractError, RequestError
+from ..schema import Violations, check, check_choice, setting
 from .board import FITS
 from .clip import Window
 from .contract import COMMITS, FilmContract, StepList
@@ -15,13 +14,19 @@ from .curves import levels
 from .solvers import step_list
 from .towers_spec import GuidanceSpec
 
-__all__ = ["FilmOptionFields", "FilmOptions", "Settled", "settled"]
+__all__ = ["FilmOptionFields", "FilmOptions", "Settled", "film_options", "settled"]
 
 RECOMPUTED = {
     "window": "frames that are still seen are run again with the new prompt, but for the sink's",
     "none": "they keep what the old prompt made of them",
 }
 """Ways to treat earlier frames' keys and values where a film goes on with another prompt."""
+
+OVERLAPS = {
+    "none": "a finished block's pixels are decoded, then it is committed",
+    "commit": "it is committed while another thread decodes its pixels: for a CPU with cores to spare",
+}
+"""Ways to order a finished block's pixels and its commit, which do not need each other; frames are the same."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class FilmOptions:
     )
     seed: int = field(default=0, metadata=setting("seed of the noise", (0, 2**64 - 1)))
     commit: str | None = field(default=None, metadata=setting("how a finished block is kept", choices=COMMITS))
+    overlap: str = field(default="none", metadata=setting("a finished block's pixels and its commit", choices=OVERLAPS))
     window: int | None = field(
         default=None, metadata=setting("latent frames that a block sees, itself included; 0 is all", (0, 1 << 20))
     )
@@ -66,9 +72,13 @@ class FilmOptions:
     draft: bool = field(default=False, metadata=setting("the bundle's preset for a quick look: another picture"))
 
     def __post_init__(self) -> None:
-        for name, table in (("commit", COMMITS), ("fit", FITS), ("recompute", RECOMPUTED)):
+        for name, table in CHOSEN:
             if (got := getattr(self, name)) is not None:
                 check_choice(name, got, table)
+
+
+CHOSEN = (("commit", COMMITS), ("overlap", OVERLAPS), ("fit", FITS), ("recompute", RECOMPUTED))
+"""Options that are rows of a table."""
 
 
 class FilmOptionFields(TypedDict, total=False):
@@ -81,6 +91,7 @@ class FilmOptionFields(TypedDict, total=False):
     steps: int | None
     seed: int
     commit: str | None
+    overlap: str
     window: int | None
     sink: int | None
     fps: float | None
@@ -91,6 +102,17 @@ class FilmOptionFields(TypedDict, total=False):
     fit: str
     recompute: str
     draft: bool
+
+
+def film_options(**chosen: Any) -> FilmOptions:
+    """Options from fields by name. Raises RequestError for an unknown field or choice, listing the known ones."""
+    known = [f.name for f in fields(FilmOptions)]
+    if unknown := [name for name in chosen if name not in known]:
+        raise RequestError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
+    try:
+        return FilmOptions(**chosen)
+    except ContractError as error:
+        raise RequestError(str(error)) from error
 
 
 @dataclass(frozen=True)

@@ -175,6 +175,7 @@ class Studio:
                 network.recompute([part for part in recent if _is_recent(part, start)])
         told = tuple(remark for remark in (cut, *remarks) if remark)
         made = Film(network, stream, script, clip, prompt, wanted.fps, told, on_step or (lambda _: None), recent=recent)
+        made.overlap = wanted.options.overlap == "commit"
         made.seconds.text = time.perf_counter() - started
         made.seconds.total = made.seconds.text
         return made

@@ -139,7 +139,7 @@ class Pipeline:
         seen: list[tuple[Sight, bool]] = []
         views = _views(items, self._reader().prompt is None, seen, found)
         for count, look in enumerate(self._reader().looks(views), 1):
-            sight, turned = seen.pop()
+            sight, turned = seen.pop(0)
             found[sight.shot].append((replace(look, turned=turned), sight.thumbnail))
             study.read = min(1.0, count / survey.sights)
             self._tick()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ class Reader:
     prompt: str | None
     """None asks the bundle's own question."""
     options: Options
+    together: int = 1
+    """Frames that are read side by side."""
 
     def judge(self, start: float, end: float, looks: Sequence[Look]) -> Shot:
         """A shot from its frames' readings: a bundle's own question is answered with slates, others with captions."""
@@ -35,16 +38,17 @@ class Reader:
 
         Raises RequestError or NumericsError for what a frame is to blame for.
         """
-        moments: list[float] = []
+        moments: deque[float] = deque()
 
         def pictures() -> Iterator[NDArray[np.uint8]]:
             for moment, picture in frames:
                 moments.append(moment)
                 yield picture
 
-        for reading in self.model.each(pictures(), self.prompt, strict=True, options=self.options):
+        read = self.model.each(pictures(), self.prompt, strict=True, options=self.options, together=self.together)
+        for reading in read:  # in the frames' order
             assert reading.result is not None  # strict
-            yield look(moments.pop(), reading.result.text, self._tokens(reading.result))
+            yield look(moments.popleft(), reading.result.text, self._tokens(reading.result))
 
     def read(self, result: Result) -> Look:
         """One result as a reading of a still."""

@@ -5,16 +5,15 @@ Runs in a thread of its own beside the model. Knows media and shots; what is ask
 
 from __future__ import annotations
 
-import io
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from ...engines.errors import ClipError
+from ..inputs.images import thumbnail
 from .clip import DIGITS, Facts
 from .colour import HDR
 from .journal import Stamp
@@ -50,7 +49,7 @@ def study(path: Path, sampling: Sampling, fit: Fit, meter: Meter) -> Generator[S
         for index, picture in zip(wanted, media.pictures([found.stamps[i] for i in wanted], not restarts), strict=True):
             shot = sum(first <= index for first in found.cuts) - 1
             tail = seconds[index] >= seconds[-1] - sampling.tail
-            yield Sight(shot, float(seconds[index]), fit(picture), _thumbnail(picture), bool(tail))
+            yield Sight(shot, float(seconds[index]), fit(picture), thumbnail(picture, THUMBNAIL), bool(tail))
     if Stamp.of(path) != before:
         raise ClipError(
             f"{path} changed while it was read, expected a finished file; run this again when its writer is done"
@@ -124,11 +123,3 @@ def _usual_rate(seconds: NDArray[np.float64]) -> Fraction:
     """Frames a second by the usual distance between two: a telephone's late frames do not count."""
     usual = float(np.median(np.diff(seconds)))
     return Fraction(1 / usual).limit_denominator(10_000) if 0 < 1 / usual <= FASTEST else Fraction(FASTEST)
-
-
-def _thumbnail(picture: NDArray[np.uint8]) -> bytes:
-    image = Image.fromarray(picture)
-    image.thumbnail((THUMBNAIL, THUMBNAIL))
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=80)
-    return file.getvalue()

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..decode.choices import Choices
+from ..schema import Choices
 
 __all__ = ["DETECTORS", "Scan", "scan"]
 

@@ -8,12 +8,28 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .wire import MAYBE_TEXT, TEXT, ListOf, Name, Number, Payload, pack, read_fields, wire
+from .wire import BYTES, MAYBE_TEXT, TEXT, ListOf, Name, Number, Payload, pack, read_fields, wire
 
-__all__ = ["CHANNELS", "Failed", "Generate", "Open", "Opened", "PathImage", "Pixels", "StepTaken", "Summary"]
+__all__ = [
+    "CHANNELS",
+    "Denoised",
+    "Failed",
+    "FilmAsked",
+    "FilmSummary",
+    "Generate",
+    "Open",
+    "Opened",
+    "PathImage",
+    "PixelFrames",
+    "Pixels",
+    "StepTaken",
+    "Summary",
+]
 
 U8, U32, U64, I32, F32, F64 = (Number(form) for form in "BIQifd")
 FLAG = Number("?")
+
+STOPS = Name("stop", "length", "context", "cancelled", "repeats", "budget")
 
 CHANNELS = {"rgb8": 3, "rgba8": 4, "bgr8": 3, "bgra8": 4, "gray8": 1}
 """Bytes of a pixel, by layout."""
@@ -81,6 +97,23 @@ class Generate:
     images: tuple[PathImage | Pixels, ...] = wire(ListOf(_Image()))
 
 
+@dataclass(frozen=True)
+class FilmAsked:
+    """Queue a film: the payload of FILM. Zeros leave the choice to the bundle."""
+
+    prompt: str = wire(TEXT)
+    frames: int = wire(U32)
+    """Pixel frames."""
+    height: int = wire(U32)
+    width: int = wire(U32)
+    steps: int = wire(U32)
+    seed: int = wire(U64)
+    options: str | None = wire(MAYBE_TEXT)
+    """A JSON object with other fields of FilmOptions."""
+    images: tuple[PathImage | Pixels, ...] = wire(ListOf(_Image()))
+    """The first picture, or none."""
+
+
 # -- from the worker
 
 
@@ -95,7 +128,14 @@ class Opened:
     engine: str = wire(TEXT)
     block_size: int = wire(U32)
     max_context: int = wire(U32)
+    """Both 0 where the bundle writes no words."""
     vision: bool = wire(FLAG)
+    films: bool = wire(FLAG)
+    frames: int = wire(U32)
+    height: int = wire(U32)
+    width: int = wire(U32)
+    fps: float = wire(F64)
+    """Length, size in pixels and rate of a film where nothing else is asked for; 0 where the bundle does not film."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +157,9 @@ class StepTaken:
 
 @dataclass(frozen=True)
 class Summary:
-    """The end of a generation: the payload of DONE."""
+    """The end of a generation that wrote text: the payload of DONE."""
 
-    stop: str = wire(Name("stop", "length", "context", "cancelled", "repeats", "budget"))
-    modality: str = wire(Name("text"))
-    """Modality of the answer."""
+    stop: str = wire(STOPS)
     forwards: int = wire(U32)
     steps: int = wire(U32)
     blocks: int = wire(U32)
@@ -135,6 +173,52 @@ class Summary:
     tokens: tuple[int, ...] = wire(ListOf(I32))
     token_confidence: tuple[float, ...] = wire(ListOf(F32))
     """One for each of `tokens`, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class Denoised:
+    """The outcome of one step of a film."""
+
+    block: int = wire(U32)
+    index: int = wire(U32)
+    steps: int = wire(U32)
+    """Steps of the block."""
+    frames: int = wire(U32)
+    """Pixel frames that were sent so far."""
+
+
+@dataclass(frozen=True)
+class PixelFrames:
+    """Frames of a film one after the other, all of one block: the payload of PIXELS."""
+
+    block: int = wire(U32)
+    first: int = wire(U32)
+    """Number of the first of them in the film, from 0."""
+    count: int = wire(U32)
+    height: int = wire(U32)
+    width: int = wire(U32)
+    rgb: bytes = wire(BYTES)
+    """`[count, height, width, 3]`, rows without gaps, top first."""
+
+
+@dataclass(frozen=True)
+class FilmSummary:
+    """The end of a generation that made pixels: the payload of FILMED."""
+
+    stop: str = wire(STOPS)
+    """`length`: all frames were made; or `cancelled`."""
+    forwards: int = wire(U32)
+    steps: int = wire(U32)
+    blocks: int = wire(U32)
+    frames: int = wire(U32)
+    height: int = wire(U32)
+    width: int = wire(U32)
+    fps: float = wire(F64)
+    seconds: float = wire(F64)
+    first_block_seconds: float = wire(F64)
+    """From the beginning to the first block's frames, the reading of the prompt included."""
+    remarks: str = wire(TEXT)
+    """A sentence a line about what was done differently from what was asked."""
 
 
 @dataclass(frozen=True)

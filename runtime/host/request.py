@@ -16,9 +16,9 @@ from ...engines.errors import ImageError, RequestError
 from ..decode.options import Options, with_fields
 from ..inputs.images import DEFAULT_PIXEL_BUDGET
 from ..schema import Violations, parse
-from .messages import CHANNELS, Generate, PathImage, Pixels
+from .messages import CHANNELS, FilmAsked, Generate, PathImage, Pixels
 
-__all__ = ["SharedFile", "options_of", "pictures_of", "prompt_of", "turn_of"]
+__all__ = ["SharedFile", "fields_of", "options_of", "pictures_of", "prompt_of", "turn_of"]
 
 TURN: dict[str, type] = {"template_options": dict, "continue_final": bool}
 """Entries of a request's options that say how a conversation goes on, with their types."""
@@ -41,12 +41,17 @@ def prompt_of(request: Generate) -> Any:
 
 def options_of(request: Generate) -> Options:
     """Options from the request's own fields and its JSON. Raises RequestError for unknown names, or one given twice."""
+    given = fields_of(request, ("max_tokens", "steps", "threshold"))
+    return with_fields(None, **{name: value for name, value in given.items() if name not in TURN})
+
+
+def fields_of(request: Generate | FilmAsked, direct: Sequence[str]) -> dict[str, Any]:
+    """Fields of a request by name: the `direct` ones that are not zero, and those of its JSON. Raises RequestError."""
     chosen = _chosen(request)
-    direct = {"max_tokens": request.max_tokens, "steps": request.steps, "threshold": request.threshold}
-    given: dict[str, Any] = {name: value for name, value in direct.items() if value}
+    given: dict[str, Any] = {name: value for name in direct if (value := getattr(request, name))}
     if twice := sorted(given.keys() & chosen.keys()):
         raise RequestError(f"got {', '.join(twice)} twice, in the request and in its options; leave one out")
-    return with_fields(None, **given, **{name: value for name, value in chosen.items() if name not in TURN})
+    return {**given, **chosen}
 
 
 def turn_of(request: Generate) -> dict[str, Any]:
@@ -58,7 +63,7 @@ def turn_of(request: Generate) -> dict[str, Any]:
     return turn
 
 
-def _chosen(request: Generate) -> dict[str, Any]:
+def _chosen(request: Generate | FilmAsked) -> dict[str, Any]:
     """The request's options, as they stand in its JSON. Raises RequestError where that is no object."""
     chosen = _json(request.options, "options") if request.options else {}
     if not isinstance(chosen, dict):
@@ -109,7 +114,7 @@ class SharedFile:
         return got
 
 
-def pictures_of(request: Generate, shared: SharedFile | None) -> Sequence[str | NDArray[np.uint8]]:
+def pictures_of(request: Generate | FilmAsked, shared: SharedFile | None) -> Sequence[str | NDArray[np.uint8]]:
     """Each image as `load_image` takes it: a path, or an array that is good until the next request."""
     there = [image for image in request.images if isinstance(image, Pixels)]
     if there and shared is None:

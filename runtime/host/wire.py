@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeVar
 from ...engines.errors import RequestError
 
 __all__ = [
+    "BYTES",
     "HEADER",
     "LONGEST",
     "MAYBE_TEXT",
@@ -38,7 +39,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-VERSION = 2
+VERSION = 3
 MAGIC = b"a2d"
 
 HEADER = struct.Struct("<3sBHHII")
@@ -63,11 +64,15 @@ class Kind(IntEnum):
     CANCEL = 3
     PING = 4
     CLOSE = 5
+    FILM = 6
     OPENED = 65
     STEP = 66
     DONE = 67
     FAILED = 68
     PONG = 69
+    DENOISED = 70
+    PIXELS = 71
+    FILMED = 72
 
 
 class Readable(Protocol):
@@ -204,6 +209,21 @@ class _Text(_MaybeText):
 
 
 TEXT, MAYBE_TEXT = _Text(), _MaybeText()
+
+
+class _Bytes:
+    """Bytes behind their length."""
+
+    def write(self, value: bytes) -> bytes:
+        """See Form."""
+        return LENGTH.write(len(value)) + value
+
+    def read(self, payload: Payload) -> bytes:
+        """See Form."""
+        return payload.take(LENGTH.read(payload))
+
+
+BYTES = _Bytes()
 
 
 class Name:

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -38,9 +38,12 @@ from ...engines.install import DISTRIBUTION
 from ..decode.block import Step
 from ..decode.session import Generation, Session, until
 from ..model import Model, load
-from .messages import Failed, Generate, Open, Opened, StepTaken, Summary
+from .messages import Failed, FilmAsked, Generate, Open, Opened, StepTaken, Summary
 from .request import SharedFile, options_of, pictures_of, prompt_of, turn_of
 from .wire import Frame, Kind, Readable, WireError, pack, read_frame, unpack
+
+if TYPE_CHECKING:
+    from ..film.film import Film
 
 __all__ = ["STATUSES", "Worker", "main"]
 
@@ -59,6 +62,9 @@ STATUSES: dict[type[BaseException], int] = {
 
 INTERNAL = -26
 
+LATER = {"sample", "text", "frames_merged", "encode_first"}
+"""Graphs that are loaded when a request first wants them: few do, or they are let go of after each."""
+
 
 def failed(error: BaseException) -> Failed:
     """An exception as it is told to the host."""
@@ -74,16 +80,23 @@ class QueuedGeneration:
     """One generation, from the moment it is asked for."""
 
     id: int
+    kind: Kind
     request: bytes
-    """The payload of a GENERATE, not looked at yet: reading it is the decoding thread's work."""
+    """The payload of a GENERATE or a FILM, not looked at yet: reading it is the decoding thread's work."""
     cancelled: threading.Event = field(default_factory=threading.Event)
-    generation: Generation | None = None
+    generation: Generation | Film | None = None
 
     def cancel(self) -> None:
         """End it before its next step."""
         self.cancelled.set()
         if self.generation is not None:
             self.generation.cancel()
+
+    def begin(self, generation: Generation | Film) -> None:
+        """It is this one from now on."""
+        self.generation = generation
+        if self.cancelled.is_set():  # just before the line above
+            generation.cancel()
 
 
 class Worker:
@@ -126,7 +139,7 @@ class Worker:
         try:
             if (wanted := self._opening.get()) is not None:
                 model = self._open(wanted)
-                session = model.session(exact=True)
+                session = None if model.manifest.words is None else model.session(exact=True)
                 while (job := self._todo.get()) is not None:
                     self._run(job, model, session)
         except BrokenPipeError:
@@ -149,12 +162,13 @@ class Worker:
         self._asked = True
         self._opening.put(unpack(Open, frame.payload))
 
-    def on_generate(self, frame: Frame) -> None:
+    def on_request(self, frame: Frame) -> None:
         """A generation is queued."""
-        job = QueuedGeneration(frame.id, frame.payload)
+        job = QueuedGeneration(frame.id, frame.kind, frame.payload)
         with self._jobs_lock:
             if frame.id in self._jobs or frame.id == 0 or not self._asked:
-                raise WireError(f"got GENERATE {frame.id}, expected a number of its own, from 1, and OPEN before it")
+                name = f"{frame.kind.name} {frame.id}"
+                raise WireError(f"got {name}, expected a number of its own, from 1, and OPEN before it")
             self._jobs[frame.id] = job
         self._todo.put(job)
 
@@ -177,14 +191,17 @@ class Worker:
         chosen = {"precision": wanted.precision, "engine": wanted.engine, "device": wanted.device}
         given = {name: value for name, value in chosen.items() if value is not None}
         model = self._loader(wanted.path, threads=wanted.threads or None, **given)
-        for graph in set(model.variant.graphs) - {"sample"}:
+        for graph in set(model.variant.graphs) - LATER:
             model.engine(graph)  # now and not within the first generation
         self.send(Kind.OPENED, 0, _opened(model))
         return model
 
-    def _run(self, job: QueuedGeneration, model: Model, session: Session) -> None:
+    def _run(self, job: QueuedGeneration, model: Model, session: Session | None) -> None:
         try:
-            self.send(Kind.DONE, job.id, self._decode(job, model, session))
+            if job.kind == Kind.FILM:
+                self._film(job, model)
+            else:
+                self.send(Kind.DONE, job.id, self._decode(job, model, session))
         except BrokenPipeError:
             raise
         except Exception as error:  # whatever befalls one generation, the next one is decoded
@@ -193,40 +210,56 @@ class Worker:
             with self._jobs_lock:
                 self._jobs.pop(job.id, None)
 
-    def _decode(self, job: QueuedGeneration, model: Model, session: Session) -> Summary:
+    def _decode(self, job: QueuedGeneration, model: Model, session: Session | None) -> Summary:
+        if session is None:
+            raise BundleError(f"{model.manifest.name} films and writes no words; ask it for a film")
         if job.cancelled.is_set():
-            return Summary("cancelled", "text", 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, "", (), ())
+            return Summary("cancelled", 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, "", (), ())
         request = unpack(Generate, job.request)
         options = options_of(request)
         asked, pictures, turn = prompt_of(request), pictures_of(request, self._pixels), turn_of(request)
         prompt = model.prompt(asked, pictures, request.form == "raw", **turn)
         generation = session.stream(prompt, options)
-        job.generation = generation
-        if job.cancelled.is_set():  # between the two lines above
-            generation.cancel()
+        job.begin(generation)
         for step in generation:
             self.send(Kind.STEP, job.id, _step(step, generation))
         return _summary(generation, model)
 
+    def _film(self, job: QueuedGeneration, model: Model) -> None:
+        from .films import NOT_BEGUN, denoised, film_of, pixel_frames, summary_of  # noqa: PLC0415 - few hosts film
+
+        if job.cancelled.is_set():
+            return self.send(Kind.FILMED, job.id, NOT_BEGUN)
+        film = film_of(model, unpack(FilmAsked, job.request), self._pixels)
+        job.begin(film)
+        film.on_step = lambda step: self.send(Kind.DENOISED, job.id, denoised(step, film.result.frames))
+        for block in film:
+            for part in pixel_frames(block):
+                self.send(Kind.PIXELS, job.id, part)
+        return self.send(Kind.FILMED, job.id, summary_of(film))
+
 
 _HEARD: dict[Kind, Callable[[Worker, Frame], None]] = dict.fromkeys(Kind, Worker.on_nonsense) | {
     Kind.OPEN: Worker.on_open,
-    Kind.GENERATE: Worker.on_generate,
+    Kind.GENERATE: Worker.on_request,
+    Kind.FILM: Worker.on_request,
     Kind.CANCEL: Worker.on_cancel,
     Kind.PING: Worker.on_ping,
 }
 
 
 def _opened(model: Model) -> Opened:
-    manifest = model.manifest
+    words, film = model.manifest.words, model.manifest.film
     return Opened(
         version(DISTRIBUTION),
-        manifest.name,
+        model.manifest.name,
         model.placement.precision,
-        model.engine("backbone").describe,
-        manifest.decode.block_size,
-        manifest.model.max_context,
-        manifest.vision is not None,
+        model.engine(model.manifest.stepped).describe,
+        0 if words is None else words.decode.block_size,
+        0 if words is None else words.model.max_context,
+        words is not None and words.vision is not None,
+        film is not None,
+        *((0, 0, 0, 0.0) if film is None else (film.frames, film.height, film.width, film.fps)),
     )
 
 
@@ -253,7 +286,6 @@ def _summary(generation: Generation, model: Model) -> Summary:
     shown = len(until(list(result.tokens), model.manifest.decode.stop_token_ids))
     return Summary(
         result.stop_reason,
-        "text",
         result.forwards,
         result.steps,
         result.blocks,

@@ -11,14 +11,19 @@ whatever colour the editor left under it, usually black), CMYK is converted with
 gives its first frame. 16-bit greyscale is scaled to 8 bits, where Pillow's `convert` clips it.
 
 Knows nothing of models, patches or sizes that a model likes: that is `vision.py`.
+
+A letterbox puts a picture of any size on a canvas of one size, for models that were trained on frames of exactly one;
+its sizes and offsets are whole-number arithmetic, so that another language finds the same ones.
 """
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,8 +33,16 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ...engines.errors import ImageError
+from ..schema import Violations, bounds
 
-__all__ = ["DEFAULT_PIXEL_BUDGET", "FORMATS", "ImageSource", "load_image"]
+__all__ = [
+    "DEFAULT_PIXEL_BUDGET",
+    "FORMATS",
+    "ImageSource",
+    "Letterbox",
+    "load_image",
+    "thumbnail",
+]
 
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 """Pillow's names of the formats that are read."""
@@ -184,3 +197,55 @@ def _to_8_bit(image: Image.Image, name: str) -> Image.Image:
             f"{name} holds values from {values.min()} to {values.max()}, expected 0 to 65535; export it with 16 bits"
         )
     return Image.fromarray(((values + 128) // 257).astype(np.uint8))
+
+
+CHANNELS = 3
+
+
+def thumbnail(frame: NDArray[np.uint8], longest: int) -> bytes:
+    """A JPEG of a frame `[H, W, 3]`, reduced so that its longer side has `longest` pixels at most."""
+    image = Image.fromarray(frame)
+    image.thumbnail((longest, longest))
+    image.save(file := io.BytesIO(), "JPEG", quality=80)
+    return file.getvalue()
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """The canvas. `from_json` holds each field against its bounds."""
+
+    height: int = field(metadata=bounds(1, 16_384))
+    """In pixels."""
+    width: int = field(metadata=bounds(1, 16_384))
+    """In pixels."""
+    fill: tuple[int, ...] = field(default=(0, 0, 0), metadata=bounds(0, 255))
+    """Colour of the bars: red, green, blue."""
+
+    def __post_init__(self) -> None:
+        if len(self.fill) != CHANNELS:
+            raise Violations([f"fill: got {len(self.fill)} numbers, expected {CHANNELS}: red, green, blue"])
+
+    def fitted(self, height: int, width: int) -> tuple[int, int]:
+        """The largest size (height, width) on the canvas with the frame's aspect ratio, sides rounded half up."""
+        if width * self.height >= height * self.width:
+            return max(1, _rounded(height * self.width, width)), self.width
+        return self.height, max(1, _rounded(width * self.height, height))
+
+    def apply(self, frame: NDArray[np.uint8], resample: int) -> NDArray[np.uint8]:
+        """The frame `[H, W, 3]` on the canvas `[height, width, 3]`.
+
+        `resample` is Pillow's number of the filter; a reduced frame is filtered over all the pixels that a new one
+        covers. Where bars cannot be equally wide, the lower or right one takes the odd pixel.
+        """
+        height, width = self.fitted(*frame.shape[:2])
+        canvas = np.empty((self.height, self.width, CHANNELS), np.uint8)
+        canvas[:] = self.fill
+        top, left = (self.height - height) // 2, (self.width - width) // 2
+        scaled = Image.fromarray(frame).resize((width, height), Image.Resampling(resample))
+        canvas[top : top + height, left : left + width] = np.asarray(scaled)
+        return canvas
+
+
+def _rounded(a: int, b: int) -> int:
+    """The whole number nearest to a / b, halves up."""
+    return (2 * a + b) // (2 * b)

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import binascii
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
+import numpy as np
+
 from ...engines.errors import RequestError
 from .images import ImageSource
 
-__all__ = ["Messages", "Picture", "normalised", "picture_at", "pictures_of", "with_words"]
+__all__ = ["Messages", "Picture", "check_list", "normalised", "picture_at", "pictures_of", "with_words"]
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 Picture: TypeAlias = "ImageSource | Sequence[ImageSource]"
@@ -146,3 +149,11 @@ def _data(url: str) -> bytes:
     if not comma or not made:
         raise RequestError(f"got a picture as {url[:40]}..., expected data:image/png;base64,... with content")
     return made
+
+
+def check_list(images: object) -> None:
+    """Raise RequestError for one picture where a list of them is wanted."""
+    single = isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Sequence | np.ndarray)
+    if single or (isinstance(images, np.ndarray) and images.ndim < 4):
+        said = f"{str(images)[:60]!r}" if isinstance(images, str | os.PathLike) else type(images).__name__
+        raise RequestError(f"images: got one picture, {said}, expected a list of them: images=[...]")

@@ -32,7 +32,7 @@ from PIL import Image
 from ...engines.errors import ImageError
 from ..schema import Violations, bounds
 from .crops import Crops
-from .letterbox import Letterbox
+from .images import Letterbox
 from .packing import PACKINGS
 
 __all__ = ["Grid", "Patches", "VisionSpec", "fitted", "normalised", "prepare", "raster_of", "smart_resize"]

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
-from ...engines.errors import RequestError
 from .images import ImageSource
 from .prompt import Picture
 
-__all__ = ["SUFFIXES", "Frames", "check_list", "counted", "each_frame", "natural"]
+__all__ = ["SUFFIXES", "Frames", "counted", "each_frame", "natural"]
 
 Frames: TypeAlias = "ImageSource | Iterable[Picture]"
 """A folder, a file, a picture, or any number of these; a list among them is a video. A generator is read lazily."""
@@ -34,14 +33,6 @@ def each_frame(source: Frames) -> Iterator[Picture]:
             yield from _in_folder(Path(item)) or [item]
         else:
             yield item
-
-
-def check_list(images: object) -> None:
-    """Raise RequestError for one picture where a list of them is wanted."""
-    single = isinstance(images, str | bytes | os.PathLike) or not isinstance(images, Sequence | np.ndarray)
-    if single or (isinstance(images, np.ndarray) and images.ndim < 4):
-        said = f"{str(images)[:60]!r}" if isinstance(images, str | os.PathLike) else type(images).__name__
-        raise RequestError(f"images: got one picture, {said}, expected a list of them: images=[...]")
 
 
 def counted(source: Frames) -> tuple[Iterable[Picture], int | None]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..console.progress import Progress
+from ..decode.block import Prompt
 from ..decode.contract import autoregressive
 from ..decode.options import Options, plan
-from ..decode.sequence import Prompt
 from ..model import Model
 from .bench import Settings, endless, random_prompt, timed, tokens_per_second
 

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 from ...engines.errors import RequestError
 from ...engines.host import HostMemory
 from ...engines.protocol import Memory
-from ..decode.block import Step
+from ..decode.block import Prompt, Step
 from ..decode.contract import DecodeContract
 from ..decode.options import Options, plan
-from ..decode.sequence import Prompt
 from ..decode.session import Result, Session
 from ..model import Model
 from ..pace.measured import random_tokens
@@ -154,7 +153,7 @@ def compare(model: Model, settings: Settings, peer: Peer) -> Comparison:
     ratios, speeds, own_steps = [], [], []
     for _ in range(settings.repeats):
         own = _decode(model, prompt, settings.options)
-        run = peer.decode(prompt.tokens, chosen.block, chosen.steps, chosen.threshold, chosen.options.max_tokens)
+        run = peer.decode(prompt.rows.tokens, chosen.block, chosen.steps, chosen.threshold, chosen.options.max_tokens)
         speeds.append(later / run.seconds)
         ratios.append(tokens_per_second(own) / speeds[-1])
         own_steps.append(_step_seconds(own))

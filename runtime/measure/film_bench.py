@@ -7,7 +7,7 @@ multiplications, at the rate of a large product. Knows no other way of filming.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 import numpy as np
@@ -39,6 +39,8 @@ class FilmReport:
     """None where no block was committed by itself."""
     pixels_fps: float
     end_to_end_fps: float
+    overlap: float
+    """Times as fast with commits beside the pixels (option `overlap`): median over pairs of films in turn."""
     first_block_ms: float
     """From the request to the first block's pixels, its prompt encoded already."""
     python_share: float
@@ -62,7 +64,8 @@ def film_measured(model: Model, options: FilmOptions, repeats: int = 3) -> FilmR
     if model.studio.contract.towers is not None:
         raise RequestError("a2d bench measures words, and causal networks that film")
     _filmed(model, options)
-    films = [_filmed(model, options) for _ in range(repeats)]
+    pairs = [(_filmed(model, options), _filmed(model, replace(options, overlap="commit"))) for _ in range(repeats)]
+    films = [alone for alone, _ in pairs]
     film = films[0][0]
     frames, steps = film.clip.frames, film.forwards - _commits(film)
     step = median(f.seconds.denoise / steps for f, *_ in films)
@@ -81,6 +84,7 @@ def film_measured(model: Model, options: FilmOptions, repeats: int = 3) -> FilmR
         commit_fps=frames / commit if commit else None,
         pixels_fps=frames / median(f.seconds.pixels for f, *_ in films),
         end_to_end_fps=frames / median(spent for _, spent, *_ in films),
+        overlap=median(alone[1] / beside[1] for alone, beside in pairs),
         first_block_ms=1e3 * median(first for *_, first, _ in films),
         python_share=median(share for *_, share in films),
         forward_flops=flops,

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..console.progress import Progress
+from ..decode.block import Prompt
 from ..decode.contract import autoregressive
 from ..decode.options import Options, plan
-from ..decode.sequence import Prompt
 from ..decode.session import Session
 from ..model import Model
 from .bench import PeerRun, Settings, endless, random_prompt, timed, tokens_per_second
@@ -92,7 +92,7 @@ def own_ways(model: Model, settings: Settings, prompt: Prompt | None) -> Iterato
     if plan(contract, settings.options).block > 1:
         yield Way(f"{label}, {BLOCKS}", BLOCKS, lambda: _own(endless(model), asked, settings.options))
     single = autoregressive(contract)
-    compared = partial(_preferred, model, asked) if asked.features is None else None
+    compared = partial(_preferred, model, asked) if asked.rows.features is None else None
     yield Way(f"{label}, {SINGLE}", SINGLE, lambda: _own(endless(model, single), asked, alone), compared)
 
 
@@ -100,7 +100,7 @@ def _preferred(model: Model, prompt: Prompt, following: Sequence[int]) -> Sequen
     """One session, which keeps the rows that it has seen."""
     session, made = endless(model, autoregressive(model.manifest.decode)), list[int]()
     for count in range(len(following)):
-        behind = model.prompt(np.append(prompt.tokens, np.array(following[:count], np.int64)))
+        behind = model.prompt(np.append(prompt.rows.tokens, np.array(following[:count], np.int64)))
         made.append(session.generate(behind, Options(max_tokens=1)).tokens[0])
     return made
 
@@ -108,8 +108,8 @@ def _preferred(model: Model, prompt: Prompt, following: Sequence[int]) -> Sequen
 def rival_ways(rival: Rival, model: Model, settings: Settings, prompt: Prompt | None) -> Iterator[Way]:
     """Another engine's, one for each form. It sees no pictures: random tokens stand in the place of their rows."""
     asked = prompt or random_prompt(model, settings.prompt_tokens)
-    seen = asked.features is None
-    given, count = (asked if seen else random_prompt(model, len(asked))).tokens, settings.options.max_tokens
+    seen = asked.rows.features is None
+    given, count = (asked if seen else random_prompt(model, len(asked))).rows.tokens, settings.options.max_tokens
 
     def decode(form: str) -> Decoded:
         run = rival.decode(form, given, count)

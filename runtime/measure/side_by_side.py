@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..decode.sequence import Prompt
+from ..decode.block import Prompt
 from ..decode.together import Together
 from ..model import Model
 from .bench import Settings, random_prompt

@@ -14,6 +14,7 @@ import os
 import platform
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,9 +24,9 @@ from ...engines.cpu import this_cpu
 from ...engines.protocol import Engine
 from ..bundle.files import MANIFEST, Bundle, sha256_of
 from ..bundle.kept_folder import kept_folder
-from ..decode.budget import Times
+from ..decode.block import Prompt
+from ..decode.budget import RECENT, Times
 from ..decode.options import Plan
-from ..decode.sequence import Prompt
 from ..decode.session import Session
 from ..schema import Violations, from_json, parse, to_json
 from .measured import measured, random_tokens
@@ -82,6 +83,7 @@ class KeptTimes:
     def __init__(self, model: Decodes) -> None:
         self._model, self._lock = model, threading.Lock()
         self._known: dict[Path, Times] = {}
+        self.slowness: deque[float] = deque(maxlen=RECENT)
 
     def __call__(self, plan: Plan, again: bool = False) -> Times:
         """The times for a plan; `again` measures in any case. Measured ones are kept in a file."""

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..bundle.manifest import Manifest
+from ..decode.block import Prompt
 from ..decode.budget import Times
 from ..decode.cache import Cache
 from ..decode.forward import Forward, Request
 from ..decode.options import Options, Plan
 from ..decode.runner import Answer, Runner
-from ..decode.sequence import Prompt
 from ..decode.session import Session
 
 __all__ = ["measured", "random_tokens"]
@@ -83,7 +83,7 @@ def measured(open_session: Callable[[], Session], prompt: Callable[[int], Prompt
 
 def random_tokens(manifest: Manifest, count: int) -> NDArray[np.int64]:
     """Text tokens, the same every time, as frequent as words are: by Zipf's law, the first ids the commonest."""
-    special = {manifest.decode.filler, *manifest.decode.stop_token_ids}
+    special = {manifest.decode.mask_token_id, *manifest.decode.stop_token_ids}
     if manifest.vision is not None:
         special |= {manifest.vision.image_token_id, manifest.vision.video_token_id}
     allowed = np.setdiff1d(np.arange(manifest.model.vocab), list(special))

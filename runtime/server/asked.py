@@ -11,11 +11,13 @@ from typing import Any
 
 from ...engines.errors import RequestError
 from ..decode.options import Options, plan
-from ..decode.session import Generation
+from ..decode.sequence import FREE, Form
+from ..decode.session import Generation, Session
 from ..model import Model
 from .fields import ChatFields, CompletionFields, options_of, read, stops_of
 from .limits import Limits
 from .pictures import PictureSources, Pixels
+from .shape_fields import shape_of
 
 __all__ = ["Question", "asked_in_chat", "asked_to_complete"]
 
@@ -25,9 +27,6 @@ ROLES = {"system": "system", "developer": "system", "user": "user", "assistant":
 TEXTS = ("text", "input_text", "output_text", "refusal")
 IMAGES = ("image_url", "input_image", "image")
 """Types of a message's parts."""
-
-SHAPES = ("json_object", "json_schema")
-"""Types of `response_format` beside text."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,10 @@ class Question:
     """The prompt does not go through the chat template."""
     pictures: Sequence[Pixels]
     options: Options
+    shape: str = ""
+    """Shape of the answer as JSON; see `shape_of`."""
+    form: Form = FREE
+    """The same, compiled."""
     template_options: Mapping[str, Any] = field(default_factory=dict)
     stops: tuple[str, ...] = ()
     stream: bool = False
@@ -54,17 +57,17 @@ class Question:
         if self.pictures and model.manifest.vision is None:
             raise RequestError(f"got {len(self.pictures)} images, but {self.model} reads text only; leave them out")
 
-    def begin(self, model: Model) -> Generation:
-        """The generation, its prompt read, in a session of its own."""
+    def begin(self, model: Model, session: Session) -> Generation:
+        """The generation in a new session of the model; reads the prompt."""
+        clock = session.clock(self.options)  # a budget counts from before the prompt is read
         pictures = [pixels() for pixels in self.pictures]
-        how = {"template_options": self.template_options, "raw": self.raw}
-        return model.stream(self.prompt, images=pictures, options=self.options, **how)  # type: ignore[arg-type]
+        rows = model.prompt(self.prompt, pictures, self.raw, self.template_options)
+        return session.stream(rows, self.options, self.form, clock=clock)
 
 
 def asked_in_chat(data: Any, sources: PictureSources) -> Question:
     """The question of a chat completion. Raises RequestError that says what is wrong."""
     fields, others = read(ChatFields, data, ("messages", "stop", "response_format", "a2d"))
-    _check_format(others.get("response_format"))
     pictures: list[Pixels] = []
     messages = _messages(others.get("messages"), sources, pictures)
     return _question(fields, others, messages, False, pictures, sources.limits)
@@ -72,7 +75,7 @@ def asked_in_chat(data: Any, sources: PictureSources) -> Question:
 
 def asked_to_complete(data: Any, sources: PictureSources) -> Question:
     """The question of a completion. Raises RequestError that says what is wrong."""
-    fields, others = read(CompletionFields, data, ("prompt", "stop", "a2d"))
+    fields, others = read(CompletionFields, data, ("prompt", "stop", "response_format", "a2d"))
     prompt = _prompt(others.get("prompt"))
     return _question(fields, others, prompt, isinstance(prompt, str), [], sources.limits)
 
@@ -93,6 +96,7 @@ def _question(
     template = own.get("template_options") or {}
     if not isinstance(template, dict):
         raise RequestError(f"a2d.template_options: got a {type(template).__name__}, expected an object")
+    shape = shape_of(others.get("response_format"), own.get("template"), own.get("choices"))
     streamed = fields.stream_options
     return Question(
         model=fields.model,
@@ -100,23 +104,13 @@ def _question(
         raw=raw,
         pictures=pictures,
         options=options,
+        shape=shape,
         template_options=template,
         stops=stops_of(others.get("stop")),
         stream=bool(fields.stream),
         usage=streamed is not None and bool(streamed.include_usage),
         user=fields.user or "",
     )
-
-
-def _check_format(asked: Any) -> None:
-    if asked is None or asked == {"type": "text"}:
-        return
-    kind = asked.get("type") if isinstance(asked, dict) else None
-    if kind in SHAPES:
-        raise RequestError(
-            f"response_format: got {kind!r}, and this server gives answers as text alone; leave response_format out"
-        )
-    raise RequestError(f'response_format: got {str(asked)[:80]}, expected {{"type": "text"}}')
 
 
 def _prompt(value: Any) -> str | list[int]:

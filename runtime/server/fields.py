@@ -19,7 +19,7 @@ F = TypeVar("F", bound="CommonFields")
 MOST_STOPS, LONGEST_STOP = 16, 1000
 """Stop strings of a request, and characters of each."""
 
-OWN = ("template_options",)
+OWN = ("template_options", "template", "choices")
 """Entries of the field `a2d` that are no options of decoding."""
 
 

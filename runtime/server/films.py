@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import queue
 import secrets
+import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,13 @@ from .limits import Limits
 from .pictures import Pixels
 from .refusal import Refusal, refusal_of
 
-__all__ = ["FilmJob", "FilmJobs", "FilmRequest", "Filmmaker"]
+__all__ = ["FRAMES", "VARIANTS", "VIDEO", "FilmJob", "FilmJobs", "FilmRequest", "Filmmaker", "Progress"]
+
+VIDEO, FRAMES = "film.mp4", "frames.zip"
+"""Files of a film: a movie, and its frames without loss."""
+
+VARIANTS = {"video": (VIDEO, "video/mp4"), "frames": (FRAMES, "application/zip")}
+"""Name of what can be fetched to its file and type."""
 
 OVER = ("completed", "failed", "cancelled")
 """States after which nothing follows."""
@@ -40,21 +47,32 @@ class FilmRequest:
     """First frame."""
 
 
+@dataclass(frozen=True)
+class Progress:
+    """The progress of a film."""
+
+    done: int
+    total: int
+    """Steps of all blocks."""
+    block: int
+    blocks: int
+    step: int
+    steps: int
+    """Steps of this block."""
+
+
 class Filmmaker(Protocol):
     """One bundle that films."""
-
-    media_type: str
-    """Type of the files that it writes, `video/mp4`."""
 
     def check(self, wanted: FilmRequest) -> None:
         """Raise RequestError for what can be known to be wrong before anything is made."""
 
     def film(
-        self, wanted: FilmRequest, target: Path, told: Callable[[float], None], cancelled: Callable[[], bool]
+        self, wanted: FilmRequest, folder: Path, told: Callable[[Progress], None], cancelled: Callable[[], bool]
     ) -> None:
-        """Write the film to `target`, and tell the share (0 to 1) that is done after each step.
+        """Write `VIDEO` and `FRAMES` into `folder`, and tell after each step how far it is.
 
-        Ends early, without a file, once `cancelled` is true.
+        Ends early once `cancelled` is true; what lies in the folder then is thrown away.
         """
 
 
@@ -64,12 +82,13 @@ class FilmJob:
 
     wanted: FilmRequest
     path: Path
+    """Folder of its files."""
     id: str
     created: int
     status: str = "queued"
     """`queued`, `in_progress`, `completed`, `failed` or `cancelled`."""
-    share: float = 0.0
-    """Share of it that is made, 0 to 1."""
+    progress: Progress | None = None
+    """The last step; None before the first."""
     error: BaseException | None = None
     completed: int | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -82,7 +101,9 @@ class FilmJob:
     @property
     def facts(self) -> dict[str, Any]:
         """OpenAI's video object."""
-        w = self.wanted
+        w, p = self.wanted, self.progress
+        share = 100 if self.status == "completed" else 0 if p is None else min(100 * p.done // p.total, 99)
+        at = None if p is None else {"block": p.block, "blocks": p.blocks, "step": p.step, "steps": p.steps}
         return {
             "id": self.id,
             "object": "video",
@@ -91,11 +112,12 @@ class FilmJob:
             "expires_at": None,
             "model": w.model,
             "prompt": w.prompt,
-            "progress": round(100 * self.share),
+            "progress": share,
             "seconds": None if w.seconds is None else f"{w.seconds:g}",
             "size": None if w.width is None else f"{w.width}x{w.height}",
             "status": self.status,
             "remixed_from_video_id": None,
+            "a2d": at,
             "error": None if self.error is None else refusal_of(self.error).body["error"],
         }
 
@@ -154,7 +176,7 @@ class FilmJobs:
         job.cancelled.set()
         with self._lock:
             self._jobs.pop(number, None)
-        job.path.unlink(missing_ok=True)
+        shutil.rmtree(job.path, ignore_errors=True)
         return job
 
     def close(self) -> None:
@@ -166,27 +188,29 @@ class FilmJobs:
             self._thread.join()
 
     def _kept(self) -> int:
-        return sum(job.path.stat().st_size for job in self._jobs.values() if job.path.is_file())
+        files = (job.path / name for job in self._jobs.values() for name in (VIDEO, FRAMES))
+        return sum(file.stat().st_size for file in files if file.is_file())
 
     def _serve(self) -> None:
         while (job := self._todo.get()) is not None:
             self._make(job)
 
     def _make(self, job: FilmJob) -> None:
-        def told(share: float) -> None:
-            job.share = min(max(share, job.share), 1.0)
+        def told(progress: Progress) -> None:
+            job.progress = progress
 
         part = job.path.with_suffix(".partial")
         try:
             if not job.cancelled.is_set():
                 job.status = "in_progress"
+                part.mkdir()
                 self.maker(job.wanted.model).film(job.wanted, part, told, job.cancelled.is_set)
-            if job.cancelled.is_set():
-                job.status = "cancelled"
-                return
-            part.replace(job.path)
-            job.share, job.completed, job.status = 1.0, int(time.time()), "completed"
+                part.replace(job.path)
+                job.completed, job.status = int(time.time()), "completed"
         except Exception as error:  # whatever befalls one film, the next one is made
             job.error, job.status = error, "failed"
         finally:
-            part.unlink(missing_ok=True)
+            if job.cancelled.is_set():
+                job.status = "cancelled"
+                shutil.rmtree(job.path, ignore_errors=True)
+            shutil.rmtree(part, ignore_errors=True)

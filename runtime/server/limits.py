@@ -13,8 +13,10 @@ MIB = 1 << 20
 class Limits:
     """Bounds that keep a server's memory and disk finite, whatever its clients do."""
 
-    together: int = 4
-    """Answers of all models that are decoded at the same time; each has a cache."""
+    places: int = 4
+    """Answers of all models that are under way at the same time; each has a cache."""
+    together: int = 1
+    """Answers, of those that are under way, that one forward takes on; 1: they take turns."""
     waiting: int = 64
     """Requests that wait for a place; the next one is refused with 429."""
     body: int = 32 * MIB
@@ -37,3 +39,9 @@ class Limits:
     """Seconds that a client may take to send or to fetch a piece."""
     unread: int = 64
     """Events that wait for a client; its answer is not decoded further before it has read some."""
+    shapes: int = 16
+    """Requests whose shape is being compiled, or waits for it; more are refused with 429."""
+    shape_seconds: float = 60.0
+    """Seconds that compiling a shape may take."""
+    shape_memory: int = 3072 * MIB
+    """Address space of the process that compiles a shape."""

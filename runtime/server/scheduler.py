@@ -1,7 +1,8 @@
-"""Many answers in one thread: a block of one, then a block of the next, so that none waits for another's end.
+"""Many answers in one thread: those that have a place take turns, several at a time, so that none waits for another's
+end.
 
 Whoever has had least so far is served first: places and turns go by client, and within a client in the order of
-arrival. Knows tickets; not models, prompts or sockets.
+arrival. Knows tickets; not models, prompts or sockets, nor what a turn does.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Collection, Hashable, Sequence
 
 from .refusal import Refusal
 from .ticket import Ticket
@@ -24,10 +25,21 @@ LONGEST_WAIT = 60
 class Scheduler:
     """Tickets that wait, tickets that run, and the thread that serves them."""
 
-    def __init__(self, together: int, waiting: int, clock: Callable[[], float] = time.perf_counter) -> None:
-        """`together`: answers that are decoded at the same time; `waiting`: tickets that may wait beside them."""
-        self._clock = clock
-        self._together, self._most_waiting = together, waiting
+    def __init__(
+        self,
+        turn: Callable[[Sequence[Ticket]], Collection[Ticket]],
+        places: int,
+        together: int,
+        waiting: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`turn` gets some tickets on, and returns those that are over; it never raises an Exception.
+
+        `places`: tickets that are under way; `together`: those of them that take a turn at the same time; `waiting`:
+        tickets that may wait beside them.
+        """
+        self._turn, self._clock = turn, clock
+        self._places, self._together, self._most_waiting = places, together, waiting
         self._changed = threading.Condition()
         self._line: OrderedDict[Hashable, deque[Ticket]] = OrderedDict()
         self._running: list[Ticket] = []
@@ -85,22 +97,32 @@ class Scheduler:
         return sum(len(line) for line in self._line.values())
 
     def _refusal(self, why: str) -> Refusal:
-        seconds = min(LONGEST_WAIT, max(1, math.ceil(self._usual * self._together)))
+        seconds = min(LONGEST_WAIT, max(1, math.ceil(self._usual * self._places)))
         return Refusal(429, f"{why}; ask again in {seconds} s", "too_many_requests", retry_after=seconds)
 
     # -- the thread
 
     def _serve(self) -> None:
-        while (ticket := self._next()) is not None:
-            started = self._clock()
-            going = ticket.turn()
-            with self._changed:
-                self._served[ticket.client] += self._clock() - started
-                if not going:
-                    self._leave(ticket)
+        while self._served_some():
+            pass
 
-    def _next(self) -> Ticket | None:
-        """The ticket whose turn it is; waits until there is one. None once all is over."""
+    def _served_some(self) -> bool:
+        """Serve one turn; False once all is over. Between two turns nothing holds a ticket that is over."""
+        tickets = self._next()
+        if not tickets:
+            return False
+        started = self._clock()
+        over = self._turn(tickets)
+        share = (self._clock() - started) / len(tickets)
+        with self._changed:
+            for ticket in tickets:
+                self._served[ticket.client] += share
+            for ticket in over:
+                self._leave(ticket)
+        return True
+
+    def _next(self) -> list[Ticket]:
+        """The tickets whose turn it is; waits until there are some. none once all is over."""
         with self._changed:
             while True:
                 self._drop_cancelled()
@@ -109,22 +131,30 @@ class Scheduler:
                 if ready:
                     return self._chosen(ready)
                 if self._closed and not self._running:
-                    return None
+                    return []
                 self._changed.wait()
 
-    def _chosen(self, ready: list[Ticket]) -> Ticket:
-        """The next ticket of the client that has had least; behind it come its client's others."""
-        ticket = min(ready, key=lambda one: self._served[one.client])
-        self._running.remove(ticket)
-        self._running.append(ticket)
-        return ticket
+    def _chosen(self, ready: list[Ticket]) -> list[Ticket]:
+        """The next tickets of the clients that have had least, no client having more than its share of the turn.
+
+        Behind them come their clients' others. What nobody waits for costs nothing, and ends now.
+        """
+        share = -(-self._together // len({ticket.client for ticket in ready}))
+        chosen = [ticket for ticket in ready if ticket.cancelled]
+        taken: Counter[Hashable] = Counter()
+        for ticket in sorted(ready, key=lambda one: self._served[one.client]):
+            if not ticket.cancelled and taken[ticket.client] < share and taken.total() < self._together:
+                chosen.append(ticket)
+                taken[ticket.client] += 1
+        self._running = [one for one in self._running if one not in chosen] + chosen
+        return chosen
 
     def _drop_cancelled(self) -> None:
         """End tickets that nobody waits for any more, before they get a place."""
         for client, line in list(self._line.items()):
             for ticket in [ticket for ticket in line if ticket.cancelled]:
                 line.remove(ticket)
-                ticket.turn()
+                self._turn([ticket])
             if not line:
                 del self._line[client]
                 self._forget(client)
@@ -142,11 +172,11 @@ class Scheduler:
 
         The last place goes to a client that has none yet, so that a newcomer does not wait for a whole answer.
         """
-        if len(self._running) >= self._together:
+        if len(self._running) >= self._places:
             return None
         held = {client: sum(ticket.client == client for ticket in self._running) for client in self._line}
         client = min(self._line, key=lambda one: (held[one], self._served[one]))
-        kept = self._together > 1 and held[client] >= self._together - 1
+        kept = self._places > 1 and held[client] >= self._places - 1
         return None if kept else client
 
     def _leave(self, ticket: Ticket) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Hashable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ..decode.session import Generation
 from ..model import Model
 from .asked import Question
 from .films import FilmJobs, Filmmaker
+from .forms import Forms
 from .limits import Limits
 from .metrics import Metrics
 from .outbox import Outbox
@@ -18,6 +21,7 @@ from .pictures import PictureSources
 from .refusal import Refusal
 from .scheduler import Scheduler
 from .ticket import Ended, Event, Stepped, Ticket, is_last
+from .turns import Neighbours, Turns
 from .uploads import Uploads
 
 __all__ = ["Counted", "Service"]
@@ -37,9 +41,12 @@ class Service:
         self.models, self.limits = dict(models), limits or Limits()
         self._aliases = _aliases(self.models)
         self.started = int(time.time())
-        self.scheduler = Scheduler(self.limits.together, self.limits.waiting)
+        self._neighbours = Neighbours()
+        places = max(self.limits.places, self.limits.together)
+        self.scheduler = Scheduler(Turns(), places, self.limits.together, self.limits.waiting)
         self.uploads = Uploads(self.limits)
         self.films = FilmJobs(dict(films or {}), self.uploads.folder, self.limits)
+        self.forms = Forms(self.limits)
         self.sources = PictureSources(self._path, self.limits, hosts)
         self.metrics = Metrics(
             {
@@ -64,18 +71,33 @@ class Service:
             )
         return self.models[name]
 
-    def submit(self, question: Question, client: Hashable) -> tuple[Ticket, Outbox[Event]]:
-        """Put a question into the queue; the events of its answer come to the outbox.
+    async def prepare(self, question: Question) -> Question:
+        """The question with the form of its answer.
 
-        Raises RequestError or Refusal for what is wrong with it, Refusal (429) where too many wait.
+        Raises RequestError or Refusal for what is wrong with it, Refusal (429) where too many shapes are compiled.
         """
         model = self.model(question.model)
         question.check(model)
+        return replace(question, form=await self.forms.get(model.bundle.path, question.shape))
+
+    def submit(self, question: Question, client: Hashable) -> tuple[Ticket, Outbox[Event]]:
+        """Put a question into the queue; the events of its answer come to the outbox.
+
+        Raises Refusal (429) where too many wait.
+        """
+        model = self.model(question.model)
         loop = asyncio.get_running_loop()
         outbox: Outbox[Event] = Outbox(loop, self.limits.unread, is_last, self.scheduler.poke)
-        ticket = Ticket((client, question.user), partial(question.begin, model), outbox, question.stops)
+        ticket = Ticket((client, question.user), partial(self._begin, question, model), outbox, question.stops)
         self.scheduler.submit(ticket)
         return ticket, outbox
+
+    def _begin(self, question: Question, model: Model) -> Generation:
+        """The generation, its prompt read, in a session that shares forwards with its neighbours."""
+        if self.limits.together == 1:
+            return question.begin(model, model.session())
+        made = self._neighbours.session(id(model), lambda beside: model.session(beside=beside))
+        return question.begin(model, made)
 
     def cancel(self, ticket: Ticket) -> None:
         """End a ticket whose client has gone."""
@@ -84,6 +106,7 @@ class Service:
 
     def close(self) -> None:
         """End all work, and remove all files."""
+        self.forms.close()
         self.scheduler.close()
         self.films.close()
         self.uploads.close()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import stat
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import uvicorn
 
 from ...engines.errors import RequestError
 
-__all__ = ["at_port", "at_unix_socket", "serve"]
+__all__ = ["at_port", "at_unix_socket", "serve", "until_stopped"]
 
 BACKLOG = 512
 """Connections that the system lets wait."""
@@ -62,8 +63,8 @@ def at_unix_socket(path: Path) -> socket.socket:
     return made
 
 
-def serve(app: Callable[..., Any], listening: socket.socket, exit_with_parent: bool) -> None:
-    """Serve until a signal, or the parent's end. The app's own end comes before this returns."""
+def serve(app: Callable[..., Any], listening: socket.socket) -> None:
+    """Serve until a signal comes, which is raised again at the end. The app's own end comes before this returns."""
     config = uvicorn.Config(
         app,
         lifespan="on",
@@ -74,17 +75,41 @@ def serve(app: Callable[..., Any], listening: socket.socket, exit_with_parent: b
         timeout_graceful_shutdown=LAST_WORDS,
         limit_concurrency=1024,
     )
-    server = uvicorn.Server(config)
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+class _Stopped(BaseException):
+    """The signal to stop has come."""
+
+
+@contextmanager
+def until_stopped(exit_with_parent: bool) -> Iterator[None]:
+    """Leave what stands within, by its own `finally`, when SIGTERM comes, or when the parent ends if that is asked for.
+
+    By itself Python ends at SIGTERM without another word, and uvicorn raises the signal that ended it once more.
+    """
+    parent = os.getppid()
+    before = signal.signal(signal.SIGTERM, _stop)
     if exit_with_parent:
-        threading.Thread(target=_watch_parent, args=(server, os.getppid()), daemon=True).start()
-    server.run(sockets=[listening])
+        threading.Thread(target=_watch_parent, args=(parent,), daemon=True).start()
+    try:
+        yield
+    except _Stopped:
+        pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
-def _watch_parent(server: uvicorn.Server, parent: int) -> None:
+def _stop(*_: Any) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the end
+    raise _Stopped
+
+
+def _watch_parent(parent: int) -> None:
     """Stop when our parent is another one: ours has ended. The system gives orphans to another process."""
     while os.getppid() == parent:
         time.sleep(0.2)
-    server.should_exit = True
+    os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(LAST_WORDS + 5)
     os._exit(1)  # something held on
 

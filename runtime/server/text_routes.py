@@ -62,7 +62,8 @@ def text_routes(service: Service) -> list[Route]:
 
 async def _question(request: Request, service: Service, read: Reader) -> Question:
     data = await json_of(request)
-    return await asyncio.to_thread(read, data, service.sources)
+    question = await asyncio.to_thread(read, data, service.sources)
+    return await unless_gone(request.receive, service.prepare(question), lambda: None)
 
 
 def _asked_either(data: Any, sources: PictureSources) -> Question:

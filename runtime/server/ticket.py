@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 
 from ..decode.block import Step
 from ..decode.session import Generation, Result
+from .refusal import Refusal
 from .settled_text import SettledText
 
 __all__ = ["Begun", "Ended", "Event", "Failed", "Mailbox", "Stepped", "Ticket", "is_last"]
@@ -83,7 +84,8 @@ class Ticket:
         """
         self.client, self.outbox = client, outbox
         self._begin, self._text = begin, SettledText(stops)
-        self._generation: Generation | None = None
+        self.generation: Generation | None = None
+        """Its decoding; None before it has begun."""
         self._cancelled = threading.Event()
 
     @property
@@ -99,50 +101,51 @@ class Ticket:
     def cancel(self) -> None:
         """End before the next step. May be called from any thread, and more than once."""
         self._cancelled.set()
-        if self._generation is not None:
-            self._generation.cancel()
+        if self.generation is not None:
+            self.generation.cancel()
 
-    def turn(self) -> bool:
-        """Read the prompt, or decode one block; false once the answer is over. Never raises an Exception."""
+    def begin(self) -> Generation | None:
+        """Read the prompt; None where that failed, and the ticket is over. Never raises an Exception."""
         try:
-            if self._generation is None:
-                return self._opened()
-            return self._block(self._generation)
+            if self._cancelled.is_set():
+                raise _stopped()
+            self.generation = self._begin()
         except Exception as error:  # whatever befalls one answer, the next one is decoded
-            self._fail(error)
-            return False
-
-    def _opened(self) -> bool:
+            self.fail(error)
+            return None
+        self.outbox.put(Begun(self.generation.result.prompt_tokens))
         if self._cancelled.is_set():
-            self._fail(InterruptedError("cancelled before it began"))
-            return False
-        self._generation = self._begin()
-        self.outbox.put(Begun(self._generation.result.prompt_tokens))
-        return True
+            self.generation.cancel()
+        return self.generation
 
-    def _block(self, generation: Generation) -> bool:
-        """Take steps up to the end of a block, or as many as the client keeps up with."""
-        if self._cancelled.is_set():
-            generation.cancel()
-        for step in generation:
-            piece = self._text.grown(generation.text) if step.final else ""
-            self.outbox.put(Stepped(step, piece))
-            if self._text.stopped:
-                break
-            if step.final or self.outbox.full:
-                return True
-        self._end(generation)
-        return False
+    def step(self, step: Step) -> None:
+        """Tell of a step; ends the answer where a stop string has come."""
+        assert self.generation is not None
+        if self._text.stopped:
+            return
+        piece = self._text.grown(self.generation.settled_text) if step.final else ""
+        self.outbox.put(Stepped(step, piece))
+        if self._text.stopped:
+            self.generation.cancel()
 
-    def _end(self, generation: Generation) -> None:
-        stopped = self._text.stopped
-        generation.close()
-        result = generation.result
+    def end(self) -> None:
+        """Tell of the end of the answer."""
+        assert self.generation is not None
+        self.generation.close()
+        result, stopped = self.generation.result, self._text.stopped
+        if self._cancelled.is_set() and not stopped and result.stop_reason == "cancelled":
+            self.fail(_stopped())
+            return
         rest = self._text.grown(result.text, last=True)
         reason = "stop" if stopped or self._text.stopped else result.stop_reason
         self.outbox.put(Ended(self._text.whole, rest, reason, result))
 
-    def _fail(self, error: BaseException) -> None:
-        if self._generation is not None:
-            self._generation.close()
+    def fail(self, error: BaseException) -> None:
+        """Tell that there is no answer, or no more of it."""
+        if self.generation is not None:
+            self.generation.close()
         self.outbox.put(Failed(error))
+
+
+def _stopped() -> Refusal:
+    return Refusal(503, "the server is stopping; ask again when it is back", "stopping", retry_after=5)

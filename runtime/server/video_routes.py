@@ -18,7 +18,7 @@ from starlette.types import ASGIApp
 from ...engines.errors import RequestError
 from ..schema import Violations, bounds, from_json
 from .file_routes import form_of
-from .films import FilmJob, FilmRequest
+from .films import VARIANTS, FilmJob, FilmRequest
 from .refusal import Refusal
 from .replies import json_of, reply
 from .service import Service
@@ -52,7 +52,7 @@ def video_routes(service: Service) -> list[Route]:
 
     async def create(request: Request) -> Response:
         wanted = await _wanted(request, service)
-        return reply(jobs.submit(wanted).facts)
+        return reply((await asyncio.to_thread(jobs.submit, wanted)).facts)
 
     async def all_jobs(_: Request) -> Response:
         return reply({"object": "list", "data": [job.facts for job in jobs.all()], "has_more": False})
@@ -67,7 +67,11 @@ def video_routes(service: Service) -> list[Route]:
         job = jobs.get(request.path_params["number"])
         if job.status != "completed":
             raise Refusal(404, f"the film is {job.status}; its file is there once it is completed", "not_completed")
-        return FileResponse(job.path, media_type=jobs.maker(job.wanted.model).media_type)
+        variant = request.query_params.get("variant", "video")
+        if variant not in VARIANTS:
+            raise RequestError(f"variant: got {variant[:40]!r}, expected one of {', '.join(VARIANTS)}")
+        name, kind = VARIANTS[variant]
+        return FileResponse(job.path / name, media_type=kind, filename=name)
 
     async def delete(request: Request) -> Response:
         job = jobs.drop(request.path_params["number"])

@@ -19,6 +19,9 @@ from .language import Chain, Either, Language, Literal, Pattern, Repeat
 
 __all__ = ["Automaton", "Vocabulary", "compiled"]
 
+END = b"\0"
+"""Mark behind a pattern's texts, which no text holds."""
+
 MOST_STATES = 100_000
 """States of an automaton at most: a schema may ask for a million items."""
 
@@ -265,21 +268,29 @@ def _indexed(regex: str, vocabulary: Vocabulary) -> tuple[int, set[int], dict[in
 
     spelled: dict[bytes, list[int]] = {}
     for number, token in enumerate(vocabulary.tokens):
-        if token and number not in vocabulary.barred and number != vocabulary.stop:
+        if token and END not in token and number not in vocabulary.barred and number != vocabulary.stop:
             spelled.setdefault(token, []).append(number)
+    # Its index has no move from the end of a text to a state that is none (0.2.14: `ab(cd)?` loses `abcd`). Behind
+    # every text stands a mark, so that no text ends before it: where the mark may stand, a text may end.
+    mark = len(vocabulary.tokens)
+    spelled[END] = [mark]
     try:
-        index = outlines_core.Index(regex, outlines_core.Vocabulary(vocabulary.stop, spelled))
+        index = outlines_core.Index(f"(?:{regex})\\x00", outlines_core.Vocabulary(vocabulary.stop, spelled))
     except Exception as error:  # its errors share no base class
+        if "incompatible with the regex" in str(error):
+            raise RequestError(
+                f"no string of this model's tokens can be written under the pattern {regex!r}"
+            ) from error
         raise RequestError(f"the pattern {regex!r} is not taken: {error}") from error
-    moves = {state: _by_target(following, vocabulary.stop) for state, following in index.get_transitions().items()}
-    return index.get_initial_state(), set(index.get_final_states()), moves
+    every = index.get_transitions()
+    ends = {state for state, following in every.items() if following.get(mark) in index.get_final_states()}
+    none = (vocabulary.stop, mark)
+    return index.get_initial_state(), ends, {state: _by_target(following, none) for state, following in every.items()}
 
 
-def _by_target(following: Mapping[int, int], stop: int) -> dict[int, NDArray[np.int64]]:
+def _by_target(following: Mapping[int, int], none: tuple[int, ...]) -> dict[int, NDArray[np.int64]]:
+    """Tokens by the state that they lead to, but for those in `none`."""
     tokens = np.fromiter(following.keys(), np.int64, len(following))
     targets = np.fromiter(following.values(), np.int64, len(following))
-    return {
-        int(target): np.sort(tokens[(targets == target) & (tokens != stop)])
-        for target in np.unique(targets)
-        if ((targets == target) & (tokens != stop)).any()
-    }
+    real = ~np.isin(tokens, none)
+    return {int(target): np.sort(tokens[(targets == target) & real]) for target in np.unique(targets[real])}

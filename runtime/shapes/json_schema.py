@@ -1,7 +1,7 @@
 """A JSON schema as the language of texts that validate against it: part of them, where it allows more than is said.
 
-Objects hold the properties that are declared, in that order; required ones always. What a schema asserts is kept to
-exactly; a keyword that is not supported is an error which names it, so nothing is asserted in vain.
+Objects hold the properties that are declared, in that order; required ones always; where none are, any. What a schema
+asserts is kept to exactly; a keyword that is not supported is an error which names it, so nothing is asserted in vain.
 """
 
 from __future__ import annotations
@@ -37,6 +37,13 @@ KEYWORDS = {
 NUMBERS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 MOST = 10**15
 """Integers up to here are written, unless a schema asks for larger ones."""
+
+DEEPEST = 1
+"""Lists and objects in a value of which the schema says nothing, one in the other."""
+
+STRING = Chain((Literal('"'), Pattern(f"{CHARACTER}{{0,}}"), Literal('"')))
+NAME = Chain((STRING, Literal(": ")))
+"""Any string, and one as a member's name."""
 
 FORMATS = {
     "date": TYPES["date"],
@@ -123,6 +130,8 @@ class _Reader:
         if missing and others is False:
             raise RequestError(f"{at}: {', '.join(missing)}: required, and no additional property may be there")
         every = {**declared, **missing}
+        if not every and others is not False:
+            return self._map(others, at, seen)
         members: list[tuple[Language, bool]] = []
         for name, one in every.items():
             if one is not False or name in required:
@@ -130,6 +139,11 @@ class _Reader:
                 key = Literal(f"{json.dumps(name, ensure_ascii=False)}: ")
                 members.append((Chain((key, value)), name in required))
         return Chain((Literal("{"), _members(members), Literal("}")))
+
+    def _map(self, others: object, at: str, seen: tuple[str, ...]) -> Language:
+        """An object with any names, whose values are valid under `others`."""
+        value = _anything(DEEPEST) if others is True else self.language(others, f"{at}/additionalProperties", seen)
+        return _listed("{", Chain((NAME, value)), "}")
 
     def _array(self, said: Mapping[str, Any], at: str, seen: tuple[str, ...]) -> Language:
         least, most = _count(said, "minItems", 0, at), _count(said, "maxItems", None, at)
@@ -142,6 +156,21 @@ class _Reader:
         later = Repeat(Chain((Literal(", "), item)), max(least - 1, 0), None if most is None else most - 1)
         some = Chain((item, later))
         return Chain((Literal("["), some if least else optional(some), Literal("]")))
+
+
+def _listed(opening: str, item: Language, closing: str) -> Language:
+    """Any number of items between brackets."""
+    some = Chain((item, Repeat(Chain((Literal(", "), item)), 0, None)))
+    return Chain((Literal(opening), optional(some), Literal(closing)))
+
+
+def _anything(deep: int) -> Language:
+    """Any value; lists and objects in it, one in the other, as often as `deep` says."""
+    scalar = Either((STRING, Pattern(TYPES["number"]), Literal("true"), Literal("false"), Literal("null")))
+    if not deep:
+        return scalar
+    value = _anything(deep - 1)
+    return Either((scalar, _listed("[", value, "]"), _listed("{", Chain((NAME, value)), "}")))
 
 
 def _members(members: list[tuple[Language, bool]]) -> Language:

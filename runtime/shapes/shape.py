@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import RequestError
-from ..decode.allowed import Allowed
-from ..decode.block import Block, Proposal
-from ..decode.chooser import Chooser
+from ..decode.block import Allowed, Block, Proposal
 from ..decode.denoiser import Prediction
 from ..decode.forward import Weigh
 from ..decode.options import Plan
-from ..decode.query import accepted
+from ..decode.packed import accepted
+from ..decode.sequence import Chooser
 from .automaton import Automaton
 from .best_string import Ways, advanced, best_string, forced, ways
 

@@ -7,18 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from a2d.calibration.cli.calibrate import main as calibrate
-from a2d.calibration.collect.observer import tap
+from a2d.calibration.collect.observer import ObservedModel
+from a2d.calibration.film import causal
 from a2d.calibration.film import job as film_job
 from a2d.calibration.film.job import FilmJob, calibrate_film
-from a2d.calibration.film.loss import losses
-from a2d.calibration.film.observed import observed_studio, studio_of
-from a2d.calibration.film.shots import Shot, built_in, load_prompts, sized
-from a2d.calibration.quantize.source import Source
+from a2d.calibration.film.shots import Shot, built_in, load_prompts
+from a2d.calibration.source.source import Source
 from a2d.engines.errors import ParityError, RequestError
 from a2d.export.cli import main
 from a2d.runtime.bundle.files import Bundle
+from a2d.runtime.deploy.placement import Placement
+from a2d.runtime.model import Model
 
 CHECKPOINT = Path(__file__).parents[1] / "data" / "golden-frames" / "v1" / "checkpoint"
 FLAGS = ["--block-frames", "3", "--steps-list", "1000,750,500,250", "--size", "64x64", "--quiet"]
@@ -37,15 +39,16 @@ def quantized(bundle: Path) -> Path:
     return bundle.parent / "quantized"
 
 
+def model_of(path: Path, precision: str = "fp32") -> Model:
+    return Model(Bundle.open(path), Placement("onnxruntime", "cpu", precision, threads=1))
+
+
 def test_every_timestep_and_the_clean_commit_are_strata_of_their_own(bundle, tmp_path):
-    opened = Bundle.open(bundle)
-    files = dict(opened.manifest.variants["fp32"].graphs)
     shutil.copytree(bundle, tmp_path / "copy")
-    source = Source(tmp_path / "copy", files)
-    taps = {graph: tap(source, graph, source.folder / f"tap.{files[graph]}") for graph in ("text", "frames")}
-    files |= {graph: f"tap.{files[graph]}" for graph in taps}
-    studio, seen = observed_studio(source.folder, files, taps, opened.manifest.film)
-    assert len(list(studio.film("a red ball", options=sized(opened.manifest.film, 0)))) == 3
+    model = ObservedModel.of(Bundle.open(bundle), tmp_path / "copy", ("text", "frames"))
+    observer = model.watch({0.0: {}})
+    causal.show(model, built_in(1)[0])
+    seen = observer.seen[0.0]
     assert set(seen["layers.0.qkv_weight"]) == {"t 1000", "t 937.5", "t 833.333", "t 625", "commit"}
     assert set(seen["text.layers.0.gate_up"]) == {"prompt"}
     counts = {name: h.count for name, h in seen["layers.0.qkv_weight"].items()}
@@ -70,11 +73,11 @@ def test_the_file_is_smaller_and_every_weight_of_a_step_is_counted(quantized):
 
 def test_a_clip_in_int8_is_close_to_the_floats_clip(quantized):
     """Errors grow over steps and blocks; the first block still has to look alike."""
-    opened = Bundle.open(quantized)
-    contract, films = opened.manifest.film, {}
+    films = {}
     for name in ("fp32", "int8"):
-        studio = studio_of(quantized, opened.manifest.variants[name].graphs, contract, name)
-        films[name] = next(studio.film("a red ball", options=sized(contract, 5))).pixels
+        model = model_of(quantized, name)
+        options = causal.sized(model.studio.contract, Shot("a red ball", 5))
+        films[name] = next(model.film("a red ball", options=options)).pixels
     assert float(np.abs(films["fp32"] - films["int8"]).mean()) < 0.05
 
 
@@ -82,7 +85,7 @@ def test_the_command_calibrates_a_bundle_that_films(bundle, tmp_path, capsys):
     out = tmp_path / "out"
     assert calibrate(["--precision", "int8", "--samples", "1", str(bundle), "-o", str(out)]) == 0
     said = capsys.readouterr().out
-    assert "velocity of the first block" in said and "filming 1 shots of 3 blocks: about" in said
+    assert "velocity of the first block" in said and "filming 1 shots: about" in said
     assert set(Bundle.open(out).manifest.variants) == {"fp32", "int8"}
     assert calibrate(["--precision", "int4", str(bundle), "-o", str(tmp_path / "other")]) == 2
 
@@ -95,18 +98,30 @@ def test_a_precision_that_loses_too_much_is_not_written(bundle, tmp_path, monkey
 
 
 def test_the_loss_sees_a_weight_that_is_wrong(bundle, tmp_path):
-    opened = Bundle.open(bundle)
     shutil.copytree(bundle, tmp_path / "broken")
-    graphs, contract = opened.manifest.variants["fp32"].graphs, opened.manifest.film
+    graphs = Bundle.open(bundle).manifest.variants["fp32"].graphs
     at = Source(bundle, dict(graphs)).tensors["layers.1.qkv_weight"]
     with (tmp_path / "broken" / at.file).open("r+b") as stream:
         stream.seek(at.offset)
         stream.write(np.zeros(at.shape, np.float32).tobytes())
-    sides = [studio_of(folder, graphs, contract, "fp32") for folder in (bundle, tmp_path / "broken")]
-    found = {loss.kind: loss.largest for loss in losses(*sides, built_in(1), contract)}
+    sides = [model_of(folder) for folder in (bundle, tmp_path / "broken")]
+    found = {loss.kind.split()[0]: loss.largest for loss in causal.losses(*sides, built_in(1))}
     assert found["velocity"] > 0.15
-    same = {loss.kind: loss.largest for loss in losses(sides[0], sides[0], built_in(1), contract)}
+    same = {loss.kind.split()[0]: loss.largest for loss in causal.losses(sides[0], sides[0], built_in(1))}
     assert same == {"velocity": 0.0, "keys": 0.0, "values": 0.0}
+
+
+def test_a_shot_may_begin_with_a_picture(bundle, tmp_path):
+    Image.fromarray(np.full((40, 60, 3), 90, np.uint8)).save(tmp_path / "board.png")
+    (tmp_path / "shots.jsonl").write_text(
+        '{"prompt": "a red ball", "image": "board.png"}\n{"prompt": "b", "image": ""}'
+    )
+    with pytest.raises(RequestError, match="line 2: got image ''"):
+        load_prompts(tmp_path / "shots.jsonl", 8)
+    (tmp_path / "shots.jsonl").write_text('{"prompt": "a red ball", "image": "board.png"}')
+    (shot,) = load_prompts(tmp_path / "shots.jsonl", 8)
+    assert shot.image == tmp_path / "board.png"
+    assert {loss.largest for loss in causal.losses(model_of(bundle), model_of(bundle), [shot])} == {0.0}
 
 
 def test_precisions_that_do_not_fit_are_refused_with_the_table(bundle, tmp_path):

@@ -15,9 +15,9 @@ from cpus.probe import feeds
 
 import a2d
 from a2d.calibration.collect.observer import tap
-from a2d.calibration.quantize.products import points
-from a2d.calibration.quantize.smoothquant import Smoothed, factors
-from a2d.calibration.quantize.source import Source
+from a2d.calibration.source.products import points
+from a2d.calibration.source.smoothquant import Smoothed, factors
+from a2d.calibration.source.source import Source
 from a2d.engines import cpu, load_engine
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe

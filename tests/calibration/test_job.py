@@ -156,7 +156,7 @@ def test_no_data_is_told_with_its_flag(job):
 
 def with_weight(floats, folder, name: str, value: float):
     """A copy of the bundle with one tensor filled, its manifest in order."""
-    from a2d.calibration.quantize.source import Source
+    from a2d.calibration.source.source import Source
     from a2d.runtime.bundle.files import sha256_of
     from a2d.runtime.bundle.manifest import FileRecord
 

@@ -3,7 +3,7 @@
  *     "steps=3 blocks=2 pause=5 do=hang at=4"
  *
  * at=N is before its Nth frame, in=N after the Nth that it received, both from 0; `do` is what happens there, see `misdeeds`.
- * With random=SEED, `at` is drawn at random. With damage=SEED, some frames have some wrong bytes. Its text says what it was asked for, pixels as a
+ * With `films` in it, it films as well, one frame and then blocks of four. With random=SEED, `at` is drawn at random. With damage=SEED, some frames have some wrong bytes. Its text says what it was asked for, pixels as a
  * checksum, so that a test can see what arrived. */
 #include <signal.h>
 #include <stdio.h>
@@ -34,7 +34,8 @@ enum { QUEUE = 256 };
 typedef struct job {
     uint32_t id;
     char *text;
-    bool cancelled;
+    bool cancelled, films;
+    uint32_t frames, height, width;
 } job;
 
 static struct {
@@ -90,6 +91,10 @@ static void kill_myself(void) {
 #endif
 }
 
+static const char zeros[32];
+static const char a_step[16] = {0, 0, 0, 0, 0, 0, 0, 0, 1};
+static const char a_pixel[27] = {0, 0, 0, 0, 77, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 3};
+
 static void misbehave(uint32_t id) {
     if (wants("do=exit"))
         _Exit(7);
@@ -123,7 +128,12 @@ static void misbehave(uint32_t id) {
     if (wants("do=unknown"))
         raw((a2d_kind)200, id, 0, "", 0);
     if (wants("do=damaged"))
-        raw(A2D_DONE, id, 5, "\7\1\1\1\1", 5);
+        raw(wants("films") ? A2D_FILMED : A2D_DONE, id, 5, "\7\1\1\1\1", 5);
+    if (wants("do=other")) /* a step of the other kind of generation */
+        raw(wants("films") ? A2D_STEP : A2D_DENOISED, id, wants("films") ? 29 : 16, wants("films") ? zeros : a_step,
+            wants("films") ? 29 : 16);
+    if (wants("do=skip")) /* a frame that is not the next one */
+        raw(A2D_PIXELS, id, 27, a_pixel, 27);
     if (wants("do=version"))
         put_out("a2d\x63\x42\0\0\0\0\0\0\0\0\0\0\0", 16);
     if (wants("do=again"))
@@ -172,6 +182,11 @@ static void send_opened(void) {
     a2d_put_u32(&bytes, 8);
     a2d_put_u32(&bytes, 4096);
     a2d_put_u8(&bytes, 1);
+    a2d_put_u8(&bytes, wants("films"));
+    a2d_put_u32(&bytes, 9);
+    a2d_put_u32(&bytes, 8);
+    a2d_put_u32(&bytes, 12);
+    a2d_put_f64(&bytes, 16);
     send_frame(&bytes, begin, 0);
 }
 
@@ -203,7 +218,6 @@ static void send_done(const job *work, a2d_stop stop, uint32_t steps, uint32_t b
     a2d_bytes bytes = {0};
     size_t begin = a2d_frame_begin(&bytes, A2D_DONE, work->id);
     a2d_put_u8(&bytes, (uint8_t)stop);
-    a2d_put_u8(&bytes, A2D_MODALITY_TEXT);
     a2d_put_u32(&bytes, steps);
     a2d_put_u32(&bytes, steps);
     a2d_put_u32(&bytes, blocks);
@@ -219,6 +233,49 @@ static void send_done(const job *work, a2d_stop stop, uint32_t steps, uint32_t b
     a2d_put_u32(&bytes, 3);
     for (uint32_t i = 0; i < 3; i++)
         a2d_put_f32(&bytes, 0.25f * (float)(i + 1));
+    send_frame(&bytes, begin, work->id);
+}
+
+static void send_denoised(const job *work, uint32_t block, uint32_t index, uint32_t steps, uint32_t frames) {
+    a2d_bytes bytes = {0};
+    size_t begin = a2d_frame_begin(&bytes, A2D_DENOISED, work->id);
+    a2d_put_u32(&bytes, block);
+    a2d_put_u32(&bytes, index);
+    a2d_put_u32(&bytes, steps);
+    a2d_put_u32(&bytes, frames);
+    send_frame(&bytes, begin, work->id);
+}
+
+/* A pixel is told by its frame's number and its place. */
+static void send_pixels(const job *work, uint32_t block, uint32_t first, uint32_t count) {
+    a2d_bytes bytes = {0};
+    size_t begin = a2d_frame_begin(&bytes, A2D_PIXELS, work->id), size = (size_t)3 * work->height * work->width;
+    a2d_put_u32(&bytes, block);
+    a2d_put_u32(&bytes, first);
+    a2d_put_u32(&bytes, count);
+    a2d_put_u32(&bytes, work->height);
+    a2d_put_u32(&bytes, work->width);
+    a2d_put_u32(&bytes, (uint32_t)(count * size));
+    for (uint32_t frame = first; frame < first + count; frame++)
+        for (size_t i = 0; i < size; i++)
+            a2d_put_u8(&bytes, (uint8_t)(frame * 7 + i));
+    send_frame(&bytes, begin, work->id);
+}
+
+static void send_filmed(const job *work, a2d_stop stop, uint32_t steps, uint32_t blocks, uint32_t frames) {
+    a2d_bytes bytes = {0};
+    size_t begin = a2d_frame_begin(&bytes, A2D_FILMED, work->id);
+    a2d_put_u8(&bytes, (uint8_t)stop);
+    a2d_put_u32(&bytes, steps + blocks);
+    a2d_put_u32(&bytes, steps);
+    a2d_put_u32(&bytes, blocks);
+    a2d_put_u32(&bytes, frames);
+    a2d_put_u32(&bytes, work->height);
+    a2d_put_u32(&bytes, work->width);
+    a2d_put_f64(&bytes, 16);
+    a2d_put_f64(&bytes, 0.125);
+    a2d_put_f64(&bytes, 0.0625);
+    a2d_put_text(&bytes, work->text);
     send_frame(&bytes, begin, work->id);
 }
 
@@ -294,6 +351,31 @@ static char *describe_request(a2d_cursor from) {
     return text;
 }
 
+static job film_job(uint32_t id, a2d_cursor from) {
+    job made = {.id = id, .films = true};
+    size_t size = from.left + 4096;
+    char *text = malloc(size), *prompt = a2d_take_text(&from, NULL);
+    if (text == NULL)
+        exit(1);
+    uint32_t frames = a2d_take_u32(&from), height = a2d_take_u32(&from), width = a2d_take_u32(&from);
+    uint32_t steps = a2d_take_u32(&from);
+    uint64_t seed = a2d_take_u64(&from);
+    char *options = take_nullable(&from);
+    int at = snprintf(text, size, "%s|%u|%u|%u|%u|%llu|%s", prompt ? prompt : "-", (unsigned)frames, (unsigned)height,
+                      (unsigned)width, (unsigned)steps, (unsigned long long)seed, options ? options : "-");
+    for (uint32_t images = a2d_take_u32(&from); images > 0 && !from.failed; images--)
+        describe_image(&from, text + at, size - (size_t)at);
+    if (!a2d_cursor_done(&from))
+        snprintf(text, size, "%s", "malformed");
+    free(prompt);
+    free(options);
+    made.text = text;
+    made.frames = frames ? frames : 9;
+    made.height = height ? height : 8;
+    made.width = width ? width : 12;
+    return made;
+}
+
 /* -- the two threads: one reads, one works */
 
 static void open_with(a2d_cursor payload) {
@@ -313,9 +395,10 @@ static void open_with(a2d_cursor payload) {
     all.open = true;
 }
 
-static void enqueue(uint32_t id, a2d_cursor payload) {
+static void enqueue(a2d_header header, a2d_cursor payload) {
     job *place = &all.queue[all.last % QUEUE];
-    *place = (job){.id = id, .text = describe_request(payload)};
+    *place = header.kind == A2D_FILM ? film_job(header.id, payload)
+                                     : (job){.id = header.id, .text = describe_request(payload)};
     all.last++;
 }
 
@@ -330,8 +413,8 @@ static void receive(a2d_header header, a2d_cursor payload) {
         open_with(payload);
     if (all.received++ == all.in)
         misbehave(header.id);
-    if (header.kind == A2D_GENERATE)
-        enqueue(header.id, payload);
+    if (header.kind == A2D_GENERATE || header.kind == A2D_FILM)
+        enqueue(header, payload);
     if (header.kind == A2D_CANCEL)
         cancel(header.id);
     if (header.kind == A2D_PING) {
@@ -406,6 +489,30 @@ static void work_on(job *work) {
     send_done(work, A2D_STOP_LENGTH, done, blocks);
 }
 
+/* One frame, then blocks of four. */
+static void film(job *work) {
+    uint32_t steps = (uint32_t)setting("steps=", 3), done = 0, block = 0, frames = 0;
+    if (strstr(work->text, "refuse") != NULL) {
+        send_failed(work->id, A2D_ERROR_NUMERICS, "block 1, step 2: the velocity is not finite");
+        return;
+    }
+    for (; frames < work->frames; block++) {
+        uint32_t count = block == 0 ? 1 : work->frames - frames < 4 ? work->frames - frames : 4;
+        for (uint32_t index = 0; index < steps; index++) {
+            if (work->cancelled) {
+                send_filmed(work, A2D_STOP_CANCELLED, done, block, frames);
+                return;
+            }
+            done++;
+            send_denoised(work, block, index, steps, frames);
+            rest(setting("pause=", 0));
+        }
+        send_pixels(work, block, frames, count);
+        frames += count;
+    }
+    send_filmed(work, A2D_STOP_LENGTH, done, block, frames);
+}
+
 int main(int argc, char **argv) {
     a2d_thread thread;
 #if defined(_WIN32)
@@ -430,7 +537,8 @@ int main(int argc, char **argv) {
     for (;;) {
         while (all.first == all.last)
             a2d_cond_wait(&all.changed, &all.lock, A2D_NEVER);
-        work_on(&all.queue[all.first % QUEUE]);
+        job *next = &all.queue[all.first % QUEUE];
+        (next->films ? film : work_on)(next);
         free(all.queue[all.first % QUEUE].text);
         all.first++;
     }

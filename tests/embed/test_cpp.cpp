@@ -70,6 +70,31 @@ int main(int, char **argv) {
     CHECK(status_of([&] { a2d::Model("missing", options); }) == A2D_ERROR_BUNDLE);
     CHECK(status_of([&] { a2d::Model("x", options_for("/no/such/python")); }) == A2D_ERROR_INTERPRETER);
 
+    a2d::Model studio("films steps=2", options);
+    a2d::FilmRequest shot("a ball");
+    a2d_image board = {};
+    board.pixels = pixels;
+    board.width = board.height = 2;
+    shot.image(board).options("{}").seed = 3;
+    std::uint32_t frames = 0;
+    auto keep = [&](const a2d_frames &some) {
+        CHECK(some.first == frames && some.pixels[0] == static_cast<std::uint8_t>(7 * frames));
+        frames += some.count;
+        return true;
+    };
+    int film_steps = 0;
+    a2d::Result film = studio.film(shot, keep, [&](const a2d_step &) { return ++film_steps > 0; }).get();
+    CHECK(frames == 9 && film_steps == 6 && film.numbers.modality == A2D_MODALITY_PIXELS && film.text.empty());
+    CHECK(film.remarks.find("a ball|0|0|0|0|3|{}|2x2:0:") == 0 && film.numbers.frames == 9);
+    CHECK(studio.film(shot.image("b.png"), [](const a2d_frames &) { return true; }).get().remarks.find("|b.png") > 0);
+    thrown = false;
+    try {
+        studio.film(shot, [](const a2d_frames &) -> bool { throw std::runtime_error("no disk"); }).get();
+    } catch (const std::runtime_error &error) {
+        thrown = std::string(error.what()) == "no disk";
+    }
+    CHECK(thrown && status_of([&] { studio.film(shot, {}); }) == A2D_ERROR_ARGUMENT);
+
     a2d::Generation outlives = model.start(request);
     { a2d::Model moved = std::move(model); } // closed here
     CHECK(status_of([&] { outlives.get(); }) == A2D_ERROR_CLOSED || outlives.get().numbers.steps == 6);

@@ -25,6 +25,11 @@ static a2d_bytes opened_frame(void) {
     a2d_put_u32(&bytes, 8);
     a2d_put_u32(&bytes, 512);
     a2d_put_u8(&bytes, 1);
+    a2d_put_u8(&bytes, 1);
+    a2d_put_u32(&bytes, 81);
+    a2d_put_u32(&bytes, 480);
+    a2d_put_u32(&bytes, 832);
+    a2d_put_f64(&bytes, 16);
     CHECK(a2d_frame_end(&bytes, begin));
     return bytes;
 }
@@ -45,7 +50,6 @@ static a2d_bytes done_frame(void) {
     a2d_bytes bytes = {0};
     size_t begin = a2d_frame_begin(&bytes, A2D_DONE, UINT32_MAX);
     a2d_put_u8(&bytes, A2D_STOP_REPEATS);
-    a2d_put_u8(&bytes, A2D_MODALITY_TEXT);
     for (uint32_t i = 1; i <= 5; i++)
         a2d_put_u32(&bytes, i);
     a2d_put_f32(&bytes, 1.0f);
@@ -62,6 +66,41 @@ static a2d_bytes done_frame(void) {
     return bytes;
 }
 
+static a2d_bytes denoised_frame(void) {
+    a2d_bytes bytes = {0};
+    size_t begin = a2d_frame_begin(&bytes, A2D_DENOISED, 7);
+    for (uint32_t i = 2; i <= 5; i++)
+        a2d_put_u32(&bytes, i);
+    CHECK(a2d_frame_end(&bytes, begin));
+    return bytes;
+}
+
+static a2d_bytes pixels_frame(void) {
+    a2d_bytes bytes = {0};
+    size_t begin = a2d_frame_begin(&bytes, A2D_PIXELS, 7);
+    static const uint32_t numbers[] = {3, 9, 2, 4, 5, 120}; /* block, first, count, height, width, bytes */
+    for (size_t i = 0; i < 6; i++)
+        a2d_put_u32(&bytes, numbers[i]);
+    for (uint32_t i = 0; i < 120; i++)
+        a2d_put_u8(&bytes, (uint8_t)i);
+    CHECK(a2d_frame_end(&bytes, begin));
+    return bytes;
+}
+
+static a2d_bytes filmed_frame(void) {
+    a2d_bytes bytes = {0};
+    size_t begin = a2d_frame_begin(&bytes, A2D_FILMED, 7);
+    a2d_put_u8(&bytes, A2D_STOP_CANCELLED);
+    for (uint32_t i = 1; i <= 6; i++)
+        a2d_put_u32(&bytes, i);
+    a2d_put_f64(&bytes, 16);
+    a2d_put_f64(&bytes, 0.1);
+    a2d_put_f64(&bytes, 0.01);
+    a2d_put_text(&bytes, "the prompt was cut");
+    CHECK(a2d_frame_end(&bytes, begin));
+    return bytes;
+}
+
 static a2d_bytes failed_frame(void) {
     a2d_bytes bytes = {0};
     size_t begin = a2d_frame_begin(&bytes, A2D_FAILED, 1);
@@ -73,7 +112,7 @@ static a2d_bytes failed_frame(void) {
 
 /* The bytes of a frame as docs/embedding.md shows them. */
 static void test_the_documented_bytes(void) {
-    static const uint8_t expected[] = {'a', '2', 'd', 2, 3, 0, 0, 0, 0x34, 0x12, 0, 0, 0, 0, 0, 0};
+    static const uint8_t expected[] = {'a', '2', 'd', 3, 3, 0, 0, 0, 0x34, 0x12, 0, 0, 0, 0, 0, 0};
     a2d_bytes bytes = {0};
     CHECK(a2d_frame_empty(&bytes, A2D_CANCEL, 0x1234));
     CHECK(bytes.length == sizeof expected && memcmp(bytes.data, expected, sizeof expected) == 0);
@@ -104,6 +143,7 @@ static void test_payloads(void) {
     CHECK(a2d_opened_read(payload_of(&bytes), &opened));
     CHECK(strcmp(opened.name, "slate") == 0 && strcmp(opened.engine, "") == 0);
     CHECK(opened.block_size == 8 && opened.max_context == 512 && opened.vision == 1);
+    CHECK(opened.films == 1 && opened.frames == 81 && opened.height == 480 && opened.width == 832 && opened.fps == 16);
     a2d_opened_free(&opened);
     a2d_bytes_free(&bytes);
 
@@ -124,6 +164,27 @@ static void test_payloads(void) {
     a2d_result_free(&result);
     a2d_bytes_free(&bytes);
 
+    bytes = denoised_frame();
+    CHECK(a2d_denoised_read(payload_of(&bytes), &step));
+    CHECK(step.block == 2 && step.index == 3 && step.steps == 4 && step.frames == 5 && step.final == 1);
+    CHECK(step.text_length == 0 && step.text[0] == '\0');
+    a2d_step_free(&step);
+    a2d_bytes_free(&bytes);
+
+    bytes = pixels_frame();
+    a2d_frames frames;
+    CHECK(a2d_pixels_read(payload_of(&bytes), &frames));
+    CHECK(frames.block == 3 && frames.first == 9 && frames.count == 2 && frames.height == 4 && frames.width == 5);
+    CHECK(frames.length == 120 && frames.pixels[119] == 119);
+    a2d_bytes_free(&bytes);
+
+    bytes = filmed_frame();
+    CHECK(a2d_filmed_read(payload_of(&bytes), &result));
+    CHECK(result.modality == A2D_MODALITY_PIXELS && result.stop == A2D_STOP_CANCELLED && result.frames == 4);
+    CHECK(result.height == 5 && result.width == 6 && result.fps == 16 && strcmp(result.remarks, "the prompt was cut") == 0);
+    a2d_result_free(&result);
+    a2d_bytes_free(&bytes);
+
     bytes = failed_frame();
     a2d_status status;
     char *message;
@@ -138,9 +199,17 @@ static bool reads(uint32_t kind, a2d_cursor from) {
     a2d_opened opened;
     a2d_step step;
     a2d_result result;
+    a2d_frames frames;
     a2d_status status;
     char *message = NULL;
     bool read = false;
+    if (kind == A2D_DENOISED && (read = a2d_denoised_read(from, &step)))
+        a2d_step_free(&step);
+    if (kind == A2D_PIXELS && (read = a2d_pixels_read(from, &frames)))
+        for (size_t i = 0; i < frames.length; i++)
+            state += frames.pixels[i]; /* all of them can be read */
+    if (kind == A2D_FILMED && (read = a2d_filmed_read(from, &result)))
+        a2d_result_free(&result);
     if (kind == A2D_OPENED && (read = a2d_opened_read(from, &opened)))
         a2d_opened_free(&opened);
     if (kind == A2D_STEP && (read = a2d_step_read(from, &step)))
@@ -193,6 +262,24 @@ static void test_numbers_that_are_none(void) {
     memcpy(bytes.data + A2D_FRAME_HEADER + 21, "\0\0\xc0\x7f", 4); /* not a number */
     CHECK(!reads(A2D_STEP, payload_of(&bytes)));
     a2d_bytes_free(&bytes);
+    bytes = denoised_frame();
+    bytes.data[A2D_FRAME_HEADER + 4] = 4; /* step 4 of 4, from 0 */
+    CHECK(!reads(A2D_DENOISED, payload_of(&bytes)));
+    a2d_bytes_free(&bytes);
+    static const struct {
+        size_t at;
+        uint8_t value;
+    } wrong[] = {{8, 0}, {8, 3}, {12, 0}, {16, 6}, {20, 119}, {11, 128}, {15, 128}, {19, 128}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) { /* no frames, or other bytes than their sizes say */
+        bytes = pixels_frame();
+        bytes.data[A2D_FRAME_HEADER + wrong[i].at] = wrong[i].value;
+        CHECK(!reads(A2D_PIXELS, payload_of(&bytes)));
+        a2d_bytes_free(&bytes);
+    }
+    bytes = filmed_frame();
+    bytes.data[A2D_FRAME_HEADER] = A2D_STOP_REPEATS;
+    CHECK(!reads(A2D_FILMED, payload_of(&bytes)));
+    a2d_bytes_free(&bytes);
     bytes = failed_frame();
     memset(bytes.data + A2D_FRAME_HEADER, 0, 4); /* a failure that is A2D_OK */
     CHECK(!reads(A2D_FAILED, payload_of(&bytes)));
@@ -222,6 +309,9 @@ int main(void) {
     fuzz(step_frame());
     fuzz(done_frame());
     fuzz(failed_frame());
+    fuzz(denoised_frame());
+    fuzz(pixels_frame());
+    fuzz(filmed_frame());
     test_numbers_that_are_none();
     test_too_long();
     return 0;

@@ -19,6 +19,7 @@ static void test_describe(void) {
     CHECK_STATUS(a2d_describe(model, &info), A2D_OK);
     CHECK(strcmp(info.name, "steps=1") == 0 && strcmp(info.engine, "fake engine") == 0);
     CHECK(info.block_size == 8 && info.max_context == 4096 && info.vision == 1 && info.process > 0);
+    CHECK(info.films == 0 && info.film_frames == 9 && info.film_fps == 16);
     CHECK(a2d_abi() == A2D_ABI && strlen(a2d_version()) > 0);
     CHECK_STATUS(a2d_close(model), A2D_OK);
 }

@@ -19,7 +19,7 @@ from recipe.training import Run, Where, _Log
 from recipe.words import MASK, STOP, Words
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from a2d.runtime.decode.layout import Layout
+from a2d.runtime.decode.block import Layout
 
 CHECKPOINT = Path(__file__).parents[2] / "examples" / "slate" / "model"
 PROMPT, ANSWER = 11, 16

@@ -9,6 +9,7 @@ from pathlib import Path
 import published
 import pytest
 import torch
+from shared import Shared
 
 import a2d
 from a2d.export.job import Job, export
@@ -29,11 +30,9 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def bundle(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(tiny: Path, shared: Shared) -> Path:
     """Its bundle in two precisions."""
-    path = tmp_path_factory.mktemp("bundle") / "tiny.a2d"
-    export(Job(tiny, path, precisions("fp32,fp16"), quiet=True))
-    return path
+    return shared("tiny-16.a2d", lambda path: export(Job(tiny, path, precisions("fp32,fp16"), quiet=True)))
 
 
 @pytest.fixture(scope="session")

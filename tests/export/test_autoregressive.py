@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,12 @@ from a2d.export.families import describe
 from a2d.export.graphs.shapes import Network
 from a2d.export.job import Job, export
 from a2d.export.parity.torch_engine import TorchEngine, Weights
+from a2d.runtime.decode.block import Prompt
 from a2d.runtime.decode.cache import CacheShape
 from a2d.runtime.decode.options import Options
-from a2d.runtime.decode.sequence import Prompt
 from a2d.runtime.decode.session import Session
-from a2d.runtime.inputs.mrope import mrope_positions
 from a2d.runtime.inputs.patches import prepare
+from a2d.runtime.inputs.prompt import mrope_positions
 
 VOCAB, IMAGE = 96, 90
 STOPS = [7, 23, 41, 66, 80]
@@ -111,7 +112,7 @@ def test_token_for_token(kind: str, tmp_path: Path) -> None:
     made, rng, stopped = original(kind, tmp_path), np.random.default_rng(0), 0
     for case in range(CASES):
         tokens, wanted = rng.integers(8, VOCAB, rng.integers(1, 40)), int(rng.integers(1, 30))
-        prompt = Prompt(tokens, np.arange(len(tokens)), len(tokens), tokens)
+        prompt = Prompt.of(tokens, np.arange(len(tokens)), len(tokens))
         options = Options(max_tokens=wanted, commit=("merged", "separate")[case % 2])
         result = made.session().generate(prompt, options)
         assert list(result.tokens) == generated(made.model, tokens, wanted)
@@ -131,10 +132,12 @@ def test_with_images(tmp_path: Path) -> None:
         before, after = rng.integers(8, 90, rng.integers(1, 6)), rng.integers(8, 90, rng.integers(1, 9))
         tokens = np.concatenate([before, [92], np.full(len(features), IMAGE), [93], after])
         positions, following = mrope_positions(tokens, [patches.grid], made.family.vision)
+        plain = Prompt.of(tokens, positions, following)
         rows = np.zeros((len(tokens), 32), np.float32)
         rows[tokens == IMAGE] = features
         result = made.session().generate(
-            Prompt(tokens, positions, following, tokens, rows, tokens == IMAGE), Options(max_tokens=12)
+            replace(plain, rows=replace(plain.rows, features=rows, is_feature=tokens == IMAGE)),
+            Options(max_tokens=12),
         )
         raster = patches.pixels[0].reshape(-1, 4, patches.pixels.shape[-1])[patches.order]
         pixels = torch.from_numpy(raster.reshape(-1, patches.pixels.shape[-1]))
@@ -146,7 +149,7 @@ def test_with_images(tmp_path: Path) -> None:
 
 def test_sampling_goes_on_from_the_row_before(tmp_path: Path) -> None:
     made, tokens = original("Qwen3", tmp_path), np.array([9, 10, 11])
-    prompt = Prompt(tokens, np.arange(3), 3, tokens)
+    prompt = Prompt.of(tokens, np.arange(3), 3)
     runs = [
         made.session().generate(prompt, Options(max_tokens=16, temperature=1.5, seed=seed, commit=commit)).tokens
         for seed, commit in ((1, "merged"), (1, "separate"), (2, "merged"))

@@ -15,7 +15,7 @@ from a2d.export.decode_contract import FIELDS, Flags, Resolved, resolve
 from a2d.export.families.decoder import A2D_CONTRACT
 from a2d.export.families.family import Family
 from a2d.export.graphs.shapes import DecoderShape
-from a2d.runtime.inputs.letterbox import Letterbox
+from a2d.runtime.inputs.images import Letterbox
 
 SHAPE = DecoderShape(1, 16, 2, 2, 8, 16, 300, 1e-6, (1.0,) * 4)
 FULL = Flags.of(mask_token_id="7", stop_token_ids=("2",), block_size=8, prompt_alignment="tail")

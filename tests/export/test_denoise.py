@@ -21,7 +21,7 @@ from a2d.export.precision import PRECISIONS
 from a2d.export.write.graph_models import Builder
 from a2d.export.write.piece_cache import default_folder
 from a2d.export.write.trace import key_of
-from a2d.runtime.decode.allowed import all_but
+from a2d.runtime.decode.block import all_but
 
 VOCAB = HIDDEN = 24
 FORBIDDEN = (3, 11)

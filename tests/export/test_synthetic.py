@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe
 from a2d.export.synthetic import Synthetic, checkpoint
+from a2d.runtime.decode.block import Prompt
 from a2d.runtime.decode.options import Options
-from a2d.runtime.decode.sequence import Prompt
 from a2d.runtime.model import load
 
 SMALL = Synthetic(layers=2, hidden=16, heads=2, kv_heads=1, head_dim=8, intermediate=24, vocab=40)
@@ -39,6 +39,6 @@ def test_the_seed_is_the_model(tmp_path: Path) -> None:
 def test_decodes_are_not_degenerate(bundle: Path) -> None:
     model = load(bundle)
     prompt = np.random.default_rng(0).integers(4, 160, 12)
-    rows = Prompt(prompt, np.arange(12), 12, prompt)
+    rows = Prompt.of(prompt, np.arange(12), 12)
     tokens = model.session().generate(rows, Options(max_tokens=32, steps=4)).tokens
     assert len(set(tokens)) > 12

@@ -40,7 +40,7 @@ def test_reads_a_board_and_films_it(name: str, tmp_path: Path, capfd: pytest.Cap
     answer = model.generate("What is it?", images=[board], max_tokens=6)
     assert words["text"] == answer.text
     processor = PROCESSORS[name].from_pretrained(tmp_path / "checkpoint")
-    assert list(answer.tokens) == greedy(reasoner, prompt.tokens, processor(images=[picture], return_tensors="pt"))
+    assert list(answer.tokens) == greedy(reasoner, prompt.rows.tokens, processor(images=[picture], return_tensors="pt"))
 
     saved = tmp_path / "out.npy"
     asked = ["--frames", "5", "--size", "32x48", "--steps", "2", "--guidance", "3", "--seed", "4"]

@@ -45,7 +45,7 @@ def test_logits_are_those_of_transformers(made, sizes):
     rng = np.random.default_rng(len(sizes))
     pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in sizes]
     prompt = builder(opened, folder).from_text("What is in this board?", pictures)
-    ids = torch.from_numpy(np.asarray(prompt.tokens))[None]
+    ids = torch.from_numpy(np.asarray(prompt.rows.tokens))[None]
     more = {}
     if pictures:
         seen = processor(images=pictures, return_tensors="pt")
@@ -58,10 +58,11 @@ def test_logits_are_those_of_transformers(made, sizes):
     feeds = {name: np.zeros((1, s.shape[1], 0, s.shape[3]), np.float32)
              for name, s in engine.inputs.items() if name.startswith("past_")}  # fmt: skip
     width = engine.inputs["features"].shape[-1]
-    features = np.zeros((count, width), np.float32) if prompt.features is None else prompt.features
-    is_feature = np.zeros(count, bool) if prompt.is_feature is None else prompt.is_feature
-    feeds |= {"tokens": ids.numpy(), "positions": np.asarray(prompt.positions)[:, None], "features": features[None],
-              "is_feature": is_feature[None], "visible": np.tri(count, dtype=bool)[None, None]}  # fmt: skip
+    features = np.zeros((count, width), np.float32) if prompt.rows.features is None else prompt.rows.features
+    is_feature = np.zeros(count, bool) if prompt.rows.is_feature is None else prompt.rows.is_feature
+    feeds |= {"tokens": ids.numpy(), "positions": np.asarray(prompt.rows.positions)[:, None],
+              "features": features[None], "is_feature": is_feature[None],
+              "visible": np.tri(count, dtype=bool)[None, None]}  # fmt: skip
     head = model.lm_head.weight.numpy().T
     logits = engine.run(feeds, ["hidden"])["hidden"][0] @ head
     assert np.abs(wanted).max() > 1

@@ -34,11 +34,11 @@ POLL = 0.1
 
 @dataclass(frozen=True)
 class Build:
-    """What is wanted."""
+    """A request to build one engine of one graph."""
 
     library: str
     graph: Path
-    """As the bundle holds it."""
+    """The graph's file in the bundle."""
     engine: Path
     """File to write."""
     profiles: tuple[Profile, ...]
@@ -169,7 +169,7 @@ def _monitor(library: Any, advance: Advance, stop: threading.Event) -> Any:
 
 
 def _share(phases: Iterable[tuple[int, int]]) -> float:
-    """How much is done, by (done, steps) of phases from the outermost to the innermost."""
+    """The share of the work that is done, 0 to 1, by (done, steps) of phases from the outermost to the innermost."""
     share = 0.0
     for done, steps in reversed([*phases]):
         share = min(1.0, (done + share) / steps)

@@ -1,4 +1,4 @@
-"""Where an engine begins to differ: every value of a graph, computed by the library and by ONNX Runtime, side by side.
+"""The place where an engine begins to differ: every value of a graph, by the library and by ONNX Runtime side by side.
 
 Polygraphy marks all values as outputs and runs both; the library builds such a graph anew, since an engine keeps no
 values of its inside. The engine `onnxruntime` runs TensorRT's copy of the graph instead, on any machine: what the copy
@@ -28,10 +28,10 @@ __all__ = ["Difference", "differences", "marked_engine"]
 
 @dataclass(frozen=True)
 class Difference:
-    """How far one value is off."""
+    """The distance of one value from ONNX Runtime's."""
 
     name: str
-    """As the graph calls it; values come in the order in which they are computed."""
+    """The value's name in the graph; values come in the order in which they are computed."""
     error: float
     """Norm of the difference over the norm of ONNX Runtime's."""
 

@@ -35,7 +35,7 @@ class _Stretch:
     state: tuple[tuple[int, int], ...]
 
     def start(self) -> list[ir.Value]:
-        """What the first step takes where the second takes the first's results."""
+        """Values that the first step takes where the second takes the first's results."""
         first, second = self.steps[:2]
         made = {first[i].outputs[j]: (i, j) for i, j in self.state}
         taken = {
@@ -93,7 +93,7 @@ def _begins(first: Step, second: Step) -> bool:
 
 
 def _form(step: Step, before: Step) -> list[tuple[str, str, list[object]]]:
-    """What a step does, without its own names: inputs are places in it, places in the step before, or values."""
+    """The work of a step without its own names: inputs are places in it, places in the step before, or values."""
     places: dict[ir.Value, object] = {
         v: ("before", i, j) for i, n in enumerate(before) for j, v in enumerate(n.outputs)
     }

@@ -37,8 +37,8 @@
  *
  * Ownership. What you pass in is copied before a call returns; you keep it. A handle is yours until you hand it to
  * a2d_close or a2d_release. Texts in a2d_info belong to the model until a2d_close, those in a2d_result to the generation
- * until a2d_release, those in an a2d_step of a callback to the callback, those in an a2d_step of a2d_poll to the
- * generation until its next a2d_poll. All texts are UTF-8 and end with a zero byte.
+ * until a2d_release, those in an a2d_step of a callback, and the pixels of an a2d_frames, to the callback, those in an a2d_step of a2d_poll
+ * to the generation until its next a2d_poll. All texts are UTF-8 and end with a zero byte.
  *
  * Threads. Every function may be called from any thread. Two exceptions, as with free(): nothing else may use a model
  * while a2d_close runs on it (its generations may be used: they end with A2D_ERROR_CLOSED), and nothing else a generation
@@ -107,17 +107,17 @@ typedef enum a2d_status {
 /** Why a generation ended. */
 typedef enum a2d_stop {
     A2D_STOP_TOKEN = 0,     /**< the model wrote a stop token */
-    A2D_STOP_LENGTH = 1,    /**< max_tokens were written */
+    A2D_STOP_LENGTH = 1,    /**< max_tokens were written; of a film: all frames were made */
     A2D_STOP_CONTEXT = 2,   /**< the context is full */
-    A2D_STOP_CANCELLED = 3, /**< cancelled; the text is what had been written */
+    A2D_STOP_CANCELLED = 3, /**< cancelled; the text, or the frames, are what had been made */
     A2D_STOP_REPEATS = 4,   /**< the end of the answer repeats itself, as often as option stop_repeats allows */
     A2D_STOP_BUDGET = 5     /**< cut where the time of option budget was spent */
 } a2d_stop;
 
 /** What a result is made of. */
 typedef enum a2d_modality {
-    A2D_MODALITY_TEXT = 0,  /**< text and token_ids */
-    A2D_MODALITY_PIXELS = 1 /**< reserved: no model of this version makes pixels */
+    A2D_MODALITY_TEXT = 0,  /**< text and token_ids: of a2d_start */
+    A2D_MODALITY_PIXELS = 1 /**< frames, which were handed to on_frames: of a2d_film */
 } a2d_modality;
 
 /** How a request's prompt is to be read. */
@@ -180,16 +180,21 @@ typedef struct a2d_open_options {
 /** What was opened. */
 typedef struct a2d_info {
     uint32_t size;
-    uint32_t block_size;  /**< tokens per block, the bundle's default */
-    uint32_t max_context; /**< tokens that prompt and answer may have together */
+    uint32_t block_size;  /**< tokens per block, the bundle's default; 0 where it writes no text */
+    uint32_t max_context; /**< tokens that prompt and answer may have together; 0 where it writes no text */
     uint32_t vision;      /**< 1 where the bundle takes images */
     uint64_t process;     /**< the worker's process id */
     const char *version;  /**< of a2d in the worker */
     const char *name;     /**< of the checkpoint */
     const char *precision;
-    const char *engine; /**< the engine and its device, in words */
+    const char *engine;   /**< the engine and its device, in words */
+    uint32_t films;       /**< 1 where the bundle films */
+    uint32_t film_frames; /**< length of a film, its size in pixels, and frames a second, where nothing else is asked for */
+    uint32_t film_height;
+    uint32_t film_width;
+    double film_fps;
 } a2d_info;
-#define A2D_INFO_INIT {sizeof(a2d_info), 0, 0, 0, 0, 0, 0, 0, 0}
+#define A2D_INFO_INIT {sizeof(a2d_info), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /** An image: a path, or pixels in memory (path is NULL then). This struct never grows; zero what you do not use. */
 typedef struct a2d_image {
@@ -202,7 +207,7 @@ typedef struct a2d_image {
     uint32_t reserved;
 } a2d_image;
 
-/** What one denoising step did. */
+/** What one denoising step did. Of a film, the members about tokens are 0 and the text is empty. */
 typedef struct a2d_step {
     uint32_t size;
     uint32_t block;    /**< index of the block, from 0 */
@@ -214,15 +219,29 @@ typedef struct a2d_step {
     float confidence;  /**< mean probability of the tokens accepted in this step, 0..1; 0 where there is none */
     const char *text;  /**< all text so far, up to a stop token */
     size_t text_length;
+    uint32_t steps;  /**< of a film: steps of this block */
+    uint32_t frames; /**< of a film: frames that on_frames was given so far */
 } a2d_step;
-#define A2D_STEP_INIT {sizeof(a2d_step), 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define A2D_STEP_INIT {sizeof(a2d_step), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
+/** Frames of a film, one after the other, as they were decoded. */
+typedef struct a2d_frames {
+    uint32_t size;
+    uint32_t block; /**< index of the block that they belong to, from 0; a large block comes in several calls */
+    uint32_t first; /**< number of the first of them in the film, from 0: calls follow each other without gaps */
+    uint32_t count;
+    uint32_t height; /**< in pixels, the same in all calls of a film */
+    uint32_t width;
+    const uint8_t *pixels; /**< [count, height, width, 3]: A2D_RGB8, rows without gaps, top first; the callback's */
+    size_t length;         /**< bytes: count * height * width * 3 */
+} a2d_frames;
 
 /** What a generation gave. */
 typedef struct a2d_result {
     uint32_t size;
     a2d_stop stop;
     uint32_t token_count;   /**< up to and including the block that holds a stop token */
-    uint32_t forwards;      /**< of the backbone, prefill included */
+    uint32_t forwards;      /**< of the network, prefill and commits included */
     uint32_t steps;         /**< denoising steps */
     uint32_t blocks;        /**< finished ones */
     uint32_t prompt_tokens;
@@ -235,12 +254,20 @@ typedef struct a2d_result {
     size_t text_length;
     const int32_t *token_ids; /**< [token_count] */
     const float *token_confidence; /**< [token_count] probability with which each token was accepted, 0..1 */
+    uint32_t frames;               /**< of a film: frames made, their size in pixels, and frames a second */
+    uint32_t height;
+    uint32_t width;
+    double fps;
+    const char *remarks; /**< of a film: a sentence a line about what was done differently from what was asked, as a
+                              prompt that was cut; empty where there is nothing to say */
 } a2d_result;
 #define A2D_RESULT_INIT \
-    {sizeof(a2d_result), A2D_STOP_TOKEN, 0, 0, 0, 0, 0, 0, 0, A2D_MODALITY_TEXT, 0, 0, 0, 0, 0, 0}
+    {sizeof(a2d_result), A2D_STOP_TOKEN, 0, 0, 0, 0, 0, 0, 0, A2D_MODALITY_TEXT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
 /** Called after each step, on a thread of the library. Any other return value than 0 cancels the generation. */
 typedef int (*a2d_on_step)(const a2d_step *step, void *user);
+/** Called with the frames of a film as they come, on a thread of the library. Any other return value than 0 cancels. */
+typedef int (*a2d_on_frames)(const a2d_frames *frames, void *user);
 /** Called once when a generation has ended, well or not, on a thread of the library; a2d_wait returns at once then. Not
  * called for a generation that is released or whose model is closed. */
 typedef void (*a2d_on_done)(a2d_generation *generation, a2d_status status, void *user);
@@ -265,6 +292,27 @@ typedef struct a2d_request {
 } a2d_request;
 #define A2D_REQUEST_INIT {sizeof(a2d_request), A2D_PROMPT_TEXT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 
+/** A film to make; zeros leave the choice to the bundle. */
+typedef struct a2d_film_request {
+    uint32_t size;
+    uint32_t frames; /**< length: 1 + 4 k for most bundles, and the error says what would do */
+    uint32_t height; /**< in pixels */
+    uint32_t width;
+    uint32_t steps; /**< of a block, of those that the bundle has */
+    uint32_t reserved;
+    uint64_t seed;          /**< of the noise: another one is another take */
+    const char *prompt;     /**< what the film shows */
+    const a2d_image *image; /**< the first frame; NULL: it is made up as well */
+    /** All other options as a JSON object, by the names of `a2d film`'s flags with underscores: {"commit": "merged"}.
+     * NULL is none. */
+    const char *options;
+    a2d_on_frames on_frames; /**< has to be there: it is where the frames go */
+    a2d_on_step on_step;     /**< NULL: none */
+    a2d_on_done on_done;     /**< NULL: none */
+    void *user;              /**< handed to all three */
+} a2d_film_request;
+#define A2D_FILM_REQUEST_INIT {sizeof(a2d_film_request), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+
 /** The library's A2D_ABI. */
 A2D_API uint32_t a2d_abi(void);
 
@@ -286,6 +334,12 @@ A2D_API a2d_status a2d_describe(a2d_model *model, a2d_info *info);
  * error of the generation (a2d_wait), not of this call. The pixels of images are copied. */
 A2D_API a2d_status a2d_start(a2d_model *model, const a2d_request *request, a2d_generation **generation,
                              a2d_error *error);
+
+/** Queue a film, with a bundle that films (a2d_info.films), and return at once with *generation set: as a2d_start, in the
+ * same queue. Frames come by on_frames, block after block, while later ones are made; a2d_wait's result counts them. A
+ * cancellation takes effect before the next step. The pixels of the image are copied. */
+A2D_API a2d_status a2d_film(a2d_model *model, const a2d_film_request *request, a2d_generation **generation,
+                            a2d_error *error);
 
 /** Wait up to `timeout_ms` for a generation to end. A2D_OK fills *result, A2D_RUNNING says that the time has passed,
  * anything else is what the generation failed with. May be called again at any time. `result`, `error` may be NULL. */

@@ -8,6 +8,9 @@
 //
 //     a2d::Generation generation = model.start(request, [](const a2d_step &step) { return show(step.text); });
 //     while (!generation.wait(40ms)) redraw();
+//
+//     a2d::FilmRequest shot("A red ball rolls.");
+//     a2d::Model("film.a2d").film(shot, [](const a2d_frames &frames) { return keep(frames); }).get();
 #ifndef A2D_HPP
 #define A2D_HPP
 
@@ -40,6 +43,7 @@ struct Result {
     std::string text;
     std::vector<std::int32_t> token_ids;
     std::vector<float> token_confidence;
+    std::string remarks;                  // of a film
     a2d_result numbers = A2D_RESULT_INIT; // its pointers are null
     bool cancelled() const noexcept { return numbers.stop == A2D_STOP_CANCELLED; }
 };
@@ -99,6 +103,53 @@ private:
     std::vector<a2d_image> images_;
 };
 
+// What to film. Pixels of the image have to stay where they are until film() has returned.
+class FilmRequest {
+public:
+    explicit FilmRequest(std::string prompt) : prompt_(std::make_unique<std::string>(std::move(prompt))) {}
+    FilmRequest &image(std::string path) {
+        path_ = std::make_unique<std::string>(std::move(path));
+        image_ = {};
+        image_.path = path_->c_str();
+        pictured_ = true;
+        return *this;
+    }
+    FilmRequest &image(const a2d_image &pixels) {
+        image_ = pixels;
+        pictured_ = true;
+        return *this;
+    }
+    // A JSON object, as a2d_film_request.options.
+    FilmRequest &options(std::string json) {
+        options_ = std::make_unique<std::string>(std::move(json));
+        return *this;
+    }
+    std::uint32_t frames = 0, height = 0, width = 0, steps = 0; // zeros are the bundle's choice
+    std::uint64_t seed = 0;
+
+    // As C sees it, for as long as this object is not changed.
+    a2d_film_request view() const noexcept {
+        a2d_film_request made = A2D_FILM_REQUEST_INIT;
+        made.prompt = prompt_->c_str();
+        made.image = pictured_ ? &image_ : nullptr;
+        made.options = options_ ? options_->c_str() : nullptr;
+        made.frames = frames;
+        made.height = height;
+        made.width = width;
+        made.steps = steps;
+        made.seed = seed;
+        return made;
+    }
+
+private:
+    std::unique_ptr<std::string> prompt_, path_, options_;
+    a2d_image image_ = {};
+    bool pictured_ = false;
+};
+
+// Called with frames as they come, on a thread of the library; false cancels. An exception cancels too.
+using OnFrames = std::function<bool(const a2d_frames &)>;
+
 // Called after each step on a thread of the library; false cancels. An exception cancels too, and comes out of wait().
 using OnStep = std::function<bool(const a2d_step &)>;
 
@@ -111,17 +162,27 @@ inline void check(a2d_status status, const a2d_error &error) {
 
 struct Callback {
     OnStep call;
+    OnFrames frames;
     std::exception_ptr thrown; // read after the generation has ended
 };
 
-inline int on_step(const a2d_step *step, void *user) noexcept {
-    auto *callback = static_cast<Callback *>(user);
+template <class Call, class Told> int call(Callback &callback, const Call &function, const Told &told) noexcept {
     try {
-        return callback->call(*step) ? 0 : 1;
+        return function(told) ? 0 : 1;
     } catch (...) {
-        callback->thrown = std::current_exception();
+        callback.thrown = std::current_exception();
         return 1;
     }
+}
+
+inline int on_step(const a2d_step *step, void *user) noexcept {
+    auto &callback = *static_cast<Callback *>(user);
+    return call(callback, callback.call, *step);
+}
+
+inline int on_frames(const a2d_frames *frames, void *user) noexcept {
+    auto &callback = *static_cast<Callback *>(user);
+    return call(callback, callback.frames, *frames);
 }
 
 struct Release {
@@ -171,10 +232,12 @@ private:
         result_.text.assign(got.text, got.text_length);
         result_.token_ids.assign(got.token_ids, got.token_ids + got.token_count);
         result_.token_confidence.assign(got.token_confidence, got.token_confidence + got.token_count);
+        result_.remarks = got.remarks;
         result_.numbers = got;
         result_.numbers.text = nullptr;
         result_.numbers.token_ids = nullptr;
         result_.numbers.token_confidence = nullptr;
+        result_.numbers.remarks = nullptr;
         return true;
     }
 
@@ -209,6 +272,21 @@ public:
             wanted.user = made.callback_.get();
         }
         detail::check(a2d_start(handle_.get(), &wanted, &generation, &error), error);
+        made.handle_.reset(generation);
+        return made;
+    }
+    Generation film(const FilmRequest &request, OnFrames on_frames, OnStep on_step = {}) {
+        a2d_film_request wanted = request.view();
+        a2d_error error = A2D_ERROR_INIT;
+        a2d_generation *generation = nullptr;
+        Generation made;
+        made.callback_ = std::make_unique<detail::Callback>();
+        made.callback_->call = std::move(on_step);
+        made.callback_->frames = std::move(on_frames);
+        wanted.on_step = made.callback_->call ? detail::on_step : nullptr;
+        wanted.on_frames = made.callback_->frames ? detail::on_frames : nullptr;
+        wanted.user = made.callback_.get();
+        detail::check(a2d_film(handle_.get(), &wanted, &generation, &error), error);
         made.handle_.reset(generation);
         return made;
     }

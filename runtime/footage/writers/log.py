@@ -55,7 +55,7 @@ class Totals:
 
     @property
     def doubts(self) -> str:
-        """Remarks on the slates that are not sure, to be written behind their number."""
+        """Doubts about the slates, to be written behind their number."""
         named = f", {self.unsure} of them too uncertain to name a shot" if self.unsure else ""
         seen = f"; something like a slate, and nothing sure of it, in {self.guesses} more" if self.guesses else ""
         return named + seen

@@ -29,8 +29,8 @@ from a2d.runtime.bundle.manifest import (
     Words,
 )
 from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SHIFTS, DecodeContract
-from a2d.runtime.decode.schedule import SCHEDULES
-from a2d.runtime.inputs.letterbox import Letterbox
+from a2d.runtime.decode.rules import SCHEDULES
+from a2d.runtime.inputs.images import Letterbox
 from a2d.runtime.schema import Violations, to_json
 
 CORPUS = sorted((Path(__file__).parents[2] / "data" / "manifests").iterdir())

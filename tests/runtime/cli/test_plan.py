@@ -108,6 +108,28 @@ def test_a_picture_takes_what_its_size_says(slate):
 # -- the formula against ONNX Runtime
 
 
+def test_sessions_have_a_cache_each_and_share_the_weights(tiny, shapes):
+    """Packed ones stand in one pool, and one more while it moves in; engines that were built have a cache each."""
+    one, four = (estimate(tiny.manifest, shapes, replace(SIZES, sessions=n), CPU) for n in (1, 4))
+    layers = tiny.manifest.model.layers
+    assert four.cache == 5 * one.cache + 4 * one.cache // (2 * layers) and four.weights == one.weights
+    assert four.activations["denoise"] == 4 * one.activations["denoise"]
+    built = estimate(tiny.manifest, shapes, replace(SIZES, sessions=4), HALF)
+    alone = estimate(tiny.manifest, shapes, SIZES, HALF)
+    assert built.cache == 4 * alone.cache and built.activations == alone.activations
+
+
+def test_fewer_sessions_are_proposed_where_they_fit(tiny, capsys):
+    wide = planned(question(tiny, "cpu", 0.01), context=256, sessions=8)
+    assert not wide.fits
+    one = planned(question(tiny, "cpu", 1), context=256, sessions=2).estimate.peak / 0.75 / GIB
+    assert "[sessions=2]" in planned(question(tiny, "cpu", one * 1.0001), context=256, sessions=64).lower
+    assert main(["plan", str(tiny.path), "--target", "cpu", "--sessions", "3", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sizes"]["sessions"] == 3
+    assert main(["plan", str(tiny.path), "--target", "cpu", "--sessions", "0"]) == 2
+    assert "sessions: got 0, expected 1 to 1024" in capsys.readouterr().err
+
+
 def measured(*arguments: object) -> int:
     command = [sys.executable, str(HERE.parent / "decode_memory.py"), *map(str, arguments)]
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
@@ -125,16 +147,16 @@ def test_a_small_bundle_takes_about_what_is_planned(slate):
 
 @linux
 @pytest.mark.slow
-def test_a_large_bundle_takes_about_what_is_planned(tmp_path):
-    from a2d.export.synthetic import bundle_100m
-
-    bundle_100m(tmp_path / "100m.a2d", "fp32")
-    bundle = Bundle.open(tmp_path / "100m.a2d")
+def test_a_large_bundle_takes_about_what_is_planned(large):
+    bundle = Bundle.open(large)
     table = 4 * bundle.manifest.model.vocab * bundle.manifest.model.hidden  # mapped: as much of it as the system likes
     for tokens in (128, 2048):
         plan = planned(question(bundle, "cpu", 1), context=tokens + 40)
         taken = measured(bundle.path, "fp32", tokens)
         assert 0.88 * plan.estimate.peak <= taken <= 1.12 * (plan.estimate.peak + table)
+    plan = planned(question(bundle, "cpu", 1), context=552, sessions=8)
+    taken = measured(bundle.path, "fp32", "512x8")
+    assert 0.85 * plan.estimate.peak <= taken <= 1.15 * (plan.estimate.peak + table)
 
 
 # -- whether it fits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from a2d.runtime.decode.allowed import all_but
+from a2d.runtime.decode.block import all_but
 
 
 @pytest.mark.parametrize("forbidden", [(), (0,), (7, 8), (5, 5, 23), tuple(range(24))])

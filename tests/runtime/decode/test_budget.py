@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from toy import MASK, Toy, contract, prompt
 
 from a2d.engines.errors import RequestError
-from a2d.runtime.decode.budget import Clock, Times
+from a2d.runtime.decode.budget import RECENT, Clock, Times
 from a2d.runtime.decode.duration import seconds_of
 from a2d.runtime.decode.forward import Forward
 from a2d.runtime.decode.options import Options
@@ -55,7 +56,7 @@ def timed(toy: Toy, made, asked: Options, budget: float, hand: Hand, tokens=(5, 
     return session.stream(prompt(list(tokens)), asked, clock=clock).run()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cases(), st.sampled_from(list(RULES)), st.floats(1, 40), st.lists(st.floats(0.2, 6), min_size=1, max_size=5))
 def test_no_forward_begins_behind_the_deadline(case, rule, budget, spans):
     asked = options(case, rule=rule) if rule in ("confidence", "prefix") else replace(
@@ -71,7 +72,7 @@ def test_no_forward_begins_behind_the_deadline(case, rule, budget, spans):
     assert result.tokens or result.stop_reason == "budget"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cases())
 def test_time_enough_changes_nothing(case):
     toy, asked = Toy(case["seed"]), options(case)
@@ -115,6 +116,15 @@ def test_a_prompt_that_takes_all_the_time_leaves_an_empty_answer():
     assert (result.stop_reason, result.tokens, result.forwards) == ("budget", (), 0)
 
 
+def test_a_machine_that_was_busy_for_the_last_answer_is_for_this_one():
+    asked, slow = Options(max_tokens=16), deque([2.0] * RECENT, maxlen=RECENT)
+    session = Toy(2).session(contract(stop_token_ids=()))
+    hand = Hand([2.0])
+    session.wrap = hand.wrapped
+    result = session.stream(prompt([5, 6, 7]), asked, clock=Clock(TIMES, 17.0, 0.0, lambda: hand.at, slow)).run()
+    assert (result.budget.steps, result.stop_reason, len(result.tokens)) == (2, "length", 16)
+
+
 def test_a_draft_is_not_an_answer():
     made = contract(context_mask="token_causal", shift="right_prev_row", stop_token_ids=())
     asked = Options(max_tokens=20, decode="speculative")
@@ -137,12 +147,16 @@ def test_a_budget_shorter_than_a_step_is_refused_before_anything_runs(budget):
 def test_a_sessions_own_clock_asks_for_the_times_first():
     toy, asked = Toy(), []
 
-    def times(plan):
-        asked.append(plan.block)
-        return replace(TIMES, step=1e-3, step_far=1e-3, commit=1e-3)
+    class Timing:
+        def __init__(self):
+            self.slowness = deque(maxlen=RECENT)
+
+        def __call__(self, plan):
+            asked.append(plan.block)
+            return replace(TIMES, step=1e-3, step_far=1e-3, commit=1e-3)
 
     plain = toy.session(contract())
-    session = Session(plain.engine, plain.contract, plain.backbone.cache.shape, 200, times=times)
+    session = Session(plain.engine, plain.contract, plain.backbone.cache.shape, 200, times=Timing())
     result = session.generate(prompt([5, 6]), Options(max_tokens=8, budget="60 s"))
     assert asked == [contract().block_size] and result.budget.seconds == 60 and 0 < result.budget.spent < 60
     with pytest.raises(RequestError, match=r"budget: got 0\.5 ms, expected 1 ms or more: one step takes 1 ms"):

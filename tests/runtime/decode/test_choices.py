@@ -15,9 +15,7 @@ from a2d.engines.errors import ContractError, EngineError, RequestError
 from a2d.runtime.decode.block import Block, Proposal
 from a2d.runtime.decode.contract import ALIGNMENTS, COMPARISONS, CONFIDENCES
 from a2d.runtime.decode.options import BARRED, DRAWN, Options, plan
-from a2d.runtime.decode.rules import FALLBACKS, RULES
-from a2d.runtime.decode.schedule import SCHEDULES
-from a2d.runtime.decode.stops import STOPS, repeats
+from a2d.runtime.decode.rules import FALLBACKS, RULES, SCHEDULES, STOPS, repeats
 
 PROMPTS = st.lists(st.integers(4, V - 2), min_size=1, max_size=14)
 

@@ -8,10 +8,9 @@ import pytest
 from toy import contract
 
 from a2d.engines.errors import A2DError, ContractError
-from a2d.runtime.decode.choices import check_choice
 from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SHIFTS
-from a2d.runtime.decode.schedule import SCHEDULES
-from a2d.runtime.schema import Violations, from_json, to_json
+from a2d.runtime.decode.rules import SCHEDULES
+from a2d.runtime.schema import Violations, check_choice, from_json, to_json
 
 TABLES = {
     "prompt_alignment": ALIGNMENTS,

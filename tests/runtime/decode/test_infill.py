@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from toy import Toy, V, contract, prompt
 
 from a2d.engines.errors import RequestError
-from a2d.runtime.decode.allowed import Allowed, only
-from a2d.runtime.decode.chooser import Given
+from a2d.runtime.decode.block import Allowed, only
 from a2d.runtime.decode.options import Options
+from a2d.runtime.decode.sequence import Given
 
 WIDTH = -(-V // 8)
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import contract
 
+from a2d.runtime.decode.block import Layout, chunks, visibility
 from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS
-from a2d.runtime.decode.layout import Layout, chunks, visibility
 
 layouts = st.builds(
     Layout,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2d.runtime.decode.schedule import SCHEDULES, base_remainder, linear_round
+from a2d.runtime.decode.rules import SCHEDULES, base_remainder, linear_round
 
 blocks = st.integers(1, 200).flatmap(
     lambda block: st.tuples(st.integers(0, block), st.just(block), st.integers(1, block))

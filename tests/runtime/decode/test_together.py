@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from toy import HEADS, LAYERS, D, Toy, contract, prompt
 
 from a2d.engines.errors import EngineError, NumericsError, RequestError
-from a2d.runtime.decode.allowed import Allowed
+from a2d.runtime.decode.block import Allowed
 from a2d.runtime.decode.cache import CacheShape
-from a2d.runtime.decode.chooser import Given
 from a2d.runtime.decode.contract import ALIGNMENTS, CONFIDENCES, CONTEXT_MASKS, OPENINGS, SHIFTS, DecodeContract
 from a2d.runtime.decode.options import BARRED, COMMITS, Options
 from a2d.runtime.decode.rules import FALLBACKS, RULES
+from a2d.runtime.decode.sequence import Given
 from a2d.runtime.decode.session import Session
 from a2d.runtime.decode.together import Together
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from film_contracts import contract, steps
 from film_network import Pixels, engines, random_wan, uncached
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import PATIENCE
 
-from a2d.engines.errors import NumericsError, RequestError
+from a2d.engines.errors import EngineError, NumericsError, RequestError
 from a2d.engines.host import HostMemory
 from a2d.runtime.film.contract import LatentSpec, Schedule
 from a2d.runtime.film.film import Film, FilmBlock
@@ -240,6 +242,81 @@ def test_what_a_film_that_goes_on_cannot_change_is_refused():
         held.film(start=kept, frames=33, image=BOARD, height=16)
     with pytest.raises(RequestError, match="frames: got 9, and 9 are there already, expected more"):
         held.film(start=kept, frames=9)
+
+
+# -- a commit beside the pixels
+
+
+@pytest.mark.parametrize("changes", [{}, {"window": 6, "sink": 1}, {"window": 4, "sink": 1, "block_frames": 1}])
+@pytest.mark.parametrize("pictured", [False, True])
+def test_a_commit_beside_the_pixels_changes_nothing(changes, pictured):
+    held = studio(**changes)
+    options = {"frames": 45, "seed": 5, "image": BOARD if pictured else None}
+    one, other = held.film(PROMPT, **options), held.film(PROMPT, **options, overlap="commit")
+    kept, blocks, whole = None, [], list(one)
+    for block in other:
+        blocks.append(block)
+        if block.block.index == 1:
+            kept = other.snapshot()
+    again = list(held.film(start=kept, frames=45, seed=5, overlap="commit"))
+    for made in (blocks, [*blocks[:2], *again]):
+        assert [b.block for b in made] == [b.block for b in whole]
+        for a, b in zip(made, whole, strict=True):
+            np.testing.assert_array_equal(a.latents, b.latents)
+            np.testing.assert_array_equal(a.frames, b.frames)
+    assert other.forwards == one.forwards
+
+
+def test_a_block_is_committed_while_its_pixels_are_decoded():
+    held, events = studio(), []
+    committed, begun = threading.Event(), threading.Event()
+    pixels, frames = held.engine("pixels_first"), held.engine("frames")
+    decode, run = pixels.run, frames.run
+
+    def slow(*arguments, **keywords):
+        begun.set()
+        assert committed.wait(PATIENCE), "the commit waits for the pixels"
+        return decode(*arguments, **keywords)
+
+    def watched(feeds, outputs, **keywords):
+        made = run(feeds, outputs, **keywords)
+        if "velocity" not in outputs and not committed.is_set():
+            assert begun.wait(PATIENCE)
+            events.append("commit")
+            committed.set()
+        return made
+
+    pixels.run, frames.run = slow, watched
+    film = held.film(PROMPT, frames=33, overlap="commit")
+    assert next(film).block.index == 0 and events == ["commit"]
+    film.cancel()
+    assert list(film) == [] and film.result.stop_reason == "cancelled" and film.result.frames == 9
+
+
+def test_a_commit_that_fails_beside_the_pixels_is_told_after_them():
+    held = studio()
+    engine = held.engine("frames")
+    run = engine.run
+
+    def spoiled(feeds, outputs, **keywords):
+        if "velocity" not in outputs:
+            raise EngineError("frames: out of memory")
+        return run(feeds, outputs, **keywords)
+
+    engine.run = spoiled
+    film = held.film(PROMPT, frames=33, overlap="commit")
+    assert next(film).block.index == 0
+    with pytest.raises(EngineError, match="out of memory"):
+        next(film)
+
+
+def test_pixels_that_are_no_numbers_are_told_beside_a_commit_too():
+    held = studio()
+    engine = held.engine("pixels_next")
+    script = engine._script
+    engine._script = lambda feeds: {**script(feeds), "pixels": np.full((1, 4, 8, 12, 3), np.nan, np.float32)}
+    with pytest.raises(NumericsError, match="block 0, latent frame 1: the pixels are not finite"):
+        next(held.film(PROMPT, frames=33, overlap="commit"))
 
 
 # -- memory

@@ -21,8 +21,9 @@ import pytest
 from clips import Part, Recipe, make, moving, sound, still
 from patience import PATIENCE
 
+from a2d.runtime import log as job
 from a2d.runtime.cli.log import main
-from a2d.runtime.footage import job, pipeline
+from a2d.runtime.footage import pipeline
 from a2d.runtime.footage.slate import caption, look, vote
 from a2d.runtime.footage.writers import WRITERS
 
@@ -340,7 +341,7 @@ SLOW = textwrap.dedent("""
     import sys, time
     sys.path[:0] = {path!r}
     from a2d.runtime.cli.log import main
-    from a2d.runtime.footage import job
+    from a2d.runtime import log as job
     from test_log import Reader
 
     class Slow(Reader):

@@ -178,8 +178,23 @@ def test_with_a_prompt_each_shot_has_a_caption(logged, slate, tmp_path):
 
 
 def test_a_second_run_changes_nothing(logged, slate, monkeypatch):
-    monkeypatch.setattr("a2d.runtime.footage.job._reader", lambda _: pytest.fail("the model was loaded"))
+    monkeypatch.setattr("a2d.runtime.log._reader", lambda _: pytest.fail("the model was loaded"))
     files = [path for path in logged.out.parent.glob("log*") if path.is_file()]
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
     main([str(logged.card), "-o", str(logged.out), "--bundle", str(slate), "--threads", "1", "--quiet"])
     assert len(files) == 5 and before == {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
+
+
+def test_captions_side_by_side_are_those_of_one_by_one(slate, tmp_path, capsys):
+    card = tmp_path / "card"
+    card.mkdir()
+    make(card, clip("A.mov", [held(E[0]), moving(1), held(M[0])]))
+    arguments = [str(card), "--bundle", str(slate), "--prompt", "read the slate", "--frames", "4", "--threads", "1"]
+    for together in ("1", "3"):
+        out = tmp_path / together / "log"
+        assert main([*arguments, "-o", str(out), "--together", together, "--quiet"]) == 0
+    assert (tmp_path / "1/log.jsonl").read_bytes() == (tmp_path / "3/log.jsonl").read_bytes()
+    assert len((tmp_path / "1/log.jsonl").read_text().splitlines()) >= 2
+    for together, said in (("0", "expected 1 or more"), ("2", "slates one by one")):
+        without = [*arguments[:3], "--together", together, "-o", str(tmp_path / "no" / "log")]
+        assert main(without) == 2 and said in capsys.readouterr().err

@@ -13,7 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2d.engines.errors import A2DError, RequestError
-from a2d.runtime.host.messages import CHANNELS, Failed, Generate, Open, Opened, PathImage, Pixels, StepTaken, Summary
+from a2d.runtime.host.messages import (
+    CHANNELS,
+    Denoised,
+    Failed,
+    FilmAsked,
+    FilmSummary,
+    Generate,
+    Open,
+    Opened,
+    PathImage,
+    PixelFrames,
+    Pixels,
+    StepTaken,
+    Summary,
+)
 from a2d.runtime.host.wire import HEADER, LONGEST, Frame, Kind, WireError, pack, read_frame, unpack
 from a2d.runtime.host.worker import INTERNAL, STATUSES
 
@@ -25,20 +39,22 @@ U32, U64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 F32 = st.floats(width=32, allow_nan=False)
 IMAGES = st.builds(PathImage, TEXT) | st.builds(Pixels, U64, U32, U32, st.sampled_from(list(CHANNELS)))
 FORMS = st.sampled_from(["text", "raw", "messages", "tokens"])
-STOPS = st.sampled_from(["stop", "length", "context", "cancelled", "repeats"])
-TEXT_MADE = st.just("text")
+STOPS = st.sampled_from(["stop", "length", "context", "cancelled", "repeats", "budget"])
 CONFIDENCES = st.lists(F32, max_size=5).map(tuple)
 TOKENS = st.lists(st.integers(-(2**31), 2**31 - 1), max_size=5).map(tuple)
 
 MESSAGES = st.one_of(
     st.builds(Open, TEXT, MAYBE, MAYBE, MAYBE, U32),
     st.builds(Generate, FORMS, MAYBE, U32, U32, F32, MAYBE, st.lists(IMAGES, max_size=3).map(tuple)),
-    st.builds(Opened, TEXT, TEXT, TEXT, TEXT, U32, U32, st.booleans()),
+    st.builds(FilmAsked, TEXT, U32, U32, U32, U32, U64, MAYBE, st.lists(IMAGES, max_size=1).map(tuple)),
+    st.builds(Opened, *[TEXT] * 4, U32, U32, st.booleans(), st.booleans(), U32, U32, U32, st.floats(0, 100)),
+    st.builds(Denoised, U32, U32, U32, U32),
+    st.builds(PixelFrames, U32, U32, U32, U32, U32, st.binary(max_size=20)),
+    st.builds(FilmSummary, STOPS, *[U32] * 6, *[st.floats(0, 100)] * 3, TEXT),
     st.builds(StepTaken, U32, U32, U32, U32, U32, st.booleans(), F32, TEXT),
     st.builds(
         Summary,
         STOPS,
-        TEXT_MADE,
         U32,
         U32,
         U32,
@@ -98,12 +114,12 @@ def test_bytes_that_are_no_frame_are_refused(data):
     ("data", "words"),
     [
         (b"Warning: imported something", "expected the header of a frame"),
-        (HEADER.pack(b"a2d", 1, 4, 0, 0, 0), "version 1, expected 2"),
-        (HEADER.pack(b"a2d", 2, 4, 7, 0, 0), "expected the header of a frame"),
-        (HEADER.pack(b"a2d", 2, 99, 0, 0, 0), "kind 99, expected one of OPEN"),
-        (HEADER.pack(b"a2d", 2, 2, 0, 1, LONGEST + 1), "expected at most"),
-        (HEADER.pack(b"a2d", 2, 2, 0, 1, 5) + b"four", "ended within a frame"),
-        (b"a2d\x02", "ended within a frame"),
+        (HEADER.pack(b"a2d", 2, 4, 0, 0, 0), "version 2, expected 3"),
+        (HEADER.pack(b"a2d", 3, 4, 7, 0, 0), "expected the header of a frame"),
+        (HEADER.pack(b"a2d", 3, 99, 0, 0, 0), "kind 99, expected one of OPEN"),
+        (HEADER.pack(b"a2d", 3, 2, 0, 1, LONGEST + 1), "expected at most"),
+        (HEADER.pack(b"a2d", 3, 2, 0, 1, 5) + b"four", "ended within a frame"),
+        (b"a2d\x03", "ended within a frame"),
     ],
 )
 def test_each_fault_of_a_frame_is_named(data, words):
@@ -123,7 +139,7 @@ def test_a_payload_that_is_too_long_is_not_sent():
 
 
 def test_the_documented_bytes():
-    assert Frame(Kind.CANCEL, 0x1234).encode() == b"a2d\x02\x03\0\0\0\x34\x12\0\0\0\0\0\0"
+    assert Frame(Kind.CANCEL, 0x1234).encode() == b"a2d\x03\x03\0\0\0\x34\x12\0\0\0\0\0\0"
 
 
 # -- the two implementations
@@ -156,10 +172,10 @@ def _names(kind: type, field: str) -> list[str]:
 
 def test_names_are_numbered_as_in_c():
     stops = enumerated("include/a2d.h", "A2D_STOP_")
-    assert list(stops) == ["TOKEN", "LENGTH", "CONTEXT", "CANCELLED", "REPEATS"] and list(stops.values()) == [*range(5)]
+    assert list(stops) == ["TOKEN", "LENGTH", "CONTEXT", "CANCELLED", "REPEATS", "BUDGET"]
+    assert list(stops.values()) == [*range(6)]
     assert _names(Summary, "stop") == ["stop", *(name.lower() for name in list(stops)[1:])]
-    modalities = enumerated("include/a2d.h", "A2D_MODALITY_")
-    assert _names(Summary, "modality") == [name.lower() for name in modalities][:1]  # the other is reserved
+    assert _names(FilmSummary, "stop") == _names(Summary, "stop")
     prompts = enumerated("include/a2d.h", "A2D_PROMPT_")
     assert [name.upper() for name in _names(Generate, "form")] == list(prompts)
     layouts = {n.lower(): i for i, n in enumerate(name.upper() for name in CHANNELS)}

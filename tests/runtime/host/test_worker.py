@@ -49,14 +49,14 @@ class ToyModel:
     def __init__(self) -> None:
         self.variant = SimpleNamespace(graphs={"backbone": "", "denoise": "", "sample": ""})
         decode = CONTRACT
-        shape = SimpleNamespace(max_context=400)
-        self.manifest = SimpleNamespace(name="toy", decode=decode, model=shape, vision=None)
+        words = SimpleNamespace(decode=decode, model=SimpleNamespace(max_context=400), vision=None)
+        self.manifest = SimpleNamespace(name="toy", words=words, decode=decode, film=None, stepped="backbone")
         self.placement = SimpleNamespace(precision="fp64")
         self.engine = toy.Toy().engines()
         self.asked: list[tuple] = []
 
     def session(self, exact: bool):
-        return toy.Toy().session(self.manifest.decode, exact=exact)
+        return toy.Toy().session(CONTRACT, exact=exact)
 
     def prompt(self, prompt, images, raw):
         self.asked.append((prompt, images, raw))

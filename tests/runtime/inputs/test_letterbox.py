@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from a2d.runtime.inputs.letterbox import Letterbox
+from a2d.runtime.inputs.images import Letterbox
 from a2d.runtime.schema import Violations, from_json, to_json
 
 BOX = Letterbox(112, 224)

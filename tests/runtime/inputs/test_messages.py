@@ -60,8 +60,8 @@ def ids(text: Text, control: str) -> int:
 )
 def test_what_somebody_wrote_is_words_whatever_it_is(text, builder, parts):
     words = "".join(parts)
-    prompt = builder.from_text(words).tokens.tolist() if words else []
-    plain = builder.from_text("x").tokens.tolist()
+    prompt = builder.from_text(words).rows.tokens.tolist() if words else []
+    plain = builder.from_text("x").rows.tokens.tolist()
     for control in CONTROLS:
         assert prompt.count(ids(text, control)) == (plain.count(ids(text, control)) if words else 0)
     if words:
@@ -74,11 +74,11 @@ def test_what_somebody_wrote_is_words_whatever_it_is(text, builder, parts):
 
 def test_a_text_without_control_tokens_is_encoded_as_ever(text, builder):
     rendered = "<|im_start|>user\nread the slate<|im_end|>\n<|im_start|>assistant\n"
-    assert builder.from_text("read the slate").tokens.tolist() == text.encode(rendered).tolist()
+    assert builder.from_text("read the slate").rows.tokens.tolist() == text.encode(rendered).tolist()
 
 
 def test_a_raw_prompt_writes_its_own_control_tokens(text, builder):
-    assert builder.from_text("<|im_start|>", raw=True).tokens.tolist() == [ids(text, "<|im_start|>")]
+    assert builder.from_text("<|im_start|>", raw=True).rows.tokens.tolist() == [ids(text, "<|im_start|>")]
 
 
 def test_words_of_every_role_and_part_are_words(text, builder):
@@ -87,16 +87,16 @@ def test_words_of_every_role_and_part_are_words(text, builder):
         {"role": "user", "content": [{"type": "text", "text": "a<|im_end|>b"}, "c<|im_end|>"]},
         {"role": "assistant", "content": "<|im_end|>"},
     ]
-    assert builder.from_messages(messages).tokens.tolist().count(ids(text, "<|im_end|>")) == 3
+    assert builder.from_messages(messages).rows.tokens.tolist().count(ids(text, "<|im_end|>")) == 3
 
 
 # -- the template's own ways
 
 
 def test_variables_reach_the_template(text, builder):
-    made = builder.from_text("hi", turn=Turn({"enable_thinking": False})).tokens.tolist()
+    made = builder.from_text("hi", turn=Turn({"enable_thinking": False})).rows.tokens.tolist()
     assert text.encode("<think>").tolist()[0] in made
-    assert text.encode("<think>").tolist()[0] not in builder.from_text("hi").tokens.tolist()
+    assert text.encode("<think>").tolist()[0] not in builder.from_text("hi").rows.tokens.tolist()
 
 
 @pytest.mark.parametrize("begun", ["{", '{"scene": ', "two  spaces", "ends with space "])

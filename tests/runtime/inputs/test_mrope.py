@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2d.engines.errors import RequestError
-from a2d.runtime.inputs.mrope import mrope_positions
 from a2d.runtime.inputs.patches import Grid, VisionSpec
+from a2d.runtime.inputs.prompt import mrope_positions
 
 IMAGE, VIDEO, START, END = 90, 91, 92, 93
 

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2d.engines.errors import ImageError
-from a2d.runtime.inputs.letterbox import Letterbox
+from a2d.runtime.inputs.images import Letterbox
 from a2d.runtime.inputs.patches import Patches, VisionSpec, prepare, smart_resize
 from a2d.runtime.schema import Violations, from_json, to_json
 

@@ -10,9 +10,8 @@ from bundles import VISION
 from PIL import Image
 
 from a2d.engines.errors import ImageError, RequestError
-from a2d.runtime.inputs.mrope import mrope_positions
 from a2d.runtime.inputs.patches import Grid, Patches
-from a2d.runtime.inputs.prompt import PromptBuilder
+from a2d.runtime.inputs.prompt import PromptBuilder, mrope_positions
 from a2d.runtime.inputs.tokenizer import ChatTemplate
 
 IMAGE, VIDEO, VOCAB, WIDTH = VISION.image_token_id, VISION.video_token_id, 100, 6
@@ -73,14 +72,14 @@ SMALL = 2 * 3
 
 def test_text_goes_through_the_template(encoder):
     made = builder(encoder).from_text("abc")
-    assert made.tokens.tolist() == ids("abc") == made.keys.tolist()
-    assert made.positions.tolist() == [[0, 1, 2]] * 3
-    assert (made.next_position, made.features, made.is_feature) == (3, None, None)
+    assert made.rows.tokens.tolist() == ids("abc") == made.keys.tolist()
+    assert made.rows.positions.tolist() == [[0, 1, 2]] * 3
+    assert (made.next_position, made.rows.features, made.rows.is_feature) == (3, None, None)
 
 
 @pytest.mark.parametrize("changes", [{}, {"template": None}])
 def test_raw_text_has_the_tokenizers_own_tokens(encoder, changes):
-    assert builder(encoder, **changes).from_text("abc", raw=True).tokens.tolist() == [1, *ids("abc")]
+    assert builder(encoder, **changes).from_text("abc", raw=True).rows.tokens.tolist() == [1, *ids("abc")]
 
 
 @pytest.mark.parametrize(
@@ -89,8 +88,8 @@ def test_raw_text_has_the_tokenizers_own_tokens(encoder, changes):
 )
 def test_positions_are_counted_as_the_contract_says(encoder, kind, vision, shape):
     made = builder(encoder, positions=kind, vision=vision).from_tokens([5, 6, 7])
-    assert made.positions.shape == shape
-    assert (made.positions == np.arange(3)).all() and made.next_position == 3
+    assert made.rows.positions.shape == shape
+    assert (made.rows.positions == np.arange(3)).all() and made.next_position == 3
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_positions_are_counted_as_the_contract_says(encoder, kind, vision, shape
 )
 def test_ids_come_in_many_forms(encoder, tokens):
     made = builder(encoder).from_tokens(tokens)
-    assert made.tokens.tolist() == [5, 6] and made.tokens.dtype == np.int64
+    assert made.rows.tokens.tolist() == [5, 6] and made.rows.tokens.dtype == np.int64
 
 
 @pytest.mark.parametrize(
@@ -144,32 +143,32 @@ def test_what_a_bundle_lacks_is_said(encoder):
 
 def test_a_placeholder_becomes_one_row_per_feature(encoder):
     made = builder(encoder).from_text("ab", [picture()])
-    assert made.tokens.tolist() == [IMAGE] * SMALL + ids("ab")
-    assert made.is_feature.tolist() == [True] * SMALL + [False] * 2
-    assert made.features[:, 0].tolist() == [1000 + row for row in range(SMALL)] + [0, 0]
-    assert made.features.dtype == np.float32
-    expected, following = mrope_positions(made.tokens, [Grid(1, 4, 6)], VISION)
-    assert np.array_equal(made.positions, expected) and made.next_position == following
+    assert made.rows.tokens.tolist() == [IMAGE] * SMALL + ids("ab")
+    assert made.rows.is_feature.tolist() == [True] * SMALL + [False] * 2
+    assert made.rows.features[:, 0].tolist() == [1000 + row for row in range(SMALL)] + [0, 0]
+    assert made.rows.features.dtype == np.float32
+    expected, following = mrope_positions(made.rows.tokens, [Grid(1, 4, 6)], VISION)
+    assert np.array_equal(made.rows.positions, expected) and made.next_position == following
 
 
 def test_a_sequence_that_is_expanded_already_is_left_alone(encoder):
     tokens = [5, *[IMAGE] * SMALL, 6]
     expanded = builder(encoder).from_tokens(tokens, [picture()])
-    assert expanded.tokens.tolist() == tokens
+    assert expanded.rows.tokens.tolist() == tokens
     single = builder(encoder).from_tokens([5, IMAGE, 6], [picture()])
-    assert np.array_equal(single.tokens, expanded.tokens)
+    assert np.array_equal(single.rows.tokens, expanded.rows.tokens)
     assert np.array_equal(single.keys, expanded.keys)
 
 
 def test_pictures_keep_their_order(encoder):
     made = builder(encoder).from_tokens([IMAGE, 5, IMAGE], [picture(), picture(28, 56, seed=1)])
     assert [p.tokens for p in encoder.seen] == [SMALL, len(made) - SMALL - 1]
-    assert made.features[0, 0] == 1000 and made.features[SMALL + 1, 0] == 2000
+    assert made.rows.features[0, 0] == 1000 and made.rows.features[SMALL + 1, 0] == 2000
 
 
 def test_a_list_of_frames_is_a_video(encoder):
     made = builder(encoder).from_text("ab", [[picture(seed=i) for i in range(3)]])
-    assert made.tokens.tolist() == [VIDEO] * 2 * SMALL + ids("ab")
+    assert made.rows.tokens.tolist() == [VIDEO] * 2 * SMALL + ids("ab")
     assert encoder.seen[0].grid == Grid(2, 4, 6, is_video=True)
 
 
@@ -225,7 +224,7 @@ def test_messages_name_their_pictures(encoder, frames):
     made = builder(encoder).from_messages(
         [{"role": "user", "content": content}, {"role": "assistant", "content": "c"}, more]
     )
-    assert made.tokens.tolist() == [*ids("a"), *[IMAGE] * SMALL, *ids("bc"), *[VIDEO] * 2 * SMALL]
+    assert made.rows.tokens.tolist() == [*ids("a"), *[IMAGE] * SMALL, *ids("bc"), *[VIDEO] * 2 * SMALL]
     same = builder(encoder).from_tokens([*ids("a"), IMAGE, *ids("bc"), VIDEO], [frames[0], frames])
     assert np.array_equal(made.keys, same.keys)
 
@@ -233,7 +232,7 @@ def test_messages_name_their_pictures(encoder, frames):
 def test_pictures_given_apart_take_the_places_in_order(encoder):
     content = [{"type": "image"}, {"type": "text", "text": "a"}]
     made = builder(encoder).from_messages([{"role": "user", "content": content}], [picture()])
-    assert made.tokens.tolist() == [IMAGE] * SMALL + ids("a")
+    assert made.rows.tokens.tolist() == [IMAGE] * SMALL + ids("a")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def test_parts_and_floor(bundle, capsys):
     found = json.loads(capsys.readouterr().out)
     assert (found["frames"], found["forwards"]) == (25, 4 * 3 + 2)
     assert 0 < found["end_to_end_fps"] < min(found[f"{part}_fps"] for part in ("denoise", "commit", "pixels"))
-    assert 0 <= found["python_share"] < 1
+    assert 0 <= found["python_share"] < 1 and found["overlap"] > 0
     # The last block has 1 latent frame of 6 rows, and sees 5 others; 2 layers of 2 heads of 12.
     rows, seen = 6, 5 * 6
     width = 2 * 12 * 2
@@ -51,6 +51,11 @@ def test_parts_and_floor(bundle, capsys):
 def test_words_for_people_and_refusals(bundle, capsys):
     assert main(["bench", str(bundle), "--frames", "9", "--repeats", "1"]) == 0
     said = capsys.readouterr().out
-    assert "9 frames of 32x48" in said and "VAE alone" in said and "the floor is bound by" in said
+    assert (
+        "9 frames of 32x48" in said
+        and "VAE alone" in said
+        and "commits beside pixels" in said
+        and "the floor is bound by" in said
+    )
     assert main(["bench", str(bundle), "--against", "torch"]) == 2
     assert "measured by itself" in capsys.readouterr().err

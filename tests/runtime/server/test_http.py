@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from PIL import Image
-from serving import HEADERS, ToyModel, serving
+from serving import HEADERS, SICK, ToyModel, serving
 
 from a2d.runtime.server.limits import Limits
 from a2d.runtime.server.service import Service
@@ -118,17 +118,24 @@ def test_block_events_show_tokens_masks_and_confidence(client):
     assert "".join(step["text"] for name, step in found[1:-1]) == found[-1][1]["text"]
 
 
-def test_many_at_once_are_served_or_told_to_come_back_and_tokens_are_those_of_alone(model):
-    service = Service({"toy": model}, limits=Limits(together=4, waiting=24))
+@pytest.mark.parametrize("together", [1, 4])
+def test_many_at_once_are_served_or_told_to_come_back_and_tokens_are_those_of_alone(model, together):
+    service = Service({"toy": model}, limits=Limits(together=together, waiting=24))
     prompts = [f"take {i}" for i in range(64)]
-    alone = [model.alone(text, max_tokens=16) for text in prompts]
-    with serving(service) as address, ThreadPoolExecutor(64) as pool:
+    drawn = [{"temperature": i % 3 / 2, "seed": i, "max_tokens": 4 + i % 5} for i in range(64)]
+    alone = [model.alone(text, **how) for text, how in zip(prompts, drawn, strict=True)]
+    connections = httpx.Limits(max_connections=64)
+    with (
+        serving(service) as address,
+        ThreadPoolExecutor(64) as pool,
+        httpx.Client(base_url=address, headers=HEADERS, timeout=120, limits=connections) as client,
+    ):
 
-        def answered(text: str) -> tuple[list[int], int]:
+        def answered(text: str, how: dict) -> tuple[list[int], int]:
             refusals = 0
             while True:
-                body = {"model": "toy", "prompt": text, "max_tokens": 16}
-                answer = httpx.post(f"{address}/v1/completions", json=body, headers=HEADERS, timeout=120)
+                body = {"model": "toy", "prompt": text, **how}
+                answer = client.post("/v1/completions", json=body)
                 if answer.status_code != 429:
                     assert answer.status_code == 200, answer.text
                     return answer.json()["a2d"]["tokens"], refusals
@@ -136,9 +143,40 @@ def test_many_at_once_are_served_or_told_to_come_back_and_tokens_are_those_of_al
                 assert 1 <= int(answer.headers["retry-after"]) <= 60
                 time.sleep(0.2)
 
-        made = list(pool.map(answered, prompts))
+        model.forwards = 0
+        made = list(pool.map(answered, prompts, drawn))
     assert [tuple(tokens) for tokens, _ in made] == alone
     assert sum(refusals for _, refusals in made) > 0  # 64 are more than may wait
+    steps = sum(len(tokens) for tokens in alone)
+    assert model.forwards < steps / 2 if together == 4 else model.forwards >= steps
+
+
+def test_those_that_share_forwards_come_and_go_alone(model, service):
+    """One vanishes, one cannot be decoded: the others have the tokens that they have alone."""
+    service = Service({"toy": model}, limits=Limits(together=4, places=4, stalled=2.0))
+    kept = ["scene", "take", "roll"]
+    with serving(service) as address, httpx.Client(base_url=address, headers=HEADERS, timeout=60) as client:
+        with client.stream("POST", "/v1/a2d/blocks", json=ask(max_tokens=3000)) as gone, ThreadPoolExecutor(4) as pool:
+            next(gone.iter_lines())
+            spoiled = pool.submit(client.post, "/v1/completions", json=ask(prompt=[SICK, 5], max_tokens=40))
+            answers = [pool.submit(client.post, "/v1/completions", json=ask(prompt=p, max_tokens=60)) for p in kept]
+            for text, answer in zip(kept, answers, strict=True):
+                assert tuple(answer.result().json()["a2d"]["tokens"]) == model.alone(text, max_tokens=60)
+            assert spoiled.result().status_code == 500
+            assert "not finite" in error_of(spoiled.result())["message"]
+        assert client.post("/v1/completions", json=ask()).status_code == 200
+
+
+def test_memory_of_those_that_share_goes_with_the_last(model):
+    service = Service({"toy": model}, limits=Limits(together=4))
+    with serving(service) as address, ThreadPoolExecutor(4) as pool, httpx.Client(headers=HEADERS) as client:
+        posts = [pool.submit(client.post, f"{address}/v1/completions", json=ask(), timeout=60) for _ in range(8)]
+        assert [post.result().status_code for post in posts] == [200] * 8
+        [living] = service._neighbours._living.values()
+        deadline = time.monotonic() + 10
+        while len(living) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(living) == 0
 
 
 # -- clients that leave, or dawdle
@@ -156,7 +194,7 @@ def test_an_answer_ends_when_its_client_goes(client, model, service):
 
 
 def test_a_request_that_nobody_waits_for_is_not_begun(model):
-    service = Service({"toy": model}, limits=Limits(together=1))
+    service = Service({"toy": model}, limits=Limits(places=1))
     with serving(service) as address:
         model.gate.clear()
         with ThreadPoolExecutor(1) as pool:
@@ -357,12 +395,29 @@ def test_bad_messages_are_told_where(client, messages, said):
     assert said in error_of(answer)["message"]
 
 
-@pytest.mark.parametrize("kind", ["json_object", "json_schema", "xml"])
-def test_answers_of_a_shape_are_refused_clearly(client, kind):
-    body = {"model": "toy", "messages": [{"role": "user", "content": "x"}], "response_format": {"type": kind}}
-    answer = client.post("/v1/chat/completions", json=body)
-    assert answer.status_code == 400
-    assert "response_format" in error_of(answer)["message"]
+SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"response_format": {"type": "xml"}}, "response_format: got"),
+        ({"response_format": "json"}, "response_format: got"),
+        ({"response_format": {"type": "json_schema"}}, "response_format: got"),
+        ({"response_format": {"type": "json_schema", "schema": {}}}, "response_format: got"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "as schema, expected"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "rigid": 1}}}, "unknown rigid"),
+        ({"response_format": SCHEMA, "a2d": {"choices": ["a"]}}, "got schema and choices"),
+        ({"a2d": {"choices": "a"}}, "a2d.choices: expected a list"),
+        ({"a2d": {"template": ["a"]}}, "a2d.template: got a list"),
+        ({"a2d": {"template": "a" * 200_000}}, "at most 100000"),
+    ],
+)
+def test_shapes_that_are_none_are_told(client, fields, said):
+    for body in ({"messages": [{"role": "user", "content": "x"}]}, {"prompt": "x"}):
+        answer = client.post("/v1/a2d/blocks", json={"model": "toy", **body, **fields})
+        assert answer.status_code == 400
+        assert said in error_of(answer)["message"]
 
 
 WRONG = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
+from collections.abc import Sequence
 from itertools import count
 
 import pytest
@@ -39,9 +41,13 @@ def log() -> list[str]:
     return []
 
 
-def scheduled(together: int, waiting: int = 100) -> Scheduler:
+def turn(tickets: Sequence[Script]) -> list[Script]:
+    return [ticket for ticket in tickets if not ticket.turn()]
+
+
+def scheduled(together: int, waiting: int = 100, turn=turn, at_a_time: int = 1) -> Scheduler:
     ticks = count()
-    return Scheduler(together, waiting, clock=lambda: float(next(ticks)))
+    return Scheduler(turn, together, at_a_time, waiting, clock=lambda: float(next(ticks)))
 
 
 def test_turns_go_round(log):
@@ -150,3 +156,25 @@ def test_closing_ends_all(log):
     assert all(ticket.over.is_set() for ticket in tickets)
     with pytest.raises(Refusal, match="stopping"):
         scheduler.submit(Script("b", 1, log))
+
+
+def test_clients_have_equal_shares_of_the_turns(log):
+    gate, shared = threading.Event(), []
+
+    def together(tickets: Sequence[Script]) -> list[Script]:
+        assert gate.wait(10)
+        shared.append(Counter(ticket.client for ticket in tickets))
+        return turn(tickets)
+
+    scheduler = scheduled(together=4, turn=together, at_a_time=4)
+    tickets = [Script("greedy", 30, log, f"greedy{i}") for i in range(5)] + [Script("modest", 30, log)]
+    for ticket in tickets:
+        scheduler.submit(ticket)
+    gate.set()
+    assert all(ticket.over.wait(10) for ticket in tickets)
+    scheduler.close()
+    both = [turn for turn in shared if turn["modest"]]
+    assert len(both) == 30
+    assert {turn["greedy"] for turn in both[1:]} == {2}
+    assert max(turn.total() for turn in shared) == 3
+    assert {turn["greedy"] for turn in shared if not turn["modest"]} <= {1, 2, 3}

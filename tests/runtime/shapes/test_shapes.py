@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 
@@ -56,7 +57,7 @@ def text_of(tokens) -> str:
 
 LEAVES = st.sampled_from([
     Literal("ab"), Literal("a"), Literal(""), Literal("12, "), Pattern("[12]+"), Pattern("[abc]*"), Pattern("a(b|c1)?"),
-    Pattern("[ab]{1,3}"), Pattern("0|-?[12][0-2]*"),
+    Pattern("[ab]{1,3}"), Pattern("0|-?[12][0-2]*"), Pattern("a(bc)?"), Pattern("ab|abc1"), Pattern("[12](0[ab])?"),
 ])  # fmt: skip
 LANGUAGES = st.recursive(
     LEAVES,
@@ -147,6 +148,20 @@ def _values(automaton, logs, rows, within):
     return [value for _, value in fronts]
 
 
+@pytest.mark.parametrize(
+    "pattern", ["a(bc)?", "ab|abc1", "[12](0[ab])?", "-?(0|[1-9][0-2]{0,2})([.][0-2]{1,2})?", "(ab)*c?", "a?b?"]
+)
+def test_every_string_of_a_pattern_can_be_written_and_no_other(pattern):
+    automaton = compiled(Pattern(pattern), VOCABULARY)
+    letters = [NUMBERS[letter] for letter in (b"a", b"b", b"c", b"0", b"1", b"2", b"-", b".", b"ab", b"12")]
+    for count in range(5):
+        for tokens in itertools.product(letters, repeat=count):
+            states = automaton.starts
+            for token in (*tokens, STOP):
+                states = advanced(automaton, states, token)
+            assert bool(states) == bool(re.fullmatch(pattern, text_of(tokens))), text_of(tokens)
+
+
 def test_what_can_be_nothing_else_is_laid_and_not_run():
     form = shaped(template("a, b, {x:[12]}, c"), VOCABULARY)
     steps = list(Toy().session(contract(block_size=9)).stream(prompt([5]), Options(max_tokens=18, steps=9), form))
@@ -198,6 +213,17 @@ def test_answers_to_a_schema_parse_and_validate(schema, decode):
     chosen["max_tokens"] = least + chosen["max_tokens"] - 1
     result = toy.session(c).generate(prompt(tokens), Options(**chosen), form)
     jsonschema.validate(json.loads(text_of(result.tokens)), whole)
+
+
+@pytest.mark.parametrize("values", [True, {"type": "integer", "minimum": 0}, {"enum": ["a", None]}])
+@settings(max_examples=10)
+@given(decode=decodes())
+def test_an_object_without_declared_properties_holds_any_names(values, decode):
+    c, chosen, tokens, toy = decode
+    schema = {"type": "object", "additionalProperties": values}
+    form = shaped(json_schema(schema), VOCABULARY)
+    result = toy.session(c).generate(prompt(tokens), Options(**(chosen | {"max_tokens": 30})), form)
+    jsonschema.validate(json.loads(text_of(result.tokens)), schema)
 
 
 @given(st.integers(-(10**6), 10**6), st.integers(0, 10**6), st.integers(-(10**7), 10**7))
@@ -255,7 +281,7 @@ def test_patterns_as_json_writes_them(pattern, inside, outside):
         ({"type": "string", "pattern": "("}, "is not a regular expression"),
         ({"type": "string", "pattern": r"(a)\1"}, "groupref, which is not supported"),
         ({"const": "zzz"}, "tokens spells"),
-        ({"type": "string", "pattern": "^z+$"}, "is not taken"),
+        ({"type": "string", "pattern": "^z+$"}, "can be written under the pattern"),
     ],
 )
 def test_schemas_that_cannot_be_kept_to(schema, message):

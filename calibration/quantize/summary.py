@@ -9,9 +9,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ..engines.cpu import this_cpu
-from .collect.recording import Recording
-from .quantize.assign import Decision
+from ...engines.cpu import this_cpu
+from ..collect.recording import Recording
+from .assign import Decision
 
 __all__ = ["CALIBRATION", "summary"]
 
@@ -39,6 +39,7 @@ def _decision(decision: Decision) -> dict[str, Any]:
                 "limit": layer.limit,
                 "asked": layer.asked,
                 "errors": layer.errors,
+                "shared": layer.shared,
             }
             for layer in decision.worst_first()
         ],

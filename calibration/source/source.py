@@ -57,11 +57,21 @@ class Source:
             node.input[1]: node.op_type == "Gemm" for graph in self._protos for node in products(graph, self.tensors)
         }
 
+    def held(self, graph: str) -> list[str]:
+        """Names of the stored tensors that one graph reads."""
+        (proto,) = (proto for name, proto in zip(self.graphs, self._protos, strict=True) if name == graph)
+        return [name for name, _ in _stored(proto)]
+
     def weight(self, name: str) -> NDArray[np.float32]:
         """One tensor."""
         at = self.tensors[name]
         flat = np.fromfile(self.folder / at.file, np.float32, prod(at.shape), offset=at.offset)
         return flat.reshape(at.shape)
+
+    def mapped(self, name: str) -> NDArray[np.float32]:
+        """One tensor in its file, of which what is looked at is read."""
+        at = self.tensors[name]
+        return np.memmap(self.folder / at.file, np.float32, "r", at.offset, at.shape)
 
     def matrix(self, name: str) -> NDArray[np.float32]:
         """The weight of a product as `[in, out]`."""

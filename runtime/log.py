@@ -8,31 +8,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeAlias
 
-from ...engines.errors import RequestError
-from ...engines.install import extra
-from ..bundle.files import MANIFEST, Bundle, sha256_of
-from ..console.one_line import one_line
-from ..decode.options import Options, plan
-from ..model import load
-from ..schema import to_json
-from .clip import Clip
-from .files import RAW, absolute, check_apart, clips, raw_files
-from .journal import SCHEMA, Journal, publish
-from .pipeline import Pipeline
-from .reader import Reader
-from .sampling import Sampling
-from .slate import marked
-from .writers import WRITERS, writer
-from .writers.log import Log, Totals
+from ..engines.errors import RequestError
+from ..engines.install import extra
+from .bundle.files import MANIFEST, Bundle, sha256_of
+from .bundle.profile import profile_of
+from .console.one_line import one_line
+from .decode.options import Options, plan
+from .footage.clip import Clip
+from .footage.files import RAW, absolute, check_apart, clips, raw_files
+from .footage.journal import SCHEMA, Journal, Stamp, publish
+from .footage.pipeline import Pipeline
+from .footage.reader import Reader
+from .footage.sampling import Sampling
+from .footage.slate import marked
+from .footage.writers import WRITERS, writer
+from .footage.writers.log import Log, Totals
+from .model import load
+from .schema import to_json
 
-__all__ = ["LogJob", "Outcome", "log"]
+__all__ = ["LogJob", "Outcome", "Reads", "log"]
 
 NEEDS = {"av": "reads video", "scenedetect": "finds shots", "opentimelineio": "writes timelines"}
 """Packages that only logging footage needs, and what for."""
@@ -56,6 +58,8 @@ class LogJob:
     threads: int | None = None
     decoders: int = 2
     """Clips that are decoded at the same time, the one that is read among them."""
+    together: int = 1
+    """Frames of a shot's captions that are read side by side."""
     force: bool = False
     """Write over files that no log has written."""
     again: bool = False
@@ -79,8 +83,18 @@ class Outcome:
     """Files whose content is new."""
 
 
-def log(job: LogJob, say: Callable[[str], None] = lambda _: None) -> Outcome:
-    """Log the footage, and write all forms of the log together.
+Reads: TypeAlias = "Callable[[LogJob, Sequence[Path]], Generator[tuple[Path, Clip, Stamp | None]]]"
+"""Function that reads clips, in any order; the stamp is None where it was not the clip that kept it from being read."""
+
+
+def here(job: LogJob, files: Sequence[Path]) -> Generator[tuple[Path, Clip, Stamp | None]]:
+    """Read clips on this machine, in their order."""
+    with closing(Pipeline(files, job.sampling, cache(lambda: _reader(job)), job.decoders, job.quiet)) as pipeline:
+        yield from pipeline
+
+
+def log(job: LogJob, say: Callable[[str], None] = lambda _: None, reads: Reads = here) -> Outcome:
+    """Log the footage, whose clips `reads` reads, and write all forms of the log together.
 
     Raises RequestError or BundleError for what must be asked otherwise, OSError where files cannot be written: those of
     the log are as they were then, and what has been read is kept for the next run, as it is after an interruption.
@@ -92,8 +106,8 @@ def log(job: LogJob, say: Callable[[str], None] = lambda _: None) -> Outcome:
     named = {absolute(source) for source in job.sources}
     raw = [_raw(file) for file in raw_files(job.sources)]
     passing: dict[Path, Clip] = {}  # something other than themselves kept them from being read: not remembered
-    with closing(Pipeline(new, job.sampling, cache(lambda: _reader(job)), job.decoders, job.quiet)) as pipeline:
-        for file, clip, stamp in pipeline:
+    with closing(reads(job, new)) as read:
+        for file, clip, stamp in read:
             if stamp is None:
                 journal.drop(file)
                 passing[file] = clip
@@ -139,11 +153,23 @@ def _checked(job: LogJob) -> list[Path]:
         raise RequestError(
             f"{job.bundle} has no question of its own; say what to ask of each shot with the setting prompt"
         )
+    _check_together(job)
     plan(manifest.decode, job.options)
     check_apart(job.sources, absolute(job.target))
     files = clips(job.sources)
     _check_target(job, files)
     return files
+
+
+def _check_together(job: LogJob) -> None:
+    """Raise RequestError for frames side by side of which one depends on the last: slates at a clip's end."""
+    if job.together < 1:
+        raise RequestError(f"together: got {job.together}, expected 1 or more frames side by side")
+    if job.together > 1 and job.prompt is None:
+        raise RequestError(
+            f"together: got {job.together}, and whether a slate is looked for upside down depends on the frame before "
+            "it; read slates one by one, or ask for captions with the setting prompt"
+        )
 
 
 def _check_target(job: LogJob, files: Sequence[Path]) -> None:
@@ -164,11 +190,14 @@ def _question(job: LogJob) -> str:
     """A sum that is another one whenever a clip might be read otherwise."""
     asked = [SCHEMA, sha256_of(job.bundle / MANIFEST), job.precision, job.prompt]
     asked += [to_json(job.options), to_json(job.sampling)]
+    profile = profile_of(Bundle.open(job.bundle))
+    asked += [] if profile is None else [profile.steps, profile.threshold]
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _reader(job: LogJob) -> Reader:
-    return Reader(load(job.bundle, precision=job.precision, threads=job.threads), job.prompt, job.options)
+    model = load(job.bundle, precision=job.precision, threads=job.threads)
+    return Reader(model, job.prompt, job.options, job.together)
 
 
 def _told(clip: Clip, least: float) -> str:

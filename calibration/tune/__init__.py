@@ -1,0 +1,1 @@
+"""Accuracy against time over steps and thresholds, on somebody's data."""

@@ -1,0 +1,119 @@
+"""Rows through actors on a Ray cluster, by Ray Data: one actor a device, every row once, whatever becomes of a node.
+
+A device is a GPU where the cluster has any, or else the processors of a node. Rows that were on a node that is lost are
+given to others. Knows Ray; not what a row is, nor what the actors do with it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from ...engines.errors import A2DError, EngineError, RequestError
+from ...engines.install import extra
+
+__all__ = ["Devices", "Pool", "Work", "connect", "devices", "places", "pooled"]
+
+SCHEME = "ray"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Actors: a class, whose instances are called with rows, and its keywords."""
+
+    kind: type
+    keywords: Mapping[str, Any]
+    threads: int | None = None
+    """Threads of an operator on a processor; None is all that the actor was given."""
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Actors that a cluster has room for, and what each of them takes."""
+
+    count: int
+    cpus: float
+    gpus: float
+
+
+def connect(on: str) -> None:
+    """Join the cluster that `ray` or `ray://HEAD[:PORT]` names; without a head the one that runs here, or a new one.
+
+    Raises RequestError where the text is neither, Ray is missing or the head does not answer.
+    """
+    scheme, _, head = on.partition("://")
+    if scheme != SCHEME or (on != SCHEME and not head):
+        raise RequestError(f"on: got {on!r}, expected ray, or ray://HEAD for the cluster with that head")
+    if find_spec(SCHEME) is None:
+        raise RequestError(f"many machines need Ray: {extra('ray')}")
+    import ray  # noqa: PLC0415 - one machine needs none
+
+    if ray.is_initialized():
+        return
+    address = f"ray://{head if ':' in head else f'{head}:10001'}" if head else os.environ.get("RAY_ADDRESS")
+    quiet = {"log_to_driver": False, "logging_level": logging.WARNING}
+    try:
+        ray.init(address, **quiet)
+    except (ConnectionError, RuntimeError, OSError, ValueError) as error:
+        raise RequestError(f"the Ray cluster at {address or 'this machine'} does not answer: {error}") from error
+
+
+def places(nodes: Sequence[Mapping[str, Any]]) -> Devices:
+    """The devices of a cluster's living nodes. Raises RequestError where there is none."""
+    living = [node.get("Resources", {}) for node in nodes if node.get("Alive", node.get("alive"))]
+    gpus = sum(int(held.get("GPU", 0)) for held in living)
+    if gpus:
+        return Devices(gpus, 0, 1)
+    cpus = [held["CPU"] for held in living if held.get("CPU", 0) >= 1]
+    if not cpus:
+        raise RequestError("the Ray cluster has neither a GPU nor a processor to give; start nodes with some")
+    return Devices(sum(int(held // min(cpus)) for held in cpus), min(cpus), 0)
+
+
+def devices() -> Devices:
+    """The devices of the cluster that was joined."""
+    import ray  # noqa: PLC0415
+
+    return places(ray.nodes())
+
+
+def pooled(rows: Sequence[Mapping[str, Any]], work: Work) -> Iterator[dict[str, Any]]:
+    """An actor's answer to each row, as they come, in any order. Closing it ends the work.
+
+    Raises what an actor raised for the request (A2DError), EngineError where the cluster gives up.
+    """
+    import ray  # noqa: PLC0415
+    from ray.data import ActorPoolStrategy, DataContext, from_items  # noqa: PLC0415
+
+    DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    room = devices()
+    keywords = {**work.keywords, "threads": work.threads or (int(room.cpus) if not room.gpus else None)}
+    made = from_items(list(rows), override_num_blocks=len(rows)).map(  # a block is what is done again: one row
+        work.kind,
+        fn_constructor_kwargs=keywords,
+        compute=ActorPoolStrategy(min_size=1, max_size=max(1, min(room.count, len(rows)))),
+        **({"num_gpus": room.gpus} if room.gpus else {"num_cpus": room.cpus}),
+    )
+    try:
+        yield from made.iter_rows()
+    except ray.exceptions.RayError as error:
+        raise _told(error) from error
+
+
+def _told(error: BaseException) -> A2DError:
+    """The error that an actor raised, out of Ray's wrapping."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, A2DError):
+            return type(seen)(str(seen.args[0] if seen.args else seen))
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return EngineError(f"the Ray cluster gave up; what has been read is kept:\n{str(error).strip().splitlines()[-1]}")
+
+
+Pool = Callable[[Sequence[Mapping[str, Any]], Work], Iterator[dict[str, Any]]]
+"""Function that gives rows to actors: `pooled`, or another that keeps to its contract."""
