@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them, the slowest files first (tests/shared.py); what exports is shared by all.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs test test-arm64 test-cpus test-footage test-real test-wheel wheel lint check format clean train-slate-smoke
+.PHONY: demo docs fuzz soak test test-page test-arm64 test-cpus test-footage test-real test-wheel wheel lint check format clean train-slate-smoke
 
 demo: build/slate.a2d
 	$(BIN)/a2d demo
@@ -74,6 +74,19 @@ $(LLAMA)/.ready:
 	$(PYTHON) -m venv $(LLAMA)
 	$(LLAMA)/bin/python -m pip install --quiet llama-cpp-python
 	touch $@
+
+# Many more requests than the suite sends, to every place of `a2d serve`, described and not; no 500 may come back.
+fuzz: $(VENV)/.dev
+	A2D_FUZZ=300 $(BIN)/python -m pytest -n 0 tests/runtime/server/test_fuzz.py --timeout 3600
+
+# A server under mixed requests, vanishing clients and kill -9 for an hour: nothing may be lost or leak.
+soak: $(VENV)/.dev build/slate.a2d
+	$(BIN)/python benchmarks/soak.py build/slate.a2d --minutes 60 --together 4
+
+# The page of `a2d serve` in headless Chromium (`apt-get install chromium`; `pip install playwright`), with pictures in build/page.
+test-page: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet playwright
+	A2D_PAGE=build/page $(BIN)/python -m pytest -n 0 tests/runtime/server/test_page.py
 
 # The documentation as a site in build/site, with the commands' own help.
 docs: $(VENV)/.docs

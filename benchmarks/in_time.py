@@ -3,8 +3,9 @@
 usage: in_time.py BUNDLE FRAMES... [--budgets 60ms,100ms] [--answers 500] [--busy N]
 
 Prints a row for each budget: steps, seconds at the median, the 99th percentile and at most, the 99th percentile of what
-is over the budget in steps (the longest step of the answer), and what was cut. Times are wall-clock, from the call of
-`generate` to its return, the picture included.
+is over the budget in steps (the longest step of the answer), how many were over by more than a step, how many had no
+time left when their picture was read, and what was cut. Times are wall-clock, from the call of `stream` to the last
+token, the picture included.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ def main() -> None:
         process.start()
     try:
         model = a2d.load(arguments.bundle, threads=1, precision=arguments.precision)
-        print("| budget | steps | median | p99 | most | over budget, p99, in steps | beyond one step | early | cut |")
+        print(
+            "| budget | steps | median | p99 | most | over, p99, in steps | over by more | no time left | early | cut |"
+        )
         for budget in arguments.budgets.split(","):
             print(_row(model, budget, arguments), flush=True)
         print(f"load at the end {os.getloadavg()[0]:.1f}, {busy and len(busy)} busy processes")
@@ -51,7 +54,7 @@ def _row(model: a2d.Model, budget: str, arguments: argparse.Namespace) -> str:
     spans: list[float] = []
     over: list[float] = []
     steps: set[int] = set()
-    beyond = early = cut = 0
+    beyond = late = early = cut = 0
     for frame in itertools.islice(itertools.cycle(arguments.frames), arguments.answers):
         began = time.perf_counter()
         generation = model.stream(images=[str(frame)], budget=budget, max_tokens=arguments.max_tokens)
@@ -63,14 +66,15 @@ def _row(model: a2d.Model, budget: str, arguments: argparse.Namespace) -> str:
             longest, last = max(longest if len(seen) > 1 else 0.0, now - last), now  # the first one reads the prompt
         result = generation.result
         spans.append(time.perf_counter() - began)
-        longest = longest or result.budget.step_seconds
-        over.append(max(0.0, spans[-1] - result.budget.seconds) / longest)
-        beyond += spans[-1] > result.budget.seconds + longest
+        late += not seen
+        if seen:
+            over.append(max(0.0, spans[-1] - result.budget.seconds) / longest)
+            beyond += spans[-1] > result.budget.seconds + longest
         early, cut = early + bool(result.budget.early), cut + (result.stop_reason == "budget")
         steps.add(result.budget.steps)
     low, high = min(steps), max(steps)
     cells = [budget, f"{low} to {high}", *(f"{1e3 * np.quantile(spans, q):.1f} ms" for q in (0.5, 0.99, 1))]
-    cells += [f"{np.quantile(over, 0.99):.2f}", str(beyond), str(early), str(cut)]
+    cells += [f"{np.quantile(over, 0.99):.2f}", str(beyond), str(late), str(early), str(cut)]
     return f"| {' | '.join(cells)} |"
 
 

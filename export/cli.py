@@ -122,6 +122,7 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         bundle=arguments.output or Path(),
         precisions=floats,
         parts=arguments.parts,
+        draft=arguments.draft_vae,
         film=film_values(arguments),
         force=arguments.force,
         quiet=arguments.quiet,

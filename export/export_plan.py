@@ -73,6 +73,8 @@ class Job:
     samples: int = 64
     parts: Path | None = None
     """Directory with the other parts of a network that films and is one file."""
+    draft: Path | None = None
+    """Folder of an autoencoder whose decoder makes drafts of films."""
     film: Mapping[str, Any] = field(default_factory=dict)
     """Values of the film contract that the command line gives."""
     cache: Path | None = field(default_factory=default_folder)

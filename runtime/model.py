@@ -154,7 +154,8 @@ class Model:
                 assert text is not None, "a contract of film names a tokenizer"
                 pictures = "encode_first" in self.variant.graphs
                 template = None if contract.towers is None else prompt_template_of(self.bundle, contract.towers.chat)
-                self._studio = Studio(self.engine, contract, kv_dtype, text, pictures, template)
+                drafts = "pixels_next_draft" in self.variant.graphs
+                self._studio = Studio(self.engine, contract, kv_dtype, text, pictures, template, drafts)
             return self._studio
 
     def session(self, exact: bool = False, beside: Session | None = None) -> Session:

@@ -58,6 +58,12 @@ RECIPES = {
 """Networks that differ in what released ones do: norms, widths, autoencoders of Wan 2.1, Wan 2.2 and diffusers."""
 
 
+def tiny_decoded(vae: AutoencoderTiny, latents: Tensor) -> Tensor:
+    """`[1, C, T, h, w]` to pixels `[N, H, W, 3]` in 0 to 1: a picture a latent, whose colours are four frames."""
+    pictures = vae.decoder(latents[0].transpose(0, 1)).clamp(-1, 1) / 2 + 0.5
+    return pictures.unflatten(1, (4, 3)).flatten(0, 1)[3:].permute(0, 2, 3, 1)
+
+
 @dataclass(frozen=True)
 class Parts:
     """A checkpoint's parts as the libraries' own classes."""
@@ -65,12 +71,13 @@ class Parts:
     wan: Any
     vae: Any
     text: Any
+    draft: Any = None
+    """An autoencoder whose decoder makes drafts."""
 
     def decoded(self, latents: Tensor) -> Tensor:
         """`[1, C, T, h, w]` normalised to pixels `[N, H, W, 3]` in 0 to 1, the whole clip at once."""
         if isinstance(self.vae, AutoencoderTiny):
-            pictures = self.vae.decoder(latents[0].transpose(0, 1)).clamp(-1, 1) / 2 + 0.5
-            return pictures.unflatten(1, (4, 3)).flatten(0, 1)[3:].permute(0, 2, 3, 1)
+            return tiny_decoded(self.vae, latents)
         mean, std = self._moments()
         return (self.vae.decode(latents * std + mean).sample / 2 + 0.5).clamp(0, 1)[0].permute(1, 2, 3, 0)
 
@@ -105,6 +112,16 @@ def checkpoint(path: Path, recipe: Recipe, dtype: torch.dtype = torch.float32, s
     index = {"_class_name": "WanPipeline"} | ({"a2d": recipe.own} if recipe.own else {})
     (path / "model_index.json").write_text(json.dumps(index), encoding="utf-8")
     return parts
+
+
+def draft_vae(path: Path, channels: int = 16, scales: int = 3) -> AutoencoderTiny:
+    """Write a small autoencoder of four frames a latent, and give it."""
+    recipe = {"in_channels": 12, "out_channels": 12, "latent_channels": channels}
+    for side in ("encoder", "decoder"):
+        recipe |= {f"{side}_block_out_channels": (8,) * scales, f"num_{side}_blocks": (1,) * scales}
+    made = _random(AutoencoderTiny(**recipe), 4)
+    made.save_pretrained(path)
+    return made
 
 
 def _random(module: nn.Module, seed: int) -> nn.Module:

@@ -28,4 +28,6 @@ class Opened:
         contract = self.bundle.manifest.film
         assert contract is not None
         text = Text(self.bundle.file(contract.text.tokenizer))
-        return Studio(self.engine, contract, self.variant.kv_dtype, text, "encode_first" in self.variant.graphs)
+        graphs = self.variant.graphs
+        pictures, drafts = "encode_first" in graphs, "pixels_next_draft" in graphs
+        return Studio(self.engine, contract, self.variant.kv_dtype, text, pictures, drafts=drafts)

@@ -238,7 +238,7 @@ THIRD_PARTIES = {
     "engines": {"numpy"},
     "runtime": {"numpy"},
     "calibration": {"numpy", "ml_dtypes", "onnx", "onnx_ir"},
-    "export": {"numpy", "onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "transformers"},
+    "export": {"numpy", "onnx", "onnx_ir", "onnxscript", "optimum", "safetensors", "torch", "transformers"},
 }
 """Room to what all its files may import from elsewhere."""
 
@@ -258,7 +258,6 @@ FILES = {
     "export/peers/processes/run_openvino.py": {"lines", "openvino"},
     "runtime/demo/page.py": {"jinja2"},
     "runtime/deploy/build.py": {"filelock"},
-    "runtime/farm/dataset.py": {"ray"},
     "runtime/farm/pool.py": {"ray"},
     "runtime/film/board.py": {"PIL"},
     "runtime/dailies/movie.py": {"av"},

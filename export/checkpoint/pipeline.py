@@ -25,7 +25,7 @@ __all__ = ["INDEX_FILE", "Pipeline", "is_pipeline"]
 
 INDEX_FILE = "model_index.json"
 
-NETWORK, DIFFUSION = "transformer", "diffusion_pytorch_model.safetensors"
+NETWORK, DRAFT, DIFFUSION = "transformer", "draft_vae", "diffusion_pytorch_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -78,9 +78,10 @@ class Pipeline:
     notes: tuple[str, ...] = ()
 
     @staticmethod
-    def open(path: Path, parts: Path | None = None) -> Pipeline:
+    def open(path: Path, parts: Path | None = None, draft: Path | None = None) -> Pipeline:
         """Open a directory, or a network's file whose other parts lie in the directory `parts`.
 
+        `draft`: folder of a second autoencoder, config.json and weights, which becomes the part `draft_vae`.
         Raises CheckpointError for whatever is missing, broken, or not safe to read.
         """
         rest = parts or path
@@ -93,10 +94,12 @@ class Pipeline:
         _require_whole(rest, (*layout.parts, "scheduler", layout.tokenizer))
         held = {**layout.parts, **{name: file for name, file in layout.maybe.items() if (rest / name).is_dir()}}
         network, config, notes = _network(path, rest)
-        configs = {NETWORK: config, **{name: _config(rest / name) for name in (*held, "scheduler")}}
+        folders = {name: rest / name for name in held} | ({} if draft is None else {DRAFT: draft})
+        configs = {NETWORK: config, **{name: _config(folder) for name, folder in folders.items()}}
+        configs["scheduler"] = _config(rest / "scheduler")
         files = {f"{NETWORK}/{name}": file for name, file in network.items()}
-        for name, weights in held.items():
-            found, said = weight_files(rest / name, weights)
+        for name, folder in folders.items():
+            found, said = weight_files(folder, held.get(name, DIFFUSION))
             files |= {f"{name}/{tensor}": file for tensor, file in found.items()}
             notes += [f"{name}: {note}" for note in said]
         licence = _licence(path if path.is_dir() else path.parent)

@@ -14,13 +14,13 @@ from ..checkpoint.pipeline import Pipeline
 from ..checkpoint.sources import Source
 from ..graphs.film_shapes import FilmNetwork, Umt5Shape, WanShape
 from .film_family import FilmFamily, require, size_of, verify
-from .pixels import pixel_shape, pixel_sources
+from .pixels import DRAFT, UNUSED_OF_DRAFTS, draft_sources, pixel_shape, pixel_sources
 
 __all__ = ["NAME", "describe_film"]
 
 NAME = "causal_wan"
 
-IGNORABLE = r"text_encoder/encoder\.embed_tokens\.weight"
+IGNORABLE = rf"text_encoder/encoder\.embed_tokens\.weight|{UNUSED_OF_DRAFTS}"
 """Tensors that may be there and are not used: UMT5's embedding may stand twice."""
 
 
@@ -30,6 +30,7 @@ def describe_film(pipeline: Pipeline) -> FilmFamily:
         _wan(pipeline.configs["transformer"]),
         _text(pipeline.configs["text_encoder"], pipeline),
         pixel_shape(pipeline.configs["vae"]),
+        pixel_shape(pipeline.configs[DRAFT], DRAFT) if DRAFT in pipeline.configs else None,
     )
     if network.wan.text_dim != network.text.hidden or network.wan.channels != network.pixels.channels:
         raise CheckpointError(
@@ -38,8 +39,24 @@ def describe_film(pipeline: Pipeline) -> FilmFamily:
             f"{network.pixels.channels}; expected parts of one model."
         )
     made = {**_wan_sources(network.wan), **_text_sources(network.text), **pixel_sources(network.pixels)}
+    if network.draft is not None:
+        _check_draft(network)
+        made |= draft_sources(network.draft)
     verify(pipeline, made, IGNORABLE)
     return FilmFamily(NAME, network, made, _stepped, pipeline.notes)
+
+
+def _check_draft(network: FilmNetwork) -> None:
+    """Raise CheckpointError where the decoder for drafts takes other latents, or makes other frames of them."""
+    wanted, draft = network.pixels, network.draft
+    names = {"channels": "latent channels", "spatial": "pixels of a latent's side", "frames": "frames of a latent"}
+    lines = [
+        f"  {what}: {getattr(draft, name)}, expected {getattr(wanted, name)}"
+        for name, what in names.items()
+        if getattr(draft, name) != getattr(wanted, name)
+    ]
+    if lines:
+        raise CheckpointError(f"{DRAFT}: its latents are not those of the VAE:\n" + "\n".join(lines))
 
 
 def _stepped(name: str) -> bool:

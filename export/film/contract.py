@@ -16,7 +16,7 @@ import numpy as np
 
 from ...engines.errors import ContractError
 from ...runtime.bundle.manifest import Words
-from ...runtime.film.contract import FilmContract, LatentSpec, NetworkSpec, Schedule, StepList, TextSpec
+from ...runtime.film.contract import Draft, FilmContract, LatentSpec, NetworkSpec, Schedule, StepList, TextSpec
 from ...runtime.film.solvers import RULES, step_list
 from ...runtime.schema import Violations, check
 from ..checkpoint.pipeline import Pipeline
@@ -38,6 +38,9 @@ ASKED = {
     "fps": "frames a second",
     "height": "height in pixels",
     "width": "width in pixels",
+    "draft_height": "height of a draft in pixels",
+    "draft_width": "width of a draft in pixels",
+    "draft_steps": "steps of a block in a draft",
 }
 """Values that a command line or an `a2d` object may give, and their meaning."""
 
@@ -178,8 +181,18 @@ def _built(values: Mapping[str, Any], pipeline: Pipeline, network: FilmNetwork) 
         ),
         schedule=Schedule(first, rest, {n: _steps(n, steps, rule, shift) for n, steps in LISTS.items()}),
         licence=pipeline.licence,
+        draft=_draft(values, network),
         **{name: values[name] for name in PLAIN if name in values},
     )
+
+
+def _draft(values: Mapping[str, Any], network: FilmNetwork) -> Draft | None:
+    """The preset of drafts, where something of it was asked for, or there is a decoder for them."""
+    asked = {name: values.get(f"draft_{name}") for name in ("height", "width", "steps")}
+    if network.draft is None and not any(value is not None for value in asked.values()):
+        return None
+    steps = None if asked["steps"] is None else str(asked["steps"])
+    return Draft(asked["height"] or values["height"], asked["width"] or values["width"], steps)
 
 
 PLAIN = ("block_frames", "window", "sink", "commit_timestep", "frames", "fps", "height", "width")

@@ -47,9 +47,11 @@ FLAGS = {
     "guidance": FilmFlag("--guidance", "X", float, "scale of guidance; 1 is none"),
     "guidance_interval": FilmFlag("--guidance-interval", "LO,HI", _steps, "lowest and highest timestep guided"),
     "negative": FilmFlag("--negative", "TEXT", str, "negative prompt where none is given"),
+    "draft_steps": FilmFlag("--draft-steps", "N", int, "steps of a block in a draft: 1, 2 or 4 (the usual ones)"),
     "size": FilmFlag("--size", "HxW", frame_size, "default size of a clip in pixels (480x832)"),
+    "draft_size": FilmFlag("--draft-size", "HxW", frame_size, "size of a draft in pixels (that of a clip)"),
 }  # fmt: skip
-"""Flag of each value of the film contract; the size is two values."""
+"""Flag of each value of the film contract; a size is two values."""
 
 
 def add_film_settings(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +63,12 @@ def add_film_settings(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="diffusers directory with the VAE, the text encoder and so on of a network that is one file",
     )
+    group.add_argument(
+        "--draft-vae",
+        type=Path,
+        metavar="DIR",
+        help="a second autoencoder (config.json and weights, as AutoencoderTiny) whose decoder makes drafts",
+    )
     for name, row in FLAGS.items():
         group.add_argument(row.flag, dest=f"film_{name}", metavar=row.metavar, type=row.parse, help=row.help)
 
@@ -68,7 +76,8 @@ def add_film_settings(parser: argparse.ArgumentParser) -> None:
 def film_values(arguments: argparse.Namespace) -> dict[str, Any]:
     """The values that were given, by their names in the film contract."""
     found = {name: getattr(arguments, f"film_{name}") for name in FLAGS}
-    size = found.pop("size")
-    if size is not None:
-        found["height"], found["width"] = size
+    for prefix in ("", "draft_"):
+        size = found.pop(f"{prefix}size")
+        if size is not None:
+            found[f"{prefix}height"], found[f"{prefix}width"] = size
     return {name: value for name, value in found.items() if value is not None}

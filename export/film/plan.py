@@ -9,6 +9,7 @@ from functools import cached_property
 from math import prod
 from typing import Any
 
+from ...engines.errors import RequestError
 from ...runtime.console.progress import size
 from ...runtime.decode.contract import DecodeContract
 from ..checkpoint.pipeline import Pipeline
@@ -129,8 +130,10 @@ class FilmPlan:
 
 def plan_film(job: Job) -> FilmPlan:
     """Read and check everything that can be checked without work. Raises A2DError."""
-    pipeline = Pipeline.open(job.checkpoint, job.parts)
+    pipeline = Pipeline.open(job.checkpoint, job.parts, job.draft)
     kind = str(pipeline.configs["transformer"].get("_class_name"))
+    if job.draft is not None and kind in NETWORKS:
+        raise RequestError(f"draft_vae: {kind} has its own small sizes for drafts and takes no second decoder")
     describe, resolve = NETWORKS.get(kind, (describe_film, resolve_film))
     family = describe(pipeline)
     return FilmPlan(job, pipeline, family, resolve(job.film, pipeline, family.network))

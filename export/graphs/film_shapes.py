@@ -121,6 +121,8 @@ class FilmNetwork:
     wan: WanShape
     text: Umt5Shape
     pixels: WanVaeShape | TinyShape
+    draft: WanVaeShape | TinyShape | None = None
+    """The autoencoder whose decoder makes drafts."""
 
 
 @dataclass(frozen=True)

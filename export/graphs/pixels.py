@@ -1,4 +1,5 @@
-"""The graphs between latents and pixels: `pixels_first`, `pixels_next` and `encode_first`, whatever the autoencoder.
+"""The graphs between latents and pixels: `pixels_first`, `pixels_next` and `encode_first`, whatever the autoencoder,
+and the decoders of a second one for drafts.
 
 An autoencoder is one row of a table. Its states, if it has any, are counted and measured by running it without numbers.
 """
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +23,11 @@ from .wan_vae import Encoder, FirstPixels, NextPixels
 __all__ = ["AUTOENCODERS", "pixel_kinds", "state_shapes"]
 
 
-class Pictured(Protocol):
-    """A network with an autoencoder."""
+Shape = WanVaeShape | TinyShape
+ShapeOf = Callable[[Any], Shape]
+"""Function that finds an autoencoder's sizes in a network's."""
 
-    @property
-    def pixels(self) -> WanVaeShape | TinyShape:
-        """The sizes of its autoencoder."""
-
-
-PREFIX = "pixels."
+PREFIX, DRAFT_PREFIX = "pixels.", "pixels_draft."
 """Of all its weights; what follows is the checkpoint's name."""
 
 SMALL = (4, 6)
@@ -54,7 +51,7 @@ AUTOENCODERS: dict[type, Autoencoder] = {
 
 
 @cache
-def state_shapes(shape: WanVaeShape | TinyShape) -> tuple[tuple[int, int, int], ...]:
+def state_shapes(shape: Shape) -> tuple[tuple[int, int, int], ...]:
     """(channels, frames, factor) of each state; its height and width are the latents' times the factor."""
     with torch.device("meta"):
         module = AUTOENCODERS[type(shape)].first(shape)
@@ -62,89 +59,109 @@ def state_shapes(shape: WanVaeShape | TinyShape) -> tuple[tuple[int, int, int], 
     return tuple((s.shape[1], s.shape[2], s.shape[3] // SMALL[0]) for s in states)
 
 
-def _axes(network: Pictured) -> Axes:
-    sizes = {"frames": 3, "shown": 3 * network.pixels.frames, "latent_h": SMALL[0], "latent_w": SMALL[1]}
-    for _, _, factor in state_shapes(network.pixels):
+def _axes(shape: Shape) -> Axes:
+    sizes = {"frames": 3, "shown": 3 * shape.frames, "latent_h": SMALL[0], "latent_w": SMALL[1]}
+    for _, _, factor in state_shapes(shape):
         sizes |= {f"high_{factor}": SMALL[0] * factor, f"wide_{factor}": SMALL[1] * factor}
-    sizes |= {"height": SMALL[0] * network.pixels.spatial, "width": SMALL[1] * network.pixels.spatial}
+    sizes |= {"height": SMALL[0] * shape.spatial, "width": SMALL[1] * shape.spatial}
     return {name: (size, DYNAMIC) for name, size in sizes.items()}
 
 
-def _states(network: Pictured, kind: str) -> dict[str, Port]:
+def _states(shape: Shape, kind: str) -> dict[str, Port]:
     return {
         f"{kind}_state_{i}": Port(OWN, (1, channels, frames, f"high_{factor}", f"wide_{factor}"))
-        for i, (channels, frames, factor) in enumerate(state_shapes(network.pixels))
+        for i, (channels, frames, factor) in enumerate(state_shapes(shape))
     }
 
 
-def _latents(network: Pictured, frames: int | str) -> dict[str, Port]:
-    return {"latents": Port("float32", (1, network.pixels.channels, frames, "latent_h", "latent_w"))}
+def _latents(shape: Shape, frames: int | str) -> dict[str, Port]:
+    return {"latents": Port("float32", (1, shape.channels, frames, "latent_h", "latent_w"))}
 
 
-def _image(_: Pictured) -> dict[str, Port]:
+def _image(_: Shape) -> dict[str, Port]:
     return {"image": Port("float32", (1, "height", "width", 3))}
-
-
-def _piece(
-    name: str,
-    make: Callable[[Any], nn.Module],
-    inputs: Callable[[Pictured], Mapping[str, Port]],
-    outputs: tuple[str, ...],
-) -> Piece:
-    return Piece(name, lambda n: make(n.pixels), inputs, outputs, _axes)
-
-
-def _kind(
-    piece: Piece, outputs: Callable[[Pictured], dict[str, Port]], cases: Callable[[Pictured], Iterator[Case]]
-) -> Kind:
-    def run(_: Pictured, machine: Machine[Any], feeds: Mapping[str, Any]) -> dict[str, Any]:
-        return dict(zip(piece.outputs, machine.apply(piece, dict(feeds), PREFIX), strict=True))
-
-    return Kind(lambda n: dict(piece.inputs(n)), outputs, run, lambda n, *_: cases(n))
-
-
-def pixel_kinds(network: Pictured) -> dict[str, Kind]:
-    """The three graphs by name."""
-    row, new = AUTOENCODERS[type(network.pixels)], tuple(_states(network, "new"))
-    first = _piece("pixels_first", row.first, lambda n: _latents(n, 1), ("pixels", *new))
-    later = _piece("pixels_next", row.later, lambda n: _latents(n, "frames") | _states(n, "past"), ("pixels", *new))
-    encoder = _piece("encode_first", row.encoder, _image, ("latents",))
-    return {
-        "pixels_first": _kind(first, lambda n: _shown(1) | _states(n, "new"), _first_cases),
-        "pixels_next": _kind(later, lambda n: _shown("shown") | _states(n, "new"), _next_cases),
-        "encode_first": _kind(encoder, lambda n: _latents(n, 1), _encode_cases),
-    }
 
 
 def _shown(frames: int | str) -> dict[str, Port]:
     return {"pixels": Port("float32", (1, frames, "height", "width", 3))}
 
 
-def _sizes(network: Pictured, height: int, width: int, frames: int) -> dict[str, int]:
-    spatial = network.pixels.spatial
+@dataclass(frozen=True)
+class Graph:
+    """One graph of an autoencoder, told by its shape."""
+
+    make: Callable[[Any], nn.Module]
+    inputs: Callable[[Shape], Mapping[str, Port]]
+    outputs: Callable[[Shape], Mapping[str, Port]]
+    cases: Callable[[Shape], Iterator[Case]]
+
+
+def _graphs(row: Autoencoder) -> dict[str, Graph]:
+    return {
+        "pixels_first": Graph(
+            row.first, lambda s: _latents(s, 1), lambda s: _shown(1) | _states(s, "new"), _first_cases
+        ),
+        "pixels_next": Graph(
+            row.later,
+            lambda s: _latents(s, "frames") | _states(s, "past"),
+            lambda s: _shown("shown") | _states(s, "new"),
+            _next_cases,
+        ),
+        "encode_first": Graph(row.encoder, _image, lambda s: _latents(s, 1), _encode_cases),
+    }
+
+
+def _kind(name: str, graph: Graph, of: ShapeOf, shape: Shape, prefix: str) -> Kind:
+    outputs = tuple(graph.outputs(shape))
+    piece = Piece(name, lambda n: graph.make(of(n)), lambda n: graph.inputs(of(n)), outputs, lambda n: _axes(of(n)))
+
+    def run(_: Any, machine: Machine[Any], feeds: Mapping[str, Any]) -> dict[str, Any]:
+        return dict(zip(outputs, machine.apply(piece, dict(feeds), prefix), strict=True))
+
+    return Kind(
+        lambda n: dict(graph.inputs(of(n))), lambda n: dict(graph.outputs(of(n))), run, lambda n, *_: graph.cases(of(n))
+    )
+
+
+def pixel_kinds(network: Any) -> dict[str, Kind]:
+    """The three graphs by name, and where there is a decoder for drafts, its two."""
+    whole, draft = network.pixels, getattr(network, "draft", None)
+    made = {n: _kind(n, g, lambda n: n.pixels, whole, PREFIX) for n, g in _graphs(AUTOENCODERS[type(whole)]).items()}
+    if draft is None:
+        return made
+    decoders = {n: g for n, g in _graphs(AUTOENCODERS[type(draft)]).items() if n != "encode_first"}
+    return made | {f"{n}_draft": _kind(f"{n}_draft", g, _drafted, draft, DRAFT_PREFIX) for n, g in decoders.items()}
+
+
+def _drafted(network: Any) -> Shape:
+    shape: Shape = network.draft
+    return shape
+
+
+def _sizes(shape: Shape, height: int, width: int, frames: int) -> dict[str, int]:
     sizes = {"frames": frames, "latent_h": height, "latent_w": width}
-    sizes |= {"height": height * spatial, "width": width * spatial}
-    for _, _, factor in state_shapes(network.pixels):
+    sizes |= {"height": height * shape.spatial, "width": width * shape.spatial}
+    for _, _, factor in state_shapes(shape):
         sizes |= {f"high_{factor}": height * factor, f"wide_{factor}": width * factor}
     return sizes
 
 
-def _first_cases(network: Pictured) -> Iterator[Case]:
+def _first_cases(shape: Shape) -> Iterator[Case]:
     rng = np.random.default_rng(3)
     for height, width in ((2, 4), (3, 3)):
-        yield Case(f"{height} x {width}", random_feeds(_latents(network, 1), _sizes(network, height, width, 1), rng))
+        yield Case(f"{height} x {width}", random_feeds(_latents(shape, 1), _sizes(shape, height, width, 1), rng))
 
 
-def _next_cases(network: Pictured) -> Iterator[Case]:
-    rng, ports = np.random.default_rng(4), _latents(network, "frames") | _states(network, "past")
+def _next_cases(shape: Shape) -> Iterator[Case]:
+    rng, ports = np.random.default_rng(4), _latents(shape, "frames") | _states(shape, "past")
     for height, width, frames in ((2, 4, 1), (3, 3, 2)):
-        feeds = random_feeds(ports, _sizes(network, height, width, frames), rng)
+        feeds = random_feeds(ports, _sizes(shape, height, width, frames), rng)
         yield Case(f"{frames} frames of {height} x {width}", feeds)
 
 
-def _encode_cases(network: Pictured) -> Iterator[Case]:
+def _encode_cases(shape: Shape) -> Iterator[Case]:
     rng = np.random.default_rng(5)
     for height, width in ((2, 4), (3, 3)):
-        sizes = _sizes(network, height, width, 1)
+        sizes = _sizes(shape, height, width, 1)
         image = rng.integers(0, 256, (1, sizes["height"], sizes["width"], 3)) / 255
         yield Case(f"{height} x {width}", {"image": image.astype(np.float32)})

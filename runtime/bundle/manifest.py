@@ -36,6 +36,8 @@ GRAPHS = {
     "velocity": "noisy rows of a whole clip to their velocity, over what the backbone made of a prompt",
     "pixels_first": "the first latent frame of a clip to pixels and the decoder's states",
     "pixels_next": "later latent frames and the states to pixels and the next states",
+    "pixels_first_draft": "as pixels_first, by a smaller decoder for drafts",
+    "pixels_next_draft": "as pixels_next, by that decoder",
     "encode_first": "a picture to the first latent frame",
 }
 """Graphs that a variant may hold, by name."""
@@ -46,7 +48,8 @@ TOWERS = ("backbone", "velocity", "pixels_first", "pixels_next")
 """Graphs that decoding words, and filming block after block or a whole clip at once, cannot do without."""
 
 PICTURE = "encode_first"
-"""Graph that a bundle which films may do without."""
+DRAFTS = ("pixels_first_draft", "pixels_next_draft")
+"""Graphs that a bundle which films may do without; those of drafts come together."""
 
 KV_DTYPES = ("float32", "float16", "bfloat16")
 """Number types of a cache, by numpy's names."""
@@ -243,10 +246,11 @@ class Manifest:
 
     def _bad_graphs(self) -> list[str]:
         required = self.required()
-        allowed = {*required, *([] if self.film is None else [PICTURE])}
+        allowed = {*required, *([] if self.film is None else [PICTURE, *DRAFTS])}
         lines = []
         for precision, v in self.variants.items():
-            missing = [name for name in required if name not in v.graphs]
+            drafts = DRAFTS if set(DRAFTS) & set(v.graphs) else ()
+            missing = [name for name in (*required, *drafts) if name not in v.graphs]
             beyond = sorted(set(v.graphs) - allowed)
             if missing or beyond:
                 lines.append(f"variants[{precision!r}]: graphs: missing {missing}, not asked for {beyond}")

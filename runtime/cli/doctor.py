@@ -11,10 +11,14 @@ from ...engines.cpu import this_cpu
 from ...engines.probe.machine import Facts, facts
 from ...engines.probe.usable import Verdict, notes, verdicts
 from ..console.progress import size
+from ..dailies.ready import forms_here
 from ..schema import to_json
 from .arguments import Parser, guarded
 
 __all__ = ["main"]
+
+FILMED = ("fp8", "int8", "fp16", "fp32")
+"""Precisions of bundles that film, as far as engines run them."""
 
 
 def main(argv: list[str]) -> int:
@@ -52,8 +56,17 @@ def found(here: Facts) -> dict[str, Any]:
         "jetson": to_json(here.jetson),
         "libraries": [to_json(package) for package in here.packages.found],
         "engines": [to_json(verdict) for verdict in verdicts(here)],
+        "films": {"engines": list(filming(here)), "forms": forms_here()},
         "notes": list(notes(here)),
     }
+
+
+def filming(here: Facts) -> Iterator[str]:
+    """Engines that run here, and what they film in. No engine takes keys and values in bf16."""
+    for verdict in verdicts(here):
+        precisions = [name for name in verdict.precisions if name in FILMED]
+        if verdict.runs and precisions:
+            yield f"{verdict.engine} on {verdict.device} ({', '.join(precisions)})"
 
 
 def lines(here: Facts) -> Iterator[str]:
@@ -64,6 +77,9 @@ def lines(here: Facts) -> Iterator[str]:
     for verdict in verdicts(here):
         yield _row(verdict)
         yield from (f"    {reason}" for reason in verdict.why)
+    yield ""
+    yield f"{'films':<11}{'; '.join(filming(here)) or 'no engine runs here'}"
+    yield f"{'':<11}writes {'; '.join(f'{form}: {how}' for form, how in forms_here().items())}"
     remarks = notes(here)
     if remarks:
         yield ""

@@ -127,6 +127,8 @@ def _run(arguments: argparse.Namespace) -> int:
     result = generation.run()
     doubts = _doubts(result, model, arguments)
     print(_shown(result, model) if doubts is None else doubts.text)
+    if cut := _cut(result):
+        print(f"a2d run: {cut}", file=sys.stderr)
     return _told(doubts, arguments)
 
 
@@ -273,7 +275,19 @@ def _show(generation: Generation, model: Model) -> None:
     result = generation.result
     pace = f"{len(result.tokens)} tokens in {result.forwards} forwards, {result.seconds:.2f} s"
     where = f"{model.placement.precision}, {model.engine('backbone').describe}"
-    print(f"{DIM}{pace} ({result.stop_reason}); {where}{PLAIN}", file=sys.stderr)
+    cut = "".join(f"; {said}" for said in (_cut(result),) if said)
+    print(f"{DIM}{pace} ({result.stop_reason}){cut}; {where}{PLAIN}", file=sys.stderr)
+
+
+def _cut(result: Result) -> str:
+    """The cuts of a budget, for people; nothing without one, or where nothing was cut."""
+    made = result.budget
+    early = 0 if made is None else sum(len(one.tokens) for one in made.early)
+    if made is None or not (early or result.stop_reason == "budget"):
+        return ""
+    said = f"{made.steps} steps a block in {1e3 * made.seconds:.4g} ms"
+    said += f", {early} tokens accepted early in {len(made.early)} blocks" if early else ""
+    return said + (", the answer cut where the time was spent" if result.stop_reason == "budget" else "")
 
 
 def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:

@@ -31,6 +31,7 @@ def facts(model: Model, film: Film, options: FilmOptions) -> dict[str, Any]:
         "first_steps": list(script.first.timesteps),
         "steps": list(script.rest.timesteps),
         "commit": "merged" if script.merged else "separate",
+        "draft": options.draft,
         "window": window.frames,
         "sink": window.sink,
     }

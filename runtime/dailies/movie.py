@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ...engines.errors import RequestError
 from ..footage.timecode import nearest_rate
 
-__all__ = ["KINDS", "Movie", "opened"]
+__all__ = ["KINDS", "Movie", "codecs_here", "opened"]
 
 BT709 = 1
 """Number of the colours of HD television, in which pixels are written whatever their size."""
@@ -173,3 +173,11 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except av.FFmpegError as error:
         raise OSError(error.errno, f"{error.strerror or error}", str(path)) from error
+
+
+def codecs_here() -> dict[str, str | None]:
+    """Name of the codec that movies of each ending would have here, None where this PyAV has none of them."""
+    return {
+        ending: next((name for name in kind.codecs if name in av.codecs_available), None)
+        for ending, kind in KINDS.items()
+    }

@@ -20,6 +20,7 @@ from math import prod
 
 from ...engines.errors import BundleError
 from ..bundle.files import Bundle
+from ..bundle.manifest import DRAFTS
 from ..decode.cache import CacheShape
 from ..film.clip import Clip, clip_of
 from ..film.options import FilmOptions, settled
@@ -27,6 +28,9 @@ from .graph_tensors import Port, Tensor, inputs_of, tensors_of
 from .memory_model import PROCESS, Widths
 
 __all__ = ["FilmEstimate", "film_estimate"]
+
+WHOLE = ("pixels_first", "pixels_next")
+"""Decoder of films that are no drafts."""
 
 MAPS = 16
 """Largest maps of one frame that the decoder holds at once: four tensors of four frames."""
@@ -84,14 +88,15 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
         raise BundleError(f"{bundle.path}: memory is planned for words, and for causal networks that film")
     wanted = settled(contract, options)
     clip = clip_of(contract, wanted.frames, wanted.height, wanted.width, False, wanted.window)
-    left_out = "" if wanted.merged else "frames_merged"
-    held = {name: tensors_of(bundle.file(file)) for name, file in graphs.items() if name != left_out}
+    draft = options.draft and DRAFTS[1] in graphs
+    left_out = {*(WHOLE if draft else DRAFTS), *([] if wanted.merged else ["frames_merged"])}
+    held = {name: tensors_of(bundle.file(file)) for name, file in graphs.items() if name not in left_out}
     weights = {name: sum(_bytes(t, widths) for t in tensors) for name, tensors in held.items()}
     n, rows = contract.network, clip.rows
     past = max(len(clip.window.past(block)) for block in clip.blocks) * rows
     block = max(len(one) for one in clip.blocks) * rows
     cache = CacheShape(n.layers, n.heads, n.head_dim, widths.cache)
-    ports = inputs_of(bundle.file(graphs["pixels_next"]))
+    ports = inputs_of(bundle.file(graphs[DRAFTS[1] if draft else WHOLE[1]]))
     w, wide = widths.computed, n.heads * n.head_dim
     largest = max(t.shape[-1] for t in held["frames"] if len(t.shape) == 2)
     fused = widths.apart or not widths.mapped

@@ -86,6 +86,8 @@ def film_profiles(contract: FilmContract, sizes: FilmSizes) -> dict[str, tuple[P
         "frames_merged": _network(contract, sizes, pairs, words),
         "pixels_first": still,
         "pixels_next": still,
+        "pixels_first_draft": still,
+        "pixels_next_draft": still,
         "encode_first": still,
     }
 

@@ -96,14 +96,11 @@ def over_dataset(
         raise RequestError("no prompt: name one (prompt), a column of them (prompt_column), or one of images")
     plan(manifest.decode, wanted)
     _check_columns(dataset, [name for name in (image, prompt_column) if name is not None])
-    from ray.data import ActorPoolStrategy  # noqa: PLC0415 - one machine needs none
-
     room = devices()
     return dataset.map_batches(
         RowReader,
         batch_size=batch_size,
         batch_format="numpy",
-        compute=ActorPoolStrategy(min_size=1, max_size=room.count),
         fn_constructor_kwargs={
             "bundle": str(path),
             "image": image,
@@ -112,9 +109,9 @@ def over_dataset(
             "prefix": prefix,
             "options": wanted,
             "precision": precision,
-            "threads": threads or (int(room.cpus) if not room.gpus else None),
+            "threads": threads or room.threads,
         },
-        **({"num_gpus": room.gpus} if room.gpus else {"num_cpus": room.cpus}),
+        **room.asked(),
     )
 
 

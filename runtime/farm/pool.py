@@ -39,6 +39,25 @@ class Devices:
     cpus: float
     gpus: float
 
+    def asked(self, rows: int | None = None) -> dict[str, Any]:
+        """Keywords of a dataset's map for an actor on every device, or for as many as there are rows.
+
+        An actor on a node that is lost begins anew, and its row waits for it. So processors are asked for by half:
+        then it finds a place beside another actor at once. A card is asked for whole: it finds one when another actor
+        has nothing left to do, which is why the pool may shrink.
+        """
+        from ray.data import ActorPoolStrategy  # noqa: PLC0415 - one machine needs no Ray
+
+        count = max(1, self.count if rows is None else min(self.count, rows))
+        taken = {"num_gpus": self.gpus} if self.gpus else {"num_cpus": self.cpus / 2}
+        pool = ActorPoolStrategy(min_size=1, max_size=count, initial_size=count)
+        return {"compute": pool, "scheduling_strategy": "SPREAD", **taken}
+
+    @property
+    def threads(self) -> int | None:
+        """Threads of an operator; None where a card computes."""
+        return None if self.gpus else int(self.cpus)
+
 
 def connect(on: str) -> None:
     """Join the cluster that `ray` or `ray://HEAD[:PORT]` names; without a head the one that runs here, or a new one.
@@ -87,18 +106,14 @@ def pooled(rows: Sequence[Mapping[str, Any]], work: Work) -> Iterator[dict[str, 
     Raises what an actor raised for the request (A2DError), EngineError where the cluster gives up.
     """
     import ray  # noqa: PLC0415
-    from ray.data import ActorPoolStrategy, DataContext, from_items  # noqa: PLC0415
+    from ray.data import DataContext, from_items  # noqa: PLC0415
 
     DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     room = devices()
-    keywords = {**work.keywords, "threads": work.threads or (int(room.cpus) if not room.gpus else None)}
-    made = from_items(list(rows), override_num_blocks=len(rows)).map(  # a block is what is done again: one row
-        work.kind,
-        fn_constructor_kwargs=keywords,
-        compute=ActorPoolStrategy(min_size=1, max_size=max(1, min(room.count, len(rows)))),
-        **({"num_gpus": room.gpus} if room.gpus else {"num_cpus": room.cpus}),
-    )
+    keywords = {**work.keywords, "threads": work.threads or room.threads}
+    every = from_items(list(rows), override_num_blocks=len(rows))  # a block is what is done again: one row
+    made = every.map(work.kind, fn_constructor_kwargs=keywords, **room.asked(len(rows)))
     try:
         yield from made.iter_rows()
     except ray.exceptions.RayError as error:

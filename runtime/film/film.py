@@ -67,6 +67,8 @@ class Snapshot:
     recent: tuple[Part, ...]
     """Clean blocks that the next one sees, oldest first, without `pending`."""
     states: Mapping[str, Buffer] | None
+    draft: bool = False
+    """The states are those of the decoder for drafts."""
 
     @property
     def nbytes(self) -> int:
@@ -169,7 +171,15 @@ class Film:
         if recent and recent[-1].block == done.block:  # it has been committed ahead: whoever goes on does so again
             kept, recent = replace(kept, held=None), recent[:-1]
         return Snapshot(
-            done.block, self.clip, self.prompt, self.script.opening, kept, pending, recent, self.stream.states
+            done.block,
+            self.clip,
+            self.prompt,
+            self.script.opening,
+            kept,
+            pending,
+            recent,
+            self.stream.states,
+            self.stream.draft,
         )
 
     def _made(self) -> Iterator[FilmBlock]:

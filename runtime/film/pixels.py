@@ -23,11 +23,13 @@ States = Mapping[str, Buffer]
 
 
 class PixelStream:
-    """Graphs `pixels_first` and `pixels_next` with the states between them."""
+    """Graphs `pixels_first` and `pixels_next`, or those of drafts, with the states between them."""
 
-    def __init__(self, engine: Callable[[str], Engine], states: States | None = None) -> None:
-        """`states`: those behind the frames that another stream has decoded; None begins a clip."""
-        self._engine = engine
+    def __init__(self, engine: Callable[[str], Engine], states: States | None = None, draft: bool = False) -> None:
+        """`states`: those behind the frames that another stream has decoded; None begins a clip. `draft`: by the
+        bundle's decoder for drafts.
+        """
+        self._engine, self.draft = engine, draft
         self.states: States | None = states
         """States by `pixels_next`'s input names; None before the first frame. Never written to, so they may be kept."""
 
@@ -47,7 +49,8 @@ class PixelStream:
 
     def _frame(self, latents: NDArray[np.float32]) -> NDArray[np.float32]:
         first = self.states is None
-        engine = self._engine("pixels_first" if first else "pixels_next")
+        graph = "pixels_first" if first else "pixels_next"
+        engine = self._engine(f"{graph}_draft" if self.draft else graph)
         kept = [name for name in engine.outputs if name != "pixels"]
         feeds: dict[str, Any] = {"latents": np.ascontiguousarray(latents), **(self.states or {})}
         made = dict(engine.run(feeds, keep=kept))

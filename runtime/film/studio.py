@@ -51,10 +51,14 @@ class Studio:
         text: Text,
         pictures: bool,
         template: ChatTemplate | None = None,
+        drafts: bool = False,
     ) -> None:
-        """`pictures`: the bundle has the graph that encodes one; `template`: where the network reads prompts itself."""
+        """`pictures`: the bundle has the graph that encodes one; `template`: where the network reads prompts itself;
+        `drafts`: it has a decoder for them.
+        """
         n = contract.network
         self.engine, self.contract, self.text, self.pictures = engine, contract, text, pictures
+        self.drafts = drafts
         self.shape = CacheShape(n.layers, n.heads, n.head_dim, kv_dtype)
         self._rows: OrderedDict[str, tuple[NDArray[np.float32], str]] = OrderedDict()
         self._reader = None if template is None else Reader(engine, contract, self.shape, text, template)
@@ -101,7 +105,7 @@ class Studio:
         """
         asked = replace(options or FilmOptions(), **chosen)
         if start is not None:
-            asked = _going_on(start, image, asked)
+            asked = _going_on(start, image, asked, self.drafts)
         said = start.prompt if prompt is None and start is not None else prompt
         if said is None:
             raise RequestError("no prompt: say what the shot shows")
@@ -166,10 +170,11 @@ class Studio:
         opening = start.opening if start is not None else int(picture is not None)
         timestep = self.contract.commit_timestep
         script = Script(clip.blocks, wanted.first, wanted.rest, noise, timestep, wanted.merged, opening, picture)
-        stream, recent = PixelStream(self.engine), tuple[Part, ...]()
+        draft = self.drafts and wanted.options.draft
+        stream, recent = PixelStream(self.engine, draft=draft), tuple[Part, ...]()
         if start is not None:
             network.cache.restore(start.cache)
-            script, stream = replace(script, pending=start.pending), PixelStream(self.engine, start.states)
+            script, stream = replace(script, pending=start.pending), PixelStream(self.engine, start.states, draft)
             recent = start.recent
             if wanted.options.recompute == "window" and prompt != start.prompt:
                 network.recompute([part for part in recent if _is_recent(part, start)])
@@ -217,12 +222,14 @@ def _is_recent(part: Part, start: Snapshot) -> bool:
     return window is None or part.block.end > start.block.end - window
 
 
-def _going_on(start: Snapshot, image: ImageSource | None, asked: FilmOptions) -> FilmOptions:
+def _going_on(start: Snapshot, image: ImageSource | None, asked: FilmOptions, drafts: bool) -> FilmOptions:
     """Options of a film that goes on from a snapshot. Raises RequestError for what it cannot change."""
     lines = ["image: the film has begun without it, or with its own; leave it out"] if image is not None else []
     for name in ("height", "width"):
         kept, got = getattr(start.clip, name), getattr(asked, name)
         lines += [f"{name}: got {got}, the film that goes on has {kept}"] if got not in (None, kept) else []
+    if drafts and asked.draft != start.draft:
+        lines.append(f"draft: got {asked.draft}, the film that goes on has {start.draft}: its decoder is another")
     if lines:
         raise RequestError("\n".join(lines))
     window = start.clip.window

@@ -62,7 +62,7 @@ STATUSES: dict[type[BaseException], int] = {
 
 INTERNAL = -26
 
-LATER = {"sample", "text", "frames_merged", "encode_first"}
+LATER = {"sample", "text", "frames_merged", "encode_first", "pixels_first_draft", "pixels_next_draft"}
 """Graphs that are loaded when a request first wants them: few do, or they are let go of after each."""
 
 

@@ -21,7 +21,7 @@ __all__ = ["BundleFilms", "filmmakers"]
 
 
 def filmmakers(models: Mapping[str, Model]) -> dict[str, Filmmaker]:
-    """Filmmakers of the models that film, by name. Raises RequestError where the package that writes movies is missing."""
+    """Filmmakers of the models that film, by name. Raises RequestError where no package writes movies."""
     made: dict[str, Filmmaker] = {
         name: BundleFilms(model) for name, model in models.items() if model.manifest.film is not None
     }

@@ -15,6 +15,7 @@ from typing import Any
 from .limits import Limits
 from .metrics import Metrics
 from .refusal import Refusal, refusal_of
+from .streams import ClientGone
 
 __all__ = ["Guard"]
 
@@ -51,13 +52,18 @@ class Guard:
         async def sending(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
                 begun.append(message["status"])
-            await asyncio.wait_for(send(message), self._limits.stalled)
+            try:
+                await asyncio.wait_for(send(message), self._limits.stalled)
+            except TimeoutError:
+                raise ClientGone from None  # it does not read: there is nobody to answer
 
         body = _Body(self, scope, receive)
         try:
             scope["a2d.client"] = self._client(scope)
             body.check_announced()
             await self._app(scope, body.receive, sending)
+        except ClientGone:
+            pass
         except Exception as error:
             refusal = refusal_of(error)
             if refusal.status == 500:

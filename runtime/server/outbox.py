@@ -39,8 +39,8 @@ class Outbox(Generic[E]):
         while True:
             self._news.clear()
             while self._events:
-                full, event = self.full, self._events.popleft()
-                if full and not self.full:
+                event = self._events.popleft()
+                if len(self._events) == self._limit - 1:  # also where it became full since the last event
                     self._drained()
                 yield event
                 if self._is_last(event):

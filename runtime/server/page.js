@@ -25,6 +25,8 @@ async function list() {
     models.set(model.id, model.a2d);
     at("model").add(new Option(model.id));
   }
+  if (!models.size) throw new Error("No bundle of this server answers questions.");
+  at("go").disabled = false;
 }
 
 function drop(file) {
@@ -37,6 +39,8 @@ function drop(file) {
   shown.onclick = (event) => event.preventDefault();
   shown.addEventListener(clip ? "loadeddata" : "load", ask, { once: true });
   shown.onerror = () => say("This file cannot be shown by the browser; save a frame of it as PNG.", true);
+  if (!clip) shown.alt = file.name;
+  at("drop").classList.add("full");
   at("drop").firstElementChild.replaceWith(shown);
 }
 
@@ -68,8 +72,8 @@ function draw(step, final) {
   row.dataset.final = final;
   row.replaceChildren(...step.tokens.map((token, i) => {
     const cell = document.createElement("span");
-    cell.className = "cell" + (token === null ? "" : " set") + (step.accepted.includes(i) ? " new" : "");
-    cell.textContent = token === null ? "·" : step.pieces[i] || "␃";
+    cell.className = "cell" + (token === null ? "" : " set") + (!final && step.accepted.includes(i) ? " new" : "");
+    cell.textContent = token === null ? "·" : step.pieces[i] ? step.pieces[i].replace(/^\s+$/, "␣") : "∎";
     cell.style.setProperty("--p", step.confidence[i] ?? 0);
     cell.title = token === null ? "masked" : `token ${token}, ${Math.round(100 * (step.confidence[i] ?? 0))} %`;
     return cell;
@@ -81,7 +85,7 @@ const heard = {
   "block.delta": (step) => draw(step, false),
   "block.commit": (step) => { draw(step, true); at("text").textContent += step.text; },
   "answer.end": (end) => {
-    at("text").textContent = end.text;
+    at("text").textContent = end.text || "(no text)";
     say(`${end.tokens.length} tokens in ${end.forwards} forwards, ${end.seconds.toFixed(2)} s (${end.stop_reason})`);
   },
   error: (told) => say(told.error.message, true),

@@ -28,16 +28,18 @@ def sse(content: Any, name: str = "") -> bytes:
 
 
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T], cancel: Callable[[], None]) -> T:
-    """The result of `work`; where the client leaves before, `cancel` is called and ClientGone raised."""
+    """The result of `work`; where it has none, or the client leaves before (ClientGone), `cancel` is called."""
     task = asyncio.ensure_future(work)
     gone = asyncio.ensure_future(_gone(receive))
+    whole = False
     try:
         await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise ClientGone
-    finally:
         if not task.done():
+            raise ClientGone
+        result, whole = task.result(), True
+        return result
+    finally:
+        if not whole:
             cancel()
             task.cancel()
         gone.cancel()

@@ -1,4 +1,4 @@
-"""One answer on its way, from a request that waits to the last event: a turn of the scheduler decodes one block.
+"""One answer on its way, from a request that waits to its last event.
 
 Knows generations and events; not who asked, nor how events are written.
 """

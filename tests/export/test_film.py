@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,11 @@ import pytest
 
 pytest.importorskip("diffusers")
 import torch
-from film_checkpoints import RECIPES, VOCAB, Parts, checkpoint
+from film_checkpoints import RECIPES, VOCAB, Parts, checkpoint, draft_vae, tiny_decoded
 from film_opened import Opened
 from safetensors.torch import load_file, save_file
 
-from a2d.engines.errors import BundleError, CheckpointError, ContractError
+from a2d.engines.errors import BundleError, CheckpointError, ContractError, RequestError
 from a2d.export.checkpoint.pipeline import Pipeline
 from a2d.export.checkpoint.sources import Source, assemble
 from a2d.export.checkpoint.wan_names import PARTS
@@ -35,7 +36,11 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder, recipe = tmp_path_factory.mktemp(request.param), RECIPES[request.param]
     parts = checkpoint(folder / "checkpoint", recipe)
     given = {} if recipe.own else GIVEN
-    export_film(Job(folder / "checkpoint", folder / "bundle", film=given, quiet=True))
+    draft = folder / "draft" if request.param == "plain" else None
+    if draft is not None:
+        parts = replace(parts, draft=draft_vae(draft))
+        given = given | {"draft_height": 32, "draft_width": 48, "draft_steps": 1}
+    export_film(Job(folder / "checkpoint", folder / "bundle", film=given, draft=draft, quiet=True))
     return parts, Opened(folder / "bundle")
 
 
@@ -94,6 +99,32 @@ def test_one_block_is_a_plain_decode_of_diffusers_network(made):
     (block,) = studio.film("a red ball", noise=noise.numpy(), renoise=renoise.numpy(), **sizes)
     np.testing.assert_allclose(block.latents, x.numpy(), atol=2e-4)
     np.testing.assert_allclose(block.pixels, parts.decoded(x[None]).numpy(), atol=2e-4)
+
+
+@torch.no_grad()
+def test_a_draft_is_decoded_by_the_small_decoder(made):
+    parts, opened = made
+    contract, studio = opened.bundle.manifest.film, opened.studio()
+    if parts.draft is None:
+        with pytest.raises(RequestError, match="draft: this bundle has no preset"):
+            studio.film("a red ball", draft=True)
+        return
+    assert (contract.draft.height, contract.draft.width, contract.draft.steps) == (32, 48, "1")
+    draft = studio.film("a red ball", frames=17, draft=True)
+    first = next(draft)
+    kept = draft.snapshot()
+    blocks = [first, *draft]
+    assert (draft.clip.height, draft.clip.width, len(draft.script.rest)) == (32, 48, 1)
+    latents = torch.from_numpy(np.concatenate([block.latents for block in blocks], 1))[None]
+    pixels = np.concatenate([block.pixels for block in blocks])
+    np.testing.assert_allclose(pixels, tiny_decoded(parts.draft, latents).numpy(), atol=1e-5)
+    final = list(studio.film("a red ball", frames=17, height=32, width=48, steps=1))
+    np.testing.assert_array_equal(np.concatenate([block.latents for block in final], 1), latents[0].numpy())
+    assert np.abs(np.concatenate([block.pixels for block in final]) - pixels).max() > 0.1  # another decoder
+    again = list(studio.film(start=kept, frames=17, draft=True))
+    np.testing.assert_array_equal(again[-1].pixels, blocks[-1].pixels)
+    with pytest.raises(RequestError, match="draft: got False, the film that goes on has True: its decoder is another"):
+        studio.film(start=kept, frames=17)
 
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
@@ -218,6 +249,21 @@ def test_configs_that_do_not_fit_are_refused(copy, part, changes, said):
 def test_a_missing_part_is_named(copy, part):
     shutil.rmtree(copy / part)
     assert part in refused(copy, CheckpointError)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"channels": 4, "scales": 4}, "latent channels: 4, expected 16"),
+        ({"scales": 3}, "pixels of a latent's side: 4, expected 8"),
+    ],
+)
+def test_a_draft_decoder_of_other_latents_is_refused(copy, tmp_path, recipe, said):
+    draft_vae(tmp_path / "draft", **recipe)
+    with pytest.raises(CheckpointError, match=said):
+        describe_film(Pipeline.open(copy, draft=tmp_path / "draft"))
+    with pytest.raises(CheckpointError, match="config.json"):
+        describe_film(Pipeline.open(copy, draft=tmp_path / "nothing"))
 
 
 def test_pickled_weights_are_refused(copy):

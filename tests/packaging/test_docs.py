@@ -10,6 +10,7 @@ import xml.etree.ElementTree as Xml
 from pathlib import Path
 
 import pytest
+from film_bundles import loader, tiny
 
 from a2d.__main__ import COMMANDS
 
@@ -73,6 +74,19 @@ def test_the_picture_is_made_from_a_decode(slate, tmp_path):
     for picture in (made, shipped):
         texts = [node.text or "" for node in picture.iter("{http://www.w3.org/2000/svg}text")]
         assert any("scene" in text for text in texts) and any("one token a forward takes" in text for text in texts)
+
+
+def test_the_picture_of_a_film_is_made_from_a_film(tmp_path, monkeypatch):
+    path, ready = tiny(tmp_path / "tiny.a2d")
+    monkeypatch.setattr("a2d.runtime.model.load_engine", loader(ready))
+    flags = ["--bundle", str(path), "--prompt", "A red & a blue ball.", "--frames", "21"]
+    assert tool("film_picture").main([str(tmp_path / "filming.svg"), *flags]) == 0
+    made = Xml.parse(tmp_path / "filming.svg").getroot()
+    spaced = "{http://www.w3.org/2000/svg}"
+    assert len(list(made.iter(f"{spaced}image"))) == 2  # blocks of 3 latent frames
+    texts = [node.text or "" for node in made.iter(f"{spaced}text")]
+    assert any(text.startswith("frame 20, ") for text in texts)
+    assert any("21 frames of 48x32 at 16 a second; fps: denoise" in text for text in texts)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 from machines import DESKTOP, ORIN, gpu, machine
 
 from a2d.runtime.cli import doctor
+from a2d.runtime.dailies.ready import forms_here
 
 HEAVY = ("onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "torch")
 
@@ -26,6 +27,28 @@ def test_the_table_names_every_engine(capsys):
     assert doctor.main([]) == 0
     said = capsys.readouterr().out
     assert all(name in said for name in ("machine", "driver", "onnxruntime", "tensorrt_rtx"))
+
+
+def test_it_says_what_films_here_and_what_can_be_written(capsys):
+    assert doctor.main(["--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["films"]
+    assert any(line.startswith("onnxruntime on cpu (") and "fp32" in line for line in found["engines"])
+    assert found["forms"]["PNG"] == "yes" and found["forms"][".mp4"] in ("libx264", "mpeg4")
+    assert found["forms"][".mov"] == "prores_ks" and found["forms"]["lists of shots"] == "yes"
+    assert doctor.main([]) == 0
+    said = capsys.readouterr().out
+    assert "films      onnxruntime on cpu (" in said and ".mp4: " in said
+
+
+def test_a_machine_without_the_packages_is_told_what_is_missing():
+    found = forms_here(lambda _: False)
+    assert found["PNG"] == "yes" and "needs av (PyAV): " in found["movies"].replace("; ", ": ")
+    assert "needs opentimelineio" in found["lists of shots"]
+
+
+def test_a_gpu_films_in_its_own_precisions(tmp_path):
+    here = machine(tmp_path, DESKTOP, gpu(89), tensorrt_rtx="1.7.1", cuda_bindings="13.5.0")
+    assert "tensorrt_rtx on cuda (fp8, int8, fp16, fp32)" in list(doctor.filming(here))
 
 
 def test_it_imports_no_vendors_library():

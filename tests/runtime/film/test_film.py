@@ -17,7 +17,7 @@ from patience import PATIENCE
 
 from a2d.engines.errors import EngineError, NumericsError, RequestError
 from a2d.engines.host import HostMemory
-from a2d.runtime.film.contract import LatentSpec, Schedule
+from a2d.runtime.film.contract import Draft, LatentSpec, Schedule
 from a2d.runtime.film.film import Film, FilmBlock
 from a2d.runtime.film.studio import Studio
 from a2d.runtime.film.text import tokenized
@@ -55,6 +55,13 @@ def studio(memory: HostMemory | None = None, **changes) -> Studio:
     held = Studio(ready, made, "float32", TEXT, True)
     held.wan = wan
     return held
+
+
+class Dim(Pixels):
+    """Another decoder: the same pixels, half as bright."""
+
+    def at(self, three: np.ndarray, first: bool) -> np.ndarray:
+        return super().at(three, first) / 2
 
 
 def frames_of(latents: int) -> int:
@@ -242,6 +249,36 @@ def test_what_a_film_that_goes_on_cannot_change_is_refused():
         held.film(start=kept, frames=33, image=BOARD, height=16)
     with pytest.raises(RequestError, match="frames: got 9, and 9 are there already, expected more"):
         held.film(start=kept, frames=9)
+
+
+# -- drafts
+
+
+def test_a_draft_has_its_own_size_steps_and_decoder():
+    plain = studio(draft=Draft(4, 8, "1"))
+    small = engines(plain.wan, plain.contract, pixels=Dim(plain.contract))
+    asked: list[str] = []
+
+    def engine(name: str):
+        asked.append(name)
+        return small(name.removesuffix("_draft")) if name.endswith("_draft") else plain.engine(name)
+
+    held = Studio(engine, plain.contract, "float32", TEXT, True, drafts=True)
+    draft = held.film(PROMPT, frames=33, seed=5, draft=True)
+    first = next(draft)
+    kept, blocks = draft.snapshot(), [first, *draft]
+    assert (draft.clip.height, draft.clip.width, len(draft.script.rest)) == (4, 8, 1)
+    assert {name for name in asked if "pixels" in name} == {"pixels_first_draft", "pixels_next_draft"}
+    final = list(held.film(PROMPT, frames=33, seed=5, height=4, width=8, steps=1))
+    np.testing.assert_array_equal(latents(blocks), latents(final))
+    for one, other in zip(blocks, final, strict=True):
+        np.testing.assert_allclose(one.pixels, other.pixels / 2, atol=1e-6)
+    again = list(held.film(start=kept, frames=33, seed=5, draft=True))
+    np.testing.assert_array_equal(again[-1].frames, blocks[-1].frames)
+    with pytest.raises(RequestError, match="draft: got False, the film that goes on has True: its decoder is another"):
+        held.film(start=kept, frames=33, seed=5)
+    without = list(plain.film(PROMPT, frames=33, seed=5, draft=True))  # a preset, and no decoder of its own
+    np.testing.assert_array_equal(without[0].pixels, final[0].pixels)
 
 
 # -- a commit beside the pixels

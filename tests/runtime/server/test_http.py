@@ -151,7 +151,7 @@ def test_many_at_once_are_served_or_told_to_come_back_and_tokens_are_those_of_al
     assert model.forwards < steps / 2 if together == 4 else model.forwards >= steps
 
 
-def test_those_that_share_forwards_come_and_go_alone(model, service):
+def test_those_that_share_forwards_come_and_go_alone(model):
     """One vanishes, one cannot be decoded: the others have the tokens that they have alone."""
     service = Service({"toy": model}, limits=Limits(together=4, places=4, stalled=2.0))
     kept = ["scene", "take", "roll"]

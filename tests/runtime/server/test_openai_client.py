@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
+import shutil
+import subprocess
 
 import pytest
 from conftest import EXAMPLES
@@ -95,3 +99,25 @@ def test_models_and_errors_are_those_that_the_client_knows(client, address):
         client.chat.completions.create(model="slate", messages=[{"role": "user", "content": "x"}], tools=[])
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0).models.list()
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+def test_the_documents_curl_lines_as_printed(address, reading, tmp_path):
+    shutil.copy(FRAME, tmp_path / "frame.png")
+    [lines] = re.findall(
+        r"```sh\n(.*?)```", (EXAMPLES.parent / "docs" / "serving.md").read_text(encoding="utf-8"), re.S
+    )
+    lines = lines.replace("http://127.0.0.1:8000", address).replace("the-token-that-was-printed", TOKEN)
+    before, uploaded, asked = re.fullmatch(r"(.*?)(curl[^\n]*purpose=vision[^\n]*\n)(.*)", lines, re.S).groups()
+
+    def said(script: str) -> str:
+        made = subprocess.run(["bash", "-ec", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return made.stdout
+
+    file = json.loads(said(f"{before.splitlines()[0]}\n{uploaded}"))
+    assert json.loads(said(before))["data"][0]["id"] == "slate"
+    assert file["bytes"] == FRAME.stat().st_size
+    exports = before.splitlines()[0]
+    stream = said(f"{exports}\n{asked.replace('file-...', file['id'])}")
+    chunks = [json.loads(line[6:]) for line in stream.splitlines() if line.startswith("data: {")]
+    assert "".join(chunk["choices"][0]["delta"].get("content", "") for chunk in chunks) == reading.text

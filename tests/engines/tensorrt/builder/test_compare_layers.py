@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import onnx_ir as ir
 import pytest
+from denoise_feeds import denoise_feeds
 
 from a2d.__main__ import main
 from a2d.engines.errors import EngineError
@@ -18,18 +19,7 @@ pytest.importorskip("polygraphy", reason="polygraphy is not installed: values ar
 
 
 def feeds(rows: int = 5) -> dict[str, np.ndarray]:
-    chance = np.random.default_rng(3)
-    return {
-        "hidden": chance.normal(size=(1, rows, 64)).astype(np.float32),
-        "carry": np.zeros((1, 1, 64), np.float32),
-        "gather": np.arange(1, rows + 1)[None],
-        "tokens": np.full((1, rows), 3),
-        "masked": np.ones((1, rows), np.bool_),
-        "count": np.array([2]),
-        "threshold": np.array([2.0], np.float32),
-        "allowed": np.full((1, 20), 255, np.uint8),
-        "allowed_by": np.zeros((1, rows), np.int64),
-    }
+    return denoise_feeds(rows, np.random.default_rng(3))
 
 
 def test_an_exact_copy_differs_nowhere_and_half_precision_at_its_products(floats):

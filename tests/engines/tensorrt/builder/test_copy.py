@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+from denoise_feeds import denoise_feeds
 
 from a2d.engines import load_engine
 from a2d.engines.errors import EngineError
@@ -45,16 +46,7 @@ def backbone_feeds(kv: str = "float32", rows: int = 8, context: int = 20, layers
 
 def sample_feeds(rows: int = 6, top_k: int = 20, top_p: float = 0.9) -> dict[str, np.ndarray]:
     chance = np.random.default_rng(2)
-    return {
-        "hidden": chance.normal(size=(1, rows, 64)).astype(np.float32),
-        "carry": np.zeros((1, 1, 64), np.float32),
-        "gather": np.arange(1, rows + 1)[None],
-        "tokens": np.full((1, rows), 3),
-        "masked": np.ones((1, rows), np.bool_),
-        "count": np.array([2]),
-        "threshold": np.array([2.0], np.float32),
-        "allowed": np.full((1, 20), 255, np.uint8),
-        "allowed_by": np.zeros((1, rows), np.int64),
+    return denoise_feeds(rows, chance) | {
         "noise": chance.random((1, rows), np.float32),
         "temperature": np.array([0.8], np.float32),
         "top_k": np.array([top_k]),
