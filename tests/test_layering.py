@@ -85,6 +85,7 @@ PACKAGES = {
     "runtime/cli": {
         *MODEL,
         *BASE,
+        "runtime/heap",
         "engines/probe",
         "engines/tensorrt",
         "runtime/demo",
@@ -238,7 +239,7 @@ THIRD_PARTIES = {
     "engines": {"numpy"},
     "runtime": {"numpy"},
     "calibration": {"numpy", "ml_dtypes", "onnx", "onnx_ir"},
-    "export": {"numpy", "onnx", "onnx_ir", "onnxscript", "safetensors", "torch", "transformers"},
+    "export": {"numpy", "onnx", "onnx_ir", "onnxscript", "optimum", "safetensors", "torch", "transformers"},
 }
 """Room to what all its files may import from elsewhere."""
 

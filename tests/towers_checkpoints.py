@@ -11,7 +11,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLWan, Cosmos3OmniPipeline, Cosmos3OmniTransformer, UniPCMultistepScheduler
+from bundles import MANIFEST, record
+from diffusers import (
+    AutoencoderKLWan,
+    Cosmos3OmniPipeline,
+    Cosmos3OmniTransformer,
+    FlowMatchEulerDiscreteScheduler,
+    UniPCMultistepScheduler,
+)
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import AutoTokenizer
@@ -25,6 +32,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from a2d.export.export_plan import Job
 from a2d.export.film.plan import plan_film
 from a2d.export.parity.torch_engine import TorchEngine, Weights
+from a2d.runtime.bundle.manifest import WORDS
 from a2d.runtime.film.studio import Studio
 from a2d.runtime.inputs.tokenizer import ChatTemplate, Text
 
@@ -52,6 +60,8 @@ class Recipe:
     scheduler: dict[str, Any] = field(default_factory=dict)
     pipeline: dict[str, Any] = field(default_factory=dict)
     vae: dict[str, Any] = field(default_factory=dict)
+    student: bool = False
+    """The scheduler is that of distilled networks."""
 
 
 RECIPES = {
@@ -82,11 +92,16 @@ RECIPES = {
 def checkpoint(path: Path, recipe: Recipe, dtype: torch.dtype = torch.float32) -> Cosmos3OmniPipeline:
     """Write a diffusers directory with random weights of `dtype`, and give the pipeline in float32 as it was stored."""
     flow = {"use_flow_sigmas": True, "prediction_type": "flow_prediction", "solver_order": 2, "solver_type": "bh2"}
+    scheduler = (
+        FlowMatchEulerDiscreteScheduler(**recipe.scheduler)
+        if recipe.student
+        else UniPCMultistepScheduler(**{**flow, **recipe.scheduler})
+    )
     pipeline = Cosmos3OmniPipeline(
         transformer=_random(Cosmos3OmniTransformer(**{**SIZES, **recipe.network}), 1),
         text_tokenizer=AutoTokenizer.from_pretrained(PUBLISHED / "text_tokenizer"),
         vae=_random(AutoencoderKLWan(**{**VAE, **recipe.vae}), 2),
-        scheduler=UniPCMultistepScheduler(**{**flow, **recipe.scheduler}),
+        scheduler=scheduler,
         enable_safety_checker=False,
         **recipe.pipeline,
     )
@@ -220,9 +235,17 @@ class Opened:
 
 @torch.no_grad()
 def stock(
-    pipeline: Cosmos3OmniPipeline, prompt: str, noise: np.ndarray, image: np.ndarray | None = None, **options: Any
+    pipeline: Cosmos3OmniPipeline,
+    prompt: str,
+    noise: np.ndarray,
+    image: np.ndarray | None = None,
+    anchor: torch.Tensor | None = None,
+    **options: Any,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Latents `[C, T, h, w]` and pixels `[N, H, W, 3]` of the stock pipeline, from the same noise."""
+    """Latents `[C, T, h, w]` and pixels `[N, H, W, 3]` of the stock pipeline, from the same noise.
+
+    `anchor [C, 1, h, w]` is put back as the first frame after each step.
+    """
     latents = torch.from_numpy(noise)[None].clone()
     picture = None if image is None else Image.fromarray(image)
     if picture is not None and options["num_frames"] > 1:
@@ -231,9 +254,31 @@ def stock(
     kept: list[torch.Tensor] = []
 
     def keep(_: Any, __: int, ___: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        kept.append(tensors["latents"].clone())
-        return {}
+        latents = tensors["latents"].clone()
+        if anchor is not None:
+            latents[..., :1, :, :] = anchor
+        kept.append(latents)
+        return {} if anchor is None else {"latents": latents}
 
     pipeline.set_progress_bar_config(disable=True)
     made = pipeline(prompt, image=picture, latents=latents, output_type="np", callback_on_step_end=keep, **options)
     return kept[-1][0].numpy(), np.asarray(made.video).reshape(-1, options["height"], options["width"], 3)
+
+
+def written(folder: Path, opened: Opened) -> Path:
+    """A bundle's folder whose graphs' files hold their names, for `film_bundles.loader(opened.engine)`."""
+    folder.mkdir()
+    graphs = {name: f"{name}.fp32.onnx" for name in (*WORDS, "velocity", "pixels_first", "pixels_next")}
+    graphs["encode_first"] = "encode_first.fp32.onnx"
+    content = {file: name.encode() for name, file in graphs.items()} | {"weights-fp32.bin": bytes(1000)}
+    content |= dict(opened.plan.resolved.files)
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    variant = replace(MANIFEST.variants["fp32"], graphs=graphs, parity=())
+    files = {name: record(data) for name, data in content.items()}
+    made = replace(
+        MANIFEST, words=opened.plan.resolved.words, film=opened.contract, family="cosmos3_edge",
+        variants={"fp32": variant}, files=files,
+    )  # fmt: skip
+    (folder / "manifest.json").write_text(made.dumps(), encoding="utf-8")
+    return folder

@@ -1,7 +1,8 @@
 """The common part of Llama-like decoders: tensor names, fused projections, and the rotary embedding of their configs.
 
 Configs are normalised by transformers' own configuration classes, so that old and new spellings (`rope_scaling` and
-`rope_theta`, or `rope_parameters`) mean the same here; no modelling code is imported.
+`rope_theta`, or `rope_parameters`) mean the same here, and sizes are read under optimum's names for them, whatever an
+architecture calls them; no modelling code is imported.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from optimum.utils import NormalizedConfigManager, NormalizedTextConfigWithGQA
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from ...engines.errors import CheckpointError
@@ -27,6 +29,7 @@ __all__ = [
     "decoder_sources",
     "normalised",
     "rotary",
+    "sizes_of",
     "with_head",
 ]
 
@@ -84,16 +87,17 @@ def decoder_shape(
     lines = [*_unsupported(config), *(_impossible(experts) if experts is not None else ())]
     if lines:
         raise CheckpointError("config.json asks for what a2d does not export:\n" + "\n".join(f"  {x}" for x in lines))
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    sizes = sizes_of(config)
+    head_dim = getattr(config, "head_dim", None) or sizes.hidden_size // sizes.num_attention_heads
     inv_freq, scale = rotary(config, head_dim)
     return DecoderShape(
-        layers=config.num_hidden_layers,
-        hidden=config.hidden_size,
-        heads=config.num_attention_heads,
-        kv_heads=config.num_key_value_heads,
+        layers=sizes.num_layers,
+        hidden=sizes.hidden_size,
+        heads=sizes.num_attention_heads,
+        kv_heads=sizes.num_key_value_heads,
         head_dim=head_dim,
         intermediate=config.intermediate_size,
-        vocab=config.vocab_size,
+        vocab=sizes.vocab_size,
         norm_eps=config.rms_norm_eps,
         inv_freq=inv_freq,
         rope_scale=scale,
@@ -106,6 +110,17 @@ def decoder_shape(
         features=features,
         experts=experts,
     )
+
+
+def sizes_of(config: Any) -> Any:
+    """The sizes of a transformers config by optimum's names: `num_layers`, `hidden_size`, `num_attention_heads`,
+    `num_key_value_heads`, `vocab_size`. An architecture that optimum's table lacks is read as Llama is.
+    """
+    try:
+        kind = NormalizedConfigManager.get_normalized_config_class(config.model_type)
+    except KeyError:
+        kind = NormalizedTextConfigWithGQA
+    return kind(config)
 
 
 def with_head(

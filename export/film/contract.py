@@ -22,7 +22,7 @@ from ...runtime.schema import Violations, check
 from ..checkpoint.pipeline import Pipeline
 from ..graphs.film_shapes import FilmNetwork
 
-__all__ = ["ASKED", "ResolvedFilm", "resolve_film", "warped"]
+__all__ = ["ASKED", "ResolvedFilm", "resolve_film", "warped", "warped_steps", "warps_of"]
 
 ASKED = {
     "block_frames": "latent frames of a block (chunkwise releases: 3, framewise ones: 1)",
@@ -86,7 +86,7 @@ def resolve_film(given: Mapping[str, Any], pipeline: Pipeline, network: FilmNetw
     """Collect the contract. Raises ContractError that lists every missing value, or every impossible one."""
     values, origins = _collected(given, pipeline)
     missing = [f"  {name}: {ASKED[name]}" for name in ("block_frames", "steps", "rule", "shift") if name not in values]
-    warps = _warps(pipeline.configs["scheduler"])
+    warps = warps_of(pipeline.configs["scheduler"])
     if missing and warps and "shift" not in values:
         missing.append(
             f"  The scheduler's {', '.join(warps)} would warp the list otherwise, so its shift is not taken."
@@ -130,7 +130,7 @@ def _own(pipeline: Pipeline) -> Mapping[str, Any]:
     return {name: value for name, value in own.items() if name in ASKED}
 
 
-def _warps(config: Mapping[str, Any]) -> list[str]:
+def warps_of(config: Mapping[str, Any]) -> list[str]:
     """Settings of the scheduler under which noise levels are not the shifted step list."""
     return [name for name in WARPS if config.get(name)]
 
@@ -139,7 +139,7 @@ def _scheduled(config: Mapping[str, Any]) -> dict[str, Any]:
     """Shift, and the rule where the scheduler's class and settings leave one only."""
     kind = str(config.get("_class_name", ""))
     shift = config.get("flow_shift") if "UniPC" in kind else config.get("shift")
-    made: dict[str, Any] = {} if _warps(config) else {"shift": shift}
+    made: dict[str, Any] = {} if warps_of(config) else {"shift": shift}
     if config.get("stochastic_sampling") or kind == "FlowMatchLCMScheduler":
         return made | {"rule": "dmd"}
     if kind == "FlowMapEulerDiscreteScheduler":
@@ -154,7 +154,8 @@ def warped(steps: tuple[float, ...], shift: float) -> tuple[list[float], list[fl
     return [float(t) for t in sigmas * np.float32(TRAINED)], [*(float(x) for x in sigmas), 0.0]
 
 
-def _steps(name: str, value: Any, rule: str, shift: float) -> StepList:
+def warped_steps(name: str, value: Any, rule: str, shift: float) -> StepList:
+    """The steps of a list that counts down from TRAINED. Raises ValueError."""
     steps = tuple(value) if isinstance(value, list | tuple) else ()
     falling = all(a > b for a, b in itertools.pairwise(steps))
     if not steps or not falling or not all(isinstance(s, int | float) and 0 < s <= TRAINED for s in steps):
@@ -164,8 +165,8 @@ def _steps(name: str, value: Any, rule: str, shift: float) -> StepList:
 
 def _built(values: Mapping[str, Any], pipeline: Pipeline, network: FilmNetwork) -> FilmContract:
     rule, shift, wan, pixels = str(values["rule"]), float(values["shift"]), network.wan, network.pixels
-    rest = _steps("steps", values["steps"], rule, shift)
-    first = _steps("first_steps", values.get("first_steps", values["steps"]), rule, shift)
+    rest = warped_steps("steps", values["steps"], rule, shift)
+    first = warped_steps("first_steps", values.get("first_steps", values["steps"]), rule, shift)
     side = 2 * (wan.head_dim // 6)
     return FilmContract(
         latent=LatentSpec(pixels.channels, pixels.spatial, pixels.frames, wan.patch_h, wan.patch_w),
@@ -179,7 +180,7 @@ def _built(values: Mapping[str, Any], pipeline: Pipeline, network: FilmNetwork) 
             pipeline.configs["text_encoder"].get("eos_token_id"),
             "wan",
         ),
-        schedule=Schedule(first, rest, {n: _steps(n, steps, rule, shift) for n, steps in LISTS.items()}),
+        schedule=Schedule(first, rest, {n: warped_steps(n, steps, rule, shift) for n, steps in LISTS.items()}),
         licence=pipeline.licence,
         draft=_draft(values, network),
         **{name: values[name] for name in PLAIN if name in values},

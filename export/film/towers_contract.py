@@ -15,7 +15,7 @@ import torch
 from ...engines.errors import CheckpointError, ContractError
 from ...runtime.bundle.manifest import ModelShape, TextFiles, Words
 from ...runtime.decode.contract import AUTOREGRESSIVE, DecodeContract
-from ...runtime.film.contract import Draft, FilmContract, LatentSpec, NetworkSpec, Schedule, TextSpec
+from ...runtime.film.contract import Draft, FilmContract, LatentSpec, NetworkSpec, Schedule, StepList, TextSpec
 from ...runtime.film.curves import Sampler, levels
 from ...runtime.film.solvers import step_list
 from ...runtime.film.towers_spec import ChatSpec, GuidanceSpec, PlacesSpec, TowersSpec
@@ -27,7 +27,7 @@ from ..checkpoint.pipeline import Pipeline
 from ..families.cosmos3_vision import vision_spec
 from ..families.qwen2_5_vl import CHAT_TEMPLATE
 from ..graphs.film_shapes import TowersNetwork
-from .contract import ResolvedFilm
+from .contract import ResolvedFilm, warped_steps, warps_of
 
 __all__ = ["resolve_towers"]
 
@@ -38,6 +38,7 @@ SEEING_TEMPLATE = "chat_template.pictures.jinja"
 ASKED = {
     "step_count": "steps of a clip; any other count may be asked for",
     "shift": "warp of the noise levels",
+    "steps": "step list of a distilled network, before its warp (1000,750,500,250 of four-step students, warped by 5)",
     "guidance": "scale of guidance",
     "guidance_interval": "lowest and highest timestep that are guided",
     "negative": "negative prompt where none is given",
@@ -53,6 +54,9 @@ DEFAULTS: dict[bool, dict[str, Any]] = {
     False: {"step_count": 35, "guidance": 6.0, "frames": 189, "fps": 24.0, "height": 720, "width": 1280},
 }
 """Values by whether the network is Edge, as their cards and diffusers have them."""
+
+STUDENT = "FlowMatchEulerDiscreteScheduler"
+"""Scheduler of distilled networks, which have one step list and guidance inside."""
 
 SYSTEM = "You are a helpful assistant who will generate {} from a give prompt."
 """System message that the network was trained with, as it is spelled there."""
@@ -99,12 +103,15 @@ def _collected(
         raise ContractError(f"got {', '.join(wrong)}, and a network of two towers takes: {', '.join(ASKED)}")
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    shift = pipeline.configs["scheduler"].get("flow_shift", 1.0)
+    scheduler = pipeline.configs["scheduler"]
+    distilled = scheduler.get("_class_name") == STUDENT
+    shift = scheduler.get("shift" if distilled else "flow_shift", 1.0)
+    usual = DEFAULTS[network.decoder.condition_key] | ({"guidance": 1.0, "step_count": None} if distilled else {})
     for origin, found in (
         ("command line", given),
         ("model_index.json, a2d", own),
         ("scheduler", {"shift": shift}),
-        ("the family's default", DEFAULTS[network.decoder.condition_key]),
+        ("the family's default", usual),
     ):
         for name, value in found.items():
             if name in ASKED and name not in values and value is not None:
@@ -148,10 +155,43 @@ class _TextFiles:
         return self.ids[self.special["eos_token"]]
 
 
+def _schedule(values: Mapping[str, Any], pipeline: Pipeline) -> Schedule:
+    config = pipeline.configs["scheduler"]
+    if config.get("_class_name") == STUDENT:
+        steps = _distilled(values, config)
+        return Schedule(steps, steps)
+    if "steps" in values:
+        raise ValueError("  steps: got a list, and this scheduler makes its own levels; give step_count instead")
+    sampler = _sampler(values, config, bool(pipeline.index.get("use_native_flow_schedule", False)))
+    count = values["step_count"]
+    if not isinstance(count, int) or not 1 <= count <= 1000:
+        raise ValueError(f"  step_count: got {count!r}, expected 1 to 1000")
+    steps = step_list(sampler.rule, *levels(sampler, count))
+    return Schedule(steps, steps, sampler=sampler)
+
+
+def _distilled(values: Mapping[str, Any], config: Mapping[str, Any]) -> StepList:
+    """The one step list that a student was trained for: no file of a checkpoint has it."""
+    if warps := warps_of(config):
+        raise ValueError(f"  scheduler: got {', '.join(warps)}, expected none: they make other levels than a list says")
+    if "steps" not in values:
+        raise ValueError(
+            f"  steps: the scheduler is {STUDENT}, that of distilled networks, and nothing says their steps. Give "
+            f"them ({ASKED['steps']})"
+        )
+    if "step_count" in values:
+        raise ValueError(f"  step_count: got {values['step_count']}, and a distilled network has the steps of its list")
+    return warped_steps(
+        "steps", values["steps"], "dmd" if config.get("stochastic_sampling") else "euler", values["shift"]
+    )
+
+
 def _sampler(values: Mapping[str, Any], config: Mapping[str, Any], native: bool) -> Sampler:
     kind = config.get("_class_name")
     lines = (
-        [] if kind == "UniPCMultistepScheduler" else [f"  _class_name: got {kind!r}, expected UniPCMultistepScheduler"]
+        []
+        if kind == "UniPCMultistepScheduler"
+        else [f"  _class_name: got {kind!r}, expected UniPCMultistepScheduler or {STUDENT}"]
     )
     karras = bool(config.get("use_karras_sigmas", False))
     for name, value in REFUSED.items():
@@ -187,12 +227,6 @@ def _trained_range(config: Mapping[str, Any], trained: int, high: Any, low: Any)
 
 def _built(values: Mapping[str, Any], pipeline: Pipeline, network: TowersNetwork, text: _TextFiles) -> FilmContract:
     config, s, pixels = pipeline.configs["transformer"], network.towers, network.pixels
-    native = bool(pipeline.index.get("use_native_flow_schedule", False))
-    sampler = _sampler(values, pipeline.configs["scheduler"], native)
-    count = values["step_count"]
-    if not isinstance(count, int) or not 1 <= count <= 1000:
-        raise ValueError(f"  step_count: got {count!r}, expected 1 to 1000")
-    steps = step_list(sampler.rule, *levels(sampler, count))
     axes = s.reader.rope_axes or ()
     turned = tuple(2 * axes.count(axis) for axis in range(3))
     frames = 1 + (values["frames"] - 1) // pixels.frames * pixels.frames
@@ -200,7 +234,7 @@ def _built(values: Mapping[str, Any], pipeline: Pipeline, network: TowersNetwork
         latent=LatentSpec(pixels.channels, pixels.spatial, pixels.frames, 1, 1),
         network=NetworkSpec(s.reader.layers, s.reader.kv_heads, s.reader.head_dim, turned, 10000.0, s.freq_dim),
         text=TextSpec(TOKENIZER, s.reader.hidden, CONTEXT),
-        schedule=Schedule(steps, steps, sampler=sampler),
+        schedule=_schedule(values, pipeline),
         block_frames=WHOLE,
         frames=frames,
         height=values["height"],

@@ -22,6 +22,7 @@ from ..dailies.shot_list import COLUMNS, LISTS, ListedShot, shot_list
 from ..dailies.writing import ENDINGS, FrameWriter, opened
 from ..film.film import Film, FilmBlock
 from ..film.options import FilmOptions
+from ..heap import release
 from ..model import Model, load_placed
 from .arguments import (
     BAD_INPUT,
@@ -102,7 +103,9 @@ def _run(arguments: argparse.Namespace) -> int:
     tell_passed_over(COMMAND, model)
     noise, renoise = (None, None) if a.noise is None else _arrays(a.noise)
     film = model.film(a.prompt, image=a.image, noise=noise, renoise=renoise, options=options)
-    model.unload(film.network.contract.reader)
+    for graph in (film.network.contract.reader, "encode_first"):
+        model.unload(graph)
+    release(cycles=False)
     for remark in film.remarks:
         print(f"{COMMAND}: {worded(remark)}", file=sys.stderr)
     if options.draft:
@@ -160,6 +163,7 @@ def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespac
     writer = None if a.out is None else opened(a.out, *size, film.fps, said(found))
     view = FilmView(sys.stderr, film, a.preview)
     film.on_step = (lambda step: _print({"event": "step", **_step(step)})) if a.json else view.step
+    latents: list[NDArray[np.float32]] = []
     kept: list[FilmBlock] = []
     frames = 0
     try:
@@ -167,8 +171,8 @@ def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespac
             frames += len(block.frames)
             if writer is not None:
                 writer.add(block.frames)
-            if a.latents or a.save:
-                kept.append(block)
+            latents += [block.latents] if a.latents else []
+            kept += [block] if a.save else []
             view.block(block)
             if a.json:
                 _print({"event": "block", **_block(block)})
@@ -180,7 +184,7 @@ def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespac
         if _keep(writer, error) and isinstance(error, OSError):
             return FAILED  # it is told already, and something was left behind
         raise
-    _save(kept, a.latents, a.save)
+    _save(latents, kept, a.latents, a.save)
     if a.json:
         _print({"event": "done", **found, "frames": frames, "forwards": film.forwards, "seconds": asdict(film.seconds)})
     elif a.out is not None or sys.stderr.isatty():
@@ -208,9 +212,9 @@ def _keep(writer: FrameWriter | None, error: BaseException) -> bool:
     return writer.written > 0
 
 
-def _save(blocks: list[FilmBlock], latents: Path | None, arrays: Path | None) -> None:
-    if latents is not None:
-        _written(latents, lambda file: np.save(file, np.concatenate([block.latents for block in blocks], axis=1)))
+def _save(latents: list[NDArray[np.float32]], blocks: list[FilmBlock], place: Path | None, arrays: Path | None) -> None:
+    if place is not None:
+        _written(place, lambda file: np.save(file, np.concatenate(latents, axis=1)))
     if arrays is not None:
         frames, pixels = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("frames", "pixels"))
         _written(arrays, lambda file: np.savez(file, frames=frames, pixels=pixels))

@@ -41,9 +41,10 @@ class Seconds:
 
 @dataclass(frozen=True)
 class FilmBlock:
-    """A block of frames."""
+    """The frames of a block, or of a part of one that is long."""
 
     block: Block
+    """Latent frames that these are made of; a part has the index of its block."""
     first: int
     """Number of its first pixel frame, from 0."""
     frames: NDArray[np.uint8]
@@ -112,6 +113,8 @@ class Film:
     """Called with each block before it is given."""
     seconds: Seconds = field(default_factory=Seconds)
     recent: tuple[Part, ...] = ()
+    most: int | None = None
+    """Latent frames whose pixels are held at once; None is a block's, which is all that a snapshot goes on behind."""
     overlap: bool = False
     """A finished block is committed while another thread decodes its pixels; frames are the same."""
 
@@ -188,7 +191,7 @@ class Film:
         while request is not None and not self.cancelled:
             if not isinstance(request, Finished):
                 request = _next(decoding, ANSWERS[type(request)](self, request))
-            elif self.overlap and not self.script.merged:
+            elif self.overlap and not self.script.merged and self.most is None:
                 following = _next(decoding)
                 block, failed = self._both(request, following)
                 yield block
@@ -197,14 +200,14 @@ class Film:
                 request = _next(decoding) if isinstance(following, Commit) else following
             else:
                 self._finished = request
-                yield self._decoded(request)
+                yield from self._decoded(request)
                 request = _next(decoding)
 
     def _both(self, done: Finished, following: Any) -> tuple[FilmBlock, Exception | None]:
         """A block's pixels, and meanwhile its commit, if that comes next; what is wrong with it is the next block's."""
         failed = None
         with ThreadPoolExecutor(1, "a2d-pixels") as beside:
-            decoded = beside.submit(self._decoded, done)
+            decoded = beside.submit(self._shown, done.block, done.latents)
             if isinstance(following, Commit):
                 try:
                     self._commit(following)
@@ -247,13 +250,25 @@ class Film:
                 least = clean.block.end - oldest
                 self.recent = tuple(part for part in self.recent if part.block.end > least)
 
-    def _decoded(self, done: Finished) -> FilmBlock:
+    def _decoded(self, done: Finished) -> Iterator[FilmBlock]:
+        """The block's frames, as they are decoded; each part is forgotten here once it is given."""
+        for part in parts(done.block, self.most):
+            if self.cancelled:
+                return
+            yield self._shown(part, done.latents[:, part.start - done.block.start : part.end - done.block.start])
+
+    def _shown(self, part: Block, latents: NDArray[np.float32]) -> FilmBlock:
         started = time.perf_counter()
-        pixels = np.concatenate(list(self.stream.decode(done.block, done.latents)))
+        pixels = np.concatenate(list(self.stream.decode(part, latents)))
         frames = in_bytes(pixels)
         self.seconds.pixels += time.perf_counter() - started
-        contract = self.network.contract
-        return FilmBlock(done.block, contract.pixel_frames(done.block.start), frames, pixels, done.latents)
+        return FilmBlock(part, self.network.contract.pixel_frames(part.start), frames, pixels, latents)
+
+
+def parts(block: Block, most: int | None) -> list[Block]:
+    """A block in parts of at most so many latent frames."""
+    starts = range(block.start, block.end, most or len(block))
+    return [replace(block, start=start, end=min(start + starts.step, block.end)) for start in starts]
 
 
 def _next(decoding: Generator[Any, Any, None], answer: Any = None) -> Any:

@@ -19,6 +19,7 @@ from a2d.engines.protocol import Engine
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.checkpoint.sources import assemble
 from a2d.export.families import Family, describe
+from a2d.export.families.decoder import sizes_of
 from a2d.export.graphs.shapes import DecoderShape, Network
 from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.export.precision import PRECISIONS
@@ -357,3 +358,15 @@ def test_template_of_checkpoints_without_one(vl: Made) -> None:
     plain = template.render(messages=[{"role": "user", "content": "hi"}], add_generation_prompt=False)
     assert plain == "<|im_start|>user\nhi<|im_end|>\n"
     assert any("chat template" in note for note in vl.family.notes)
+
+
+@pytest.mark.parametrize("kind", ["Qwen2", "Qwen3", "Qwen3Moe", "Llama", "Glm4Moe", "Qwen2_5_VLText"])
+def test_sizes_by_optimums_names_are_the_configs_own(kind):
+    import transformers
+
+    made = {"vocab_size": 97, "hidden_size": 40, "num_hidden_layers": 3}
+    made |= {"num_attention_heads": 10, "num_key_value_heads": 5}
+    config = getattr(transformers, f"{kind}Config")(**made)
+    sizes = sizes_of(config)
+    got = (sizes.vocab_size, sizes.hidden_size, sizes.num_layers, sizes.num_attention_heads, sizes.num_key_value_heads)
+    assert got == tuple(made.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -223,3 +224,24 @@ def test_checkpoints_that_cannot_be_exported_say_why(edge, tmp_path, part, chang
     (folder / part).write_text(json.dumps(config | changes))
     with pytest.raises((CheckpointError, ContractError), match=said):
         Opened(folder)
+
+
+def test_pixels_of_a_long_clip_are_held_a_part_at_a_time(edge):
+    options = ASKED | {"frames": 25, "steps": 1}
+    film = Opened(edge).studio().film(PROMPT, **options)
+    firsts, shown, before = [], [], None
+    for block in film:
+        assert before is None or before() is None, "the part before is still held"
+        firsts.append((block.first, len(block.frames)))
+        shown.append(block.frames.copy())
+        before = weakref.ref(block.pixels)
+        del block
+    assert firsts == [(0, 13), (13, 12)]
+    whole = Opened(edge).studio().film(PROMPT, **options)
+    whole.most = None
+    (block,) = whole
+    assert np.array_equal(np.concatenate(shown), block.frames)
+    some = Opened(edge).studio().film(PROMPT, **options)
+    next(some)
+    some.cancel()
+    assert [*some] == []

@@ -16,6 +16,7 @@ from a2d.runtime.cli.log import main
 from a2d.runtime.farm.clips import many_machines
 from a2d.runtime.farm.pool import Work, connect, pooled
 from a2d.runtime.footage.sampling import SLATES
+from a2d.runtime.footage.slate import MIN_CONFIDENCE
 from a2d.runtime.log import LogJob, log
 
 ray = pytest.importorskip("ray", reason='the extra "ray"; make test-ray installs it')
@@ -57,7 +58,7 @@ def files(folder: Path):
 @pytest.fixture(scope="module")
 def alone(slate, card, tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    log(LogJob([card], folder / "log", slate, SLATES, threads=1, quiet=True))
+    log(LogJob([card], folder / "log", slate, SLATES, least=MIN_CONFIDENCE, threads=1, quiet=True))
     return files(folder)
 
 
@@ -72,7 +73,8 @@ def test_a_node_that_is_killed_loses_nothing_and_does_nothing_twice(cluster, sla
                 nodes.append(len([node for node in ray.nodes() if node["Alive"]]))
             yield row
 
-    made = log(LogJob([card], tmp_path / "log", slate, SLATES, quiet=True), said.append, many_machines(killing))
+    job = LogJob([card], tmp_path / "log", slate, SLATES, least=MIN_CONFIDENCE, quiet=True)
+    made = log(job, said.append, many_machines(killing))
     assert nodes == [1] and made.read == CLIPS + 1
     assert len(said) == len(set(said)) == CLIPS
     assert files(tmp_path) == alone
