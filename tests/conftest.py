@@ -109,5 +109,19 @@ def quantized(floats: Path, data: Path, shared: Shared) -> Path:
     return shared("tiny-q.a2d", lambda path: calibrate(Job(floats, path, wanted, **made)))
 
 
+@pytest.fixture(scope="session")
+def towers_bundle(shared: Shared) -> Path:
+    """A tiny Cosmos 3 Edge that reads pictures, exported in fp32: 9 frames of 32x48 in 8 steps."""
+
+    def made(path: Path) -> None:
+        from towers_checkpoints import RECIPES, seeing
+
+        seeing(path.with_name("towers-checkpoint"), RECIPES["edge"])
+        flags = ["--precision", "fp32", "--size", "32x48", "--frames", "9", "--step-count", "8", "--quiet"]
+        exported(path.with_name("towers-checkpoint"), path, *flags)
+
+    return shared("towers.a2d", made)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: turn(item.path))

@@ -85,6 +85,7 @@ PACKAGES = {
     "runtime/cli": {
         *MODEL,
         *BASE,
+        "runtime/heap",
         "engines/probe",
         "engines/tensorrt",
         "runtime/demo",

@@ -53,7 +53,6 @@ ITSELF = "autoregressive"
 """The peer that every bundle has: itself, one token per forward."""
 
 SHOWN = {
-    "overlap": "commits beside pixels    {:10.2f} times as fast end to end",
     "first_block_ms": "time to first block      {:10.1f} ms",
     "prefill_tokens_per_second": "prefill                  {:10.0f} tokens/s",
     "step_ms": "denoising step           {:10.2f} ms median",
@@ -128,7 +127,7 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
             name: _peer(name, path, arguments, rivals) for name in arguments.against if name not in (ITSELF, *engines)
         }
         model = load_placed(path, placement_from(arguments))
-        if model.manifest.words is None:
+        if model.manifest.words is None or (model.manifest.film is not None and not _of_words(arguments)):
             return _film(model, arguments)
         prompt = model.prompt(arguments.prompt, arguments.image) if arguments.prompt or arguments.image else None
         report = measure(model, settings, prompt)
@@ -153,7 +152,13 @@ def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     return 0
 
 
+def _of_words(arguments: argparse.Namespace) -> bool:
+    """The question is about words, also to a bundle that films as well."""
+    return bool(arguments.against or arguments.together or arguments.prompt or arguments.image)
+
+
 FILMED = {
+    "prefill_ms": "prompt                   {:10.1f} ms to read",
     "step_ms": "denoising forward        {:10.1f} ms median",
     "denoise_fps": "denoise alone            {:10.2f} frames/s",
     "commit_fps": "commit alone             {:10.2f} frames/s",
@@ -174,8 +179,9 @@ def _film(model: Model, arguments: argparse.Namespace) -> int:
     height, width = arguments.size or (None, None)
     options = FilmOptions(frames=arguments.frames, height=height, width=width)
     report = asdict(film_measured(model, options, arguments.repeats))
-    engine = model.engine("frames").describe
-    found = {"bundle": model.manifest.name, "precision": model.placement.precision, "engine": engine, **report}
+    engine = model.engine(model.studio.contract.denoiser).describe
+    named = {"bundle": model.manifest.name, "precision": model.placement.precision, "engine": engine}
+    found = {**named, "processor": this_cpu().name, "threads": arguments.threads, **report}
     if arguments.json:
         print(json.dumps(found))
         return 0

@@ -22,6 +22,7 @@ from ..dailies.shot_list import COLUMNS, LISTS, ListedShot, shot_list
 from ..dailies.writing import ENDINGS, FrameWriter, opened
 from ..film.film import Film, FilmBlock
 from ..film.options import FilmOptions
+from ..heap import release
 from ..model import Model, load_placed
 from .arguments import (
     BAD_INPUT,
@@ -102,7 +103,9 @@ def _run(arguments: argparse.Namespace) -> int:
     tell_passed_over(COMMAND, model)
     noise, renoise = (None, None) if a.noise is None else _arrays(a.noise)
     film = model.film(a.prompt, image=a.image, noise=noise, renoise=renoise, options=options)
-    model.unload(film.network.contract.reader)
+    for graph in (film.network.contract.reader, "encode_first"):
+        model.unload(graph)
+    release(cycles=False)
     for remark in film.remarks:
         print(f"{COMMAND}: {worded(remark)}", file=sys.stderr)
     if options.draft:

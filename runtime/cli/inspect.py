@@ -79,6 +79,8 @@ def _film(f: FilmContract) -> Iterator[str]:
         yield f"  blocks   {f.block_frames} latent frames; a block sees {seen}; commits are {f.commit}"
     else:
         yield f"  blocks   one, the whole clip; guidance {f.towers.guidance.scale:g} unless asked otherwise"
+        key = "a key of its own" if f.towers.own_key else "the reader's own key"
+        yield f"  prompt   up to {f.text.length:,} tokens, read by the tower of words; rows attend {key}"
     others = f"; or in {', '.join(s.others)}" if s.others else "; or in any number" if s.sampler else ""
     yield f"  steps    {len(s.first)} in the first block, {len(s.rest)} in the others{others}"
     yield f"  licence  {f.licence or 'of the weights: the checkpoint says nothing'}"

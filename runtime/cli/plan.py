@@ -14,6 +14,7 @@ from ..bundle.files import Bundle
 from ..console.progress import size
 from ..deploy.film_fit import FilmPlan, film_plan
 from ..deploy.memory_fit import GIB, MemoryPlan, Question, planned
+from ..deploy.towers_memory import TowersEstimate
 from ..film.options import FilmOptions
 from ..schema import to_json
 from .arguments import Parser, add_bundle, compute_capabilities, frame_size, guarded, worded
@@ -40,7 +41,7 @@ def _parser() -> Parser:
         "--sm", type=compute_capabilities, default=(), metavar="LIST", help="compute capabilities, as 86,89,120"
     )
     parser.add_argument("--precision", metavar="NAME", help="default: the best that can be had of the bundle")
-    parser.add_argument("--context", type=int, metavar="ROWS", help="longest conversation; default: up to 8192")
+    parser.add_argument("--context", type=int, metavar="ROWS", help="longest conversation, or prompt of a film")
     parser.add_argument("--block-size", type=int, metavar="ROWS", help="largest block; default: the bundle's")
     parser.add_argument(
         "--sessions", type=int, metavar="N", help="conversations side by side, each with so much context (1)"
@@ -63,7 +64,7 @@ def _parser() -> Parser:
 def _plan(arguments: argparse.Namespace) -> int:
     bundle = Bundle.open(arguments.bundle)
     target = require(arguments.target, TARGETS[arguments.target].precisions[0] if arguments.target in TARGETS else "")
-    if bundle.manifest.words is None:
+    if bundle.manifest.film is not None:
         return _film(bundle, target, arguments)
     made = planned(
         Question(bundle, target, _memories(arguments.memory, target), arguments.sampling),
@@ -84,7 +85,7 @@ def _film(bundle: Bundle, target: Target, arguments: argparse.Namespace) -> int:
     height, width = arguments.size or (None, None)
     options = FilmOptions(frames=arguments.frames, height=height, width=width, window=arguments.window)
     question = Question(bundle, target, _memories(arguments.memory, target))
-    made = film_plan(question, options, arguments.precision, arguments.sm)
+    made = film_plan(question, options, arguments.precision, arguments.sm, arguments.context)
     print(json.dumps(_film_found(bundle, made), indent=1) if arguments.json else "\n".join(_film_lines(bundle, made)))
     return 0 if made.fits else DOES_NOT_FIT
 
@@ -104,8 +105,8 @@ def _film_found(bundle: Bundle, plan: FilmPlan) -> dict[str, Any]:
         },
         **{name: value for name, value in parts.items() if name not in ("fused_bytes", "apart_bytes")},
         "scores_counted": not e.fused,
-        "filming_bytes": e.filming,
-        "encoding_bytes": e.encoding,
+        **{f"{name}_bytes": count for name, count in e.stages.items()},
+        **({"resident_bytes": e.resident} if isinstance(e, TowersEstimate) else {}),
         "peak_bytes": e.peak,
         **_judged(plan),
     }
@@ -116,24 +117,9 @@ def _film_lines(bundle: Bundle, plan: FilmPlan) -> Iterator[str]:
     e, c = plan.estimate, plan.clip
     yield _title(bundle, plan)
     seen = "all" if c.window.frames is None else f"{c.window.frames} latent frames"
-    yield f"{c.frames} frames of {c.height}x{c.width}; a block sees {seen}"
-    host = "in the host's memory, not in the sums" if e.apart else ""
-    kept = "where attention is not fused: not in the sums" if e.fused else "attention is not fused on a CPU"
-    rows = [
-        ("weights", sum(e.weights.values()), _shares(e.weights)),
-        ("text", e.text, "the encoder, let go before the first frame"),
-        ("cache", e.cache, "keys and values of the frames that are seen, and of the next block"),
-        ("prompt", e.prompt, "its keys and values"),
-        ("states", e.states, "of the pixel decoder, twice"),
-        ("network", e.network, "activations"),
-        ("decoder", e.decoder, "activations, one latent frame at a time"),
-        ("scores", e.scores, kept),
-        ("workspace", e.workspace, ""),
-        ("process", e.process, host),
-        ("encoding", e.encoding, "while the prompt is read"),
-        ("filming", e.filming, "while frames are made"),
-    ]
-    yield from _table(rows, plan)
+    steps = f"{len(c.first)} steps" if bundle.manifest.film and bundle.manifest.film.towers else f"a block sees {seen}"
+    yield f"{c.frames} frames of {c.height}x{c.width}; {steps}"
+    yield from _table(e.rows(), plan)
 
 
 def _memories(asked: float | None, target: Target) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from ...engines.cuda import device
 from ...engines.errors import BundleError, EngineError, RequestError
@@ -24,12 +24,15 @@ from .film_profiles import FilmSizes, film_profiles, film_sizes
 from .memory_fit import Question, planned
 from .precisions import NARROW, SOURCES
 from .profiles import Sizes, profiles, sizes
+from .towers_profiles import TowersSizes, towers_profiles, towers_sizes
 
 if TYPE_CHECKING:
     from ...engines.size_profile import Profile
     from ...engines.tensorrt.sidecar import Card
 
 __all__ = ["BuildJob", "BuildSpec", "build", "build_here", "key_of", "source_of"]
+
+AnySizes: TypeAlias = "Sizes | FilmSizes | TowersSizes"
 
 COPIES = 2
 """Copies of the weights on disk while engines are built: TensorRT's copy of a graph, and the engine."""
@@ -83,9 +86,11 @@ def build(job: BuildJob, say: Callable[[str], None] = lambda _: None) -> Iterato
     yield from (_build_set(job, one, bundle, held, folder, say) for one in wanted)
 
 
-def _sizes(job: BuildJob, bundle: Bundle) -> Sizes | FilmSizes:
+def _sizes(job: BuildJob, bundle: Bundle) -> AnySizes:
     """Sizes that engines are built for. Raises RequestError for a size where there are no pictures to make."""
     if bundle.manifest.film is not None:
+        if bundle.manifest.film.towers is not None:
+            return towers_sizes(bundle.manifest, job.context, job.block_size, *(job.size or (None, None)))
         return film_sizes(bundle.manifest.film, *(job.size or (None, None)))
     if job.size is not None:
         raise RequestError(f"size: got {job.size[0]}x{job.size[1]}, and this bundle does not film; leave it out")
@@ -178,7 +183,7 @@ def _here(target: Target) -> tuple[int, ...]:
 
 
 def _build_set(
-    job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes | FilmSizes, folder: Path, say: Callable[[str], None]
+    job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: AnySizes, folder: Path, say: Callable[[str], None]
 ) -> tuple[EngineSet, dict[str, Card]]:
     """Build one set, or find it built; another process that builds the same is waited for."""
     from filelock import FileLock, Timeout  # noqa: PLC0415 - whoever only runs engines has no need of it
@@ -202,7 +207,7 @@ def _build_set(
     return there, _cards(there)
 
 
-def _there(place: Path, wanted: BuildSpec, bundle: Bundle, held: Sizes | FilmSizes) -> EngineSet | None:
+def _there(place: Path, wanted: BuildSpec, bundle: Bundle, held: AnySizes) -> EngineSet | None:
     """The set that stands in `place`, if it is what is wanted and whole."""
     try:
         built = EngineSet.open(place)
@@ -210,11 +215,13 @@ def _there(place: Path, wanted: BuildSpec, bundle: Bundle, held: Sizes | FilmSiz
     except BundleError:
         return None
     library = wanted.target.library
+    cards, profiles = _cards(built), _profiles(bundle, held)
     same = (built.record.context, built.record.block_size) == (held.context, held.block)
+    same = same and all(card.profiles == profiles[graph] for graph, card in cards.items())
     return built if same and not built.faults(bundle, {library: version(library)}, Platform.here(), None) else None
 
 
-def _build_new(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes | FilmSizes, place: Path) -> EngineSet:
+def _build_new(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: AnySizes, place: Path) -> EngineSet:
     variant = bundle.variant(wanted.variant)
     check_space(place, COPIES * variant.weights_bytes)
     with Staging(place, force=True, last=RECORD, kind="set of engines") as staging:
@@ -230,7 +237,7 @@ def _build_new(job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes | F
 
 def _memory(job: BuildJob, wanted: BuildSpec, bundle: Bundle) -> str:
     """Memory that it will take to run, in words, before it is built."""
-    if bundle.manifest.words is None:
+    if bundle.manifest.film is not None:
         return "a2d plan has the memory that it takes"
     question = Question(bundle, wanted.target, (1,), sampling=True)
     e = planned(question, precision=wanted.precision, context=job.context, block=job.block_size).estimate
@@ -240,7 +247,7 @@ def _memory(job: BuildJob, wanted: BuildSpec, bundle: Bundle) -> str:
 
 
 def _build_graph(
-    job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: Sizes | FilmSizes, graph: str, staging: Staging
+    job: BuildJob, wanted: BuildSpec, bundle: Bundle, held: AnySizes, graph: str, staging: Staging
 ) -> None:
     from ...engines.tensorrt.builder import build_engine as builder  # noqa: PLC0415 - needs onnx-ir, which a device has not
 
@@ -261,11 +268,13 @@ def _build_graph(
         builder.build(what, lambda share: progress.add(max(0.0, 100 * share - progress.done)))
 
 
-def _profiles(bundle: Bundle, held: Sizes | FilmSizes) -> dict[str, tuple[Profile, ...]]:
+def _profiles(bundle: Bundle, held: AnySizes) -> dict[str, tuple[Profile, ...]]:
     """Optimization profiles by graph."""
     if isinstance(held, FilmSizes):
         assert bundle.manifest.film is not None, "sizes of a film are made from its contract"
         return film_profiles(bundle.manifest.film, held)
+    if isinstance(held, TowersSizes):
+        return towers_profiles(bundle.manifest, held)
     return profiles(bundle.manifest, held)
 
 
@@ -284,9 +293,7 @@ def _kept_log(staged: Path, place: Path) -> str:
     return f"\nThe whole log: {kept}"
 
 
-def _record(
-    wanted: BuildSpec, bundle: Bundle, variant: Variant, held: Sizes | FilmSizes, folder: Path
-) -> EngineSetRecord:
+def _record(wanted: BuildSpec, bundle: Bundle, variant: Variant, held: AnySizes, folder: Path) -> EngineSetRecord:
     made = sorted(p for p in folder.iterdir() if p.suffix in (".engine", ".json"))
     read = [*variant.graphs.values(), variant.weights]
     return EngineSetRecord(

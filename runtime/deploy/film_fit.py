@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from ...engines.errors import RequestError
 from ...engines.targets import require
+from ..bundle.files import Bundle
+from ..film.contract import FilmContract
 from ..film.options import FilmOptions, Settled, settled
 from .film_memory import FilmEstimate, film_estimate
 from .memory_fit import SHARE, SHARE_UNIFIED, MemorySize, Question, best_precision, source_of
+from .memory_model import Widths
+from .towers_memory import TowersEstimate, towers_estimate
 
 __all__ = ["FilmPlan", "film_plan"]
 
@@ -22,7 +27,7 @@ class FilmPlan:
     to_be_made: bool
     """The bundle does not hold that precision yet: weights are counted from what it will hold."""
     clip: Settled
-    estimate: FilmEstimate
+    estimate: FilmEstimate | TowersEstimate
     memories: tuple[MemorySize, ...]
     lower: tuple[str, ...]
     """Changes that make it fit the largest memory that it does not fit, each by itself."""
@@ -34,39 +39,60 @@ class FilmPlan:
 
 
 def film_plan(
-    question: Question, options: FilmOptions, precision: str | None = None, sms: tuple[int, ...] = ()
+    question: Question,
+    options: FilmOptions,
+    precision: str | None = None,
+    sms: tuple[int, ...] = (),
+    words: int | None = None,
 ) -> FilmPlan:
-    """The plan of a clip. Raises RequestError, BundleError."""
+    """The plan of a clip; `words`: tokens of a prompt, for networks of two towers. Raises RequestError, BundleError."""
     chosen = precision or best_precision(question, sms)
     require(question.target.name, chosen, sms)
-    made = _plan(question, options, chosen)
+    made = _plan(question, options, chosen, words)
     short = [memory.bytes for memory in made.memories if not memory.fits]
     if not short:
         return made
     aim = replace(question, memories=(short[-1],))
-    contract = question.bundle.manifest.film
+    tries = _smaller(question.bundle.manifest.film, made.clip, options)
+    lower = tuple(said for said, other in tries.items() if _plan(aim, other, chosen, words).fits)
+    return replace(made, lower=lower or (f"none of {' or '.join(tries)} by itself: both, or a smaller model",))
+
+
+def _smaller(contract: FilmContract | None, clip: Settled, options: FilmOptions) -> dict[str, FilmOptions]:
+    """Options that take less memory, by the words for the change."""
     assert contract is not None, "the estimate has looked"
     down, across = contract.size_multiple
-    height, width = made.clip.height // 2 // down * down, made.clip.width // 2 // across * across
-    halved = replace(options, height=max(down, height), width=max(across, width))
-    least = made.clip.window.sink + contract.block_frames
-    narrow = replace(
-        options, window=max(least, (made.clip.window.frames or contract.latent_frames(made.clip.frames)) // 2)
-    )
-    tries = {f"[size={halved.height}x{halved.width}]": halved, f"[window={narrow.window}]": narrow}
-    lower = tuple(said for said, other in tries.items() if _plan(aim, other, chosen).fits)
-    return replace(
-        made, lower=lower or ("neither half the size nor half the window by itself: both, or a smaller model",)
-    )
+    height, width = max(down, clip.height // 2 // down * down), max(across, clip.width // 2 // across * across)
+    made = {f"[size={height}x{width}]": replace(options, height=height, width=width)}
+    latents = contract.latent_frames(clip.frames)
+    if contract.towers is not None:
+        frames = contract.pixel_frames(max(1, latents // 2))
+        return made | {f"[frames={frames}]": replace(options, frames=frames)}
+    window = max(clip.window.sink + contract.block_frames, (clip.window.frames or latents) // 2)
+    return made | {f"[window={window}]": replace(options, window=window)}
 
 
-def _plan(question: Question, options: FilmOptions, precision: str) -> FilmPlan:
+def _plan(question: Question, options: FilmOptions, precision: str, words: int | None) -> FilmPlan:
     bundle, target = question.bundle, question.target
     variant, widths = source_of(bundle, target, precision)
-    taken = film_estimate(bundle, variant, options, widths)
+    taken = _estimate(bundle, variant, options, widths, words)
     share = SHARE if widths.apart else SHARE_UNIFIED
     fits = tuple(MemorySize(size, int(size * share), taken.peak <= size * share) for size in sorted(question.memories))
     contract = bundle.manifest.film
     assert contract is not None, "the estimate has looked"
     clip = settled(contract, options)
     return FilmPlan(target.name, precision, variant, widths.codes is not None, clip, taken, fits, ())
+
+
+def _estimate(
+    bundle: Bundle, variant: str, options: FilmOptions, widths: Widths, words: int | None
+) -> FilmEstimate | TowersEstimate:
+    """Memory by the kind of the network. Raises RequestError for a length of the prompt that it does not take."""
+    contract = bundle.manifest.film
+    if contract is None or contract.towers is None:
+        if words is not None:
+            raise RequestError(f"context: got {words}, and this network takes a prompt of one length; leave it out")
+        return film_estimate(bundle, variant, options, widths)
+    if words is not None and not 1 <= words <= contract.text.length:
+        raise RequestError(f"context: got {words} tokens of a prompt, expected 1 to {contract.text.length}")
+    return towers_estimate(bundle, variant, options, widths, words)

@@ -21,13 +21,14 @@ from math import prod
 from ...engines.errors import BundleError
 from ..bundle.files import Bundle
 from ..bundle.manifest import DRAFTS
+from ..console.progress import size
 from ..decode.cache import CacheShape
 from ..film.clip import Clip, clip_of
 from ..film.options import FilmOptions, settled
 from .graph_tensors import Port, Tensor, inputs_of, tensors_of
 from .memory_model import PROCESS, Widths
 
-__all__ = ["FilmEstimate", "film_estimate"]
+__all__ = ["MAPS", "FilmEstimate", "elements", "film_estimate", "stored_bytes"]
 
 WHOLE = ("pixels_first", "pixels_next")
 """Decoder of films that are no drafts."""
@@ -75,9 +76,33 @@ class FilmEstimate:
         return taken if self.apart else taken + self.process
 
     @property
+    def stages(self) -> dict[str, int]:
+        """Memory by stage."""
+        return {"encoding": self.encoding, "filming": self.filming}
+
+    @property
     def peak(self) -> int:
         """The most at any time."""
         return max(self.filming, self.encoding)
+
+    def rows(self) -> list[tuple[str, int, str]]:
+        """Name, bytes and a note of each part, for people."""
+        host = "in the host's memory, not in the sums" if self.apart else ""
+        fused = "where attention is not fused: not in the sums" if self.fused else "attention is not fused on a CPU"
+        return [
+            ("weights", sum(self.weights.values()), ", ".join(f"{n} {size(b)}" for n, b in self.weights.items())),
+            ("text", self.text, "the encoder, let go before the first frame"),
+            ("cache", self.cache, "keys and values of the frames that are seen, and of the next block"),
+            ("prompt", self.prompt, "its keys and values"),
+            ("states", self.states, "of the pixel decoder, twice"),
+            ("network", self.network, "activations"),
+            ("decoder", self.decoder, "activations, one latent frame at a time"),
+            ("scores", self.scores, fused),
+            ("workspace", self.workspace, ""),
+            ("process", self.process, host),
+            ("encoding", self.encoding, "while the prompt is read"),
+            ("filming", self.filming, "while frames are made"),
+        ]
 
 
 def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Widths) -> FilmEstimate:
@@ -91,7 +116,7 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
     draft = options.draft and DRAFTS[1] in graphs
     left_out = {*(WHOLE if draft else DRAFTS), *([] if wanted.merged else ["frames_merged"])}
     held = {name: tensors_of(bundle.file(file)) for name, file in graphs.items() if name not in left_out}
-    weights = {name: sum(_bytes(t, widths) for t in tensors) for name, tensors in held.items()}
+    weights = {name: sum(stored_bytes(t, widths) for t in tensors) for name, tensors in held.items()}
     n, rows = contract.network, clip.rows
     past = max(len(clip.window.past(block)) for block in clip.blocks) * rows
     block = max(len(one) for one in clip.blocks) * rows
@@ -101,14 +126,14 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
     largest = max(t.shape[-1] for t in held["frames"] if len(t.shape) == 2)
     fused = widths.apart or not widths.mapped
     network = block * (4 * wide + largest) * w + cache.bytes(block)
-    decoder = MAPS * max((_elements(p, clip) // 2 for p in ports if p.name.startswith("past_state")), default=0) * w
+    decoder = MAPS * max((elements(p, clip) // 2 for p in ports if p.name.startswith("past_state")), default=0) * w
     scores = 2 * n.heads * block * (past + block) * w
     return FilmEstimate(
-        weights={name: size for name, size in weights.items() if name != "text"},
+        weights={name: count for name, count in weights.items() if name != "text"},
         text=weights.get("text", 0),
         cache=cache.bytes(past + block),
         prompt=cache.bytes(contract.text.length),
-        states=2 * sum(_elements(port, clip) for port in ports if port.name.startswith("past_state")) * w,
+        states=2 * sum(elements(port, clip) for port in ports if port.name.startswith("past_state")) * w,
         network=network,
         decoder=decoder,
         scores=scores,
@@ -119,7 +144,8 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
     )
 
 
-def _bytes(tensor: Tensor, widths: Widths) -> int:
+def stored_bytes(tensor: Tensor, widths: Widths) -> int:
+    """Bytes of a weight at the target's width."""
     if not tensor.is_float:
         return tensor.bytes
     if widths.codes is not None and len(tensor.shape) > 1:
@@ -127,7 +153,7 @@ def _bytes(tensor: Tensor, widths: Widths) -> int:
     return tensor.bytes if widths.floats is None else tensor.elements * widths.floats
 
 
-def _elements(port: Port, clip: Clip) -> int:
+def elements(port: Port, clip: Clip) -> int:
     """Elements of a state, whose axes `high_k` and `wide_k` are k times the latents' height and width."""
     return prod(_axis(axis, clip.grid) for axis in port.shape)
 

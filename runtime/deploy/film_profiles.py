@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ...engines.errors import RequestError
 from ...engines.size_profile import Profile, Range
 from ..film.clip import clip_of
 from ..film.contract import FilmContract
 
-__all__ = ["FilmSizes", "film_profiles", "film_sizes"]
+__all__ = ["FilmSizes", "film_profiles", "film_sizes", "only", "picture_profile"]
 
 MOST_PROFILES = 8
 """Profiles of one graph at most; lengths of the past beyond share one with a range."""
@@ -51,9 +50,11 @@ class FilmSizes:
 
 def film_sizes(contract: FilmContract, height: int | None = None, width: int | None = None) -> FilmSizes:
     """Sizes of the contract's clip, or of another picture size. Raises RequestError for one that cannot be."""
-    if contract.towers is not None:
-        raise RequestError("got a bundle of two towers; engines are built for causal networks that film, so far")
     high, wide = height or contract.height, width or contract.width
+    if contract.towers is not None:
+        clip, patch = clip_of(contract, contract.frames, high, wide), contract.towers.patch
+        rows = -(-clip.grid[0] // patch) * -(-clip.grid[1] // patch)
+        return FilmSizes(high, wide, rows, (0,), tuple(sorted({1, clip.latents})))
     pasts, counts = set[int](), set[int]()
     for picture in (False, True):
         clip = clip_of(contract, contract.frames, high, wide, picture=picture)
@@ -64,19 +65,8 @@ def film_sizes(contract: FilmContract, height: int | None = None, width: int | N
 
 def film_profiles(contract: FilmContract, sizes: FilmSizes) -> dict[str, tuple[Profile, ...]]:
     """Optimization profiles by graph. The first that fits is taken, so those of one size come before a range."""
-    latent, words = contract.latent, Range(1, min(TYPICAL_WORDS, contract.text.length), contract.text.length)
-    picture = {
-        "latent_h": _only(sizes.height // latent.spatial),
-        "latent_w": _only(sizes.width // latent.spatial),
-        "height": _only(sizes.height),
-        "width": _only(sizes.width),
-        "frames": _only(1),
-        "shown": _only(latent.temporal),
-    }
-    for factor in FACTORS:
-        picture[f"high_{factor}"] = _only(sizes.height // latent.spatial * factor)
-        picture[f"wide_{factor}"] = _only(sizes.width // latent.spatial * factor)
-    prompt, still = (Profile("prompt", {"words": words}),), (Profile("frame", picture),)
+    words = Range(1, min(TYPICAL_WORDS, contract.text.length), contract.text.length)
+    prompt, still = (Profile("prompt", {"words": words}),), (picture_profile(contract, sizes),)
     steps = [(frames, past) for frames in sizes.block_frames for past in sizes.pasts]
     pairs = [(2 * sizes.block_frames[-1], past) for past in sizes.pasts]
     return {
@@ -92,7 +82,25 @@ def film_profiles(contract: FilmContract, sizes: FilmSizes) -> dict[str, tuple[P
     }
 
 
-def _only(size: int) -> Range:
+def picture_profile(contract: FilmContract, sizes: FilmSizes) -> Profile:
+    """The profile of graphs that see one latent frame and its pixels."""
+    latent = contract.latent
+    picture = {
+        "latent_h": only(sizes.height // latent.spatial),
+        "latent_w": only(sizes.width // latent.spatial),
+        "height": only(sizes.height),
+        "width": only(sizes.width),
+        "frames": only(1),
+        "shown": only(latent.temporal),
+    }
+    for factor in FACTORS:
+        picture[f"high_{factor}"] = only(sizes.height // latent.spatial * factor)
+        picture[f"wide_{factor}"] = only(sizes.width // latent.spatial * factor)
+    return Profile("frame", picture)
+
+
+def only(size: int) -> Range:
+    """One size."""
     return Range(size, size, size)
 
 
@@ -110,10 +118,10 @@ def _network(
         Profile(
             f"{frames} frames behind {past.high}",
             {
-                "frames": _only(frames),
-                "latent_h": _only(sizes.height // latent.spatial),
-                "latent_w": _only(sizes.width // latent.spatial),
-                "rows": _only(frames * sizes.rows),
+                "frames": only(frames),
+                "latent_h": only(sizes.height // latent.spatial),
+                "latent_w": only(sizes.width // latent.spatial),
+                "rows": only(frames * sizes.rows),
                 "cached": _times(past, sizes.rows, 0),
                 "keys": _times(past, sizes.rows, frames * sizes.rows),
                 "words": words,

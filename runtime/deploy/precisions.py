@@ -19,7 +19,7 @@ SOURCES = {"fp16": ("fp16", "fp32"), "int8": ("int8",), "fp8": ("fp8",), "fp32":
 FLOATS = ("fp16", "fp32")
 """Variants that tell the size of a quantized one that is yet to be made."""
 
-CACHES = ("past_", "new_", "cross_key", "cross_value")
+CACHES = ("past_", "new_", "cross_key", "cross_value", "condition_")
 
-NARROW = {"backbone": CACHES, "cross": CACHES, "frames": CACHES, "frames_merged": CACHES}
+NARROW = dict.fromkeys(("backbone", "cross", "frames", "frames_merged", "velocity"), CACHES)
 """Beginnings of the names of inputs and outputs that become half as wide with a graph's products: its caches."""

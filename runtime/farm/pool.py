@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
+from ...engines import errors
 from ...engines.errors import A2DError, EngineError, RequestError
 from ...engines.install import extra
 
 __all__ = ["Devices", "Pool", "Work", "connect", "devices", "places", "pooled"]
 
 SCHEME = "ray"
+
+_OURS = re.compile(rf"^{re.escape(errors.__name__)}\.(\w+): (.*)", re.MULTILINE | re.DOTALL)
+"""An error of ours at the end of the text of a trace."""
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,11 @@ def _told(error: BaseException) -> A2DError:
         if isinstance(seen, A2DError):
             return type(seen)(str(seen.args[0] if seen.args else seen))
         seen = getattr(seen, "cause", None) or seen.__cause__
+    # Where an actor fails as it begins, Ray keeps the text of its error alone.
+    found = _OURS.search(str(error))
+    kind = None if found is None else getattr(errors, found[1], None)
+    if found is not None and isinstance(kind, type) and issubclass(kind, A2DError):
+        return kind(found[2].strip())
     return EngineError(f"the Ray cluster gave up; what has been read is kept:\n{str(error).strip().splitlines()[-1]}")
 
 

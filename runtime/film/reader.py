@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ...engines.errors import RequestError
@@ -53,7 +54,9 @@ class Reader:
         if any(guidance.guided(timestep) for timestep in steps):
             away = self._pass(guidance.negative, wanted, clip, negative=True)
         towards = self._pass(prompt, wanted, clip)
-        return TowerNetwork(self.engine(self.contract.denoiser), self.contract, clip, towards, away, guidance, clean)
+        return TowerNetwork(
+            partial(self.engine, self.contract.denoiser), self.contract, clip, towards, away, guidance, clean
+        )
 
     def _pass(self, prompt: str, wanted: Settled, clip: Clip, negative: bool = False) -> Pass:
         towers = self.contract.towers

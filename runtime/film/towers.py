@@ -6,7 +6,9 @@ clean: its rows get no time and have no velocity. Knows one clip; not which step
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +52,8 @@ def pass_of(condition: Condition, contract: FilmContract, clip: Clip, fps: float
 class TowerNetwork:
     """Graph `velocity` over one clip's prompts."""
 
-    engine: Engine
+    load: Callable[[], Engine]
+    """Function that gives the graph's engine: not before the first step, when the tower that reads may be gone."""
     contract: FilmContract
     clip: Clip
     wanted: Pass
@@ -65,14 +68,19 @@ class TowerNetwork:
         towers = self.contract.towers
         assert towers is not None, "a contract of two towers"
         self._patch, self._time_scale = towers.patch, towers.time_scale
-        n, rows = self.contract.network, self.engine.inputs.get("rows")
-        values = self.contract.latent.channels * self._patch**2
-        held = sum(name.startswith("condition_key_") for name in self.engine.inputs)
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The graph's engine. Raises EngineError; BundleError if the graph is not that of the contract."""
+        engine, n = self.load(), self.contract.network
+        rows, values = engine.inputs.get("rows"), self.contract.latent.channels * self._patch**2
+        held = sum(name.startswith("condition_key_") for name in engine.inputs)
         if rows is None or rows.shape[-1] != values or held != n.layers:
             raise BundleError(
                 f"the velocity graph does not take rows of {values} numbers over {n.layers} layers of a prompt; export "
                 "the checkpoint again"
             )
+        return engine
 
     def velocity(self, noisy: Part, clean: Part | None = None) -> NDArray[np.float32]:
         """Velocity `[C, F, h, w]` of the clip, zero on frames that are given."""

@@ -12,10 +12,10 @@ from statistics import median
 
 import numpy as np
 
-from ...engines.errors import RequestError
 from ..deploy.graph_tensors import tensors_of
 from ..film.film import Film
 from ..film.options import FilmOptions
+from ..film.towers import TowerNetwork
 from ..model import Model
 from .bench import bandwidth_of
 
@@ -32,6 +32,8 @@ class FilmReport:
     height: int
     width: int
     forwards: int
+    prefill_ms: float | None
+    """One prompt read by a network that reads it itself, the negative one being remembered; None for others."""
     step_ms: float
     """One forward of denoising, with its update."""
     denoise_fps: float
@@ -39,10 +41,10 @@ class FilmReport:
     """None where no block was committed by itself."""
     pixels_fps: float
     end_to_end_fps: float
-    overlap: float
-    """Times as fast with commits beside the pixels (option `overlap`): median over pairs of films in turn."""
+    overlap: float | None
+    """Times as fast with commits beside the pixels (option `overlap`): median over pairs in turn; None without any."""
     first_block_ms: float
-    """From the request to the first block's pixels, its prompt encoded already."""
+    """From the request to the first block's pixels; an encoder's prompt is encoded already."""
     python_share: float
     """Part of the time that is not spent inside engines."""
     forward_flops: float
@@ -61,17 +63,21 @@ class FilmReport:
 
 def film_measured(model: Model, options: FilmOptions, repeats: int = 3) -> FilmReport:
     """Film a clip once to warm up and `repeats` times to measure. Raises RequestError as `Model.film` does."""
-    if model.studio.contract.towers is not None:
-        raise RequestError("a2d bench measures words, and causal networks that film")
-    _filmed(model, options)
-    pairs = [(_filmed(model, options), _filmed(model, replace(options, overlap="commit"))) for _ in range(repeats)]
-    films = [alone for alone, _ in pairs]
+    whole = model.studio.contract.towers is not None
+    _filmed(model, options, PROMPT)
+    # A prompt that was read is remembered: each repeat reads another one of the same length.
+    prompts = [f"{PROMPT} Take {i % 10}." if whole else PROMPT for i in range(repeats)]
+    films, beside = [], []
+    for prompt in prompts:
+        films.append(_filmed(model, options, prompt))
+        if not whole:
+            beside.append(_filmed(model, replace(options, overlap="commit"), prompt))
     film = films[0][0]
     frames, steps = film.clip.frames, film.forwards - _commits(film)
     step = median(f.seconds.denoise / steps for f, *_ in films)
     commit = median(f.seconds.commit for f, *_ in films)
     flops, size = _work(model, film)
-    bandwidth, rate = bandwidth_of(model.engine("frames").memory), _rate()
+    bandwidth, rate = bandwidth_of(model.engine(model.studio.contract.denoiser).memory), _rate()
     floors = {"bytes": size / bandwidth, "flops": flops / rate}
     bound = max(floors, key=lambda name: floors[name])
     return FilmReport(
@@ -79,12 +85,13 @@ def film_measured(model: Model, options: FilmOptions, repeats: int = 3) -> FilmR
         height=film.clip.height,
         width=film.clip.width,
         forwards=film.forwards,
+        prefill_ms=1e3 * median(f.seconds.text for f, *_ in films) if whole else None,
         step_ms=1e3 * step,
         denoise_fps=frames / median(f.seconds.denoise for f, *_ in films),
         commit_fps=frames / commit if commit else None,
         pixels_fps=frames / median(f.seconds.pixels for f, *_ in films),
         end_to_end_fps=frames / median(spent for _, spent, *_ in films),
-        overlap=median(alone[1] / beside[1] for alone, beside in pairs),
+        overlap=median(a[1] / b[1] for a, b in zip(films, beside, strict=True)) if beside else None,
         first_block_ms=1e3 * median(first for *_, first, _ in films),
         python_share=median(share for *_, share in films),
         forward_flops=flops,
@@ -97,11 +104,14 @@ def film_measured(model: Model, options: FilmOptions, repeats: int = 3) -> FilmR
     )
 
 
-def _filmed(model: Model, options: FilmOptions) -> tuple[Film, float, float, float]:
+def _filmed(model: Model, options: FilmOptions, prompt: str) -> tuple[Film, float, float, float]:
     """A film, its seconds, those to its first block, and the share outside engines."""
-    engines = [model.engine(graph) for graph in model.variant.graphs if graph != "frames_merged" or _merges(options)]
+    contract = model.studio.contract
+    unused = {"denoise", "sample", "vision", *([] if _merges(options) else ["frames_merged"])}
+    used = [g for g in model.variant.graphs if g not in unused or g in (contract.reader, contract.denoiser)]
+    engines = [model.engine(graph) for graph in used]
     busy, started, first = sum(engine.busy_seconds for engine in engines), time.perf_counter(), 0.0
-    film = model.film(PROMPT, options=options)
+    film = model.film(prompt, options=options)
     for _ in film:
         first = first or time.perf_counter() - started
     spent = time.perf_counter() - started
@@ -120,14 +130,20 @@ def _commits(film: Film) -> int:
 
 def _work(model: Model, film: Film) -> tuple[float, float]:
     """Operations and bytes of a forward of the last block."""
-    n, clip = model.studio.contract.network, film.clip
-    block = clip.blocks[-1]
-    rows, past = len(block) * clip.rows, len(clip.window.past(block)) * clip.rows
-    tensors = tensors_of(model.bundle.file(model.variant.graphs["frames"]))
+    contract, clip = model.studio.contract, film.clip
+    n, block = contract.network, clip.blocks[-1]
+    tensors = tensors_of(model.bundle.file(model.variant.graphs[contract.denoiser]))
     elements = sum(tensor.elements for tensor in tensors if len(tensor.shape) == 2)
-    attention = 4 * rows * (past + rows) * n.heads * n.head_dim * n.layers
-    crossed = 4 * rows * model.studio.contract.text.length * n.heads * n.head_dim * n.layers
-    held = model.studio.shape.bytes(past)
+    if isinstance(film.network, TowerNetwork):
+        seen = film.network.wanted.condition.length
+        rows = film.network.wanted.rope_cos.shape[1]
+        projected = next(t.shape[1] for t in tensors if t.name.startswith("generator.layers.0.qkv"))
+        heads, crossed = projected // n.head_dim - 2 * n.heads, 0
+    else:
+        rows, seen, heads = len(block) * clip.rows, len(clip.window.past(block)) * clip.rows, n.heads
+        crossed = 4 * rows * contract.text.length * heads * n.head_dim * n.layers
+    attention = 4 * rows * (seen + rows) * heads * n.head_dim * n.layers
+    held = model.studio.shape.bytes(seen)
     return float(2 * elements * rows + attention + crossed), float(model.variant.step_bytes + held)
 
 

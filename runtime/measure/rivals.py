@@ -92,7 +92,7 @@ def own_ways(model: Model, settings: Settings, prompt: Prompt | None) -> Iterato
     if plan(contract, settings.options).block > 1:
         yield Way(f"{label}, {BLOCKS}", BLOCKS, lambda: _own(endless(model), asked, settings.options))
     single = autoregressive(contract)
-    compared = partial(_preferred, model, asked) if prompt is None else None
+    compared = partial(_preferred, model, asked) if asked.rows.features is None else None
     yield Way(f"{label}, {SINGLE}", SINGLE, lambda: _own(endless(model, single), asked, alone), compared)
 
 
@@ -106,16 +106,17 @@ def _preferred(model: Model, prompt: Prompt, following: Sequence[int]) -> Sequen
 
 
 def rival_ways(rival: Rival, model: Model, settings: Settings, prompt: Prompt | None) -> Iterator[Way]:
-    """Another engine's, one for each form. It is given as many tokens as `prompt` has rows, and sees no pictures."""
-    rows = settings.prompt_tokens if prompt is None else len(prompt)
-    given, count = random_prompt(model, rows).rows.tokens, settings.options.max_tokens
+    """Another engine's, one for each form. It sees no pictures: random tokens stand in the place of their rows."""
+    asked = prompt or random_prompt(model, settings.prompt_tokens)
+    seen = asked.rows.features is None
+    given, count = (asked if seen else random_prompt(model, len(asked))).rows.tokens, settings.options.max_tokens
 
     def decode(form: str) -> Decoded:
         run = rival.decode(form, given, count)
         return Decoded(run.tokens, (len(run.tokens) - 1) / run.seconds, 1.0)
 
     for form in rival.forms:
-        compared = partial(rival.preferred, form, given) if prompt is None else None
+        compared = partial(rival.preferred, form, given) if seen else None
         yield Way(f"{rival.name}, {form}", SINGLE, partial(decode, form), compared)
 
 

@@ -10,33 +10,25 @@ import numpy as np
 import pytest
 
 pytest.importorskip("diffusers")
-from towers_checkpoints import RECIPES, seeing
-
 from a2d.calibration.cli.calibrate import main as calibrate
 from a2d.calibration.collect.observer import ObservedModel
 from a2d.calibration.film import towers
 from a2d.calibration.film.shots import with_boards
 from a2d.calibration.source.source import Source
-from a2d.export.cli import main as export
 from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.bundle.manifest import Manifest
 from a2d.runtime.deploy.placement import Placement
 from a2d.runtime.model import Model
 
-FLAGS = ["--precision", "fp32", "--size", "32x48", "--frames", "9", "--step-count", "8", "--quiet"]
+
+@pytest.fixture(scope="module")
+def bundle(towers_bundle: Path) -> Path:
+    return towers_bundle
 
 
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("towers")
-    seeing(path / "checkpoint", RECIPES["edge"])
-    assert export([str(path / "checkpoint"), "-o", str(path / "bundle"), *FLAGS]) == 0
-    return path / "bundle"
-
-
-@pytest.fixture(scope="module")
-def quantized(bundle: Path) -> Path:
-    out = bundle.parent / "quantized"
+def quantized(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("towers") / "quantized"
     flags = ["--precision", "int8,fp8", "--samples", "2", "--quiet"]
     assert calibrate([str(bundle), "-o", str(out), *flags]) == 0
     return out

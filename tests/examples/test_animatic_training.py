@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,19 @@ def test_a_resumed_run_is_the_run_that_never_stopped(words: Any, stored: latents
     for (name, a), b in zip(whole.net.named_parameters(), again.net.parameters(), strict=True):
         assert torch.equal(a, b), name
         assert torch.equal(whole.mean.values[name], again.mean.values[name])
+
+
+def test_openings_are_the_beginnings_of_more_clips(words: Any, stored: latents.Latents, tmp_path: Path) -> None:
+    run = _run(words, tmp_path / "run")
+    seen = {}
+    for share in (0.0, 1.0):
+        run.plan = replace(run.plan, opening=share)
+        rng = np.random.default_rng(0)
+        seen[share] = run._drawn(stored, rng)
+    assert seen[0.0][1].shape == (2, T, C, H, W) and seen[1.0][1].shape == (5, forcing.OPENING, C, H, W)
+    for indices, clean in seen.values():
+        for index, made in zip(indices, clean, strict=True):
+            assert torch.equal(made, torch.from_numpy(stored._files[0][index].astype(np.float32))[: len(made)])
 
 
 def test_the_mean_is_short_at_first_and_what_is_written(words: Any, stored: latents.Latents, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINY
 from safetensors.numpy import load_file
 
 import a2d
@@ -21,6 +22,7 @@ from a2d.export.peers import checkpoint_again, environment
 from a2d.export.peers.checkpoint_again import write_again
 from a2d.export.peers.engines import ENGINES
 from a2d.export.peers.process import rival_process
+from a2d.export.synthetic import checkpoint
 from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.cli.bench import Rivals
 from a2d.runtime.cli.bench import main as bench
@@ -131,12 +133,18 @@ def test_an_environment_that_fails_says_why_and_leaves_nothing(pip, tmp_path):
 # -- the weights
 
 
-def test_the_weights_are_the_checkpoints_again(floats, tmp_path):
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    """The checkpoint that `floats` is made of."""
+    return checkpoint(tmp_path_factory.mktemp("rivals") / "tiny", TINY)
+
+
+def test_the_weights_are_the_checkpoints_again(floats, tiny, tmp_path):
     write_again(Bundle.open(floats), tmp_path)
-    again, source = load_file(tmp_path / "model.safetensors"), load_file(floats.with_name("tiny") / "model.safetensors")
+    again, source = load_file(tmp_path / "model.safetensors"), load_file(tiny / "model.safetensors")
     assert again.keys() == source.keys()
     assert all(np.array_equal(again[name], source[name]) for name in source)
-    read, held = (json.loads((folder / "config.json").read_text()) for folder in (tmp_path, floats.with_name("tiny")))
+    read, held = (json.loads((folder / "config.json").read_text()) for folder in (tmp_path, tiny))
     same = ("model_type", "num_key_value_heads", "head_dim", "rms_norm_eps", "tie_word_embeddings", "vocab_size")
     assert {name: read[name] for name in same} == {name: held[name] for name in same}
     assert read["rope_theta"] == pytest.approx(held["rope_theta"])
@@ -146,9 +154,9 @@ def test_the_weights_are_the_checkpoints_again(floats, tmp_path):
     ("change", "word"),
     [({"mlp": "relu2"}, "relu2"), ({"rope_scale": 2.0}, "rotary"), ({"qkv_bias": True}, "biases beside norms")],
 )
-def test_a_decoder_that_others_have_no_word_for_is_refused(floats, change, word):
-    config = json.loads((floats.with_name("tiny") / "config.json").read_text())
-    shape = replace(describe(Checkpoint(floats, config)).shape, **change)
+def test_a_decoder_that_others_have_no_word_for_is_refused(tiny, change, word):
+    config = json.loads((tiny / "config.json").read_text())
+    shape = replace(describe(Checkpoint(tiny, config)).shape, **change)
     with pytest.raises(RequestError, match=word):
         checkpoint_again._config(shape, 128)
 
@@ -211,4 +219,4 @@ def test_an_unknown_engine_names_those_that_there_are(floats, capsys):
 
 def test_the_prompt_of_a_rival_has_as_many_tokens(floats):
     model = a2d.load(floats, threads=1)
-    assert len(random_prompt(model, 12).tokens) == 12
+    assert len(random_prompt(model, 12)) == 12

@@ -28,6 +28,10 @@ from .work import worked
 __all__ = ["Plan", "Run"]
 
 STATE = "state.pt"
+OPENING = 2
+"""Latent frames in which all of a prompt is decided: those behind them go on with what is there."""
+DEARER = 2.5
+"""Cost of a whole clip in units of its opening."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Plan:
     """Muon's."""
     warm: int = 200
     """Steps until the rate is reached."""
+    opening: float = 0.75
+    """Share of steps over a clip's first OPENING latent frames alone, of as many clips as cost the same."""
     shift: float = 3.0
     """Levels: uniform u, then shift u / (1 + (shift - 1) u)."""
     unprompted: float = 0.1
@@ -103,7 +109,7 @@ class Run:
         """A pure function of the state: its randomness is seeded by the step's number."""
         plan, rng = self.plan, np.random.default_rng((7, self.steps))
         torch.manual_seed(self.steps)
-        indices, clean = latents.drawn(rng, plan.batch)
+        indices, clean = self._drawn(latents, rng)
         with torch.no_grad():
             text = language.rows(self.encoder, self.words, [self._prompt(index, rng) for index in indices])
         with torch.autocast(plan.device, torch.bfloat16):
@@ -114,6 +120,13 @@ class Run:
         self.steps += 1
         self.mean.update(self.net, self.steps)
         return loss.detach()
+
+    def _drawn(self, latents: Latents, rng: np.random.Generator) -> tuple[list[int], Tensor]:
+        """Clips' numbers and latents: openings of many, or fewer clips as a whole."""
+        if rng.random() >= self.plan.opening:
+            return latents.drawn(rng, self.plan.batch)
+        indices, clean = latents.drawn(rng, round(DEARER * self.plan.batch))
+        return indices, clean[:, :OPENING]
 
     def _prompt(self, index: int, rng: np.random.Generator) -> str:
         if rng.random() < self.plan.unprompted:

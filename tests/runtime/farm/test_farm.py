@@ -21,6 +21,7 @@ from a2d.runtime.cli import log as command
 from a2d.runtime.farm import clips as farm
 from a2d.runtime.farm.dataset import RowReader, over_dataset
 from a2d.runtime.farm.pool import Devices, connect, places
+from a2d.runtime.farm.pool import _told as told
 from a2d.runtime.footage.sampling import SLATES
 from a2d.runtime.footage.slate import look, vote
 from a2d.runtime.footage.writers import WRITERS
@@ -154,6 +155,21 @@ def test_a_device_is_a_card_or_a_nodes_processors(nodes, found):
 def test_a_cluster_with_nothing_to_give_is_refused():
     with pytest.raises(RequestError, match="neither a GPU nor a processor"):
         places([node(False, CPU=4.0), node(memory=1.0)])
+
+
+@pytest.mark.parametrize(("error", "kind", "said"), [
+    (RuntimeError("Traceback\n  x\na2d.engines.errors.BundleError: x.a2d: is not a folder;\nmake one"), BundleError,
+     "x.a2d: is not a folder;\nmake one"),
+    (RuntimeError("The node died\nall of it"), EngineError, "the Ray cluster gave up; what has been read is kept:\n"
+     "all of it"),
+])  # fmt: skip
+def test_what_an_actor_found_wrong_is_told_as_it_was(error, kind, said):
+    made = told(error)
+    assert type(made) is kind and str(made) == said
+    cause = RequestError("no such precision")
+    wrapped = RuntimeError("task failed")
+    wrapped.__cause__ = cause
+    assert type(told(wrapped)) is RequestError
 
 
 def test_rows_of_a_dataset_are_answered_or_say_what_is_wrong(floats):

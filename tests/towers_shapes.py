@@ -1,0 +1,80 @@
+"""Cosmos 3 Edge as sizes alone: graphs whose tensors have names and shapes, and no bytes.
+
+Shapes are those of the published configs: 28 layers of 2048, 16 heads over 8, an MLP of 9216, 131072 tokens, and the
+autoencoder of Wan 2.2 with 48 channels, whose decoder is 256 wide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+from bundles import MANIFEST, record
+from film_contracts import contract
+from onnx import TensorProto, helper
+
+from a2d.runtime.film.contract import LatentSpec, NetworkSpec, TextSpec
+from a2d.runtime.film.towers_spec import ChatSpec, GuidanceSpec, PlacesSpec, TowersSpec
+
+LAYERS, WIDE, MLP, VOCAB = 28, 2048, 9216, 131072
+
+STATES = [
+    (48, 1), *[(1024, 1)] * 11, *[(1024, 2)] * 7, (1024, 4), *[(512, 4)] * 5, (512, 8), *[(256, 8)] * 6,
+]  # fmt: skip
+"""Channels and scale of each state of two frames, as the exporter gives them for that decoder: 32 tensors."""
+
+
+def tower(prefix: str) -> list[tuple[str, tuple[int, ...]]]:
+    made = []
+    for i in range(LAYERS):
+        at = f"{prefix}layers.{i}."
+        made += [(f"{at}qkv", (WIDE, WIDE + 2 * 1024)), (f"{at}out", (WIDE, WIDE))]
+        made += [(f"{at}up", (WIDE, MLP)), (f"{at}down", (MLP, WIDE))]
+    return made
+
+
+WEIGHTS = {
+    "backbone": [("embedding", (VOCAB, WIDE)), *tower("")],
+    "velocity": [("rows_in.weight", (192, WIDE)), *tower("generator."), ("rows_out.weight", (WIDE, 192))],
+    "pixels_first": [("decoder", (555_000_000,))],
+    "pixels_next": [("decoder", (555_000_000,))],
+    "encode_first": [("encoder", (150_000_000,))],
+}
+
+
+def graph(name: str) -> bytes:
+    """An ONNX file with the tensors' shapes, and inputs where they tell something."""
+    tensors = [TensorProto(name=n, dims=s, data_type=TensorProto.FLOAT16) for n, s in WEIGHTS[name]]
+    ports = []
+    if name == "pixels_next":
+        for i, (channels, times) in enumerate(STATES):
+            shape = [1, channels, 2, f"high_{times}", f"wide_{times}"]
+            ports.append(helper.make_tensor_value_info(f"past_state_{i}", TensorProto.FLOAT16, shape))
+    made = helper.make_graph([], name, ports, [], initializer=tensors)
+    return onnx.ModelProto(graph=made, ir_version=10).SerializeToString()
+
+
+def write(folder: Path) -> Path:
+    """The bundle's manifest and graphs; its weights file is not there."""
+    folder.mkdir()
+    graphs = {name: f"{name}.fp16.onnx" for name in WEIGHTS}
+    content = {file: graph(name) for name, file in graphs.items()}
+    content |= {"tokenizer.json": b"{}", "chat.jinja": b"", "weights.bin": b""}
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    places = PlacesSpec(tuple(1.0 / 10 ** (i / 16) for i in range(64)), (0,) * 64)
+    towers = TowersSpec(ChatSpec("chat.jinja"), places, GuidanceSpec(5.0), own_key=True)
+    network = NetworkSpec(LAYERS, 8, 128, (48, 40, 40))
+    made = contract(
+        latent=LatentSpec(48, spatial=16, patch_h=1, patch_w=1), network=network, towers=towers,
+        text=TextSpec("tokenizer.json", WIDE, 4096), frames=121, height=480, width=832, fps=24.0, block_frames=31,
+        window=None, sink=0,
+    )  # fmt: skip
+    variant = replace(
+        MANIFEST.variants["fp32"], graphs=graphs, weights="weights.bin", weights_bytes=1, kv_dtype="float16", parity=()
+    )
+    files = {name: record(data) for name, data in content.items()}
+    manifest = replace(MANIFEST, name="edge", words=None, film=made, variants={"fp16": variant}, files=files)
+    (folder / "manifest.json").write_text(manifest.dumps(), encoding="utf-8")
+    return folder
