@@ -74,17 +74,22 @@ def filmed(g: Golden, **options) -> Film:
 @pytest.mark.parametrize("name", CASES)
 def test_latents_are_those_of_the_reference(name, commit):
     g = golden(name)
-    film, velocities = filmed(g, commit=commit), []
+    film, opening = filmed(g, commit=commit), []
 
     def on_step(step):
         if step.block.index == film.script.opening:
-            velocities.append(step.velocity)
+            opening.append(step)
 
     film.on_step = on_step
     blocks = list(film)
     assert [[b.block.start, b.block.end] for b in blocks] == g.case["blocks"]
     np.testing.assert_allclose(np.concatenate([b.latents for b in blocks], 1), g.arrays["latents"], atol=5e-5)
-    np.testing.assert_allclose(np.stack(velocities), g.arrays["first_velocity"], atol=5e-5)
+    velocities = np.stack([step.velocity for step in opening])
+    np.testing.assert_allclose(velocities, g.arrays["first_velocity"], atol=5e-5)
+    first = opening[0].block
+    noisy = np.stack([g.arrays["noise"][:, first.start : first.end], *(step.latents for step in opening[:-1])])
+    levels = np.array(film.script.steps(first).sigmas[:-1])[:, None, None, None, None]
+    np.testing.assert_allclose(noisy - levels * velocities, g.arrays["first_x0"], atol=5e-5)
     assert film.forwards == g.case[f"forwards_{commit}"]
     assert sum(len(b.frames) for b in blocks) == g.case["frames"]
 
