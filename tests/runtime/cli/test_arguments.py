@@ -116,7 +116,7 @@ def test_every_option_has_a_flag():
         "seed": 9, "commit": "separate", "sub_block_size": 4, "block_cache": True,
         "decode": "diffusion", "factor": 1.5, "confidence": "tempered", "comparison": "at-least", "fallback": "top-1",
         "stop": "reached", "stop_repeats": 20, "guidance": 1.5, "guidance_keep": (1, 2),
-        "stop_texts": ("User:", "(end)"),
+        "stop_texts": ("User:", "(end)"), "budget": "200 ms",
     }  # fmt: skip
     assert set(flags) == set(Options.__dataclass_fields__)
     valued = {name: value for name, value in flags.items() if value is not True and name != "stop_texts"}
