@@ -80,10 +80,15 @@ TINY = Synthetic(
 
 
 @pytest.fixture(scope="session")
-def floats(shared: Shared, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle in fp32 of random weights."""
-    source = tmp_path_factory.mktemp("floats") / "tiny"
-    return shared("tiny.a2d", lambda path: export_job(Export(checkpoint(source, TINY), path, quiet=True)))
+def tiny_checkpoint(shared: Shared) -> Path:
+    """A checkpoint of random weights."""
+    return shared("tiny", lambda path: checkpoint(path, TINY))
+
+
+@pytest.fixture(scope="session")
+def floats(shared: Shared, tiny_checkpoint: Path) -> Path:
+    """Its bundle in fp32."""
+    return shared("tiny.a2d", lambda path: export_job(Export(tiny_checkpoint, path, quiet=True)))
 
 
 @pytest.fixture(scope="session")

@@ -100,7 +100,9 @@ def test_the_example_host_films_into_a_folder(installed, filming, tmp_path):
     assert said == f"{tmp_path / 'clip'}\t9 frames of 48x32 at 16 a second\n"
     made = a2d.load(filming, threads=1).film("a red ball", frames=9, seed=3, height=32, width=48)
     shown = [np.asarray(Image.open(path)) for path in sorted((tmp_path / "clip").iterdir())]
-    np.testing.assert_array_equal(np.stack(shown), np.concatenate([block.frames for block in made]))
+    wanted = np.concatenate([block.frames for block in made]).astype(int)  # another count of threads rounds elsewhere
+    off = np.abs(np.stack(shown) - wanted)
+    assert off.max() <= 1 and np.mean(off > 0) < 1e-3
     command = [film, filming, "a red ball", tmp_path / "clip", "--python", sys.executable, "--frames", "10"]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1 and "A2D_ERROR_REQUEST: frames: got 10, expected 1 + 4 k" in refused.stderr

@@ -113,7 +113,7 @@ def test_zero_points_are_zero_and_signed(quantized, precision):
     assert {z.dtype for z in zeros} <= {ir.DataType.INT8, ir.DataType.FLOAT8E4M3FN}
 
 
-def test_fp8_is_a_torch_float8_reference_to_rounding(floats, quantized, monkeypatch):
+def test_fp8_is_a_torch_float8_reference_to_rounding(tiny_checkpoint, floats, quantized, monkeypatch):
     """The same layers in torch, its own float8 cast around every product: independent of our numbers and our graph."""
     graph, given = model_of(quantized, "backbone", "fp8"), feeds()
     names = [point.name for point in points(model_of(floats, "backbone", "fp32").graph)]
@@ -127,7 +127,7 @@ def test_fp8_is_a_torch_float8_reference_to_rounding(floats, quantized, monkeypa
         return made if bias is None else made + bias
 
     monkeypatch.setattr(backbone, "affine", affine)
-    checkpoint = Checkpoint.open(floats.parent / "tiny")
+    checkpoint = Checkpoint.open(tiny_checkpoint)
     family = describe(checkpoint)
     network = Network(family.shape)
     reference = TorchEngine("backbone", network, Weights(checkpoint, family, torch.float32))

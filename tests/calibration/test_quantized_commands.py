@@ -115,8 +115,8 @@ def test_bench_compares_precisions(quantized):
     assert found["precision"] == "int8" and found["ratio_to_fp32"] > 0 and found["step_ratio_to_fp32"] > 0
 
 
-def test_export_in_quantized_precisions(floats, data, tmp_path):
-    command = [sys.executable, "-m", "a2d.export.cli", str(floats.parent / "tiny"), "-o", str(tmp_path / "b.a2d")]
+def test_export_in_quantized_precisions(tiny_checkpoint, data, tmp_path):
+    command = [sys.executable, "-m", "a2d.export.cli", str(tiny_checkpoint), "-o", str(tmp_path / "b.a2d")]
     flags = ["--precision", "int8", "--data", str(data), "--samples", "3"]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 0, done.stderr
@@ -125,8 +125,8 @@ def test_export_in_quantized_precisions(floats, data, tmp_path):
     assert ".float" not in done.stdout
 
 
-def test_export_refuses_bad_data_before_it_works(floats, tmp_path):
-    command = [sys.executable, "-m", "a2d.export.cli", str(floats.parent / "tiny"), "-o", str(tmp_path / "b.a2d")]
+def test_export_refuses_bad_data_before_it_works(tiny_checkpoint, tmp_path):
+    command = [sys.executable, "-m", "a2d.export.cli", str(tiny_checkpoint), "-o", str(tmp_path / "b.a2d")]
     flags = ["--precision", "int8", "--data", str(tmp_path / "no.jsonl")]
     done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 2 and "no.jsonl: cannot be read" in done.stderr and "tracing" not in done.stderr

@@ -10,8 +10,8 @@ from toy import LAYERS, STOP, Toy, V, contract, norm, prompt
 
 from a2d.engines.errors import RequestError
 from a2d.runtime.decode.contract import DecodeContract, autoregressive
+from a2d.runtime.decode.generation import DECODES as FUNCTIONS
 from a2d.runtime.decode.options import DECODES, Options
-from a2d.runtime.decode.session import DECODES as FUNCTIONS
 
 CAUSAL = {"context_mask": "token_causal", "shift": "right_prev_row"}
 
