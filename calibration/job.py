@@ -47,7 +47,7 @@ TOLD = {"relief": "relieved: wider numbers", "high": f"stays {SOURCE}", "weights
 
 @dataclass(frozen=True)
 class Job:
-    """What was asked."""
+    """One calibration, as it is asked for."""
 
     bundle: Path
     output: Path
@@ -59,7 +59,7 @@ class Job:
     samples: int = 64
     seed: int = 0
     options: Options = field(default_factory=Options)
-    """How samples are decoded while they are recorded."""
+    """Options that samples are decoded with while they are recorded."""
     capped: bool = True
     """Answers are no longer than it takes to show every kind of row (`answer_tokens`)."""
     merge: str | None = None
@@ -160,7 +160,7 @@ def _options(job: Job, bundle: Bundle) -> Options:
 
 
 def _expected(model: ObservedModel, data: samples.Data, options: Options, begun: Recording, twice: bool) -> str:
-    """How long it will take, for people who wait."""
+    """The time that it will take, for people who wait."""
     left = len(data.samples) - begun.samples
     seconds = expected_seconds(model, data, options, 1 / FIRST if twice and not begun.factors else 0.0)
     lasts = "" if seconds is None else f": about {span(seconds * left / len(data.samples))} on this machine"
@@ -222,7 +222,7 @@ def _variant(
 
 
 def _step_bytes(sizes: Mapping[str, int], source: Source) -> int:
-    """What a step reads, as the exporter counts it: all but the vision tower and a table for lookups alone."""
+    """Bytes that a step reads, as the exporter counts them: all but the vision tower and a table for lookups alone."""
     looked_up = _key_of(source, "embedding") if _key_of(source, "embedding") != _key_of(source, "lm_head") else None
     skipped = {_key_of(source, name) for name in source.tensors if name.startswith("vision.")} | {looked_up}
     return sum(bytes_ for key, bytes_ in sizes.items() if key.split(".")[0] not in skipped)

@@ -15,7 +15,7 @@ __all__ = ["BINS", "CENTRES", "Histogram"]
 
 PER_OCTAVE, LOWEST, HIGHEST = 8, -24, 24
 BINS = PER_OCTAVE * (HIGHEST - LOWEST)
-"""Of 2^-24 to 2^24; what is smaller counts as zero, what is larger goes to the last one."""
+"""Powers of two from -24 to 24; what is smaller counts as zero, what is larger goes to the last one."""
 
 CENTRES = np.concatenate([[0.0], 2.0 ** (LOWEST + (np.arange(1, BINS) + 0.5) / PER_OCTAVE)])
 """A magnitude for each bin."""
@@ -23,7 +23,7 @@ CENTRES = np.concatenate([[0.0], 2.0 ** (LOWEST + (np.arange(1, BINS) + 0.5) / P
 
 @dataclass
 class Histogram:
-    """What is kept of a stream."""
+    """Summary of a stream."""
 
     counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(BINS, np.int64))
     largest: float = 0.0

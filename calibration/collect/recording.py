@@ -38,7 +38,7 @@ FIRST = 8
 
 @dataclass
 class Recording:
-    """What was seen, so far or at all."""
+    """Statistics of a run, so far or whole."""
 
     key: str
     samples: int = 0
@@ -50,7 +50,7 @@ class Recording:
     """Strength, weight name, stratum."""
 
     def plain(self) -> dict[str, Any]:
-        """As an object of JSON."""
+        """The statistics as an object of JSON."""
         return {
             "version": VERSION,
             "key": self.key,
@@ -64,7 +64,7 @@ class Recording:
         }
 
     def dumps(self) -> str:
-        """As JSON."""
+        """The recording as JSON."""
         return json.dumps(self.plain(), separators=(",", ":"))
 
     @staticmethod
@@ -111,7 +111,7 @@ class Kept:
     path: Path
 
     def load(self, key: str) -> Recording | None:
-        """What an interrupted run with the same key left."""
+        """The recording that an interrupted run with the same key left."""
         if not self.path.is_file():
             return None
         found = Recording.loads(self.path.read_text(encoding="utf-8"))

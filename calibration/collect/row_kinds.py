@@ -36,7 +36,7 @@ def kept_only(name: str) -> bool:
 
 @dataclass
 class Place:
-    """Where a decode stands: which stratum each row of the forward that runs now belongs to."""
+    """Place of a decode: the stratum that each row of the forward that runs now belongs to."""
 
     mask_token_id: int | None
     prompt: int = 0

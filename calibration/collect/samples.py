@@ -1,4 +1,4 @@
-"""What calibration and verification decode: prompts with images, from a file, a folder, or a small set of our own.
+"""Samples that calibration and verification decode: prompts with images, of a file, a folder, or a small own set.
 
     data.jsonl      one object a line: {"prompt": "...", "images": ["a.png"], "truth": "..."} or {"messages": [...]}
                     or {"tokens": [5, 6, 7]}; paths are relative to the file, `truth` is what should be read
@@ -82,7 +82,7 @@ class Sample:
     """One thing to decode. One of `prompt`, `messages`, `tokens` is there, or images alone."""
 
     name: str
-    """Where it came from, for messages."""
+    """Its origin, for messages."""
     prompt: str | None = None
     messages: tuple[dict[str, Any], ...] | None = None
     tokens: tuple[int, ...] | None = None
@@ -103,7 +103,7 @@ class Data:
     samples: tuple[Sample, ...]
     digest: str
     notes: tuple[str, ...] = ()
-    """What the user should know of them."""
+    """Remarks for the user."""
 
 
 def add_data_flags(parser: argparse.ArgumentParser) -> None:

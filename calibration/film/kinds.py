@@ -19,7 +19,7 @@ __all__ = ["FilmKind", "kind_of"]
 
 @dataclass(frozen=True)
 class FilmKind:
-    """How networks of one kind are calibrated."""
+    """Functions that calibrate networks of one kind."""
 
     recipes: Mapping[str, Recipe]
     observed: tuple[str, ...]

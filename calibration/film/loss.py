@@ -21,7 +21,7 @@ class Loss:
     graph: str
     kind: str
     largest: float
-    """Of all forwards, as a share of the output by root mean square."""
+    """Error of all forwards, as a share of the output by root mean square."""
     mean: float
 
 

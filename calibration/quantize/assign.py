@@ -1,4 +1,4 @@
-"""What a recipe does to each layer of one model: scales from a recording, and which layers stay high.
+"""Decisions of a recipe on each layer of one model: scales from a recording, and which layers stay high.
 
 The error of a product is estimated from statistics alone: rounding the input and rounding the weights are independent,
 so their shares of squared error add up. Knows recipes and recordings; writes nothing.
@@ -34,11 +34,11 @@ class Layer:
 
     name: str
     form: str
-    """What becomes of it: `static`, `weights`, `dynamic`, `relief` or `high`."""
+    """Its treatment: `static`, `weights`, `dynamic`, `relief` or `high`."""
     limit: float | None
     """Largest magnitude of its input that is kept; None where nothing is calibrated."""
     asked: dict[str, float]
-    """What each stratum alone would have asked for."""
+    """Scales that each stratum alone would have asked for."""
     error: float
     """Expected error of its output as a share of it, before any relief."""
     errors: dict[str, float]
@@ -122,17 +122,17 @@ def _layer(
 
 
 def input_format(recipe: Recipe, table: bool) -> Format:
-    """Of what is multiplied: an int8 table wants int8."""
+    """Format of what is multiplied: an int8 table wants int8."""
     return FORMATS["int8" if table else str(recipe.activations)]
 
 
 def weight_format(recipe: Recipe, table: bool, form: str) -> Format:
-    """Of a product's weights."""
+    """Format of a product's weights."""
     return table_format(recipe) if table else FORMATS["int8" if form == "relief" else recipe.weights]
 
 
 def table_format(recipe: Recipe) -> Format:
-    """Of a table that is looked up and multiplied by: int8, in pairs where the other products are."""
+    """Format of a table that is looked up and multiplied by: int8, in pairs where the other products are."""
     return FORMATS[recipe.weights if FORMATS[recipe.weights].paired else "int8"]
 
 

@@ -34,7 +34,7 @@ class Format:
     ulp: Callable[[NDArray[np.float64]], NDArray[np.float64]]
     """Distance of neighbours at a magnitude, in units of the scale."""
     paired: bool = False
-    """Of weights: two neighbouring inputs' codes add up to 128 at most, in magnitude."""
+    """True where the codes of two neighbouring inputs' weights add up to 128 at most, in magnitude."""
 
     def scale(self, limit: Floats) -> NDArray[np.float32]:
         """The scale by which `limit` becomes the largest magnitude. Of zeros, any is right: it is that of 1."""

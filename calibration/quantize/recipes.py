@@ -17,7 +17,7 @@ HEADS = {
     "dynamic": "int8, a scale per token of the vocabulary; its input is measured at every step",
     "high": "as in the source, and so is an embedding table that is tied to it",
 }
-"""What may become of the output projection (lm_head). Quantized, it shares one table with the embedding if they are
+"""Treatments of the output projection (lm_head). Quantized, it shares one table with the embedding if they are
 tied; a lookup takes int8 rows, whatever the recipe."""
 
 
@@ -34,13 +34,13 @@ class Recipe:
     group: int | None
     """Inputs that share a scale; None is all."""
     head: str
-    """What becomes of the output projection: a name of HEADS."""
+    """Treatment of the output projection: a name of HEADS."""
     high: tuple[str, ...]
     """Patterns of weight names that stay as they are in the source."""
     relief: str
-    """What becomes of layers that err too much: `high`, or `weights`, int8 weights in groups and float inputs."""
+    """Treatment of layers that err too much: `high`, or `weights`, int8 weights in groups and float inputs."""
     relief_above: float
-    """Those whose output is expected to err by more than this share of itself ..."""
+    """Layers whose output is expected to err by more than this share of itself ..."""
     tower_above: float
     """The same for a vision tower, which runs once an image and not at every step."""
     relief_share: float
@@ -48,7 +48,7 @@ class Recipe:
     smooth: float
     """SmoothQuant's migration strength (Xiao et al., 2211.10438): 0 leaves outlying channels to the activations."""
     merge: str
-    """How strata become one scale: a name of `merge.MERGES`."""
+    """Rule by which strata become one scale: a name of `merge.MERGES`."""
     bar: float
     """Share of tokens that must agree with the source's."""
     study: bool = False

@@ -22,7 +22,7 @@ class CodeFile:
     staging: Staging
     weights: Smoothed
     located: dict[str, ir.ExternalTensor] = field(default_factory=dict)
-    """What is written, by the name of the tensor that it was made of, and of what it is of it."""
+    """Tensors in the file, each by the name of the tensor that it was made of and its part of it."""
 
     @property
     def file(self) -> HashedFile:

@@ -74,7 +74,7 @@ def loss(matrix: NDArray[np.float32], coded: Coded) -> float:
 
 
 def _scales(coded: Coded, start: int, end: int) -> NDArray[np.float32]:
-    """Of some rows, so that they can be divided by it."""
+    """Scales of rows `start` to `end`, in a shape that divides them."""
     if coded.group is not None:
         return coded.scale[np.arange(start, end) // coded.group]
     return coded.scale[start:end, None] if coded.axis == 0 else coded.scale[None]

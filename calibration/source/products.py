@@ -1,4 +1,4 @@
-"""Where a graph multiplies by weights: the places that quantization is about.
+"""Products of a graph with weights: the places that quantization is about.
 
 Knows graphs as the exporter writes them (docs/bundle.md): a MatMul whose right side is a weight `[in, out]`, a Gemm
 by a table `[V, H]`, and lookups in such tables. Not what will become of them.
@@ -18,21 +18,21 @@ class Point:
     """One product with weights."""
 
     name: str
-    """Of the weight tensor: `layers.0.qkv`, `lm_head`."""
+    """Name of the weight tensor: `layers.0.qkv`, `lm_head`."""
     node: ir.Node
     table: bool
     """The weight is `[out, in]`."""
 
     @property
     def activation(self) -> ir.Value:
-        """What is multiplied."""
+        """The value that is multiplied."""
         value = self.node.inputs[0]
         assert value is not None
         return value
 
     @property
     def weight(self) -> ir.Value:
-        """What it is multiplied by."""
+        """The weights that it is multiplied by."""
         value = self.node.inputs[1]
         assert value is not None
         return value

@@ -32,7 +32,7 @@ Vector = NDArray[np.float32]
 
 
 def factors(source: Source, channels: Mapping[str, Vector], strength: float) -> dict[str, Vector]:
-    """By what each input channel of each product that can be smoothed is divided; empty for strength 0."""
+    """Divisors of the input channels of each product that can be smoothed; empty for strength 0."""
     if not strength:
         return {}
     return {name: _factors(source, name, most, strength) for name, most in channels.items() if _smooths(source, name)}

@@ -24,7 +24,7 @@ SOURCE = "fp32"
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a tensor of float32 lies."""
+    """Place of a float32 tensor."""
 
     file: str
     offset: int

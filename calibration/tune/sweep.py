@@ -47,7 +47,7 @@ class Point:
     setting: Setting
     right: Rate = field(default_factory=Rate)
     seconds: list[float] = field(default_factory=list)
-    """Of each answer."""
+    """Time of each answer."""
     forwards: int = 0
     tokens: int = 0
 

@@ -1,4 +1,4 @@
-"""What a quantized variant loses and gains against its reference, on samples, each figure with its n and an interval.
+"""Losses and gains of a quantized variant against its reference, on samples; each figure has its n and an interval.
 
 Both decode freely, in turn, so that a machine that slows down slows both; then the variant follows the reference's
 decode in lockstep. Knows models and samples; not how a report is printed.
@@ -28,7 +28,7 @@ __all__ = ["Report", "verify"]
 
 @dataclass(frozen=True)
 class Report:
-    """What was found; intervals are of 95 %."""
+    """The findings; intervals are of 95 %."""
 
     bundle: str
     precision: str
@@ -40,7 +40,7 @@ class Report:
     token_agreement: float
     """Share of places with the same token in both decodes, each running freely."""
     token_agreement_interval: tuple[float, float]
-    """Of Wilson; tokens of one decode are not independent, so it is rather too narrow."""
+    """Wilson's interval; tokens of one decode are not independent, so it is rather too narrow."""
     output_agreement: float
     """Share of samples with the same output from beginning to end."""
     output_agreement_interval: tuple[float, float]
@@ -76,13 +76,13 @@ class Report:
     """Why the variant is refused; none if it is not."""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON."""
+        """The findings as plain JSON."""
         return asdict(self)
 
 
 @dataclass
 class _Tally:
-    """What is counted on the way."""
+    """Counts that are taken on the way."""
 
     tokens: Rate = field(default_factory=Rate)
     outputs: Rate = field(default_factory=Rate)
@@ -192,7 +192,7 @@ def _truth(tally: _Tally) -> dict[str, Any] | None:
 
 
 def _faults(report: Report, device: str) -> list[str]:
-    """What speaks against the variant, for sure: the whole interval lies on the wrong side."""
+    """Findings that speak against the variant, for sure: the whole interval lies on the wrong side."""
     recipe, target = RECIPES.get(report.precision), TARGETS[device]
     faults = []
     if recipe is not None and report.token_agreement_interval[1] < recipe.bar:

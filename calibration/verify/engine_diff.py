@@ -1,4 +1,4 @@
-"""Where the engines of a bundle begin to differ from its graphs: one real step of each graph, value by value."""
+"""Places where the engines of a bundle begin to differ from its graphs: one real step of each graph, value by value."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["differing", "worst"]
 
 STEPS = 3
-"""Of the decode that is looked at: a prompt, a merged commit or none, and steps in a block."""
+"""Settings of the decode that is looked at: a prompt, a merged commit or none, and steps in a block."""
 
 
 def differing(bundle: Bundle, variant: str, engine: str, half: bool, sample: Sample) -> Iterator[tuple[str, Any]]:
@@ -46,7 +46,7 @@ def worst(found: Sequence[Difference], count: int) -> list[Difference]:
 
 
 def _recorded(bundle: Bundle, variant: str, sample: Sample) -> dict[str, dict[str, Array]]:
-    """What each graph was fed last, in the first steps of a decode."""
+    """Feeds that each graph was given last, in the first steps of a decode."""
     model = _Watched(bundle, Placement("onnxruntime", "cpu", variant, threads=1))
     steps = model.session().stream(sample.rows(model), Options(max_tokens=64))
     for _ in islice(steps, STEPS):

@@ -25,7 +25,7 @@ __all__ = ["Drift", "follow"]
 
 @dataclass
 class Drift:
-    """What was found, growing with every decode."""
+    """Findings, growing with every decode."""
 
     steps: Rate = field(default_factory=Rate)
     """Steps that accept the same positions."""
@@ -35,7 +35,7 @@ class Drift:
     """Mean absolute difference of confidence in each step."""
     largest: float = 0.0
     layers: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
-    """Of each layer's cached keys and values: squared difference, and squared reference."""
+    """Errors of each layer's cached keys and values: squared difference, and squared reference."""
 
     def compare(self, block: Block, own: Proposal, other: Proposal) -> None:
         """One step."""

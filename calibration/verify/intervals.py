@@ -38,7 +38,7 @@ class Rate:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Of the share."""
+        """Interval of the share."""
         return wilson(self.hits, self.count)
 
 

@@ -40,7 +40,7 @@ FORMS = {
     "relief": "a layer that erred too much: its weights in int8 in small groups, what is multiplied with them in float",
     "high": "left as it was",
 }
-"""What becomes of a layer, in words."""
+"""Treatment of a layer, in words."""
 
 
 def sweep(reference: Model, variant: Model, data: Data, options: Options, quiet: bool) -> dict[int, Rate]:
@@ -68,7 +68,7 @@ class Page:
     bundle: Bundle
     reports: Sequence[Report]
     sweeps: Mapping[str, Mapping[int, Rate]]
-    """By precision, the reference's own among them."""
+    """Results by precision, the reference's own among them."""
 
     def html(self) -> str:
         """The whole page."""
