@@ -115,7 +115,7 @@ def test_a_checkpoint_of_one_s_own(reader):
     work.mkdir()
     shutil.rmtree(work / "sdar", ignore_errors=True)
     here = Path(sys.executable).parent
-    said = reader.types(f"PATH={here}:{reader.tools}:$PATH\n{block('hf download')}", work, here)
+    said = reader.types(f"PATH={reader.tools}:{here}:$PATH\n{block('hf download')}", work, here)
     assert "parity" in said.lower() or "PASS" in said
     assert (work / "sdar.a2d" / "manifest.json").is_file()
 
