@@ -21,7 +21,6 @@ from ..runtime.bundle.staging import Staging, check_space
 from ..runtime.console.progress import size, span
 from ..runtime.decode.options import Options
 from ..runtime.heap import release
-from ..runtime.model import Model
 from .collect import samples
 from .collect.duration import answer_tokens, expected_seconds
 from .collect.observer import ObservedModel
@@ -128,7 +127,7 @@ def _recording(job: Job, bundle: Bundle, staging: Staging, say: Callable[[str], 
     if not strengths:
         return Recording("none")
     files, model = bundle.manifest.files, ObservedModel.of(bundle, staging.path)
-    data, options = _data(job, model), _options(job, bundle)
+    data, options = samples.chosen(model, job.data, job.prompt, job.samples, job.seed), _options(job, bundle)
     for note in (*data.notes, *_unseen(bundle, data)):
         say(note)
     variant = bundle.variant(SOURCE)
@@ -176,12 +175,6 @@ def _unseen(bundle: Bundle, data: samples.Data) -> list[str]:
 
 def _is_recorded(recipe: Recipe) -> bool:
     return recipe.activations is not None
-
-
-def _data(job: Job, model: Model) -> samples.Data:
-    if job.data is None:
-        return samples.built_in(model, job.samples, job.seed)
-    return samples.load(job.data, job.prompt, job.samples, job.seed)
 
 
 def _cached(bundle: Bundle, key: str) -> Recording | None:

@@ -142,10 +142,7 @@ def _reset(arguments: argparse.Namespace) -> int:
 
 
 def _data(arguments: argparse.Namespace, model: Model, seed: int) -> samples.Data:
-    if arguments.data is None:
-        data = samples.built_in(model, arguments.samples, seed)
-    else:
-        data = samples.load(arguments.data, arguments.prompt, arguments.samples, seed)
+    data = samples.chosen(model, arguments.data, arguments.prompt, arguments.samples, seed)
     for note in data.notes:
         if not arguments.json:
             print(note)

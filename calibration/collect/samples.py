@@ -32,7 +32,7 @@ from ...runtime.model import Model
 from ...runtime.schema import Violations, parse
 from .board import drawn_board
 
-__all__ = ["DATA_FLAG", "Data", "Sample", "add_data_flags", "built_in", "load"]
+__all__ = ["DATA_FLAG", "Data", "Sample", "add_data_flags", "built_in", "chosen", "load"]
 
 DATA_FLAG = "--data FILE.jsonl, or --data FOLDER --prompt TEXT"
 INDEX = "data.jsonl"
@@ -111,6 +111,11 @@ def add_data_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="PATH", help="a JSONL of prompts, or a folder of images")
     parser.add_argument("--prompt", metavar="TEXT", help="asked of each image of a folder")
     parser.add_argument("--samples", type=int, default=64, metavar="N", help="at most; default 64")
+
+
+def chosen(model: Model, path: Path | None, prompt: str | None, count: int, seed: int) -> Data:
+    """Samples of `path`, as `load` has them, or built-in ones where nobody named any. Raises RequestError."""
+    return built_in(model, count, seed) if path is None else load(path, prompt, count, seed)
 
 
 def load(path: Path, prompt: str | None, count: int, seed: int) -> Data:

@@ -13,7 +13,7 @@ from typing import Any
 from ..schema import bounds
 from .timecode import EDITING, Timebase
 
-__all__ = ["Clip", "Facts", "Look", "Shot"]
+__all__ = ["Clip", "Facts", "Look", "Shot", "certainty"]
 
 DIGITS = 6
 """Decimals of seconds: a microsecond tells frames of any rate apart."""
@@ -108,7 +108,12 @@ class Shot:
 
         A reader that is shown something like a board guesses; a shot of which it is sure of nothing has no slate.
         """
-        return any(self.certainty.get(name, self.confidence) >= least for name in self.fields)
+        return any(certainty(self, name) >= least for name in self.fields)
+
+
+def certainty(read: Look | Shot, name: str) -> float:
+    """The confidence of a field; of the whole reading, where none of its fields has one."""
+    return read.certainty.get(name, read.confidence)
 
 
 @dataclass(frozen=True)

@@ -227,8 +227,8 @@ class Media:
     def _frames(self) -> Iterator[Any]:
         """Frames from where the file stands, in the order of decoding; a packet of no bytes shows the last one again.
 
-        Theora, and AVI where its writer dropped frames, say so; FFmpeg's decoders refuse such a packet. Only the last
-        packet, which has no time, tells a decoder to give what it still holds.
+        Theora holds a picture so, and FFmpeg's decoders refuse such a packet (AVI's demuxer leaves its own out). Only
+        the last packet, which has no time, tells a decoder to give what it still holds.
         """
         shown, repeats = None, deque[int]()
         for packet in self._container.demux(self._stream):

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from .clip import Look, Shot
+from .clip import Look, Shot, certainty
 
 __all__ = [
     "FIELDS",
@@ -78,11 +78,6 @@ def value(read: Look | Shot, name: str, least: float) -> str:
     """The value of a field, with a mark where it is less certain than `least`."""
     text = read.fields.get(name, MISSING)
     return text if certainty(read, name) >= least else UNSURE + text
-
-
-def certainty(read: Look | Shot, name: str) -> float:
-    """The confidence of a field; of the whole reading, where none of its fields has one."""
-    return read.certainty.get(name, read.confidence)
 
 
 def vote(start: float, end: float, looks: Sequence[Look]) -> Shot:
