@@ -6,6 +6,7 @@ decoder's states are those that the exporter writes for it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,12 +53,14 @@ WEIGHTS = {
 }
 
 
-def graph(name: str) -> bytes:
-    """An ONNX file with the tensors' shapes, and inputs where they tell something."""
-    tensors = [TensorProto(name=n, dims=s, data_type=TensorProto.FLOAT16) for n, s in WEIGHTS[name]]
+def graph(
+    name: str, weights: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]], states: Sequence[tuple[int, int]]
+) -> bytes:
+    """An ONNX file with the tensors' shapes, and the decoder's states (channels and scale of each) as inputs."""
+    tensors = [TensorProto(name=n, dims=s, data_type=TensorProto.FLOAT16) for n, s in weights[name]]
     ports = []
     if name == "pixels_next":
-        for i, (channels, times) in enumerate(STATES):
+        for i, (channels, times) in enumerate(states):
             shape = [1, channels, 2, f"high_{times}", f"wide_{times}"]
             ports.append(helper.make_tensor_value_info(f"past_state_{i}", TensorProto.FLOAT16, shape))
     made = helper.make_graph([], name, ports, [], initializer=tensors)
@@ -68,7 +71,10 @@ def write(folder: Path, **changes) -> Path:
     """The bundle's manifest and graphs; its weights file is not there."""
     folder.mkdir()
     graphs = {name: f"{name}.fp16.onnx" for name in FILM}
-    content = {file: graph(name) for name, file in graphs.items()} | {"tokenizer.json": b"{}", "weights.bin": b""}
+    content = {file: graph(name, WEIGHTS, STATES) for name, file in graphs.items()} | {
+        "tokenizer.json": b"{}",
+        "weights.bin": b"",
+    }
     for name, data in content.items():
         (folder / name).write_bytes(data)
     network = NetworkSpec(LAYERS, 12, 128, (44, 42, 42))

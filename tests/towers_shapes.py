@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import onnx
 from bundles import MANIFEST, record
 from film_contracts import contract
-from onnx import TensorProto, helper
+from film_shapes import graph
 
 from a2d.runtime.film.contract import LatentSpec, NetworkSpec, TextSpec
 from a2d.runtime.film.towers_spec import ChatSpec, GuidanceSpec, PlacesSpec, TowersSpec
@@ -43,23 +42,11 @@ WEIGHTS = {
 }
 
 
-def graph(name: str) -> bytes:
-    """An ONNX file with the tensors' shapes, and inputs where they tell something."""
-    tensors = [TensorProto(name=n, dims=s, data_type=TensorProto.FLOAT16) for n, s in WEIGHTS[name]]
-    ports = []
-    if name == "pixels_next":
-        for i, (channels, times) in enumerate(STATES):
-            shape = [1, channels, 2, f"high_{times}", f"wide_{times}"]
-            ports.append(helper.make_tensor_value_info(f"past_state_{i}", TensorProto.FLOAT16, shape))
-    made = helper.make_graph([], name, ports, [], initializer=tensors)
-    return onnx.ModelProto(graph=made, ir_version=10).SerializeToString()
-
-
 def write(folder: Path) -> Path:
     """The bundle's manifest and graphs; its weights file is not there."""
     folder.mkdir()
     graphs = {name: f"{name}.fp16.onnx" for name in WEIGHTS}
-    content = {file: graph(name) for name, file in graphs.items()}
+    content = {file: graph(name, WEIGHTS, STATES) for name, file in graphs.items()}
     content |= {"tokenizer.json": b"{}", "chat.jinja": b"", "weights.bin": b""}
     for name, data in content.items():
         (folder / name).write_bytes(data)

@@ -10,31 +10,12 @@ import subprocess
 
 import pytest
 from conftest import EXAMPLES
-from serving import TOKEN, serving
-
-from a2d import load
-from a2d.runtime.server.service import Service
+from serving import TOKEN
 
 openai = pytest.importorskip("openai")
 
 FRAME = EXAMPLES / "slate" / "frames" / "easy-01.png"
 URL = f"data:image/png;base64,{base64.b64encode(FRAME.read_bytes()).decode()}"
-
-
-@pytest.fixture(scope="module")
-def model(slate):
-    return load(slate, threads=1)
-
-
-@pytest.fixture(scope="module")
-def address(model):
-    with serving(Service({"slate": model})) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def client(address):
-    return openai.OpenAI(base_url=f"{address}/v1", api_key=TOKEN, max_retries=0)
 
 
 @pytest.fixture(scope="module")

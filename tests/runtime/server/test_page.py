@@ -9,10 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import EXAMPLES
-from serving import TOKEN, serving
-
-from a2d import load
-from a2d.runtime.server.service import Service
+from serving import TOKEN
 
 playwright = pytest.importorskip("playwright.sync_api", reason="make test-page installs it")
 expect = playwright.expect
@@ -36,17 +33,6 @@ SEEN = """() => {
     [...document.querySelectorAll("#blocks .cell")].map((cell) => cell.classList.contains("set")))
   ).observe(document.getElementById("blocks"), { childList: true, subtree: true });
 }"""
-
-
-@pytest.fixture(scope="module")
-def model(slate):
-    return load(slate, threads=1)
-
-
-@pytest.fixture(scope="module")
-def address(model):
-    with serving(Service({"slate": model})) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

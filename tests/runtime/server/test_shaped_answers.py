@@ -9,9 +9,8 @@ import httpx
 import jsonschema
 import pytest
 from conftest import EXAMPLES
-from serving import HEADERS, TOKEN, serving
+from serving import HEADERS, serving
 
-from a2d import load
 from a2d.runtime.server.limits import Limits
 from a2d.runtime.server.service import Service
 
@@ -43,22 +42,6 @@ class Slate(pydantic.BaseModel):
     take: int
     light: Light | None
     remarks: list[str] = pydantic.Field(max_length=2)
-
-
-@pytest.fixture(scope="module")
-def model(slate):
-    return load(slate, threads=1)
-
-
-@pytest.fixture(scope="module")
-def address(model):
-    with serving(Service({"slate": model})) as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def client(address):
-    return openai.OpenAI(base_url=f"{address}/v1", api_key=TOKEN, max_retries=0)
 
 
 @pytest.fixture(scope="module")
