@@ -201,9 +201,7 @@ def _variant(
     from .quantize.variant import write_quantized  # noqa: PLC0415
 
     how = job.merge or recipe.merge
-    written = write_quantized(
-        recipe.name, weights, staging, lambda: decide(recipe, weights, seen, how, job.strata), job.quiet
-    )
+    written = write_quantized(recipe, weights, staging, lambda codes: decide(codes, seen, how, job.strata), job.quiet)
     made, decision = written.variant(old, _step_bytes(written.file.sizes, source)), written.decision
     release()
     say(_told(decision, old, made))

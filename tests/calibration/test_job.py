@@ -15,6 +15,7 @@ from a2d.calibration import job as job_module
 from a2d.calibration.collect import recording as record_module
 from a2d.calibration.collect.recording import Recording
 from a2d.calibration.job import Job, calibrate
+from a2d.calibration.quantize import coded_weights
 from a2d.calibration.quantize.recipes import RECIPES, recipes
 from a2d.engines import cpu
 from a2d.engines.errors import BundleError, NumericsError, RequestError
@@ -77,6 +78,20 @@ def test_every_layer_says_what_each_stratum_asked_for(quantized):
     qkv = next(y for y in layers if y["layer"] == "layers.1.qkv")
     assert set(qkv["asked"]) == set(strata(quantized)) and all(v > 0 for v in qkv["asked"].values())
     assert all(0 < error < 1 for error in qkv["errors"].values())
+
+
+def test_every_matrix_is_quantized_once_and_a_relieved_one_in_its_other_form(job, monkeypatch):
+    code, made = coded_weights.code, []
+
+    def counted(matrix, *form):
+        made.append(matrix.shape)
+        return code(matrix, *form)
+
+    monkeypatch.setattr(coded_weights, "code", counted)
+    calibrate(job)
+    layers = remembered(job.output)["recipes"]["int8"]["layers"]
+    assert len(made) == len(layers) + sum(layer["form"] == "relief" for layer in layers)
+    assert made.count((160, 64)) == 1  # the vocabulary's table: looked up, and multiplied by in two graphs
 
 
 def test_an_interrupted_calibration_goes_on_and_ends_alike(job, monkeypatch, tmp_path):
