@@ -222,7 +222,9 @@ class Manifest:
         """Texts that `a2d inspect` prints must not be able to steer a terminal."""
         texts = [("name", self.name), ("producer", self.producer), ("family", self.family)]
         texts += [("variants", precision) for precision in self.variants]
-        texts += [("film.licence", self.film.licence or "")] if self.film is not None else []
+        if self.film is not None:
+            texts += [("film.licence", self.film.licence or "")]
+            texts += [("film.presets", text) for name, one in self.film.presets.items() for text in (name, one.what)]
         rows = [row for v in self.variants.values() for row in v.parity]
         texts += [("parity", text) for row in rows for text in (row.graph, row.check, row.verdict)]
         return [
