@@ -22,7 +22,7 @@ SMALL = (192, 320)
 
 @dataclass(frozen=True)
 class Card:
-    """What a checkpoint says of itself."""
+    """A checkpoint's own values."""
 
     values: Mapping[str, Any]
     steps: StepList

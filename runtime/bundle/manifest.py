@@ -14,6 +14,7 @@ from ...engines.errors import BundleError
 from ...engines.install import update
 from ..decode.contract import DecodeContract
 from ..film.contract import FilmContract
+from ..film.presets import DRAFT
 from ..inputs.patches import VisionSpec
 from ..schema import Violations, bounds, from_json, parse, to_json
 
@@ -268,6 +269,7 @@ class Manifest:
         try:
             data = parse(_text(raw))
             _check_schema(data)
+            _move_draft(data)
             return from_json(Manifest, data)
         except Violations as error:
             hint = "Export the checkpoint again, or fetch the bundle again."
@@ -281,6 +283,16 @@ def _text(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Violations([f"it is not UTF-8: {error}"]) from error
+
+
+def _move_draft(data: Any) -> None:
+    """The first bundles of schema 5 had the preset of drafts as a field of its own."""
+    film = data.get("film") if isinstance(data, dict) else None
+    if not isinstance(film, dict) or "draft" not in film or "presets" in film:
+        return
+    draft = film.pop("draft")
+    row = {"what": "a quick look: another picture", "small_decoder": True}
+    film["presets"] = {DRAFT: draft | row} if isinstance(draft, dict) else {}
 
 
 def _check_schema(data: Any) -> None:

@@ -46,6 +46,16 @@ def test_a_manifest_that_films_survives_being_written(changes):
     assert made.texts() == ["tokenizer.json"] and made.required() == FILM
 
 
+def test_a_draft_of_the_first_bundles_is_a_preset():
+    data = to_json(filming(presets={"draft": Preset("x", height=16, width=32, steps="1", small_decoder=True)}))
+    del data["film"]["presets"]
+    data["film"]["draft"] = {"height": 16, "width": 32, "steps": "1"}
+    (row,) = Manifest.loads(json.dumps(data).encode()).film.presets.items()
+    assert row == ("draft", Preset(row[1].what, height=16, width=32, steps="1", small_decoder=True))
+    data["film"]["draft"] = None
+    assert Manifest.loads(json.dumps(data).encode()).film.presets == {}
+
+
 def test_a_bundle_that_films_says_that_it_decodes_no_words():
     made = filming()
     for name in ("model", "decode", "text", "vision"):
