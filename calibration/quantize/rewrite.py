@@ -44,7 +44,7 @@ def rewrite(model: ir.Model, decision: Decision, weights: Smoothed, file: CodeFi
 
 @dataclass(frozen=True)
 class _Parts:
-    """What passes have in common."""
+    """Common parts of the passes: the decision, the smoothed weights and the file that codes go to."""
 
     decision: Decision
     weights: Smoothed
