@@ -163,10 +163,11 @@ def test_samples_that_do_not_fit_are_left_out_and_named(job, tmp_path):
     assert not (tmp_path / "none.a2d").exists()
 
 
-def test_no_data_is_told_with_its_flag(job):
+def test_no_data_is_told_with_its_setting(job):
     said: list[str] = []
     calibrate(replace(job, data=None, samples=3), said.append)
-    assert said[0].startswith("warning: no --data given; 3 built-in samples")
+    assert said[0].startswith("warning: no samples were named; 3 built-in samples")
+    assert said[0].endswith("Better: [data=FILE.jsonl], or [data=FOLDER prompt=TEXT]")
 
 
 def with_weight(floats, folder, name: str, value: float):
@@ -214,12 +215,12 @@ def test_an_outlier_of_a_million_leaves_the_others_alone(job, floats, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"merge": "mean"}, "--merge: got 'mean', expected one of\n  absmax"),
-        ({"strata": "some"}, "--strata: got 'some'"),
+        ({"merge": "mean"}, "the setting merge: got 'mean', expected one of\n  absmax"),
+        ({"strata": "some"}, "the setting strata: got 'some'"),
         ({"target": "tpu"}, "target: got 'tpu', expected one of\n  cpu"),
         ({"target": "jetson-orin", "recipes": recipes("fp8")}, "cannot run fp8: .*nearest is .precision=int8"),
         ({"target": "jetson-orin", "recipes": recipes("int4-weight")}, "nearest is .precision=int8"),
-        ({"samples": 0}, "--samples: got 0"),
+        ({"samples": 0}, "the setting samples: got 0"),
     ],
 )  # fmt: skip
 def test_bad_wishes_are_refused_before_anything_is_computed(job, monkeypatch, changes, message):
