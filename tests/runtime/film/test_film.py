@@ -18,8 +18,9 @@ from patience import PATIENCE
 from a2d.engines.errors import EngineError, NumericsError, RequestError
 from a2d.engines.host import HostMemory
 from a2d.runtime.decode.result import Result
-from a2d.runtime.film.contract import Draft, LatentSpec, Schedule
+from a2d.runtime.film.contract import LatentSpec, Schedule
 from a2d.runtime.film.film import Film, FilmBlock
+from a2d.runtime.film.presets import Preset
 from a2d.runtime.film.result import PixelsResult
 from a2d.runtime.film.studio import Studio
 from a2d.runtime.film.text import tokenized
@@ -257,7 +258,7 @@ def test_what_a_film_that_goes_on_cannot_change_is_refused():
 
 
 def test_a_draft_has_its_own_size_steps_and_decoder():
-    plain = studio(draft=Draft(4, 8, "1"))
+    plain = studio(presets={"draft": Preset("small", height=4, width=8, steps="1", small_decoder=True)})
     small = engines(plain.wan, plain.contract, pixels=Dim(plain.contract))
     asked: list[str] = []
 
