@@ -1,6 +1,6 @@
 """The JSON Schema Test Suite: what is supported is kept to by random models, and all else is an error that says what.
 
-`A2D_ANSWERS` is the number of answers to make in all (`make test-shapes`: 10,000, half of them to random schemas).
+`A2D_ANSWERS` is the number of answers to make (`make test-shapes`: 5,000 here, and as many to random schemas).
 """
 
 from __future__ import annotations
@@ -111,23 +111,5 @@ def test_no_instance_that_is_invalid_is_in_the_language():
 
 def test_answers_of_random_models_are_valid(wide):
     kept, _ = sorted_out()
-    for seed, (case, form) in zip(range(ANSWERS // 2 or len(kept)), itertools.cycle(kept), strict=False):
+    for seed, (case, form) in zip(range(ANSWERS or len(kept)), itertools.cycle(kept), strict=False):
         checked(form, case["schema"], seed)
-
-
-@pytest.mark.skipif(not ANSWERS, reason="make test-shapes")
-def test_answers_to_random_schemas_are_valid(wide):
-    from hypothesis import HealthCheck, given, settings
-    from test_shapes import SCHEMAS
-
-    schemas = []
-
-    @settings(max_examples=500, database=None, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(SCHEMAS)
-    def collect(schema):
-        schemas.append({"$defs": {"one": {"type": "string", "enum": ["a", "b"]}}, **schema})
-
-    collect()
-    forms = [(schema, shaped(json_schema(schema), VOCABULARY)) for schema in schemas]
-    for seed, (schema, form) in zip(range(ANSWERS // 2), itertools.cycle(forms), strict=False):
-        checked(form, schema, seed)
