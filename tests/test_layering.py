@@ -238,7 +238,7 @@ PACKAGES = {
 THIRD_PARTIES = {
     "engines": {"numpy"},
     "runtime": {"numpy"},
-    "calibration": {"numpy", "ml_dtypes", "onnx", "onnx_ir"},
+    "calibration": {"numpy", "ml_dtypes", "onnx_ir"},
     "export": {"numpy", "onnx", "onnx_ir", "onnxscript", "optimum", "safetensors", "torch", "transformers"},
 }
 """Room to what all its files may import from elsewhere."""

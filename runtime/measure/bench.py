@@ -23,7 +23,7 @@ from ...engines.protocol import Memory
 from ..decode.block import Prompt, Step
 from ..decode.contract import DecodeContract
 from ..decode.options import Options, plan
-from ..decode.session import Result, Session
+from ..decode.session import Session, TextResult
 from ..model import Model
 from ..pace.measured import random_tokens
 
@@ -191,7 +191,7 @@ def random_prompt(model: Model, tokens: int) -> Prompt:
 
 @dataclass(frozen=True)
 class _Run:
-    result: Result
+    result: TextResult
     steps: list[Step]
     seconds: list[float]
     cpu_seconds: list[float]
