@@ -23,7 +23,7 @@ from ..graphs.film_shapes import FilmNetwork, TowersNetwork
 from ..graphs.kind import OWN, Piece, Port, TraceSpec, trace_spec
 from ..graphs.kinds import kinds
 from ..graphs.shapes import Network
-from ..write.weight_file import WeightFile
+from ..write.weight_file import TorchWeightFile
 
 __all__ = ["TorchEngine", "Weights"]
 
@@ -43,7 +43,7 @@ class Weights:
         checkpoint: TensorReader,
         family: Sourced,
         rounded: torch.dtype,
-        written: WeightFile | None = None,
+        written: TorchWeightFile | None = None,
         resident: bool = False,
     ) -> None:
         self._checkpoint, self._sources = checkpoint, family.sources
