@@ -90,6 +90,8 @@ class Piece:
     """The first output is the residual stream."""
     table: str | None = None
     """Parameter as long as the vocabulary, which may be a good part of a small model."""
+    heads: Callable[[Any], int] | None = None
+    """Heads of keys of an attention without a mask, which is written as one operator; None leaves it as traced."""
     lookup: str | None = None
     """Input that says which rows of `table` are wanted; None where each row gives one number of the last axis."""
 
