@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ._import_onnxruntime import ort
 from .cpu import CpuKind, this_cpu
 from .errors import EngineError
-from .host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
+from .host import HostBuffer, HostMemory, check_feeds, check_outputs
 from .paths import utf8_path
 from .protocol import Array, Buffer, Engine, Feeds, Signature
 
@@ -61,7 +63,7 @@ _DTYPES = {
 
 def _array(feed: Array | Buffer) -> Array:
     """The feed as an array that ONNX Runtime takes where it lies; a strided or unaligned one is copied."""
-    array = on_host(feed)
+    array = feed if isinstance(feed, np.ndarray) else feed.numpy()
     return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
 
 
