@@ -12,20 +12,32 @@ from functools import cache
 import numpy as np
 
 from .errors import EngineError
-from .protocol import Array, Buffer, Feeds, Signature
+from .protocol import Array, Buffer, Engine, Feeds, Signature
 
 __all__ = [
     "HostBuffer",
     "HostMemory",
-    "check_feeds",
-    "check_outputs",
     "check_rows",
+    "checked",
     "on_host",
 ]
 
 
-def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
-    """Raise EngineError unless `feeds` are exactly the inputs, with their dtypes and ranks; all faults at once."""
+def checked(
+    graph: str, engine: Engine, feeds: Feeds, outputs: Sequence[str] | None, keep: Sequence[str]
+) -> tuple[str, ...]:
+    """The outputs that a run of `graph` is asked for, all where `outputs` is None.
+
+    Raises EngineError unless `feeds` are exactly the engine's inputs, with their dtypes and ranks, and the outputs are
+    its own, each once and at least one, and hold all of `keep`; all faults of either at once.
+    """
+    wanted = tuple(engine.outputs) if outputs is None else tuple(outputs)
+    _check_feeds(graph, feeds, engine.inputs)
+    _check_outputs(graph, wanted, keep, engine.outputs)
+    return wanted
+
+
+def _check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
     lines = []
     if not inputs.keys() <= feeds.keys():
         lines = [f"input {name!r} is missing" for name in inputs if name not in feeds]
@@ -40,8 +52,7 @@ def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> No
         raise EngineError(f"{graph}: {'; '.join(lines)}. Its inputs are {shown}{', ...' * (len(inputs) > 8)}.")
 
 
-def check_outputs(graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]) -> None:
-    """Raise EngineError unless `wanted` are outputs, each once and at least one, and hold all of `keep`."""
+def _check_outputs(graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]) -> None:
     asked = set(wanted)
     if wanted and len(asked) == len(wanted) and asked <= outputs.keys() and asked.issuperset(keep):
         return

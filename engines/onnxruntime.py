@@ -20,7 +20,7 @@ import numpy as np
 from ._import_onnxruntime import ort
 from .cpu import CpuKind, this_cpu
 from .errors import EngineError
-from .host import HostBuffer, HostMemory, check_feeds, check_outputs
+from .host import HostBuffer, HostMemory, checked
 from .paths import utf8_path
 from .protocol import Array, Buffer, Engine, Feeds, Signature
 
@@ -91,9 +91,7 @@ class OnnxRuntimeEngine:
         self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
     ) -> dict[str, Array | Buffer]:
         """See `Engine.run`."""
-        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
-        check_feeds(self.graph, feeds, self.inputs)
-        check_outputs(self.graph, wanted, keep, self.outputs)
+        wanted = checked(self.graph, self, feeds, outputs, keep)
         made = self._run(wanted, {name: _array(feed) for name, feed in feeds.items()})
         return {name: HostBuffer(a) if name in keep else a for name, a in zip(wanted, made, strict=True)}
 
