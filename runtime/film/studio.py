@@ -215,7 +215,8 @@ class Studio:
     def _doubts(self, clip: Clip) -> list[str]:
         """Sentences about wishes that the checkpoint was not made for."""
         last, usual = clip.blocks[-1], self.contract.block_frames
-        short = f"the last block has {len(last)} latent frames, not {usual} as the network was trained with"
+        counted = "1 latent frame" if len(last) == 1 else f"{len(last)} latent frames"
+        short = f"the last block has {counted}, not {usual} as the network was trained with"
         long = (
             f"the clip is longer than the {self.contract.frames} frames that the checkpoint was made for; it may drift"
         )
