@@ -27,6 +27,8 @@ __all__ = [
 
 def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
     """Raise EngineError unless `feeds` are exactly the inputs, with their dtypes and ranks; all faults at once."""
+    if feeds.keys() == inputs.keys() and all(_fits(feed, inputs[name]) for name, feed in feeds.items()):
+        return
     lines = [f"input {name!r} is missing" for name in inputs if name not in feeds]
     for name, feed in feeds.items():
         lines += _faults(name, feed, inputs[name]) if name in inputs else [f"{name!r} is not an input"]
@@ -37,6 +39,8 @@ def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> No
 
 def check_outputs(graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]) -> None:
     """Raise EngineError unless `wanted` are outputs, each once and at least one, and hold all of `keep`."""
+    if wanted and outputs.keys() >= (names := set(wanted)) >= set(keep) and len(names) == len(wanted):
+        return
     lines = [f"{name!r} is not an output" for name in wanted if name not in outputs]
     lines += [f"{name!r} is asked for {n} times" for name, n in Counter(wanted).items() if n > 1]
     lines += [f"{name!r} is to be kept, but is not returned" for name in keep if name not in wanted]
@@ -55,6 +59,20 @@ def check_rows(source: Buffer, start: int, count: int, target: Buffer, at: int) 
             f"cannot copy {count} rows from {start} of {source.dtype}{list(old)} to {at} of "
             f"{target.dtype}{list(new)}; expected buffers alike but for their rows, and rows within both"
         )
+
+
+def _fits(feed: Array | Buffer, expected: Signature) -> bool:
+    """Whether `_faults` would be empty; every step asks for every input, so this does no more than it must."""
+    try:
+        shape = feed.shape
+        if feed.dtype != expected.dtype or len(shape) != len(expected.shape):
+            return False
+    except AttributeError:
+        return False
+    for axis, size in expected.fixed:
+        if shape[axis] != size:
+            return False
+    return True
 
 
 def _faults(name: str, feed: Array | Buffer, expected: Signature) -> list[str]:
