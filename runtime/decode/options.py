@@ -35,9 +35,6 @@ BARRED = ("confidence", "prefix")
 LAST_BLOCK = {"left": "cut", "tail": "whole"}
 """Alignment to how the last block ends where the contract does not say."""
 
-UNPACED = ("top-1", "near-top")
-"""Fallbacks that take no count."""
-
 
 def _inherited(name: str) -> Any:
     """A field that is None unless given, declared as the contract declares the field of this name, its default."""
@@ -228,7 +225,7 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     chosen = options if (options.steps, options.threshold) != (None, None) else contract
     threshold = chosen.threshold
     default = min(chosen.steps or block, block) if chosen is contract else chosen.steps or block
-    paced = (options.fallback or contract.fallback) not in UNPACED
+    paced = (options.fallback or contract.fallback) != "top-1"
     steps = default if paced else block
     sub = min(options.sub_block_size or contract.sub_block_size or block, block)
     lines = [] if options.decode == "diffusion" else list(_not_speculative(contract, options))

@@ -293,7 +293,7 @@ def tokens_per_second(run: _Run) -> float:
 
 
 def tokens_per_cpu_second(run: _Run) -> float:
-    """As `tokens_per_second`, over the processor time of this process."""
+    """Tokens after the first block over the processor time of this process after it."""
     return _tokens_over(run, run.cpu_seconds)
 
 

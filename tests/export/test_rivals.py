@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
 from safetensors.numpy import load_file
+from tiny_model import tiny_checkpoint
 
 import a2d
 from a2d.engines.errors import EngineError, RequestError
@@ -22,7 +22,6 @@ from a2d.export.peers import checkpoint_again, engines, environment
 from a2d.export.peers.checkpoint_again import write_again
 from a2d.export.peers.engines import ENGINES
 from a2d.export.peers.process import rival_process
-from a2d.export.synthetic import checkpoint
 from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.cli.bench import Rivals
 from a2d.runtime.cli.bench import main as bench
@@ -154,7 +153,7 @@ def test_an_environment_that_fails_says_why_and_leaves_nothing(pip, tmp_path):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     """The checkpoint that `floats` is made of."""
-    return checkpoint(tmp_path_factory.mktemp("rivals") / "tiny", TINY)
+    return tiny_checkpoint(tmp_path_factory.mktemp("rivals") / "tiny")
 
 
 def test_the_weights_are_the_checkpoints_again(floats, tiny, tmp_path):
