@@ -62,7 +62,7 @@ def check_rows(source: Buffer, start: int, count: int, target: Buffer, at: int) 
 
 
 def _fits(feed: Array | Buffer, expected: Signature) -> bool:
-    """Whether `_faults` would be empty; every step asks for every input, so this does no more than it must."""
+    """True where `_faults` would find none; every step asks for every input, so this does no more than it must."""
     try:
         shape = feed.shape
         if feed.dtype != expected.dtype or len(shape) != len(expected.shape):
