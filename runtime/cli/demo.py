@@ -16,7 +16,8 @@ from ..bundle.names import FRAMES, located
 from ..console.progress import size
 from ..demo.page import Facts, Frame, Row, render
 from ..demo.ways import Way, entries, frames, measure, rows, ways
-from ..model import Model, load
+from ..load import load
+from ..model import Model
 from .arguments import Parser, guarded
 from .live_block import BlockView
 
