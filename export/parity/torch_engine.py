@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...engines.errors import ParityError
-from ...engines.host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
+from ...engines.host import HostBuffer, HostMemory, checked, on_host
 from ...engines.protocol import Array, Buffer, Feeds, Signature
 from ..checkpoint.sources import Sourced, TensorReader, assemble
 from ..graphs.film_shapes import FilmNetwork, TowersNetwork
@@ -121,9 +121,7 @@ class TorchEngine:
         self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
     ) -> dict[str, Array | Buffer]:
         """See `Engine.run`."""
-        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
-        check_feeds(self.graph, feeds, self.inputs)
-        check_outputs(self.graph, wanted, keep, self.outputs)
+        wanted = checked(self.graph, self, feeds, outputs, keep)
         arrays = {name: on_host(feed) for name, feed in feeds.items()}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         started = time.perf_counter()
