@@ -73,7 +73,7 @@ PACKAGES = {
     "runtime/each": DECODING,
     "runtime/pace": {*DECODING, "engines/*"},
     "runtime/model": {*DECODING, "runtime/shapes", "runtime/deploy", "runtime/each", "runtime/pace"},
-    "runtime/load": {"runtime/model", "runtime/bundle", "runtime/deploy"},
+    "runtime/load": {"runtime/model", "runtime/bundle", "runtime/deploy", "engines/errors"},
     "runtime/host": MODEL,
     "runtime/server": {*MODEL, "runtime/dailies", "runtime/shapes"},
     "runtime/measure": {*MODEL, *BASE, "runtime/deploy", "runtime/pace"},
