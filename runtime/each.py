@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from ..engines.errors import A2DError, NumericsError, RequestError
 from .console.progress import Progress
 from .decode.block import Prompt
+from .decode.budget import Clock
 from .decode.options import Options
 from .decode.sequence import FREE, Form
-from .decode.session import Generation, Result, Session
+from .decode.session import Generation, Session, TextResult
 from .decode.together import Together
 from .inputs.prompt import Picture
 
@@ -36,7 +37,7 @@ class Reading:
 
     image: Picture
     """The frame as it was given; for one of a folder, its path."""
-    result: Result | None
+    result: TextResult | None
     error: A2DError | None
     seconds: float
     """For all of it: the file, the vision graph, the decoding."""
@@ -49,7 +50,7 @@ class Reading:
 
 def readings(
     frames: Iterable[Picture],
-    ask: Callable[[Picture], Prompt],
+    ask: Callable[[Picture, Clock | None], Prompt],
     sessions: Sequence[Session],
     options: Options,
     strict: bool,
@@ -63,7 +64,7 @@ def readings(
 
     def begin(frame: Picture, session: Session) -> Generation:
         clock = session.clock(options)  # a budget counts from before the frame is read
-        return session.stream(ask(frame), options, form, clock=clock)
+        return session.stream(ask(frame, clock), options, form, clock=clock)
 
     one_by_one = (_read(frame, begin, sessions[0]) for frame in frames)
     with progress:
@@ -77,7 +78,7 @@ def readings(
 
 def _read(frame: Picture, begin: Begin, session: Session) -> Reading:
     started = time.perf_counter()
-    result: Result | None = None
+    result: TextResult | None = None
     error: A2DError | None = None
     try:
         result = begin(frame, session).run()

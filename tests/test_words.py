@@ -27,12 +27,6 @@ COMMANDS = {
 }
 """Files outside cli/ that hold a command line, and why."""
 
-FLAGS_LEFT = ("calibration/",)
-"""Rooms whose messages still name flags, to be emptied."""
-
-WORDS_LEFT = ("export/graphs/",)
-"""Packages and files whose docstrings are still to be rewritten, to be emptied."""
-
 RIDDLES = re.compile(r"(What|Of|That|Those|As|By|Which|Where|How|Whether)\b")
 """First words of a docstring that has no subject."""
 
@@ -55,7 +49,7 @@ def parsed(path: Path) -> ast.Module:
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_no_message_below_the_commands_names_a_flag(path):
     name = name_of(path)
-    if "/cli/" in name or name in COMMANDS or name.startswith(FLAGS_LEFT):
+    if "/cli/" in name or name in COMMANDS:
         pytest.skip("words flags")
     tree = parsed(path)
     spoken = {id(docstring) for docstring in docstrings(tree)}
@@ -66,8 +60,6 @@ def test_no_message_below_the_commands_names_a_flag(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_docstrings_have_a_subject(path):
-    if name_of(path).startswith(WORDS_LEFT):
-        pytest.skip("to be rewritten")
     riddles = [(d.lineno, d.value) for d in docstrings(parsed(path)) if RIDDLES.match(d.value)]
     assert riddles == [], "begin with a noun or a verb: a noun phrase for a value, an imperative for a function"
 

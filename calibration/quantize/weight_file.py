@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,17 +35,20 @@ class CodeFile:
         """Bytes by where a tensor lay in the source's file, and what it is of it."""
         return {key: int(tensor.length or 0) for key, tensor in self.located.items()}
 
-    def write(self, name: str, array: NDArray[np.generic], kind: ir.DataType) -> ir.ExternalTensor:
-        """A tensor's place in the file; its bytes are appended when it is first asked for."""
-        return self._located(self._key(name), name, array, kind)
+    def write(self, name: str, made: Callable[[], NDArray[np.generic]], kind: ir.DataType) -> ir.ExternalTensor:
+        """A tensor's place in the file; it is made, and its bytes are appended, when it is first asked for."""
+        return self._located(self._key(name), name, made, kind)
 
     def zeros(self, shape: tuple[int, ...], kind: ir.DataType, storage: np.dtype[np.generic]) -> ir.ExternalTensor:
         """Zeros, one place for all of a shape and a kind: they may be many, since each group of each column has one."""
         name = f"zeros.{kind.name}.{'x'.join(map(str, shape))}"
-        return self._located(name, name, np.zeros(shape, storage), kind)
+        return self._located(name, name, lambda: np.zeros(shape, storage), kind)
 
-    def _located(self, key: str, name: str, array: NDArray[np.generic], kind: ir.DataType) -> ir.ExternalTensor:
+    def _located(
+        self, key: str, name: str, made: Callable[[], NDArray[np.generic]], kind: ir.DataType
+    ) -> ir.ExternalTensor:
         if key not in self.located:
+            array = made()
             raw = _bytes(array, kind)
             shape = ir.Shape(array.shape)
             self.located[key] = ir.ExternalTensor(
@@ -55,8 +59,7 @@ class CodeFile:
 
     def keep(self, name: str, weights: Smoothed) -> ir.ExternalTensor:
         """A float tensor as it is after smoothing."""
-        key = self._key(name)
-        return self.located[key] if key in self.located else self.write(name, weights.weight(name), ir.DataType.FLOAT)
+        return self.write(name, lambda: weights.weight(name), ir.DataType.FLOAT)
 
     def holds(self, tensor: ir.ExternalTensor | None) -> bool:
         """The tensor lies here already."""

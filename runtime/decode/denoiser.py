@@ -196,9 +196,6 @@ class Denoiser:
         proposal, source = _spread(made, ask.block, query.rows), self.plan.confidence
         if source == "entropy":
             return replace(proposal, confidence=np.exp(-proposal.entropy))
-        if source == "random":
-            drawn = uniform(self.plan.options.seed, *ask.at, len(proposal.confidence), stream=1)[0]
-            return replace(proposal, confidence=drawn)
         if source not in TEMPERED:
             return proposal
         confidence, entropy = proposal.confidence.copy(), proposal.entropy.copy()

@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("diffusers")
 from towers_shapes import STATES, write
 
 from a2d.__main__ import main
