@@ -107,6 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
     model = load_placed(a.bundle, placement_from(a))
     tell_passed_over(COMMAND, model)
     noise, renoise = (None, None) if a.noise is None else _arrays(a.noise)
+    model.studio.on_encoded = lambda: model.unload("text")
     film = model.film(a.prompt, image=a.image, noise=noise, renoise=renoise, options=options)
     for graph in (film.network.contract.reader, "encode_first"):
         model.unload(graph)
