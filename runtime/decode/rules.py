@@ -267,7 +267,7 @@ Stop: TypeAlias = "Callable[[Block, bool, Sequence[int]], bool]"
 
 def block_ends(block: Block, finished: bool, stops: Sequence[int]) -> bool:
     """The block is finished, and holds a stop token (LMDeploy, SDAR, DiffusionVL, dLLM)."""
-    return finished and bool(np.isin(block.generated, stops).any())
+    return finished and not set(stops).isdisjoint(block.generated.tolist())
 
 
 def reached(block: Block, finished: bool, stops: Sequence[int]) -> bool:
