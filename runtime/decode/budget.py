@@ -122,7 +122,7 @@ class Timing(Protocol):
     """A machine's times by plan."""
 
     slowness: Slowness
-    """How much slower the machine has been of late."""
+    """Factor by which the machine has been slower of late."""
 
     def __call__(self, plan: Plan) -> Times:
         """The times for a plan, measured if they have to be."""
