@@ -409,6 +409,6 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     LOG.info("%r; not used: %s", model, "; ".join(placement.passed_over) or "nothing better")
     if note := slow_here(placement):
         LOG.warning(note)
-    # A graph that cannot run here should say so now.
-    model.engine(bundle.manifest.stepped)
+    # A graph that cannot run here should say so now: a small one, where a text encoder and the network might not fit.
+    model.engine("cross" if "cross" in model.variant.graphs else bundle.manifest.stepped)
     return model

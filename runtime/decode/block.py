@@ -73,12 +73,11 @@ def visibility(reach: NDArray[np.int64], cached: int, capacity: int, first: int 
     They follow the cached rows; or they stand at row `first`, in the place of those that the cache holds there.
     """
     first = cached if first is None else first
-    rows, sees = np.arange(len(reach)), reach[:, None]
-    mask = np.zeros((1, 1, len(reach), capacity + len(reach)), np.bool_)
-    mask[..., :cached] = np.arange(cached) < sees
-    mask[..., first : min(first + len(reach), capacity)] = False
-    mask[..., capacity:] = rows + first < sees
-    return mask
+    columns = np.arange(capacity + len(reach))
+    key = np.where(columns < capacity, columns, columns - capacity + first)
+    replaced = (columns >= first) & (columns < first + len(reach))
+    real = ((columns < cached) & ~replaced) | (columns >= capacity)
+    return ((key < reach[:, None]) & real)[None, None]
 
 
 def side_by_side(masks: Sequence[NDArray[np.bool_]], starts: Sequence[int], capacity: int) -> NDArray[np.bool_]:
@@ -272,7 +271,7 @@ class Block:
         """The block with the masks of one sub-block alone: the leftmost, of `size` rows, that has any."""
         if size >= len(self.masked):
             return self
-        first = int(np.argmax(self.masked)) // size * size
+        first = int(self.masked.argmax()) // size * size
         rows = np.arange(len(self.masked))
         return replace(self, masked=self.masked & (rows >= first) & (rows < first + size))
 

@@ -178,7 +178,7 @@ class Denoiser:
     def _propose(self, ask: Propose, rows: int) -> Query:
         # Only masked rows can be accepted: where nothing is revised, the others need not be projected on a vocabulary.
         every = np.arange(len(ask.block))
-        return self._block(ask, every if self.plan.options.revises else np.flatnonzero(ask.block.masked), rows)
+        return self._block(ask, every if self.plan.options.revises else ask.block.masked.nonzero()[0], rows)
 
     def _block(self, ask: Propose, asked: NDArray[np.intp], rows: int) -> Query:
         block = ask.block
@@ -285,7 +285,7 @@ OUTPUTS = ("proposed", "confidence", "entropy", "held", "next_tokens", "next_mas
 
 def _spread(made: Mapping[str, Any], block: Block, rows: NDArray[np.intp]) -> Proposal:
     """The graph's outputs for `rows` among the rows of the block; the others propose what they hold."""
-    entropy = np.zeros_like(block.confidence)
+    entropy = np.zeros(len(block), np.float32)
     held: list[NDArray[Any]] = [block.tokens, block.confidence, entropy, block.confidence, block.tokens, block.masked]
     full = {name: values.copy() for name, values in zip(OUTPUTS, held, strict=True)}
     for name, values in full.items():

@@ -254,7 +254,7 @@ class Pace:
 
     def count(self, asked: Block) -> int:
         """Tokens that the next step shall settle of the masks in `asked`."""
-        part = int(np.argmax(asked.masked)) // self._size
+        part = int(asked.masked.argmax()) // self._size
         if part != self._part and not asked.done:
             self._part = part
             self._counts = chain(self._schedule(int(asked.masked.sum()), self._size, self._steps), repeat(1))
