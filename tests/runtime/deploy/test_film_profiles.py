@@ -71,6 +71,7 @@ def test_sizes_that_do_not_divide_are_refused():
 def test_a_bundle_that_films_is_built_ahead(tmp_path, capsys):
     pytest.importorskip("tensorrt_rtx")
     bundle = tmp_path / "bundle"
+    from a2d.export.cli import main as export  # torch is for this test alone
 
     assert export([str(CHECKPOINT), "-o", str(bundle), "--precision", "fp16", "--quiet", *FLAGS]) == 0
     assert build([str(bundle), "--target", "rtx", "--sm", "89", "--quiet"]) == 0

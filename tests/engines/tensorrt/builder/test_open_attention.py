@@ -15,8 +15,9 @@ from a2d.engines import load_engine
 from a2d.engines.errors import EngineError
 from a2d.engines.tensorrt.builder.copy import copy_graph
 from a2d.engines.tensorrt.builder.open_attention import OPERATOR
-from a2d.export.write.one_attention import DOMAIN, one_attention
-from a2d.export.write.trace import Traced
+
+DOMAIN = "com.microsoft"
+"""Where ONNX Runtime keeps its own operators."""
 
 HEADS, GROUP, WIDE = 2, 3, 8
 
@@ -40,6 +41,9 @@ def traced(kind: int) -> onnx.ModelProto:
 
 @pytest.fixture(params=["FLOAT", "FLOAT16"])
 def graphs(request: pytest.FixtureRequest, tmp_path: Path) -> dict[str, Path]:
+    from a2d.export.write.one_attention import one_attention  # torch is for this fixture alone
+    from a2d.export.write.trace import Traced
+
     model = ir.from_proto(traced(getattr(TensorProto, request.param)))
     ShapeInferencePass()(model)
     ir.save(model, tmp_path / "traced.onnx")
