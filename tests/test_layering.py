@@ -257,7 +257,6 @@ FILES = {
     "engines/tensorrt/builder/late_lookup.py": {"onnx_ir"},
     "engines/tensorrt/builder/open_attention.py": {"onnx_ir"},
     "engines/tensorrt/builder/roll_loops.py": {"onnx_ir"},
-    "export/peers/engines.py": {"tokenizers"},
     "export/peers/processes/run_genai.py": {"lines", "onnxruntime_genai"},
     "export/peers/processes/run_llama_cpp.py": {"gguf", "lines", "llama_cpp"},
     "export/peers/processes/run_openvino.py": {"lines", "openvino"},
