@@ -59,7 +59,10 @@ WEIGHTS = {
 
 
 def graph(
-    name: str, weights: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]], states: Sequence[tuple[int, int]]
+    name: str,
+    weights: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]],
+    states: Sequence[tuple[int, int]],
+    operators: Sequence[str] = (),
 ) -> bytes:
     """An ONNX file with the tensors' shapes, and the decoder's states (channels and scale of each) as inputs."""
     kinds = {True: TensorProto.FLOAT, False: TensorProto.FLOAT16}
@@ -70,7 +73,8 @@ def graph(
         for i, (channels, times) in enumerate(states):
             shape = [1, channels, 2, f"high_{times}", f"wide_{times}"]
             ports.append(helper.make_tensor_value_info(f"past_state_{i}", TensorProto.FLOAT16, shape))
-    made = helper.make_graph([], name, ports, [], initializer=tensors)
+    nodes = [helper.make_node(one, ["x"], ["y"]) for one in operators]
+    made = helper.make_graph(nodes, name, ports, [], initializer=tensors)
     return onnx.ModelProto(graph=made, ir_version=10).SerializeToString()
 
 

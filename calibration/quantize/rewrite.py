@@ -137,7 +137,7 @@ class StoreTheRest(InPlacePass):
     """Pass: weights that stay go to the new file, and those that nothing reads any more are dropped."""
 
     def __init__(self, parts: _Parts) -> None:
-        self._file, self._weights = parts.file, parts.weights.weights
+        self._file = parts.file
 
     def call(self, model: ir.Model) -> PassResult:
         """Go through all initializers."""
@@ -146,7 +146,7 @@ class StoreTheRest(InPlacePass):
             if not value.uses():  # the body of a loop counts
                 del initializers[name]
             elif external(value) is not None and not self._file.holds(external(value)):
-                value.const_value = self._file.keep(name, self._weights)
+                value.const_value = self._file.keep(name)
         return PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:

@@ -13,6 +13,7 @@ from onnx_ir.passes.common import CheckerPass
 
 from ...runtime.bundle.manifest import Variant
 from ...runtime.bundle.staging import Staging
+from ...runtime.bundle.weight_file import WeightFile
 from ...runtime.console.progress import Progress
 from ..source.products import external
 from ..source.smoothquant import Smoothed
@@ -38,7 +39,7 @@ class Quantized:
         return replace(
             source,
             graphs=self.graphs,
-            weights=self.file.name,
+            weights=self.file.file.name,
             weights_bytes=self.file.file.size,
             step_bytes=step_bytes,
             parity=(),
@@ -54,7 +55,7 @@ def write_quantized(
     with progress, CodedWeights(recipe, weights, staging.path) as made_once:
         decision = decide(made_once)
         progress.add()
-        file = CodeFile(f"weights.{name}.data", staging, weights)
+        file = CodeFile(WeightFile(name, staging), weights)
         graphs = {graph: f"{graph}.{name}.onnx" for graph in source.graphs}
         for graph, made in graphs.items():
             model = source.model(graph)

@@ -23,10 +23,25 @@ from .options import Plan
 from .rules import RULES
 from .runner import Answer, Work
 
-__all__ = ["ENDED", "Budgeted", "Clock", "Early", "Lately", "Slowness", "Times", "Timing", "check_budget", "within"]
+__all__ = [
+    "ENDED",
+    "STALE",
+    "Budgeted",
+    "Clock",
+    "Early",
+    "Lately",
+    "Slowness",
+    "Times",
+    "Timing",
+    "check_budget",
+    "within",
+]
 
 CAUTION = 0.9
-"""Quantile of late forwards by which it is judged whether the next one still fits."""
+"""Quantile of late steps by which it is judged whether the next one still fits; of what cannot be cut, the slowest."""
+
+STALE = 10.0
+"""Seconds after which a forward is less of a measure of what does not fit."""
 
 ENDED = "budget"
 """Reason for which an answer ends that is cut."""
@@ -61,18 +76,24 @@ class Times:
 class Lately:
     """Seconds of the last few forwards of one kind over the measured ones: 2 is half as fast."""
 
-    def __init__(self, most: int) -> None:
-        """`most`: forwards that are remembered."""
-        self._ratios = deque[float](maxlen=most)
+    def __init__(self, most: int, quantile: float = 1.0, now: Callable[[], float] = time.perf_counter) -> None:
+        """`most`: forwards that are remembered. `quantile`: share of them that `cautious` is to cover."""
+        self._ratios, self._quantile = deque[float](maxlen=most), quantile
+        self._now, self._last = now, now()
 
     def add(self, ratio: float) -> None:
         """Remember a forward."""
         self._ratios.append(ratio)
+        self._last = self._now()
 
-    def forget(self) -> None:
-        """Forget the oldest: a forward that is not run for want of time cannot show that times are better again."""
-        if self._ratios:
-            self._ratios.popleft()
+    def relax(self) -> None:
+        """Expect a little less, for a forward was not run for want of time, and none has been for a while.
+
+        Otherwise a machine that was busy once would be thought so for ever.
+        """
+        if self._now() - self._last > STALE:
+            self._last = self._now()
+            self._ratios = deque((0.8 * ratio for ratio in self._ratios), self._ratios.maxlen)
 
     @property
     def usual(self) -> float:
@@ -82,22 +103,26 @@ class Lately:
     @property
     def cautious(self) -> float:
         """Factor that few forwards exceed."""
-        return float(np.quantile(self._ratios, CAUTION, method="higher")) if self._ratios else 1.0
+        return float(np.quantile(self._ratios, self._quantile, method="higher")) if self._ratios else 1.0
 
 
 @dataclass(frozen=True)
 class Slowness:
-    """The process of late, in all its answers: a machine that was busy for the last one is for the next one as well."""
+    """The process of late, in all its answers: a machine that was busy for the last one is for the next one as well.
 
-    steps: Lately = field(default_factory=lambda: Lately(16))
-    pictures: Lately = field(default_factory=lambda: Lately(5))
+    Long forwards apart from short ones: among busy neighbours a short one is often let through, a long one never.
+    """
+
+    steps: Lately = field(default_factory=lambda: Lately(16, CAUTION))
+    prompts: Lately = field(default_factory=lambda: Lately(8))
+    pictures: Lately = field(default_factory=lambda: Lately(8))
 
 
 class Timing(Protocol):
     """A machine's times by plan."""
 
     slowness: Slowness
-    """How much slower the machine has been of late."""
+    """Factor by which the machine has been slower of late."""
 
     def __call__(self, plan: Plan) -> Times:
         """The times for a plan, measured if they have to be."""
@@ -184,10 +209,11 @@ class Clock:
         behind = self.times.row * features + self.times.at(features)
         said = f"pictures take {1e3 * self._pictures:.4g} ms, and their rows and a step {1e3 * behind:.4g} ms"
         check_budget(self.budget, self._pictures + behind, said, self.times)
-        needed = taken * self._slowness.pictures.cautious + behind * self._slowness.steps.cautious
+        needed = taken * self._slowness.pictures.cautious + behind * self._slowness.prompts.cautious
         if not self.cut and self.end - self.now() < needed:
             self._cut("pictures")
-            self._slowness.pictures.forget()
+            self._slowness.pictures.relax()
+            self._slowness.prompts.relax()
         return not self.cut
 
     def note_picture(self, features: int, seconds: float) -> None:
@@ -259,17 +285,21 @@ class Clock:
         left, self._reading, reading = self.end - self.now(), 0.0, self._reading
         piece = 0 if request.rows is None or request.ask is not None else len(request.rows)
         ahead = (reading + self.times.at(self._cached)) if reading else self.times.row * piece
-        if left <= 0 or left < ahead * self._slowness.steps.cautious:
-            self._slowness.steps.forget()
+        lately = self._slowness.prompts if reading or piece else self._slowness.steps
+        if left <= 0 or left < ahead * lately.cautious:
+            lately.relax()
             self._cut("prompt" if reading or piece else "answer")
         return not self.cut
 
     def note(self, request: Request, seconds: float) -> None:
-        """Learn from a forward that asked something; one that reads the prompt is no measure of a step."""
-        if isinstance(request, Forward) and request.rows is not None and request.ask is not None:
-            commits = request.keep > 0
-            plain = self.times.at(self._cached, commits) + self.times.row * max(0, request.keep - self._block)
-            self._slowness.steps.add(seconds / plain)
+        """Learn from a forward: one that reads the prompt, or a step."""
+        if not isinstance(request, Forward) or request.rows is None:
+            return
+        asks = request.ask is not None
+        read = max(0, request.keep - (self._block if asks else 0))
+        plain = asks * self.times.at(self._cached, request.keep > 0) + self.times.row * read
+        if plain > 0:
+            (self._slowness.prompts if read else self._slowness.steps).add(seconds / plain)
 
     @property
     def _block(self) -> int:

@@ -254,7 +254,7 @@ class Pace:
 
     def count(self, asked: Block) -> int:
         """Tokens that the next step shall settle of the masks in `asked`."""
-        part = int(np.argmax(asked.masked)) // self._size
+        part = int(asked.masked.argmax()) // self._size
         if part != self._part and not asked.done:
             self._part = part
             self._counts = chain(self._schedule(int(asked.masked.sum()), self._size, self._steps), repeat(1))
@@ -267,7 +267,7 @@ Stop: TypeAlias = "Callable[[Block, bool, Sequence[int]], bool]"
 
 def block_ends(block: Block, finished: bool, stops: Sequence[int]) -> bool:
     """The block is finished, and holds a stop token (LMDeploy, SDAR, DiffusionVL, dLLM)."""
-    return finished and bool(np.isin(block.generated, stops).any())
+    return finished and not set(stops).isdisjoint(block.generated.tolist())
 
 
 def reached(block: Block, finished: bool, stops: Sequence[int]) -> bool:

@@ -104,7 +104,7 @@ def random_tokens(manifest: Manifest, count: int) -> NDArray[np.int64]:
     special = {manifest.decode.mask_token_id, *manifest.decode.stop_token_ids}
     if manifest.vision is not None:
         special |= {manifest.vision.image_token_id, manifest.vision.video_token_id}
-    allowed = np.setdiff1d(np.arange(manifest.model.vocab), list(special))
+    allowed = np.setdiff1d(np.arange(manifest.model.vocab), [token for token in special if token is not None])
     ranks = np.random.default_rng(0).zipf(1.3, count) - 1
     return allowed[ranks % len(allowed)].astype(np.int64)
 

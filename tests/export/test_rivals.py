@@ -27,6 +27,7 @@ from a2d.runtime.cli.bench import Rivals
 from a2d.runtime.cli.bench import main as bench
 from a2d.runtime.decode.contract import autoregressive
 from a2d.runtime.measure.bench import PeerRun, endless, random_prompt
+from a2d.runtime.pace.measured import random_tokens
 
 PROCESSES = Path(environment.__file__).with_name("processes")
 
@@ -237,3 +238,12 @@ def test_an_unknown_engine_names_those_that_there_are(floats, capsys):
 def test_the_prompt_of_a_rival_has_as_many_tokens(floats):
     model = a2d.load(floats, threads=1)
     assert len(random_prompt(model, 12)) == 12
+
+
+def test_random_tokens_are_no_special_ones_of_a_model_with_or_without_a_mask(floats):
+    manifest = Bundle.open(floats).manifest
+    contract = replace(autoregressive(manifest.decode), mask_token_id=None)
+    alone = replace(manifest, words=replace(manifest.words, decode=contract))
+    for one in (manifest, alone):
+        special = {one.decode.mask_token_id, *one.decode.stop_token_ids}
+        assert not special & set(random_tokens(one, 500).tolist())

@@ -11,6 +11,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 from ...errors import EngineError
 from .fp16_products import halve_products
 from .late_lookup import look_up_late
+from .open_attention import open_attention
 from .roll_loops import roll
 
 __all__ = ["copy_graph"]
@@ -33,6 +34,7 @@ def copy_graph(
     """
     model = ir.load(source)
     _check_operators(model.graph)
+    open_attention(model)
     look_up_late(model)
     if half:
         ShapeInferencePass()(model)  # quantized graphs leave types out where ONNX can tell them

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from toy import MASK, Toy, contract, prompt
 
 from a2d.engines.errors import RequestError
-from a2d.runtime.decode.budget import Clock, Lately, Slowness, Times
+from a2d.runtime.decode.budget import STALE, Clock, Lately, Slowness, Times
 from a2d.runtime.decode.duration import seconds_of
 from a2d.runtime.decode.forward import Forward
 from a2d.runtime.decode.options import Options
@@ -126,13 +126,17 @@ def test_a_machine_that_was_busy_for_the_last_answer_is_for_this_one():
 
 
 def test_the_next_forward_is_expected_to_be_as_slow_as_the_slower_ones_of_late():
-    lately = Lately(10)
+    now = [0.0]
+    lately = Lately(10, 0.8, lambda: now[0])
     assert (lately.usual, lately.cautious) == (1.0, 1.0)
-    for ratio in (9.0, *[1.0] * 8, 3.0, 2.0):
+    for ratio in (9.0, *[1.0] * 7, 3.0, 2.0, 4.0):
         lately.add(ratio)
     assert (lately.usual, lately.cautious) == (1.0, 3.0)  # of the last ten: the first has gone
-    lately.forget()
+    lately.relax()
     assert lately.cautious == 3.0
+    now[0] = 2 * STALE
+    lately.relax()
+    assert np.isclose(lately.cautious, 2.4)
 
 
 def test_pictures_that_do_not_fit_are_refused_or_not_read():
@@ -149,7 +153,12 @@ def test_pictures_that_do_not_fit_are_refused_or_not_read():
     result = Toy(2).session(contract()).stream(prompt([5, 6]), Options(max_tokens=8), clock=late).run()
     assert (result.stop_reason, result.forwards) == ("budget", 0)
     assert (result.budget.cut, result.budget.over, result.budget.spent) == ("pictures", 0.0, 0.0)
-    assert Clock(times, 8.0, 0.0, lambda: now[0], slow).may_read(4)  # what was not read is no measure: forgotten
+    assert not Clock(times, 8.0, 0.0, lambda: 0.0, slow).may_read(4)
+    found = []
+    for _ in range(9):
+        slow.pictures._last -= 2 * STALE
+        found.append(Clock(times, 8.0, 0.0, lambda: 0.0, slow).may_read(4))
+    assert not found[0] and found[-1]  # it is tried again after a while
 
 
 def test_what_is_cut_and_by_how_much_the_budget_is_missed_is_said():
