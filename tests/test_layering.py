@@ -80,7 +80,7 @@ PACKAGES = {
     "runtime/footage/writers": {"runtime/footage", "runtime/console"},
     "runtime/farm": {*MODEL, "runtime/footage", "runtime/footage/writers", "runtime/log"},
     "runtime/log": {*MODEL, "runtime/footage", "runtime/footage/writers"},
-    "runtime/demo": {*MODEL, "runtime/footage"},
+    "runtime/demo": {*MODEL, "runtime/footage", "runtime/dailies"},
     "runtime/dailies": {*MODEL, "runtime/footage", "runtime/footage/writers"},
     "runtime/cli": {
         *MODEL,
@@ -258,6 +258,7 @@ FILES = {
     "export/peers/processes/run_llama_cpp.py": {"gguf", "lines", "llama_cpp"},
     "export/peers/processes/run_openvino.py": {"lines", "openvino"},
     "runtime/demo/page.py": {"jinja2"},
+    "runtime/demo/films.py": {"PIL"},
     "runtime/deploy/build.py": {"filelock"},
     "runtime/farm/pool.py": {"ray"},
     "runtime/film/board.py": {"PIL"},
