@@ -93,7 +93,7 @@ def _mean(values: Sequence[float]) -> float:
 def _filmed(model: Model, shot: ListedShot, counts: Sequence[int], progress: Progress) -> Filmed:
     made: dict[int, tuple[Film, NDArray[np.uint8]]] = {}
     for steps in counts:
-        film = model.film(shot.prompt, seed=shot.seed or 0, steps=steps)
+        film = model.film(shot.prompt, seed=shot.seed or 0, seconds=shot.seconds, steps=steps)
         made[steps] = film, np.concatenate([block.frames for block in film])
         progress.add()
     best = made[counts[-1]][1].astype(np.float32)
@@ -118,7 +118,7 @@ def _take(steps: int, film: Film, frames: NDArray[np.uint8], best: NDArray[np.fl
 def _strip(model: Model, shot: ListedShot, steps: StepList) -> tuple[bytes, ...]:
     """The first block after each step, decoded by itself."""
     taken: list[Step] = []
-    film = model.film(shot.prompt, seed=shot.seed or 0, on_step=taken.append)
+    film = model.film(shot.prompt, seed=shot.seed or 0, seconds=shot.seconds, on_step=taken.append)
     next(film)
     return tuple(_png(_decoded(model, shot, step, steps)) for step in taken)
 
@@ -128,7 +128,7 @@ def _decoded(model: Model, shot: ListedShot, step: Step, steps: StepList) -> NDA
     latents = step.latents
     if not steps.noise[step.step]:
         latents = np.asarray(latents - steps.sigmas[step.step + 1] * step.velocity, np.float32)
-    stream = model.film(shot.prompt, seed=shot.seed or 0).stream  # decoders remember: each picture gets a fresh one
+    stream = model.film(shot.prompt, seconds=shot.seconds).stream  # decoders remember: each picture gets a fresh one
     return list(stream.decode(step.block, latents))[-1][-1]
 
 

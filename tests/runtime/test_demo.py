@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -17,7 +18,7 @@ import a2d
 from a2d.engines.errors import RequestError
 from a2d.runtime.bundle.names import FRAMES, SHOTS
 from a2d.runtime.cli import demo
-from a2d.runtime.dailies.shot_list import shot_list
+from a2d.runtime.dailies.shot_list import ListedShot, shot_list
 from a2d.runtime.demo.films import Filmed, Take, curve, filmed
 from a2d.runtime.demo.page import Facts, Field, Frame, Row, drawn, fields, level, render
 from a2d.runtime.demo.trace import Block, Token, Trace, trace
@@ -230,9 +231,23 @@ def test_the_page_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 # -- the films
 
 
+LISTED = (ListedShot("a", 0.3, "wide, dusk", 1), ListedShot("b", 0.3, "close, day", 2))
+
+
 @pytest.fixture(scope="module")
-def films(filming: Path) -> list[Filmed]:
-    return filmed(a2d.load(filming, threads=1), shot_list(SHOTS)[:2], quiet=True)
+def small(filming: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that films, whose own size is that of a stamp."""
+    folder = tmp_path_factory.mktemp("demo") / "film.a2d"
+    shutil.copytree(filming, folder)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest["film"] |= {"height": 32, "width": 48}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def films(small: Path) -> list[Filmed]:
+    return filmed(a2d.load(small, threads=1), LISTED, quiet=True)
 
 
 def test_the_shots_that_are_shipped_are_a_list_of_three() -> None:
@@ -252,11 +267,9 @@ def test_every_number_of_steps_is_filmed_and_measured_against_the_most(films: li
     assert films[0].takes[0].clip != films[1].takes[0].clip
 
 
-def test_a_strip_ends_with_the_block_that_is_filmed(filming: Path) -> None:
-    model, shot = a2d.load(filming, threads=1), shot_list(SHOTS)[0]
-    film = filmed(model, [shot], quiet=True)[0]
-    last = np.asarray(Image.open(io.BytesIO(film.strip[-1])))
-    block = next(model.film(shot.prompt, seed=shot.seed or 0))
+def test_a_strip_ends_with_the_block_that_is_filmed(small: Path, films: list[Filmed]) -> None:
+    last = np.asarray(Image.open(io.BytesIO(films[0].strip[-1])))
+    block = next(a2d.load(small, threads=1).film(LISTED[0].prompt, seed=1, seconds=0.3))
     assert np.abs(last.astype(int) - block.frames[-1]).max() <= 1
 
 
@@ -280,15 +293,17 @@ def test_the_page_shows_films_beside_their_prompts(frame: Frame, films: list[Fil
 # -- all of it
 
 
-def test_the_whole_demo(slate: Path, filming: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = ["--bundle", slate, "--film", filming, "--page", tmp_path / "demo.html", "--repeats", 1, "--pace", 0]
+def test_the_whole_demo(slate: Path, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "shots.csv").write_text("id,seconds,prompt\n1,0.3,a street at dusk\n", encoding="utf-8")
+    filmed_by = ["--film", small, "--shots", tmp_path / "shots.csv"]
+    chosen = ["--bundle", slate, *filmed_by, "--page", tmp_path / "demo.html", "--repeats", 1, "--pace", 0]
     assert demo.main([str(argument) for argument in chosen]) == 0
     said = capsys.readouterr().out
     for entry in ENTRIES:
         assert f"{entry['file']}\n" in said
     assert "one token a forward (8 steps per block)" in said and re.search(r"fields right; \w+ \S+ for ", said)
     assert "next: a2d run slate --image" in said and "thread(s)" in said
-    assert all(shot.prompt in said for shot in shot_list(SHOTS)) and re.search(r"\n8 +[\d.]+ +0\.0/255", said)
+    assert "a street at dusk" in said and re.search(r"\n8 +[\d.]+ +0\.0/255", said)
     page = Page((tmp_path / "demo.html").read_text(encoding="utf-8"))
     assert page.open == [] and all(entry["file"] in page.text for entry in ENTRIES)
 

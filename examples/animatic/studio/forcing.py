@@ -65,6 +65,8 @@ class Run:
         self.out, self.plan = out, plan
         self.optimizers, self.mean = Optimizers(self.net), Mean(self.net)
         self.steps, self.seconds = 0, 0.0
+        self._minutes: float | None = None
+        self._firsts: Latents | None = None
         out.mkdir(parents=True, exist_ok=True)
         if (out / STATE).is_file():
             self._resume()
@@ -91,7 +93,7 @@ class Run:
         self, latents: Latents, minutes: float | None = None, steps: int | None = None, firsts: Latents | None = None
     ) -> None:
         """Until so many minutes or steps of the whole run are done. `firsts` are first latent frames of other clips."""
-        self._minutes, self._firsts = minutes, firsts or latents
+        self._minutes, self._firsts = minutes, firsts
         run = torch.compile(layer, dynamic=False) if self.plan.compile else layer
         begun, saved, losses = worked(self.plan.device) - self.seconds, time.monotonic(), []
         while not self._done(minutes, steps):
@@ -101,7 +103,8 @@ class Run:
                 self._log(losses, len(latents))
                 losses = []
                 latents.look()
-                self._firsts.look()
+                if firsts is not None:
+                    firsts.look()
             if time.monotonic() - saved > 60 * self.plan.save_minutes:
                 self.save()
                 saved = time.monotonic()
@@ -137,9 +140,8 @@ class Run:
     def _drawn(self, latents: Latents, rng: np.random.Generator) -> tuple[list[int], Tensor]:
         """Clips' numbers and latents: first frames of many, openings of some, or few clips as a whole."""
         frames = list(PARTS)[int(rng.choice(len(PARTS), p=[share for share, _ in PARTS.values()]))]
-        indices, clean = (self._firsts if frames == 1 else latents).drawn(
-            rng, round(PARTS[frames][1] * self.plan.batch)
-        )
+        source = self._firsts if frames == 1 and self._firsts is not None else latents
+        indices, clean = source.drawn(rng, round(PARTS[frames][1] * self.plan.batch))
         return indices, clean[:, :frames]
 
     def _prompt(self, index: int, rng: np.random.Generator) -> str:
