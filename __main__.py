@@ -93,7 +93,7 @@ def _rivals() -> Any:
             "torch": _later("a2d.export.peers.eager", "torch_peer"),
             "transformers": _later("a2d.export.peers.transformers", "transformers_peer"),
         },
-        engines={name: _engine(name) for name in ("llama.cpp", "openvino")},
+        engines={name: _engine(name) for name in ("llama.cpp", "onnxruntime-genai", "openvino")},
         synthetic={"100m": "a2d.__main__:synthetic_100m"},
     )
 

@@ -16,7 +16,7 @@ from .console.progress import Progress
 from .decode.block import Prompt
 from .decode.options import Options
 from .decode.sequence import FREE, Form
-from .decode.session import Generation, Result, Session
+from .decode.session import Generation, Session, TextResult
 from .decode.together import Together
 from .inputs.prompt import Picture
 
@@ -36,7 +36,7 @@ class Reading:
 
     image: Picture
     """The frame as it was given; for one of a folder, its path."""
-    result: Result | None
+    result: TextResult | None
     error: A2DError | None
     seconds: float
     """For all of it: the file, the vision graph, the decoding."""
@@ -77,7 +77,7 @@ def readings(
 
 def _read(frame: Picture, begin: Begin, session: Session) -> Reading:
     started = time.perf_counter()
-    result: Result | None = None
+    result: TextResult | None = None
     error: A2DError | None = None
     try:
         result = begin(frame, session).run()

@@ -27,7 +27,7 @@ from .decode.block import Prompt
 from .decode.cache import CacheShape
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import FREE, Form
-from .decode.session import Generation, Result, Session, until
+from .decode.session import Generation, Session, TextResult, until
 from .deploy.placement import Placement, buildable, is_news, on, placed, rows, slow_here, sm_of
 from .each import Reading, readings
 from .inputs.messages import check_list
@@ -243,7 +243,7 @@ class Model:
         form: Form = FREE,
         options: Options | None = None,
         **chosen: Unpack[OptionFields],
-    ) -> Result:
+    ) -> TextResult:
         """Generate to the end; arguments as for `stream`."""
         asked = {"images": images, "raw": raw, "template_options": template_options, "continue_final": continue_final}
         return self.stream(prompt, **asked, form=form, options=options, **chosen).run()  # type: ignore[arg-type]

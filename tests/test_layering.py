@@ -238,7 +238,7 @@ PACKAGES = {
 THIRD_PARTIES = {
     "engines": {"numpy"},
     "runtime": {"numpy"},
-    "calibration": {"numpy", "ml_dtypes", "onnx", "onnx_ir"},
+    "calibration": {"numpy", "ml_dtypes", "onnx_ir"},
     "export": {"numpy", "onnx", "onnx_ir", "onnxscript", "optimum", "safetensors", "torch", "transformers"},
 }
 """Room to what all its files may import from elsewhere."""
@@ -255,6 +255,7 @@ FILES = {
     "engines/tensorrt/builder/fp16_products.py": {"onnx_ir"},
     "engines/tensorrt/builder/late_lookup.py": {"onnx_ir"},
     "engines/tensorrt/builder/roll_loops.py": {"onnx_ir"},
+    "export/peers/processes/run_genai.py": {"lines", "onnxruntime_genai"},
     "export/peers/processes/run_llama_cpp.py": {"gguf", "lines", "llama_cpp"},
     "export/peers/processes/run_openvino.py": {"lines", "openvino"},
     "runtime/demo/page.py": {"jinja2"},

@@ -30,9 +30,6 @@ COMMANDS = {
 FLAGS_LEFT = ("calibration/",)
 """Rooms whose messages still name flags, to be emptied."""
 
-WORDS_LEFT = ("export/graphs/",)
-"""Packages and files whose docstrings are still to be rewritten, to be emptied."""
-
 RIDDLES = re.compile(r"(What|Of|That|Those|As|By|Which|Where|How|Whether)\b")
 """First words of a docstring that has no subject."""
 
@@ -66,8 +63,6 @@ def test_no_message_below_the_commands_names_a_flag(path):
 
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_docstrings_have_a_subject(path):
-    if name_of(path).startswith(WORDS_LEFT):
-        pytest.skip("to be rewritten")
     riddles = [(d.lineno, d.value) for d in docstrings(parsed(path)) if RIDDLES.match(d.value)]
     assert riddles == [], "begin with a noun or a verb: a noun phrase for a value, an imperative for a function"
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 from numpy.typing import NDArray
 
 from ...engines import Array, Buffer, Engine, Feeds, Memory, Signature
@@ -26,11 +25,12 @@ from ...runtime.decode.runner import Answer, Runner
 from ...runtime.decode.session import Session
 from ...runtime.deploy.placement import Placement
 from ...runtime.model import Model
-from ..source.source import SOURCE, Source, products
+from ..source.source import SOURCE, Source
 from .histogram import Histogram
 from .row_kinds import VISION, Parts, Place
+from .taps import tap
 
-__all__ = ["ObservedEngine", "ObservedModel", "Observer", "Strata", "tap"]
+__all__ = ["ObservedEngine", "ObservedModel", "Observer", "Strata"]
 
 Channels = Mapping[str, NDArray[np.float32]]
 
@@ -39,27 +39,6 @@ Strata = Mapping[str, Callable[[Feeds], Parts]]
 
 SCRATCH = "tap."
 """Prefix of graphs that are looked into, and are no part of a bundle."""
-
-
-def tap(source: Source, graph: str, target: Path, left_out: Collection[str] = ()) -> dict[str, str]:
-    """Write a copy of a graph that also puts out what goes into its products: output name to weight name.
-
-    `left_out`: names of weights whose products are not looked at.
-    """
-    model = onnx.load(source.path(graph), load_external_data=False)
-    inputs, taps = {value.name for value in model.graph.input}, {}
-    for node in products(model.graph, source.tensors):
-        if node.input[1] in left_out:
-            continue
-        name = node.input[0]
-        if name in inputs:  # what comes in cannot go out as it is
-            name = f"tap.{node.input[1]}"
-            model.graph.node.append(onnx.helper.make_node("Identity", [node.input[0]], [name]))
-        if name not in taps and name not in {value.name for value in model.graph.output}:
-            model.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-        taps[name] = node.input[1]
-    target.write_bytes(model.SerializeToString())
-    return taps
 
 
 @dataclass

@@ -6,173 +6,226 @@ r"""Float graphs to quantized ones: standard operators of opset 21, symmetric, t
     dynamic    x -> DynamicQuantizeLinear -> MatMulInteger       the projection, where nothing is calibrated
     lookup     rows of codes -> Dequantize, times their scales   the embedding shares the projection's table
 
-Zero points are spelled out although they are zero: without them ONNX Runtime leaves the products in float, 15 times
-slower (docs/quantization.md). Knows graphs; what to do with each layer comes from `decide`.
+Three passes in a row. Zero points are spelled out although they are zero: without them ONNX Runtime leaves the products
+in float, 15 times slower (docs/quantization.md). Knows graphs; what to do with each layer comes from `decide`.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes import InPlacePass, PassError, PassResult, PostconditionError, PreconditionError, Sequential
 
 from ..source.products import Point, external, lookups, points
 from ..source.smoothquant import Smoothed
 from .assign import Decision, coded, input_format, table_format, weight_format
+from .graph_editor import GraphEditor, Value
 from .number_formats import FORMATS, Format
 from .weight_file import CodeFile
 from .weight_quant import Coded, code
 
-__all__ = ["rewritten"]
-
-Value: TypeAlias = ir.Value
+__all__ = ["rewrite"]
 
 
-def rewritten(path: Path, decision: Decision, weights: Smoothed, file: CodeFile) -> bytes:
-    """The quantized form of a graph file, as a file; all weights that it needs go to `file`."""
-    model = ir.load(path)
-    editor = _Editor(model.graph, decision, weights, file)
-    for node in lookups(model.graph):
-        editor.lookup(node)
-    for point in points(model.graph):
-        getattr(editor, decision.layers[point.name].form)(point)
-    editor.keep_the_rest()
-    made: bytes = ir.to_proto(model).SerializeToString()
-    return made
+def rewrite(model: ir.Model, decision: Decision, weights: Smoothed, file: CodeFile) -> None:
+    """Quantize a graph in place; all weights that it needs go to `file`. Raises OSError: writing."""
+    parts = _Parts(decision, weights, file)
+    try:
+        Sequential(QuantizeLookups(parts), QuantizeProducts(parts), StoreTheRest(parts))(model)
+    except PassError as error:
+        if isinstance(error.__cause__, (OSError, MemoryError)):
+            raise error.__cause__ from error  # the machine's fault, and no pass's
+        raise
 
 
-class _Editor:
-    """One graph on its way."""
+@dataclass(frozen=True)
+class _Parts:
+    """Common parts of the passes: the decision, the smoothed weights and the file that codes go to."""
 
-    def __init__(self, graph: ir.Graph, decision: Decision, weights: Smoothed, file: CodeFile) -> None:
-        self._graph, self._decision, self._weights, self._file = graph, decision, weights, file
-        self._count = 0
+    decision: Decision
+    weights: Smoothed
+    file: CodeFile
 
-    def high(self, _: Point) -> None:
-        """Leave it."""
+    def table(self, editor: GraphEditor, name: str) -> tuple[Value, Value]:
+        """Codes `[V, H]` and their scales `[V]`: of tied tables, the same bytes."""
+        form = table_format(self.decision.recipe)
+        made = code(self.weights.weight(name), form, 0)
+        scale = self._stored(editor, f"{name}.scale", made.scale, None)
+        return self._stored(editor, name, made.codes, form), scale
 
-    def static(self, point: Point) -> None:
-        """Both sides quantized, each with a scale known beforehand."""
-        numbers = input_format(self._decision.recipe, point.table)
-        limit = self._decision.layers[point.name].limit
-        scale = self._constant(f"{point.name}.input_scale", numbers.scale(np.array(limit or 0.0)))
-        zero = self._constant(f"{point.name}.input_zero", np.zeros((), numbers.storage), numbers)
-        x = self._add(point.node, "QuantizeLinear", point.activation, scale, zero)
-        x = self._add(point.node, "DequantizeLinear", x, scale, zero)
-        self._multiply(point, x, self._decoded(point))
+    def product(self, editor: GraphEditor, point: Point) -> tuple[Value, Value, Coded]:
+        """Codes and scales of a product's weights."""
+        made = coded(self.decision.recipe, self.weights, point.name, self.form(point))
+        if point.table:
+            return (*self.table(editor, point.name), made)
+        scale = self._stored(editor, f"{point.name}.scale", made.scale, None)
+        return self._stored(editor, point.name, made.codes, self.numbers(point)), scale, made
 
-    def weights(self, point: Point) -> None:
-        """The weights alone."""
-        self._multiply(point, point.activation, self._decoded(point))
+    def form(self, point: Point) -> str:
+        """Treatment of a product."""
+        return self.decision.layers[point.name].form
 
-    relief = weights
+    def numbers(self, point: Point) -> Format:
+        """Format of a product's weights."""
+        return weight_format(self.decision.recipe, point.table, self.form(point))
 
-    def dynamic(self, point: Point) -> None:
-        """The input quantized by its own range, in integers all the way."""
-        made, node = self._coded(point), point.node
-        codes = self._add(node, "Transpose", made[0], perm=[1, 0]) if point.table else made[0]
-        x, step, zero = self._add_many(node, "DynamicQuantizeLinear", 3, point.activation)
-        whole = self._add(node, "MatMulInteger", x, codes, zero)
-        scale = self._add(node, "Mul", step, made[1])
-        result = self._add(node, "Mul", self._add(node, "Cast", whole, to=int(ir.DataType.FLOAT)), scale)
-        ir.convenience.replace_all_uses_with(node.outputs[0], result)
-        self._graph.remove(node, safe=True)
+    def _stored(self, editor: GraphEditor, name: str, array: NDArray[np.generic], form: Format | None) -> Value:
+        """An initializer whose bytes lie in the weight file."""
+        tensor = self.file.write(name, array, ir.DataType["FLOAT" if form is None else form.onnx])
+        return editor.initializer(f"{name}.codes" if form else name, tensor)
 
-    def lookup(self, node: ir.Node) -> None:
-        """Rows of a table: of codes, if it is quantized."""
-        table = node.inputs[0]
-        assert table is not None
-        if self._decision.recipe.head == "high":
-            return
-        codes, scale = self._table(str(table.name))
-        one = self._constant("lookup.scale", np.ones((), np.float32))
-        zero = self._constant("lookup.zero", np.zeros((), np.int8), FORMATS["int8"])
-        index, rows = node.inputs[1], node.outputs[0]
-        assert index is not None
-        whole = self._add(node, "DequantizeLinear", self._add(node, "Gather", codes, index), one, zero)
-        last = self._constant("lookup.axis", np.array([-1], np.int64))
-        steps = self._add(node, "Unsqueeze", self._add(node, "Gather", scale, index), last)
-        result = self._add(node, "Mul", whole, steps)
-        ir.convenience.replace_all_uses_with(rows, result)
-        self._graph.remove(node, safe=True)
 
-    def keep_the_rest(self) -> None:
-        """Write the weights that stay; drop those that nothing reads any more."""
-        for name, value in [*self._graph.initializers.items()]:
+class QuantizeLookups(InPlacePass):
+    """Pass: rows of a table become rows of codes, times their scales; where tables stay high, nothing changes."""
+
+    def __init__(self, parts: _Parts) -> None:
+        self._parts = parts
+        self._high = parts.decision.recipe.head == "high"
+
+    def requires(self, model: ir.Model) -> None:
+        """Raise PreconditionError for a table that the source does not hold."""
+        unknown = {str(node.inputs[0].name) for node in lookups(model.graph)} - set(self._parts.weights.source.tensors)
+        if unknown:
+            raise PreconditionError(f"looked up, but not in the source: {sorted(unknown)}")
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Rewrite every lookup."""
+        found = [] if self._high else lookups(model.graph)
+        editor = GraphEditor(model.graph)
+        for node in found:
+            self._lookup(editor, node)
+        return PassResult(model, modified=bool(found))
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raise PostconditionError where rows of floats are still looked up."""
+        tables = [external(node.inputs[0]) for node in lookups(model.graph)]
+        left = [t.name for t in tables if t is not None and t.dtype == ir.DataType.FLOAT and len(t.shape) > 1]
+        if left and not self._high:
+            raise PostconditionError(f"looked up as floats: {left}")
+
+    def _lookup(self, editor: GraphEditor, node: ir.Node) -> None:
+        table, index = node.inputs[0], node.inputs[1]
+        assert table is not None and index is not None
+        codes, scale = self._parts.table(editor, str(table.name))
+        one = editor.constant("lookup.scale", np.ones((), np.float32))
+        zero = editor.constant("lookup.zero", np.zeros((), np.int8), FORMATS["int8"])
+        whole = editor.add(node, "DequantizeLinear", editor.add(node, "Gather", codes, index), one, zero)
+        last = editor.constant("lookup.axis", np.array([-1], np.int64))
+        steps = editor.add(node, "Unsqueeze", editor.add(node, "Gather", scale, index), last)
+        editor.replace(node, editor.add(node, "Mul", whole, steps))
+
+
+class QuantizeProducts(InPlacePass):
+    """Pass: every product with weights in the form that was decided; those that stay high are left."""
+
+    def __init__(self, parts: _Parts) -> None:
+        self._parts = parts
+
+    def requires(self, model: ir.Model) -> None:
+        """Raise PreconditionError for a product that nothing was decided of."""
+        undecided = [point.name for point in points(model.graph) if point.name not in self._parts.decision.layers]
+        if undecided:
+            raise PreconditionError(f"nothing was decided of {undecided}")
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Rewrite every product."""
+        found = [point for point in points(model.graph) if self._parts.form(point) != "high"]
+        editor = GraphEditor(model.graph)
+        for point in found:
+            WRITTEN[self._parts.form(point)](self._parts, editor, point)
+        return PassResult(model, modified=bool(found))
+
+    def ensures(self, model: ir.Model) -> None:
+        """Raise PostconditionError where a product is left that should not be."""
+        left = [p.name for p in points(model.graph) if p.name in self._parts.decision.layers]
+        if any(self._parts.decision.layers[name].form != "high" for name in left):
+            raise PostconditionError(f"still floats: {left}")
+
+
+class StoreTheRest(InPlacePass):
+    """Pass: weights that stay go to the new file, and those that nothing reads any more are dropped."""
+
+    def __init__(self, parts: _Parts) -> None:
+        self._file, self._weights = parts.file, parts.weights
+
+    def call(self, model: ir.Model) -> PassResult:
+        """Go through all initializers."""
+        initializers = model.graph.initializers
+        for name, value in [*initializers.items()]:
             if not value.uses():  # the body of a loop counts
-                del self._graph.initializers[name]
+                del initializers[name]
             elif external(value) is not None and not self._file.holds(external(value)):
                 value.const_value = self._file.keep(name, self._weights)
+        return PassResult(model, modified=True)
 
-    def _decoded(self, point: Point) -> Value:
-        """The weights as a graph sees them, `[in, out]`."""
-        codes, scale, made = self._coded(point)
-        form = self._form(point)
-        if made.group is not None:
-            zeros = [self._zeros(point.name, made.scale.shape, form)] if form.bits == 8 else []
-            return self._add(point.node, "DequantizeLinear", codes, scale, *zeros, axis=0, block_size=made.group)
-        zero = self._constant(f"{point.name}.zero", np.zeros(len(made.scale), form.storage), form)
-        wide = self._add(point.node, "DequantizeLinear", codes, scale, zero, axis=made.axis)
-        return self._add(point.node, "Transpose", wide, perm=[1, 0]) if point.table else wide
+    def ensures(self, model: ir.Model) -> None:
+        """Raise PostconditionError where a weight lies in another file."""
+        stored = {name: external(value) for name, value in model.graph.initializers.items()}
+        away = [name for name, tensor in stored.items() if tensor is not None and not self._file.holds(tensor)]
+        if away:
+            raise PostconditionError(f"in another file: {away}")
 
-    def _zeros(self, name: str, shape: tuple[int, ...], form: Format) -> Value:
-        """Zero points of a matrix in groups, of its own name: the same bytes for all matrices of one shape.
 
-        ONNX Runtime's option for processors that saturate moves bytes by 128, and needs a zero point to move with them.
-        """
-        return self._initializer(f"{name}.zero", self._file.zeros(shape, ir.DataType[form.onnx], form.storage))
+def _static(parts: _Parts, editor: GraphEditor, point: Point) -> None:
+    """Both sides quantized, each with a scale known beforehand."""
+    numbers = input_format(parts.decision.recipe, point.table)
+    limit = parts.decision.layers[point.name].limit
+    scale = editor.constant(f"{point.name}.input_scale", numbers.scale(np.array(limit or 0.0)))
+    zero = editor.constant(f"{point.name}.input_zero", np.zeros((), numbers.storage), numbers)
+    x = editor.add(point.node, "QuantizeLinear", point.activation, scale, zero)
+    x = editor.add(point.node, "DequantizeLinear", x, scale, zero)
+    _multiply(editor, point, x, _decoded(parts, editor, point))
 
-    def _coded(self, point: Point) -> tuple[Value, Value, Coded]:
-        made = coded(self._decision.recipe, self._weights, point.name, self._decision.layers[point.name].form)
-        if point.table:
-            return (*self._table(point.name), made)
-        scale = self._stored(f"{point.name}.scale", made.scale, None)
-        return self._stored(point.name, made.codes, self._form(point)), scale, made
 
-    def _form(self, point: Point) -> Format:
-        return weight_format(self._decision.recipe, point.table, self._decision.layers[point.name].form)
+def _weights(parts: _Parts, editor: GraphEditor, point: Point) -> None:
+    """The weights alone."""
+    _multiply(editor, point, point.activation, _decoded(parts, editor, point))
 
-    def _table(self, name: str) -> tuple[Value, Value]:
-        """Codes `[V, H]` and their scales `[V]`: of tied tables, the same bytes."""
-        form = table_format(self._decision.recipe)
-        made = code(self._weights.weight(name), form, 0)
-        scale = self._stored(f"{name}.scale", made.scale, None)
-        return self._stored(name, made.codes, form), scale
 
-    def _stored(self, name: str, array: NDArray[np.generic], form: Format | None) -> Value:
-        """An initializer whose bytes lie in the weight file."""
-        tensor = self._file.write(name, array, ir.DataType["FLOAT" if form is None else form.onnx])
-        return self._initializer(f"{name}.codes" if form else name, tensor)
+def _dynamic(parts: _Parts, editor: GraphEditor, point: Point) -> None:
+    """The input quantized by its own range, in integers all the way."""
+    made, node = parts.product(editor, point), point.node
+    codes = editor.add(node, "Transpose", made[0], perm=[1, 0]) if point.table else made[0]
+    x, step, zero = editor.add_many(node, "DynamicQuantizeLinear", 3, point.activation)
+    whole = editor.add(node, "MatMulInteger", x, codes, zero)
+    scale = editor.add(node, "Mul", step, made[1])
+    floats = editor.add(node, "Cast", whole, to=int(ir.DataType.FLOAT))
+    editor.replace(node, editor.add(node, "Mul", floats, scale))
 
-    def _constant(self, name: str, array: NDArray[np.generic], form: Format | None = None) -> Value:
-        """A small initializer inside the graph's own file."""
-        if name not in self._graph.initializers:
-            self._initializer(name, ir.Tensor(array, dtype=None if form is None else ir.DataType[form.onnx], name=name))
-        return self._graph.initializers[name]
 
-    def _initializer(self, name: str, tensor: ir.TensorProtocol) -> Value:
-        value = Value(name=name, const_value=tensor)
-        value.type, value.shape = ir.TensorType(tensor.dtype), ir.Shape(tensor.shape)
-        self._graph.initializers[name] = value
-        return value
+WRITTEN: dict[str, Callable[[_Parts, GraphEditor, Point], None]] = {
+    "static": _static,
+    "weights": _weights,
+    "relief": _weights,
+    "dynamic": _dynamic,
+}
+"""Form of a product to the function that writes it; `high` is left as it is."""
 
-    def _multiply(self, point: Point, x: Value, weight: Value) -> None:
-        """A Gemm by a table becomes a MatMul, whose quantized form engines know."""
-        result = self._add(point.node, "MatMul", x, weight)
-        ir.convenience.replace_all_uses_with(point.node.outputs[0], result)
-        self._graph.remove(point.node, safe=True)
 
-    def _add(self, before: ir.Node, kind: str, *inputs: Value, **attributes: object) -> Value:
-        return self._add_many(before, kind, 1, *inputs, **attributes)[0]
+def _multiply(editor: GraphEditor, point: Point, x: Value, weight: Value) -> None:
+    """A Gemm by a table becomes a MatMul, whose quantized form engines know."""
+    editor.replace(point.node, editor.add(point.node, "MatMul", x, weight))
 
-    def _add_many(self, before: ir.Node, kind: str, count: int, *inputs: Value, **attributes: object) -> list[Value]:
-        node = ir.node(kind, list(inputs), attributes, num_outputs=count)
-        self._count += 1
-        node.name = f"quantized.{self._count}"  # ONNX Runtime wants every node's name to be its own
-        for i, value in enumerate(node.outputs):
-            value.name = f"{node.name}.{i}"
-        self._graph.insert_before(before, node)
-        return list(node.outputs)
+
+def _decoded(parts: _Parts, editor: GraphEditor, point: Point) -> Value:
+    """The weights as a graph sees them, `[in, out]`."""
+    codes, scale, made = parts.product(editor, point)
+    form = parts.numbers(point)
+    if made.group is not None:
+        zeros = [_zeros(parts.file, editor, point.name, made.scale.shape, form)] if form.bits == 8 else []
+        return editor.add(point.node, "DequantizeLinear", codes, scale, *zeros, axis=0, block_size=made.group)
+    zero = editor.constant(f"{point.name}.zero", np.zeros(len(made.scale), form.storage), form)
+    wide = editor.add(point.node, "DequantizeLinear", codes, scale, zero, axis=made.axis)
+    return editor.add(point.node, "Transpose", wide, perm=[1, 0]) if point.table else wide
+
+
+def _zeros(file: CodeFile, editor: GraphEditor, name: str, shape: tuple[int, ...], form: Format) -> Value:
+    """Zero points of a matrix in groups, of its own name: the same bytes for all matrices of one shape.
+
+    ONNX Runtime's option for processors that saturate moves bytes by 128, and needs a zero point to move with them.
+    """
+    return editor.initializer(f"{name}.zero", file.zeros(shape, ir.DataType[form.onnx], form.storage))

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from ...engines.errors import ContextFullError, RequestError
 from ...runtime.console.progress import Progress
 from ...runtime.decode.options import Options
-from ...runtime.decode.session import Result
+from ...runtime.decode.session import TextResult
 from ...runtime.model import Model
 from ..collect.samples import Data, Sample
 from ..verify.intervals import Rate
@@ -129,7 +129,7 @@ def swept(model: Model, data: Data, options: Options, tried: Sequence[Setting], 
     return Curve(tuple(points), measure, done, tuple(left_out), interrupted)
 
 
-def _answer(model: Model, sample: Sample, options: Options, setting: Setting) -> tuple[Result, float]:
+def _answer(model: Model, sample: Sample, options: Options, setting: Setting) -> tuple[TextResult, float]:
     chosen = replace(options, steps=setting.steps, threshold=setting.threshold)
     rows, session = sample.rows(model), model.session()
     if setting.threshold is None:  # the bundle's own would be added to the steps
@@ -138,7 +138,7 @@ def _answer(model: Model, sample: Sample, options: Options, setting: Setting) ->
     return session.generate(rows, chosen), time.perf_counter() - started
 
 
-def _count(points: Sequence[Point], results: Sequence[tuple[Result, float]], truth: str | tuple[int, ...]) -> None:
+def _count(points: Sequence[Point], results: Sequence[tuple[TextResult, float]], truth: str | tuple[int, ...]) -> None:
     """Count the answers to one sample."""
     for point, (result, seconds) in zip(points, results, strict=True):
         said = result.text.strip() == truth.strip() if isinstance(truth, str) else result.tokens == truth

@@ -16,7 +16,7 @@ from ...engines.errors import ContextFullError, RequestError
 from ...engines.targets import TARGETS
 from ...runtime.console.progress import Progress
 from ...runtime.decode.options import Options
-from ...runtime.decode.session import Result
+from ...runtime.decode.session import TextResult
 from ...runtime.model import Model
 from ..collect.samples import Data, Sample
 from ..quantize.recipes import RECIPES
@@ -119,7 +119,7 @@ def _sample(reference: Model, variant: Model, sample: Sample, options: Options, 
     _count(tally, pair, (made[0], made[1]), sample)
 
 
-def _count(tally: _Tally, pair: tuple[Model, Model], results: tuple[Result, Result], sample: Sample) -> None:
+def _count(tally: _Tally, pair: tuple[Model, Model], results: tuple[TextResult, TextResult], sample: Sample) -> None:
     own, other = (_ended(model, result) for model, result in zip(pair, results, strict=True))
     longer = max(len(own), len(other))
     tally.tokens.add(sum(a == b for a, b in zip(own, other, strict=False)), longer)
@@ -135,7 +135,7 @@ def _count(tally: _Tally, pair: tuple[Model, Model], results: tuple[Result, Resu
             tally.right.setdefault(name, Rate()).add(result.text == sample.truth)
 
 
-def _ended(model: Model, result: Result) -> list[int]:
+def _ended(model: Model, result: TextResult) -> list[int]:
     """Tokens up to and with the stop token: what stands behind it in its block nobody reads."""
     tokens, stops = list(result.tokens), model.manifest.decode.stop_token_ids
     ends = [i for i, token in enumerate(tokens) if token in stops]

@@ -16,7 +16,8 @@ import numpy as np
 
 from ...engines.errors import ContractError
 from ...runtime.bundle.manifest import Words
-from ...runtime.film.contract import Draft, FilmContract, LatentSpec, NetworkSpec, Schedule, StepList, TextSpec
+from ...runtime.film.contract import FilmContract, LatentSpec, NetworkSpec, Schedule, StepList, TextSpec
+from ...runtime.film.presets import DRAFT, Preset
 from ...runtime.film.solvers import RULES, step_list
 from ...runtime.schema import Violations, check
 from ..checkpoint.pipeline import Pipeline
@@ -182,19 +183,23 @@ def _built(values: Mapping[str, Any], pipeline: Pipeline, network: FilmNetwork) 
         ),
         schedule=Schedule(first, rest, {n: warped_steps(n, steps, rule, shift) for n, steps in LISTS.items()}),
         licence=pipeline.licence,
-        draft=_draft(values, network),
+        presets=_presets(values, network),
         **{name: values[name] for name in PLAIN if name in values},
     )
 
 
-def _draft(values: Mapping[str, Any], network: FilmNetwork) -> Draft | None:
-    """The preset of drafts, where something of it was asked for, or there is a decoder for them."""
+def _presets(values: Mapping[str, Any], network: FilmNetwork) -> dict[str, Preset]:
+    """The row of drafts, where something of it was asked for, or there is a decoder for them."""
     asked = {name: values.get(f"draft_{name}") for name in ("height", "width", "steps")}
     if network.draft is None and not any(value is not None for value in asked.values()):
-        return None
+        return {}
     steps = None if asked["steps"] is None else str(asked["steps"])
-    return Draft(asked["height"] or values["height"], asked["width"] or values["width"], steps)
+    sizes = {name: asked[name] or values[name] for name in ("height", "width")}
+    return {DRAFT: Preset(LOOK, **sizes, steps=steps, small_decoder=network.draft is not None)}
 
+
+LOOK = "a quick look, as the export was asked for it: another picture"
+"""Meaning of that row."""
 
 PLAIN = ("block_frames", "window", "sink", "commit_timestep", "frames", "fps", "height", "width")
 """Values that are fields of the contract as they are."""

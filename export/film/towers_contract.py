@@ -7,7 +7,7 @@ where values stand; what they mean is `runtime/film/contract.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,7 +15,7 @@ import torch
 from ...engines.errors import CheckpointError, ContractError
 from ...runtime.bundle.manifest import ModelShape, TextFiles, Words
 from ...runtime.decode.contract import AUTOREGRESSIVE, DecodeContract
-from ...runtime.film.contract import Draft, FilmContract, LatentSpec, NetworkSpec, Schedule, StepList, TextSpec
+from ...runtime.film.contract import FilmContract, LatentSpec, NetworkSpec, Schedule, StepList, TextSpec
 from ...runtime.film.curves import Sampler, levels
 from ...runtime.film.solvers import step_list
 from ...runtime.film.towers_spec import ChatSpec, GuidanceSpec, PlacesSpec, TowersSpec
@@ -28,6 +28,7 @@ from ..families.cosmos3_vision import vision_spec
 from ..families.qwen2_5_vl import CHAT_TEMPLATE
 from ..graphs.film_shapes import TowersNetwork
 from .contract import ResolvedFilm, warped_steps, warps_of
+from .towers_presets import Card, presets
 
 __all__ = ["resolve_towers"]
 
@@ -79,9 +80,12 @@ REFUSED: dict[str, Any] = {
 def resolve_towers(given: Mapping[str, Any], pipeline: Pipeline, network: TowersNetwork) -> ResolvedFilm:
     """Collect the contract. Raises ContractError that lists every impossible value."""
     values, origins = _collected(given, pipeline, network)
+    # A distilled network's list stands in no file, so what was asked for is its own.
+    asked = {n: given[n] for n in ("steps", "shift") if n in given} if _distilled(pipeline) else {}
+    own, _ = _collected(asked, pipeline, network)
     text = _TextFiles.of(pipeline)
     try:
-        made = _built(values, pipeline, network, text)
+        made = _built(values, own, pipeline, network, text)
         check(made)
     except (Violations, ValueError) as error:
         raise ContractError(f"the contract cannot be:\n{error}") from error
@@ -104,7 +108,7 @@ def _collected(
     values: dict[str, Any] = {}
     origins: dict[str, str] = {}
     scheduler = pipeline.configs["scheduler"]
-    distilled = scheduler.get("_class_name") == STUDENT
+    distilled = _distilled(pipeline)
     shift = scheduler.get("shift" if distilled else "flow_shift", 1.0)
     usual = DEFAULTS[network.decoder.condition_key] | ({"guidance": 1.0, "step_count": None} if distilled else {})
     for origin, found in (
@@ -116,7 +120,13 @@ def _collected(
         for name, value in found.items():
             if name in ASKED and name not in values and value is not None:
                 values[name], origins[name] = value, origin
+    if isinstance(values["frames"], int):
+        values["frames"] = 1 + (values["frames"] - 1) // network.pixels.frames * network.pixels.frames
     return values, origins
+
+
+def _distilled(pipeline: Pipeline) -> bool:
+    return pipeline.configs["scheduler"].get("_class_name") == STUDENT
 
 
 @dataclass(frozen=True)
@@ -157,8 +167,8 @@ class _TextFiles:
 
 def _schedule(values: Mapping[str, Any], pipeline: Pipeline) -> Schedule:
     config = pipeline.configs["scheduler"]
-    if config.get("_class_name") == STUDENT:
-        steps = _distilled(values, config)
+    if _distilled(pipeline):
+        steps = _student_steps(values, config)
         return Schedule(steps, steps)
     if "steps" in values:
         raise ValueError("  steps: got a list, and this scheduler makes its own levels; give step_count instead")
@@ -170,7 +180,7 @@ def _schedule(values: Mapping[str, Any], pipeline: Pipeline) -> Schedule:
     return Schedule(steps, steps, sampler=sampler)
 
 
-def _distilled(values: Mapping[str, Any], config: Mapping[str, Any]) -> StepList:
+def _student_steps(values: Mapping[str, Any], config: Mapping[str, Any]) -> StepList:
     """The one step list that a student was trained for: no file of a checkpoint has it."""
     if warps := warps_of(config):
         raise ValueError(f"  scheduler: got {', '.join(warps)}, expected none: they make other levels than a list says")
@@ -225,22 +235,29 @@ def _trained_range(config: Mapping[str, Any], trained: int, high: Any, low: Any)
     return (float(ends[0]) if high is None else high), (float(ends[1]) if low is None else low)
 
 
-def _built(values: Mapping[str, Any], pipeline: Pipeline, network: TowersNetwork, text: _TextFiles) -> FilmContract:
+def _built(
+    values: Mapping[str, Any],
+    own: Mapping[str, Any],
+    pipeline: Pipeline,
+    network: TowersNetwork,
+    text: _TextFiles,
+) -> FilmContract:
     config, s, pixels = pipeline.configs["transformer"], network.towers, network.pixels
     axes = s.reader.rope_axes or ()
     turned = tuple(2 * axes.count(axis) for axis in range(3))
-    frames = 1 + (values["frames"] - 1) // pixels.frames * pixels.frames
+    schedule = _schedule(values, pipeline)
+    rows, others = presets(Card(own, _schedule(own, pipeline).first, pixels.spatial), schedule)
     return FilmContract(
         latent=LatentSpec(pixels.channels, pixels.spatial, pixels.frames, 1, 1),
         network=NetworkSpec(s.reader.layers, s.reader.kv_heads, s.reader.head_dim, turned, 10000.0, s.freq_dim),
         text=TextSpec(TOKENIZER, s.reader.hidden, CONTEXT),
-        schedule=_schedule(values, pipeline),
+        schedule=replace(schedule, others=others),
         block_frames=WHOLE,
-        frames=frames,
+        frames=values["frames"],
         height=values["height"],
         width=values["width"],
         fps=float(values["fps"]),
-        draft=_draft(pixels.spatial),
+        presets=rows,
         licence=pipeline.licence,
         towers=TowersSpec(
             chat=_chat(pipeline, text),
@@ -257,15 +274,6 @@ def _built(values: Mapping[str, Any], pipeline: Pipeline, network: TowersNetwork
 
 WHOLE = 1 << 20
 """Latent frames of a block that is any clip as a whole."""
-
-
-def _draft(spatial: int) -> Draft | None:
-    """The small size that the networks were trained with as well; its steps are the usual ones."""
-    return None if any(side % spatial for side in SMALL) else Draft(*SMALL)
-
-
-SMALL = (192, 320)
-"""Height and width of a quick look."""
 
 
 def _chat(pipeline: Pipeline, text: _TextFiles) -> ChatSpec:

@@ -1,1 +1,1 @@
-"""One file a kind of graph: its modules, ports, program and cases. They know shapes, not checkpoints."""
+"""One file for each kind of graph: modules, ports, program and cases. They know shapes, not checkpoints."""

@@ -28,16 +28,17 @@ __all__ = ["BACKBONE", "Attention", "Embed", "Final", "Layer"]
 V = TypeVar("V")
 
 HIDDEN_BIAS = -1.0e30
-"""Added to the score of a key that a row may not see: finite, so that no row can become NaN."""
+"""Number added to the score of a key that a row may not see: finite, so that no row can become NaN."""
 
 SHAPES = ((1, 3), (8, 0), (5, 40), (24, 7))
-"""(rows, context) of the cases; the last has rows enough for the denoise cases."""
+"""Pairs (rows, cached rows) of the cases; the last has rows enough for the denoise cases."""
 
 
 class Embed(nn.Module):
-    """Tokens, positions and visibility to what every layer shares: the residual stream, cos, sin and the score bias.
+    """The start of the network: the residual stream, cos, sin and the bias of the scores, which all layers share.
 
-    Behind these come the features that are added after the first layers, zero on rows that are tokens.
+    Where the model has deep features (`deep_layers`), these follow: one for each of the first layers, zero on rows that
+    are tokens.
     """
 
     def __init__(self, shape: DecoderShape) -> None:
@@ -53,7 +54,7 @@ class Embed(nn.Module):
         features: Tensor | None = None,
         is_feature: Tensor | None = None,
     ) -> tuple[Tensor, ...]:
-        """`tokens [1,R]`, `positions [1,R]` or `[3,1,R]`, `visible [1,1,R,K]` to x, rope_cos, rope_sin, bias, ..."""
+        """Map `tokens [1,R]`, `positions [1,R]` or `[3,1,R]`, `visible [1,1,R,K]` to x, rope_cos, rope_sin, bias..."""
         x, deep = nn.functional.embedding(tokens, self.embedding), list[Tensor]()
         if features is not None and is_feature is not None:
             first, *more = features.to(x.dtype).split(self.shape.hidden, -1)
@@ -65,7 +66,7 @@ class Embed(nn.Module):
         return x, cos.to(x.dtype), sin.to(x.dtype), bias, *deep
 
     def rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Cos and sign-folded sin, `[1,R,1,head_dim]` each: rotate-half becomes a swap of halves (Su et al. 2021)."""
+        """Compute cos and sign-folded sin, `[1,R,1,head_dim]`: rotate-half is a swap of halves (Su et al. 2021)."""
         axes = self.shape.rope_axes
         inv_freq = torch.tensor(self.shape.inv_freq, dtype=torch.float32)
         if axes is None:
@@ -78,10 +79,10 @@ class Embed(nn.Module):
 
 
 class Deepen(nn.Module):
-    """Rows with a further feature added."""
+    """The addition of a deep feature to the rows behind one of the first layers (DeepStack, 2406.04334)."""
 
     def forward(self, x: Tensor, deep: Tensor) -> Tensor:
-        """`x [1,R,H]`, `deep [1,R,H]`, zero where a row has none."""
+        """Add `deep [1,R,H]`, zero where a row has no feature, to `x [1,R,H]`."""
         return x + deep
 
 
@@ -109,20 +110,20 @@ class Attention(nn.Module):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None, past_key: Tensor, past_value: Tensor
     ) -> tuple[Tensor, ...]:
-        """`x [1,R,H]`, `past [1,Hkv,C,D]` to x and this layer's `key, value [1,Hkv,R,D]` of the new rows.
+        """Map `x [1,R,H]` and `past [1,Hkv,C,D]` to x, and to `key, value [1,Hkv,R,D]` of the new rows.
 
-        With a condition key, that is the fourth.
+        A shape with condition keys gives these as a fourth result.
         """
         query, key, value, *more = self.project(self.normed(x, self.attention_norm), cos, sin)
         mixed = self.attend(query, torch.cat([past_key, key], 2), torch.cat([past_value, value], 2), bias)
         return x + affine(mixed, self.out, self.out_bias), key, value, *more
 
     def normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        """`x` over its root mean square, as the checkpoint rounds it."""
+        """Divide `x [...,H]` by its root mean square, with the rounding of the checkpoint's own norm."""
         return (rms_norm_wide if self.shape.wide_norms else rms_norm)(x, weight, self.shape.norm_eps)
 
     def project(self, x: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, ...]:
-        """Rotated query `[1,Hq,R,D]` and key, value, and perhaps the condition key, `[1,Hkv,R,D]`, of one product."""
+        """Project rows to a rotated query `[1,Hq,R,D]` and to key, value and condition key, if any, `[1,Hkv,R,D]`."""
         s = self.shape
         heads = affine(x, self.qkv, self.qkv_bias).view(1, -1, s.heads + 2 * s.kv_heads, s.head_dim)
         counts = [s.heads, s.kv_heads]
@@ -138,7 +139,7 @@ class Attention(nn.Module):
         return query, key, value.transpose(1, 2), *more
 
     def rotated(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """`x [1,R,heads,D]` with its first `rotary_dim` channels turned."""
+        """Rotate the first `rotary_dim` channels of `x [1,R,heads,D]`."""
         s = self.shape
         turned = x if s.rotary_dim == s.head_dim else x[..., : s.rotary_dim]
         first, second = turned.split(s.rotary_dim // 2, -1)
@@ -146,7 +147,7 @@ class Attention(nn.Module):
         return turned if s.rotary_dim == s.head_dim else torch.cat([turned, x[..., s.rotary_dim :]], -1)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-        """Softmax attention `[1,R,Hq*D]`; the query heads of one key head are rows of one product."""
+        """Compute softmax attention, `[1,R,Hq*D]`; the query heads of one key head are rows of one product."""
         s = self.shape
         grouped = query.reshape(1, s.kv_heads, -1, s.head_dim)
         scores = (grouped @ key.transpose(2, 3)).float() * s.head_dim**-0.5
@@ -177,12 +178,12 @@ class Layer(Attention):
     def forward(
         self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor | None, past_key: Tensor, past_value: Tensor
     ) -> tuple[Tensor, ...]:
-        """As `Attention.forward`."""
+        """See `Attention.forward`."""
         x, *new = super().forward(x, cos, sin, bias, past_key, past_value)
         return x + affine(self.inner(self.normed(x, self.mlp_norm)), self.down, self.down_bias), *new
 
     def inner(self, x: Tensor) -> Tensor:
-        """The MLP's rows before they are projected down."""
+        """Compute the inner rows of the MLP, `[1,R,intermediate]`, which are projected down next."""
         if self.shape.mlp == "relu2":
             return relu(affine(x, self.up, self.up_bias)).square()
         gate, up = affine(x, self.gate_up, self.gate_up_bias).split(self.shape.intermediate, -1)
@@ -198,7 +199,7 @@ class Final(nn.Module):
         parameters(self, {"norm": (shape.hidden,)})
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise the residual stream."""
+        """Normalise the residual stream, `[1,R,H]`."""
         return (rms_norm_wide if self.shape.wide_norms else rms_norm)(x, self.norm, self.shape.norm_eps)
 
 
@@ -302,7 +303,7 @@ def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[
 
 
 def _cases(network: Network, _: Array, __: int) -> Iterator[Case]:
-    """Several row counts and contexts, partial visibility; keys of the past are as large as a normalised key's."""
+    """Make cases of several rows and contexts with partial visibility; past keys are as long as normalised ones."""
     rng = np.random.default_rng(0)
     for rows, context in SHAPES:
         feeds = random_feeds(_inputs(network), {"rows": rows, "context": context, "keys": rows + context}, rng)

@@ -23,13 +23,13 @@ __all__ = ["DENOISE", "block_cases", "block_ports", "logits_of", "settled", "set
 V = TypeVar("V")
 
 SETTLED = ("next_tokens", "next_masked", "left", "proposed", "confidence", "entropy", "held")
-"""Results of `Settle`, in this order: the outputs of both graphs."""
+"""Names of the results of `Settle`, in order; they are outputs of both graphs."""
 
 FORBIDDEN_LOGIT = -3.0e38
-"""Added to the logit of a token that may not be proposed: below all others, and finite."""
+"""Number added to the logit of a token that may not be proposed: it falls below all others and stays finite."""
 
 CLEAR = [[1 - (byte >> bit & 1) for bit in range(8)] for byte in range(256)]
-"""By a byte of a mask: 1 for each of its eight tokens that is not allowed."""
+"""Table `[256,8]` from a byte of a mask to its eight tokens: 1 for each that is not allowed."""
 
 
 class Project(nn.Module):
@@ -40,19 +40,21 @@ class Project(nn.Module):
         parameters(self, {"lm_head": (vocab, hidden)})
 
     def forward(self, hidden: Tensor, carry: Tensor, gather: Tensor) -> Tensor:
-        """Logits `[B,V]` float32; `gather [1,B]` says which row of [`carry [1,1,H]`, `hidden [1,R,H]`] gives each."""
+        """Compute logits `[B,V]` float32 of the rows `gather [1,B]` of [`carry [1,1,H]`, `hidden [1,R,H]`]."""
         rows = torch.cat([carry, hidden], 1)[0].index_select(0, gather[0])
         return nn.functional.linear(rows, self.lm_head).float()
 
 
 class Allow(nn.Module):
-    """Tokens that a row may not propose get a logit below all others; they still count in every probability.
+    """The exclusion of tokens that a row may not propose: their logits fall below all others.
+
+    They still count in every probability, for these are of the raw logits.
 
     A byte of the mask is looked up in a table, because TensorRT has no bitwise operators on integers.
     """
 
     def forward(self, logits: Tensor, allowed: Tensor, allowed_by: Tensor) -> Tensor:
-        """`logits [B,V]`, `allowed [M,W]` uint8, `allowed_by [1,B]`, the mask of each row, to `[B,V]`.
+        """Map `logits [B,V]`, masks `allowed [M,W]` uint8 and `allowed_by [1,B]`, the mask of each row, to `[B,V]`.
 
         Token t is allowed where bit `t % 8` of byte `t // 8` is set.
         """
@@ -63,20 +65,20 @@ class Allow(nn.Module):
 
 
 class Greedy(nn.Module):
-    """The most probable token; of equals the first."""
+    """The choice of the most probable token, of equally probable ones the first."""
 
     def forward(self, open_logits: Tensor) -> Tensor:
-        """`open_logits [B,V]` to `proposed [B]` int64."""
+        """Map `open_logits [B,V]` to `proposed [B]` int64."""
         return open_logits.argmax(-1)
 
 
 class Settle(nn.Module):
-    """Accept the masked rows that are among the `count` most confident, or above `threshold`."""
+    """The accept rule: masked rows that are among the `count` most confident, or above `threshold`."""
 
     def forward(
         self, logits: Tensor, proposed: Tensor, tokens: Tensor, masked: Tensor, count: Tensor, threshold: Tensor
     ) -> tuple[Tensor, ...]:
-        """`logits [B,V]`, `proposed [B]`, the block `tokens, masked [1,B]`, `count, threshold [1]` to SETTLED.
+        """Map `logits [B,V]`, `proposed [B]`, the block `tokens, masked [1,B]` and `count, threshold [1]` to SETTLED.
 
         Probabilities are those of the raw logits: a temperature chooses tokens, not when they are good enough.
         """
@@ -90,7 +92,7 @@ class Settle(nn.Module):
 
 
 def _beliefs(logits: Tensor, proposed: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Probability of `proposed`, entropy in nats, and probability of `tokens`, each `[B]`, of softmax(logits)."""
+    """Compute P(proposed), entropy in nats and P(tokens), each `[B]`, under softmax(logits)."""
     scaled = logits - logits.amax(-1, keepdim=True)
     mass = scaled.exp()
     total = mass.sum(-1, keepdim=True)
@@ -100,7 +102,7 @@ def _beliefs(logits: Tensor, proposed: Tensor, tokens: Tensor) -> tuple[Tensor, 
 
 
 def _rank(confidence: Tensor, masked: Tensor) -> Tensor:
-    """`[B]`: how many masked rows come before each, being more confident, or as confident and earlier."""
+    """Count for each row the masked rows that are more confident, or as confident and earlier: `[B]`."""
     mine, other = confidence.unsqueeze(1), confidence.unsqueeze(0)
     index = torch.arange(confidence.shape[0])
     earlier = index.unsqueeze(0) < index.unsqueeze(1)
@@ -109,7 +111,7 @@ def _rank(confidence: Tensor, masked: Tensor) -> Tensor:
 
 
 def wide(*names: str) -> dict[str, Port]:
-    """Ports `[B,V]`."""
+    """Ports of logits and the like, `[B,V]` float32, under these names."""
     return dict.fromkeys(names, Port("float32", ("block", "vocab")))
 
 
@@ -152,21 +154,21 @@ SETTLE = Piece(
 
 
 def block_ports(network: Network) -> dict[str, Port]:
-    """Inputs of both graphs."""
+    """Inputs that `denoise` and `sample` have in common."""
     width = -(-network.decoder.vocab // 8)
     allowed = {"allowed": Port("uint8", ("masks", width)), "allowed_by": Port("int64", (1, "block"))}
     return _hidden_ports(network) | _accept_ports() | allowed
 
 
 def settled_ports(_: Network) -> dict[str, Port]:
-    """Outputs of both graphs."""
+    """Outputs that `denoise` and `sample` have in common, `[1,B]` each but for `left [1]`."""
     kinds = ("int64", "bool", "int64", "int64", "float32", "float32", "float32")
     rows = {name: Port(kind, (1, "block")) for name, kind in zip(SETTLED, kinds, strict=True)}
     return rows | {"left": Port("int64", (1,))}
 
 
 def logits_of(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> tuple[V, V]:
-    """The logits of the block's rows, as they are and with what is not allowed at the bottom."""
+    """Apply projection and masks: raw logits `[B,V]`, and those in which forbidden tokens are far below."""
     (logits,) = machine.apply(PROJECT, {name: feeds[name] for name in _hidden_ports(network)})
     masks = {name: feeds[name] for name in ("allowed", "allowed_by")}
     (open_logits,) = machine.apply(ALLOW, {"logits": logits, **masks})
@@ -174,7 +176,7 @@ def logits_of(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> 
 
 
 def settled(machine: Machine[V], feeds: Mapping[str, V], logits: V, proposed: V) -> dict[str, V]:
-    """Outputs by name, once tokens are proposed."""
+    """Apply the accept rule to the `proposed` tokens `[B]`, and give the graph's outputs by name."""
     block = {name: feeds[name] for name in _accept_ports()}
     made = machine.apply(SETTLE, {"logits": logits, "proposed": proposed, **block})
     return dict(zip(SETTLED, made, strict=True))
@@ -187,7 +189,7 @@ def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[
 
 
 def block_cases(network: Network, hidden: Array, block: int) -> Iterator[Case]:
-    """Cases over the rows `hidden [1,R,H]`, for shifts and accept rules."""
+    """Make cases over the rows `hidden [1,R,H]` for shifts and accept rules."""
     rng, vocab = np.random.default_rng(1), network.decoder.vocab
     width = -(-vocab // 8)
     allowed = np.stack([np.full(width, 255), rng.integers(0, 256, width)]).astype(np.uint8)

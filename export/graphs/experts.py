@@ -25,17 +25,17 @@ __all__ = ["COMBINE", "EXPERT", "ROUTE", "TILE", "Combine", "Expert", "Route", "
 V = TypeVar("V")
 
 TILE = 4
-"""Rows of a tile: more help a prompt, whose experts are wanted by many rows, and cost a block, whose are not."""
+"""Rows of a tile. A prompt has many rows for an expert and gains by larger tiles; a block has few and loses."""
 
 ROUTED = ("rows", "weights", "tiles", "members", "places", "count")
-"""What `Route` returns, in this order."""
+"""Names of the results of `Route`, in order."""
 
 UNWANTED = -1.0e30
-"""Stands for the score of an expert in a group that was not chosen: below all others, and finite."""
+"""Score of an expert in a group that was not chosen: below all others, and finite."""
 
 
 class Route(nn.Module):
-    """Which experts each row wants, and the rows sorted into tiles of one expert each."""
+    """The router: the experts of each row, and the rows sorted into tiles that have one expert each."""
 
     def __init__(self, shape: ExpertShape, hidden: int, eps: float) -> None:
         super().__init__()
@@ -49,14 +49,14 @@ class Route(nn.Module):
         return (self.router,) if self.router_bias is None else (self.router, self.router_bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """`x [1,R,H]` to ROUTED, with k experts a row and room for L tiles:
+        """Map `x [1,R,H]` to ROUTED, with k experts for each row and room for L tiles:
 
         rows     [1,R,H]   normalised
         weights  [R,k]     float32, of each row's experts
         tiles    [L,1]     the expert of each tile
-        members  [L,TILE]  the rows of each tile; spare ones are row 0, which is computed and not looked at
-        places   [R,k]     where among all tiles' rows each row's experts write
-        count    []        of tiles that are real
+        members  [L,TILE]  the rows of each tile; spare places hold row 0, whose result is not read
+        places   [R,k]     row among all tiles' rows that each expert of a row writes
+        count    []        number of tiles that are used
         """
         rows = rms_norm(x, self.mlp_norm, self.eps)
         wanted, weights = self.choose(rows[0])
@@ -64,7 +64,7 @@ class Route(nn.Module):
         return rows, weights, tiles, members, places, count
 
     def choose(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """`rows [R,H]` to experts and weights `[R,k]`; in float32, because a rounded score is another expert."""
+        """Choose experts and their weights, `[R,k]` each, for `rows [R,H]`: in float32, since rounding moves them."""
         s = self.shape
         # Not `linear`: that is a Gemm by a table, which calibration takes for an output projection and quantizes.
         logits = rows.float() @ self.router.transpose(0, 1)
@@ -86,7 +86,7 @@ class Route(nn.Module):
         return torch.where(chosen.unsqueeze(-1) > 0, members, UNWANTED).view(-1, s.count)
 
     def tiled(self, wanted: Tensor) -> tuple[Tensor, ...]:
-        """`wanted [R,k]` to tiles, members, places and count: see `forward`."""
+        """Sort `wanted [R,k]` into tiles, members, places and count: see `forward`."""
         count, active = self.shape.count, self.shape.active
         flat = wanted.reshape(-1)
         is_for = (flat.unsqueeze(1) == torch.arange(count).unsqueeze(0)).long()
@@ -103,7 +103,7 @@ class Route(nn.Module):
 
 
 class Expert(nn.Module):
-    """One expert on one tile."""
+    """The MLP of one expert, applied to the rows of one tile."""
 
     def __init__(self, shape: ExpertShape, hidden: int) -> None:
         super().__init__()
@@ -118,14 +118,14 @@ class Expert(nn.Module):
         )
 
     def forward(self, tile: Tensor, members: Tensor, rows: Tensor) -> Tensor:
-        """`tile [1]`, the expert; `members [TILE]` of `rows [1,R,H]` to `[1,TILE,H]`."""
+        """Apply expert `tile [1]` to the rows `members [TILE]` of `rows [1,R,H]`; gives `[1,TILE,H]`."""
         taken = rows.index_select(1, members)
         gate, up = (taken @ self.experts_gate_up.index_select(0, tile)).split(self.shape.intermediate, -1)
         return (silu(gate) * up) @ self.experts_down.index_select(0, tile)
 
 
 class Combine(nn.Module):
-    """What each row's experts made of it, and the expert of all rows, back onto the residual stream."""
+    """The weighted sum of the experts' results, and the shared expert's, added to the residual stream."""
 
     def __init__(self, shape: ExpertShape, hidden: int) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class Combine(nn.Module):
         )
 
     def forward(self, x: Tensor, rows: Tensor, made: Tensor, weights: Tensor, places: Tensor) -> Tensor:
-        """`x, rows [1,R,H]`, `made [count,1,TILE,H]`, `weights, places [R,k]` to `x [1,R,H]`."""
+        """Map `x, rows [1,R,H]`, `made [count,1,TILE,H]`, `weights, places [R,k]` to `x [1,R,H]`."""
         own = made.reshape(-1, x.shape[-1]).index_select(0, places.reshape(-1)).view(-1, self.shape.active, x.shape[-1])
         mixed = (own.float() * weights.unsqueeze(-1)).sum(1).to(x.dtype).unsqueeze(0)
         if self.shared_gate_up is not None:
@@ -188,7 +188,7 @@ COMBINE = Piece(
 
 
 def mixed(machine: Machine[V], x: V, prefix: str) -> V:
-    """The residual stream `x` behind the experts of one layer."""
+    """Apply the experts of one layer to the residual stream `x [1,R,H]`; gives the stream behind them."""
     routed = dict(zip(ROUTED, machine.apply(ROUTE, {"x": x}, prefix), strict=True))
     tile = {"tile": routed["tiles"], "members": routed["members"]}
     made = machine.each(EXPERT, routed["count"], tile, {"rows": routed["rows"]}, prefix)

@@ -1,4 +1,4 @@
-"""Everything about a checkpoint that films and shapes its graphs, as frozen data. Knows no torch."""
+"""The sizes that shape the graphs of a checkpoint that films, as frozen data. Knows no torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WanShape:
     intermediate: int
     """Width of the feed-forward layer."""
     channels: int
-    """Latent channels, in and out."""
+    """Latent channels of input and output."""
     freq_dim: int
     """Width of a timestep's sinusoid."""
     text_dim: int
@@ -28,7 +28,7 @@ class WanShape:
     patch_w: int = 2
     eps: float = 1e-6
     cross_norm: bool = True
-    """The input of cross-attention is normalised."""
+    """True if the input of cross-attention is normalised."""
 
     @property
     def hidden(self) -> int:
@@ -37,7 +37,7 @@ class WanShape:
 
     @property
     def patch_values(self) -> int:
-        """Latent numbers of one row."""
+        """Latent numbers in one row."""
         return self.channels * self.patch_h * self.patch_w
 
 
@@ -54,7 +54,7 @@ class Umt5Shape:
     buckets: int = 32
     """Classes of relative distances."""
     max_distance: int = 128
-    """Distances from here on share one class."""
+    """First distance of those that share the last class."""
     eps: float = 1e-6
 
 
@@ -67,20 +67,20 @@ class WanVaeShape:
     encoder_dim: int
     decoder_dim: int
     multipliers: tuple[int, ...]
-    """Widths of the stages, finest first, as multiples of the dims."""
+    """Widths of the stages as multiples of `encoder_dim` and `decoder_dim`, finest first."""
     blocks: int
     """Residual blocks of a stage; the decoder has one more."""
     temporal: tuple[bool, ...]
-    """Downsampling steps that halve the frames as well."""
+    """For each downsampling step, true if it halves the frames as well."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
     residual: bool = False
     patch: int = 1
-    """Pixels of a side that are one position with more channels."""
+    """Side, in pixels, of the patch that is laid out as channels of one position."""
 
     @property
     def spatial(self) -> int:
-        """Pixels of a latent's side."""
+        """Side of a latent, in pixels."""
         return int(2 ** len(self.temporal)) * self.patch
 
     @property
@@ -96,7 +96,7 @@ class TinyShape:
     channels: int
     """Latent channels."""
     group: int
-    """Frames of a latent frame; of the first group the last frame counts."""
+    """Pixel frames of a latent frame; of the first latent frame's only the last is shown."""
     encoder_widths: tuple[int, ...]
     decoder_widths: tuple[int, ...]
     encoder_blocks: tuple[int, ...]
@@ -105,7 +105,7 @@ class TinyShape:
 
     @property
     def spatial(self) -> int:
-        """Pixels of a latent's side."""
+        """Side of a latent, in pixels."""
         return int(self.upscale ** (len(self.decoder_blocks) - 1))
 
     @property
@@ -116,13 +116,13 @@ class TinyShape:
 
 @dataclass(frozen=True)
 class FilmNetwork:
-    """Everything that shapes the graphs of one checkpoint that films."""
+    """All sizes of a checkpoint that films: network, text encoder and autoencoders."""
 
     wan: WanShape
     text: Umt5Shape
     pixels: WanVaeShape | TinyShape
     draft: WanVaeShape | TinyShape | None = None
-    """The autoencoder whose decoder makes drafts."""
+    """The autoencoder whose decoder makes drafts; None without one."""
 
 
 @dataclass(frozen=True)
@@ -130,35 +130,35 @@ class TowersShape:
     """The sizes of a network of two towers: one reads text, the other denoises rows that attend what the first read."""
 
     reader: DecoderShape
-    """The tower that reads; the other has layers of the same sizes, and keys and queries that are always normalised."""
+    """The tower that reads. The other one has layers of these sizes, and always normalises keys and queries."""
     channels: int
     """Latent channels."""
     patch: int = 2
-    """Latents of a row's height and width."""
+    """Side of the square of latents that is one row."""
     freq_dim: int = 256
     """Width of a timestep's sinusoid."""
 
     @property
     def generator(self) -> DecoderShape:
-        """A layer of the tower that denoises."""
+        """Shape of a layer of the tower that denoises."""
         return replace(self.reader, qk_norm=True, condition_key=False)
 
     @property
     def patch_values(self) -> int:
-        """Latent numbers of one row."""
+        """Latent numbers in one row."""
         return self.channels * self.patch**2
 
 
 @dataclass(frozen=True)
 class TowersNetwork:
-    """Everything that shapes the graphs of one checkpoint of two towers."""
+    """All sizes of a checkpoint of two towers: towers, autoencoder and vision tower."""
 
     towers: TowersShape
     pixels: WanVaeShape | TinyShape
     tower: PackedShape | None = None
-    """The vision tower of a checkpoint that reads pictures."""
+    """The vision tower of a checkpoint that reads pictures; None without one."""
 
     @property
     def decoder(self) -> DecoderShape:
-        """The tower that reads, as the graphs of words know it."""
+        """The tower that reads, in the form that the text graphs take."""
         return self.towers.reader

@@ -1,4 +1,4 @@
-"""The parts that every kind of graph is described by: ports, pieces, and a program that applies pieces to values.
+"""The description of a kind of graph: ports, pieces, and a program that applies pieces to values.
 
 A program is run by a `Machine`. One machine stamps traced pieces into an ONNX graph, another computes them in torch, a
 third only notes which they are: what is exported and what it is compared with cannot drift apart.
@@ -36,7 +36,7 @@ Array: TypeAlias = NDArray[Any]
 Axes: TypeAlias = Mapping[str, tuple[int, Any]]
 
 OWN = "own"
-"""Stands for the dtype of the variant in a port."""
+"""Dtype of a port that has the variant's dtype."""
 
 DYNAMIC = torch.export.Dim.DYNAMIC
 
@@ -44,12 +44,12 @@ AXES: Axes = {
     name: (size, DYNAMIC)
     for name, size in {"rows": 4, "context": 6, "keys": 10, "block": 3, "vocab": 70, "masks": 2, "bytes": 9}.items()
 }
-"""Dynamic axes by name: size to trace with, all different so that they are not taken for one, and range."""
+"""Dynamic axes by name, as (size to trace with, range). Sizes differ, so that no two axes are taken for one."""
 
 
 @dataclass(frozen=True)
 class Port:
-    """An input or output: dtype (numpy's name, or OWN) and axes, where a string is dynamic."""
+    """An input or output: its dtype, by numpy's name or OWN, and its axes, of which strings are dynamic."""
 
     dtype: str
     axes: tuple[int | str, ...]
@@ -57,7 +57,7 @@ class Port:
 
 @dataclass(frozen=True)
 class TraceSpec:
-    """A module and how to trace it.
+    """A module with the inputs and dynamic axes for tracing it.
 
     `inputs` are examples by name, in the order of the module's arguments: only their shapes and dtypes count. Sizes
     of 0 and 1 would be taken as fixed, so a dynamic axis wants an example of at least 2. `dynamic` names the axes of
@@ -77,7 +77,7 @@ class TraceSpec:
 
 @dataclass(frozen=True)
 class Piece:
-    """A module that graphs are made of: traced once, and applied as often as a program says."""
+    """A module that is traced once and stamped into a graph wherever a program applies it."""
 
     name: str
     module: Callable[[Any], nn.Module]
@@ -87,15 +87,15 @@ class Piece:
     axes: Callable[[Any], Axes] = lambda _: {}
     """Dynamic axes beside AXES."""
     residual: bool = False
-    """The first output is the residual stream."""
+    """True if the first output is the residual stream."""
     table: str | None = None
-    """Parameter as long as the vocabulary, which may be a good part of a small model."""
+    """Name of the parameter that has a row for each token of the vocabulary; None without one."""
     lookup: str | None = None
-    """Input that says which rows of `table` are wanted; None where each row gives one number of the last axis."""
+    """Name of the input that looks up rows of `table`; None where each row gives one number of the last axis."""
 
 
 def trace_spec(piece: Piece, network: Any, dtype: torch.dtype) -> TraceSpec:
-    """The specification of a piece whose weights are of `dtype`, on the `meta` device."""
+    """Make the specification of a piece for a network, with weights of `dtype` on the `meta` device."""
     with torch.device("meta"):
         module = piece.module(network).to(dtype).eval()
     for exact in getattr(module, "exact", ()):
@@ -116,21 +116,21 @@ def trace_spec(piece: Piece, network: Any, dtype: torch.dtype) -> TraceSpec:
 
 
 class Machine(Protocol[V]):
-    """Whatever can apply pieces to values."""
+    """A way to apply pieces to values: see `Kind.run`."""
 
     def apply(self, piece: Piece, inputs: Mapping[str, V], prefix: str = "") -> tuple[V, ...]:
-        """Apply a piece; each of its weights is the tensor named `prefix` and the weight's own name."""
+        """Apply a piece to its inputs; its weights are the tensors named `prefix` + the parameter's name."""
 
     def each(self, piece: Piece, count: V, inputs: Mapping[str, V], shared: Mapping[str, V], prefix: str = "") -> V:
-        """Apply a piece `count []` times: the i-th time to the i-th row of every one of `inputs`, and to `shared`.
+        """Apply a piece `count []` times, each time to the next row of every one of `inputs` and to `shared`.
 
-        Gives its one output of all times, stacked.
+        The piece has one output; its results come stacked, `[count, ...]`.
         """
 
 
 @dataclass(frozen=True)
 class Case:
-    """One set of inputs that an exported graph is checked with."""
+    """Inputs for one check of an exported graph against torch."""
 
     name: str
     feeds: Mapping[str, Array]
@@ -138,7 +138,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Kind:
-    """One graph of a bundle: its ports, how it is computed, and what it is checked with."""
+    """One kind of graph: functions of a network that give its ports, its program and its cases."""
 
     inputs: Callable[[Any], dict[str, Port]]
     outputs: Callable[[Any], dict[str, Port]]
@@ -147,14 +147,14 @@ class Kind:
     """Cases for a network, given hidden rows `[1, R, H]` of its backbone, and a block size."""
 
     def pieces(self, network: Any) -> list[Piece]:
-        """The pieces that the program applies, each once."""
+        """List the pieces that the program applies, each once."""
         noted = _Notes()
         self.run(network, noted, dict.fromkeys(self.inputs(network)))
         return [*noted.pieces.values()]
 
 
 class _Notes:
-    """The machine that computes nothing and notes what it is asked for."""
+    """A machine that computes nothing and notes the pieces that it is given."""
 
     def __init__(self) -> None:
         self.pieces: dict[str, Piece] = {}
@@ -170,7 +170,7 @@ class _Notes:
 
 
 def random_feeds(ports: Mapping[str, Port], sizes: Mapping[str, int], rng: np.random.Generator) -> dict[str, Array]:
-    """Numbers that every precision holds exactly: what comes in is not what is checked. Integers are zero."""
+    """Draw feeds for `ports` in these `sizes`: multiples of 1/128 up to 3, exact in every precision; integers are 0."""
     return {
         name: _random(port, [sizes.get(str(axis), axis) for axis in port.axes], rng) for name, port in ports.items()
     }

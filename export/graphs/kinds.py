@@ -1,4 +1,4 @@
-"""The kinds of graphs that a checkpoint is exported to: a name in the bundle, and the file that describes it."""
+"""The table of graphs: the kinds that a network is exported to, by their names in the bundle."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from .wan import CROSS, FRAMES, FRAMES_MERGED
 __all__ = ["kinds"]
 
 TOWERS: dict[type, Kind] = {VisionShape: WINDOWS, SiglipShape: CROPS, PackedShape: PACKED}
-"""The vision graph by the shape of the tower."""
+"""Kinds of vision graphs by the class of the tower's shape."""
 
 
 def kinds(network: Network | FilmNetwork | TowersNetwork) -> Mapping[str, Kind]:
-    """The graphs of `network` by name, in the order in which rows go through them."""
+    """List the graphs of `network` by name, in the order in which rows go through them."""
     if isinstance(network, FilmNetwork):
         return {"text": TEXT, "cross": CROSS, "frames": FRAMES, "frames_merged": FRAMES_MERGED, **pixel_kinds(network)}
     vision = {} if network.tower is None else {"vision": TOWERS[type(network.tower)]}

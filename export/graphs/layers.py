@@ -12,36 +12,36 @@ __all__ = ["LayerNorm", "Projection", "RMSNorm", "affine", "exact", "parameters"
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """Root mean square normalisation over the last axis, in float32 whatever `x` is (Zhang and Sennrich 2019)."""
+    """Normalise the last axis of `x` by its root mean square, in float32 (Zhang and Sennrich 2019)."""
     wide = x.float()
     return (wide / torch.sqrt(wide.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
 
 
 def rms_norm_wide(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """`rms_norm` that multiplies by its weight in float32 too."""
+    """Compute `rms_norm` with the product by `weight` in float32 as well."""
     return rms_norm(x.float(), weight, eps).to(x.dtype)
 
 
 def exact(module: nn.Module, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
-    """Parameters that stay float32 in every precision."""
+    """Give `module` parameters of these shapes that stay float32 in every precision."""
     parameters(module, shapes)
     made = [*getattr(module, "exact", ()), *(getattr(module, name) for name, shape in shapes.items() if shape)]
     module.__dict__["exact"] = made
 
 
 def parameters(module: nn.Module, shapes: Mapping[str, tuple[int, ...] | None]) -> None:
-    """Give `module` parameters of these shapes, without numbers; None is one that it does without."""
+    """Give `module` parameters of these shapes, without numbers; a shape of None sets the name to None."""
     for name, shape in shapes.items():
         module.register_parameter(name, None if shape is None else nn.Parameter(torch.empty(shape)))
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """`x @ weight (+ bias)` with `weight [in, out]`."""
+    """Compute `x @ weight`, and `+ bias` if there is one, with `weight [in, out]`."""
     return x @ weight if bias is None else x @ weight + bias
 
 
 class Projection(nn.Module):
-    """x @ weight + bias, with the weight stored `[in, out]`."""
+    """The affine map x @ weight + bias, whose weight is stored `[in, out]`."""
 
     def __init__(self, width_in: int, width_out: int, bias: bool = True) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Projection(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """`rms_norm` with a weight of its own."""
+    """A norm by the root mean square, with its weight."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class RMSNorm(nn.Module):
 
 
 class LayerNorm(nn.Module):
-    """Layer normalisation over the last axis, in float32."""
+    """A layer norm over the last axis, in float32 (Ba et al. 2016)."""
 
     def __init__(self, width: int, eps: float) -> None:
         super().__init__()

@@ -1,8 +1,8 @@
 """The vision graph of towers that see a whole picture of any size, and the projectors behind it.
 
 A plain transformer over all patches of one frame: layer norms, no windows, and learned positions on a square table
-that is stretched to the picture. How much of which entry a patch takes is an input, for each axis its own, so the graph
-knows no sizes. A projector joins the patches of a merge group. Qwen3-VL's tower also turns queries and keys by line and
+that is stretched to the picture. A patch's shares of the table's lines and columns are inputs, so the graph knows no
+sizes. A projector joins the patches of a merge group. Qwen3-VL's tower also turns queries and keys by line and
 column, and gives features of several depths, side by side; SigLIP2 as Cosmos 3 Edge has it does neither. Weights as in
 `siglip.py`, whose blocks these are. Knows nothing of files, or of how pictures are resized. The networks are those of
 transformers' Cosmos3EdgeModel and Qwen3VLVisionModel.
@@ -29,11 +29,11 @@ __all__ = ["PACKED"]
 V = TypeVar("V")
 
 EPS = 1e-6
-"""Summand under the root of the projectors' norms; transformers fixes it in code."""
+"""Epsilon of the projectors' norms; transformers fixes it in code."""
 
 
 class PackedPatches(nn.Module):
-    """A picture up to the first layer."""
+    """The start of the tower: patches of pixels to rows, with their learned positions."""
 
     def __init__(self, shape: PackedShape) -> None:
         super().__init__()
@@ -42,9 +42,9 @@ class PackedPatches(nn.Module):
         self.position = nn.Parameter(torch.empty(shape.side**2, shape.hidden))
 
     def forward(self, pixels: Tensor, down: Tensor, across: Tensor, places: Tensor | None = None) -> tuple[Tensor, ...]:
-        """`pixels [G,M,K]`, shares `[G,M,side]` of the table's lines and columns; gives x `[G,M,hidden]`.
+        """Map `pixels [G,M,K]` and shares `[G,M,side]` of the table's lines and columns to x `[G,M,hidden]`.
 
-        Where the tower turns queries and keys, of `places [G,M,2]` also cos and sin `[G,M,head_dim]`.
+        A tower that rotates queries and keys maps `places [G,M,2]` to cos and sin `[G,M,head_dim]` as well.
         """
         shares = (down.unsqueeze(-1) * across.unsqueeze(-2)).flatten(-2)
         x = self.embed(pixels.to(self.position.dtype)) + shares.to(self.position.dtype) @ self.position
@@ -55,16 +55,16 @@ class PackedPatches(nn.Module):
 
 
 class PackedBlock(CropBlock):
-    """Attention over all patches of the picture, and an MLP."""
+    """A layer: attention over all patches of the picture, and an MLP."""
 
     def forward(self, x: Tensor, cos: Tensor | None = None, sin: Tensor | None = None) -> Tensor:
-        """`x [G,M,hidden]` to the same, with rotations `[G,M,head_dim]` or without."""
+        """Map `x [G,M,hidden]` to the same; rotations are `[G,M,head_dim]`, or None."""
         turned = [None if part is None else part.flatten(0, 1).unsqueeze(1) for part in (cos, sin)]
         return super().forward(x.flatten(0, 1), *turned).reshape(x.shape)
 
 
 class PackedProjector(nn.Module):
-    """Rows of a layer to features: the last one's, or (`deep`) those of one before, normalised as a merge group."""
+    """The projector: rows of the last layer to features, or with `deep` those of an earlier one, normed as a group."""
 
     def __init__(self, shape: PackedShape, deep: bool = False) -> None:
         super().__init__()
@@ -76,17 +76,17 @@ class PackedProjector(nn.Module):
         self.second = Projection(shape.projector, shape.out_hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x [G,M,hidden]` to features `[G,out_hidden]` float32."""
+        """Map `x [G,M,hidden]` to features `[G,out_hidden]` float32."""
         x = x if self.last is None else self.last(x)
         joined = self.norm(x.flatten(1)) if self.deep else self.norm(x).flatten(1)
         return self.second(functional.gelu(self.first(joined))).float()
 
 
 class Joined(nn.Module):
-    """Features of all depths side by side."""
+    """The join of features of several depths, side by side."""
 
     def forward(self, *features: Tensor) -> Tensor:
-        """`[G,out_hidden]` each, the last layer's first."""
+        """Join features `[G,out_hidden]`, of which the last layer's come first, to `[G,depths*out_hidden]`."""
         return torch.cat(features, -1)
 
 
@@ -151,7 +151,7 @@ def _run(network: Any, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str,
 
 
 def _cases(network: Any, _: Array, __: int) -> Iterator[Case]:
-    """Pictures of one merge group and of several."""
+    """Make cases of one merge group and of several."""
     rng = np.random.default_rng(7)
     for groups in (1, 12):
         feeds = random_feeds(_inputs(network), {"groups": groups}, rng)

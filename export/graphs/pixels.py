@@ -25,18 +25,18 @@ __all__ = ["AUTOENCODERS", "pixel_kinds", "state_shapes"]
 
 Shape = WanVaeShape | TinyShape
 ShapeOf = Callable[[Any], Shape]
-"""Function that finds an autoencoder's sizes in a network's."""
+"""A function from the sizes of a network to those of its autoencoder."""
 
 PREFIX, DRAFT_PREFIX = "pixels.", "pixels_draft."
-"""Of all its weights; what follows is the checkpoint's name."""
+"""Prefixes of the weights of the autoencoder and of the one for drafts; the checkpoint's name follows."""
 
 SMALL = (4, 6)
-"""Height and width of the latents that shapes are found with."""
+"""Height and width, in latents, of the run that finds the sizes of states."""
 
 
 @dataclass(frozen=True)
 class Autoencoder:
-    """The modules of one kind of autoencoder, each made of its shape."""
+    """A kind of autoencoder: functions from its shape to the modules of its graphs."""
 
     first: Callable[[Any], nn.Module]
     later: Callable[[Any], nn.Module]
@@ -52,7 +52,7 @@ AUTOENCODERS: dict[type, Autoencoder] = {
 
 @cache
 def state_shapes(shape: Shape) -> tuple[tuple[int, int, int], ...]:
-    """(channels, frames, factor) of each state; its height and width are the latents' times the factor."""
+    """List (channels, frames, factor) of each state; its height and width are the latents' times the factor."""
     with torch.device("meta"):
         module = AUTOENCODERS[type(shape)].first(shape)
         _, *states = module(torch.empty(1, shape.channels, 1, *SMALL))
@@ -88,7 +88,7 @@ def _shown(frames: int | str) -> dict[str, Port]:
 
 @dataclass(frozen=True)
 class Graph:
-    """One graph of an autoencoder, told by its shape."""
+    """A graph of an autoencoder: functions from its shape to module, ports and cases."""
 
     make: Callable[[Any], nn.Module]
     inputs: Callable[[Shape], Mapping[str, Port]]
@@ -124,7 +124,7 @@ def _kind(name: str, graph: Graph, of: ShapeOf, shape: Shape, prefix: str) -> Ki
 
 
 def pixel_kinds(network: Any) -> dict[str, Kind]:
-    """The three graphs by name, and where there is a decoder for drafts, its two."""
+    """List the three graphs of the autoencoder by name, and the two of the decoder for drafts if there is one."""
     whole, draft = network.pixels, getattr(network, "draft", None)
     made = {n: _kind(n, g, lambda n: n.pixels, whole, PREFIX) for n, g in _graphs(AUTOENCODERS[type(whole)]).items()}
     if draft is None:

@@ -1,7 +1,7 @@
 """The sample graph: tokens drawn at a temperature through top-k and top-p, then accepted as `denoise` does.
 
 Does not know where randomness comes from: it is data. Written for engines without runtime-sized sorts: the filters find
-their cut by bisection, one `Halve` at a time. `Believe` says how probable a token was where it was drawn.
+their cut by bisection, one `Halve` at a time. `Believe` gives the probability that a token was drawn with.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ __all__ = ["SAMPLE"]
 V = TypeVar("V")
 
 BELIEVED = ("tempered", "tempered_entropy", "filtered", "filtered_entropy")
-"""Results of `Believe`, in this order: outputs beside those of denoise."""
+"""Names of the results of `Believe`, in order: outputs that `denoise` has not."""
 
 LOWEST = -88.0
-"""exp of it is about the smallest normal float32: a token so far below the best has no mass that could be drawn."""
+"""Scaled logit from which on a token has no mass that could be drawn: its exp is about the smallest normal float32."""
 
 HALVINGS = 30
-"""Of `LOWEST..0`: they end 8e-8 apart, the resolution of float32 near 1."""
+"""Bisections of `LOWEST..0`: the ends are then 8e-8 apart, the resolution of float32 near 1."""
 
 
 class Temper(nn.Module):
     """The tempered distribution, and the start of the search for the top-k cut."""
 
     def forward(self, open_logits: Tensor, temperature: Tensor, top_k: Tensor) -> tuple[Tensor, ...]:
-        """`temperature [1]` float32 > 0, `top_k [1]` int64 (0: all) to scaled, weight, wanted, low, high.
+        """Map `open_logits [B,V]`, `temperature [1]` > 0, `top_k [1]` (0: all) to scaled, weight, wanted, low, high.
 
-        `scaled [B,V]` are logits below the best; the cut is where `wanted [B,1]` tokens of weight 1 are at or above.
+        `scaled [B,V]` are logits less the best one; the cut, between `low` and `high [B,1]`, is the highest for
+        which `wanted [B,1]` tokens of weight 1 lie at or above it.
         """
         scaled = (open_logits - open_logits.amax(-1, keepdim=True)) / temperature
         low = torch.full_like(scaled[:, :1], LOWEST)
@@ -46,12 +47,12 @@ class Temper(nn.Module):
 
 
 class Halve(nn.Module):
-    """One step of bisection towards the highest cut such that the tokens at or above it weigh at least `wanted`."""
+    """One bisection towards the highest cut for which the tokens at or above it weigh at least `wanted`."""
 
     def forward(
         self, scaled: Tensor, weight: Tensor, wanted: Tensor, low: Tensor, high: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`scaled, weight [B,V]`, `wanted, low, high [B,1]` (enough at low, too little at high) to closer ends."""
+        """Map `scaled, weight [B,V]`, `wanted, low, high [B,1]` (enough at low, too little at high) to closer ends."""
         middle = (low + high) * 0.5
         # A product, because ONNX Runtime's Where takes four times as long.
         enough = (weight * (scaled >= middle).float()).sum(-1, keepdim=True) >= wanted
@@ -62,21 +63,22 @@ class Nucleus(nn.Module):
     """The tokens that top-k keeps, and the start of the search for the top-p cut (nucleus sampling, 1904.09751)."""
 
     def forward(self, scaled: Tensor, low: Tensor, top_p: Tensor) -> tuple[Tensor, ...]:
-        """`scaled [B,V]`, the top-k cut `low [B,1]` and `top_p [1]` to weight, wanted, low, high."""
+        """Map `scaled [B,V]`, the top-k cut `low [B,1]` and `top_p [1]` to weight, wanted, low, high."""
         weight = scaled.exp() * (scaled >= low).float()
         start = torch.full_like(low, LOWEST)
         return weight, top_p * weight.sum(-1, keepdim=True), start, torch.zeros_like(low)
 
 
 class Draw(nn.Module):
-    """One token by inverse transform: the first whose cumulated weight exceeds the noise."""
+    """The draw of one token by inverse transform: the first whose cumulated weight exceeds the noise."""
 
     def forward(
         self, scaled: Tensor, weight: Tensor, low: Tensor, top_p: Tensor, noise: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """`scaled, weight [B,V]`, the top-p cut `low [B,1]`, `top_p [1]` (1: all), `noise [1,B]` in [0,1) to `[B]`.
+        """Map `scaled, weight [B,V]`, the top-p cut `low [B,1]`, `top_p [1]` (1: all), `noise [1,B]` to tokens `[B]`.
 
-        Noise below 0 takes the most probable token. Also returns what the filters have left of `weight`.
+        Noise lies in [0,1); below 0 it takes the most probable token. The second result, `[B,V]`, is the weight that
+        the filters have left.
         """
         weight = weight * ((scaled >= low) | (top_p >= 1)).float()
         kept = weight > 0
@@ -88,17 +90,17 @@ class Draw(nn.Module):
 
 
 class Believe(nn.Module):
-    """What the distributions that a token was drawn from say of it: at the temperature, and filtered as well."""
+    """Probability and entropy under the distributions of the draw: at the temperature, and filtered as well."""
 
     def forward(self, scaled: Tensor, kept: Tensor, proposed: Tensor) -> tuple[Tensor, ...]:
-        """`scaled, kept [B,V]`, `proposed [B]` to its probability and the entropy in nats, `[1,B]` each, of both."""
+        """Map `scaled, kept [B,V]`, `proposed [B]` to P(proposed) and entropy in nats, `[1,B]`, whole and filtered."""
         # A forbidden token's logit may be beyond float32 once it is divided by a temperature.
         scaled = scaled.clamp(min=LOWEST)
         return *_share(scaled, scaled.exp() * (scaled > LOWEST).float(), proposed), *_share(scaled, kept, proposed)
 
 
 def _share(scaled: Tensor, mass: Tensor, proposed: Tensor) -> tuple[Tensor, Tensor]:
-    """Of the distribution with this `mass [B,V]` = exp(scaled) or 0: probability of `proposed` and entropy, `[1,B]`."""
+    """Compute P(proposed) and the entropy, `[1,B]` each, of the distribution by `mass [B,V]`: exp(scaled), or 0."""
     total = mass.sum(-1)
     entropy = total.log() - (mass * scaled).sum(-1) / total
     return (mass.gather(1, proposed.unsqueeze(-1))[:, 0] / total).unsqueeze(0), entropy.unsqueeze(0)
@@ -173,7 +175,7 @@ def _bisected(machine: Machine[V], scaled: V, weight: V, wanted: V, low: V, high
 
 
 def _cases(network: Network, hidden: Array, block: int) -> Iterator[Case]:
-    """The denoise cases with temperatures and filters."""
+    """Make the cases of `denoise` with temperatures and filters."""
     rng = np.random.default_rng(2)
     knobs = ((1.0, 0, 1.0), (0.7, 5, 1.0), (1.3, 0, 0.9), (0.8, 40, 0.8))
     for case, (temperature, top_k, top_p) in zip(block_cases(network, hidden, block), knobs, strict=True):

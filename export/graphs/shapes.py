@@ -1,4 +1,4 @@
-"""Everything about a checkpoint that shapes its graphs, as frozen data. Knows no torch."""
+"""The sizes that shape the graphs of a checkpoint, as frozen data. Knows no torch."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ __all__ = ["MLPS", "DecoderShape", "ExpertShape", "Network", "PackedShape", "Sig
 
 
 SCORES = ("sigmoid", "softmax")
-"""How router logits become scores."""
+"""Functions from router logits to scores, by name."""
 
 MLPS = ("swiglu", "relu2")
-"""Plain MLPs: silu(gate) * up, or relu(up) squared without a gate; a projection down follows either."""
+"""Plain MLPs by name: silu(gate) * up, or relu(up) squared without a gate; each is projected down."""
 
 
 @dataclass(frozen=True)
 class ExpertShape:
-    """Everything about the experts of a decoder that shapes its graph."""
+    """The sizes and choices of a decoder's experts."""
 
     count: int
     active: int
-    """Experts of each row."""
+    """Experts that each row goes through."""
     intermediate: int
     scores: str
-    """How router logits become scores: one of SCORES."""
+    """Function from router logits to scores: one of SCORES."""
     normalised: bool
-    """The weights of a row's experts sum to one, before `scale`."""
+    """True if the weights of a row's experts sum to one, before `scale`."""
     groups: int = 1
     active_groups: int = 1
     """Groups that a row's experts may come from: those whose two best score highest (DeepSeek-V3, 2412.19437)."""
     scale: float = 1.0
     bias: bool = False
-    """A bias counts in the choice of experts, and not in their weights (auxiliary-loss-free balancing, 2408.15664)."""
+    """True if a bias counts in the choice of experts, not in their weights (loss-free balancing, 2408.15664)."""
     shared: int = 0
     """Intermediate width of the expert that every row goes through; 0 is none."""
     dense: tuple[int, ...] = ()
-    """Layers that have a plain MLP instead."""
+    """Indices of layers that have a plain MLP instead."""
 
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """Everything about a decoder that shapes its graph."""
+    """The sizes and choices of a decoder."""
 
     layers: int
     hidden: int
@@ -61,33 +61,33 @@ class DecoderShape:
     mlp_bias: bool = False
     qk_norm: bool = False
     tied: bool = False
-    """The output projection is the embedding table."""
+    """True if the output projection is the embedding table."""
     features: bool = False
-    """Rows may take a feature of another model (an image) instead of an embedded token."""
+    """True if rows may take a feature (of an image) in place of an embedded token."""
     deep: int = 0
-    """First layers behind which such a row gets a further feature added (DeepStack, 2406.04334)."""
+    """Number of first layers behind which such a row gets a further feature added (DeepStack, 2406.04334)."""
 
     experts: ExpertShape | None = None
-    """For mixtures of experts."""
+    """The experts of a mixture; None for a plain MLP in all layers."""
     mlp: str = "swiglu"
     """Plain MLP of a layer: one of MLPS."""
     wide_norms: bool = False
-    """Norms multiply by their weight in float32, before the result is rounded."""
+    """True if norms multiply by their weight in float32, before the result is rounded."""
     condition_key: bool = False
-    """Each layer gives a second key of its rows, normalised by a weight of its own, that another network attends."""
+    """True if each layer gives a second key of its rows, with a norm of its own, for another network to attend."""
 
     @property
     def feature_values(self) -> int:
-        """Numbers of a row's feature: one in place of the token, and one for each deep layer."""
+        """Length of a row's feature: `hidden` numbers in place of the token, and as many for each deep layer."""
         return self.hidden * (1 + self.deep)
 
     @property
     def rotary_dim(self) -> int:
-        """Channels of a head that are turned."""
+        """Number of channels of a head that are rotated."""
         return 2 * len(self.inv_freq)
 
     def sparse(self, layer: int) -> bool:
-        """The layer has experts."""
+        """True if the layer has experts."""
         return self.experts is not None and layer not in self.experts.dense
 
     @property
@@ -101,7 +101,7 @@ class VisionShape:
     """The sizes of a vision tower, under the names of the papers rather than those of config.json."""
 
     depth: int
-    """Blocks."""
+    """Number of blocks."""
     hidden: int
     """Width of a patch's row."""
     heads: int
@@ -118,13 +118,13 @@ class VisionShape:
     window: int
     """Side of an attention window, in pixels."""
     full_attention: frozenset[int]
-    """Blocks that attend over the whole frame group; the others stay within their window."""
+    """Indices of blocks that attend over the whole frame group; the others attend within a window."""
     out_hidden: int
-    """Width of a feature: that of the text model."""
+    """Width of a feature: the text model's own."""
     hidden_act: str
     rope_theta: float = 10000.0
     eps: float = 1e-6
-    """Of all norms; transformers fixes it in code."""
+    """Epsilon of all norms; transformers fixes it in code."""
 
     @property
     def head_dim(self) -> int:
@@ -147,7 +147,7 @@ class SiglipShape:
     """The sizes of a tower and its projector."""
 
     depth: int
-    """Layers that are run."""
+    """Number of layers that are run."""
     hidden: int
     heads: int
     intermediate: int
@@ -157,7 +157,7 @@ class SiglipShape:
     """Side of a crop, in pixels."""
     channels: int
     out_hidden: int
-    """Width of a feature: that of the text model."""
+    """Width of a feature: the text model's own."""
     eps: float
 
     @property
@@ -194,18 +194,18 @@ class PackedShape:
     projector: int
     """Inner width of the projector."""
     out_hidden: int
-    """Width of a feature: that of the text model."""
+    """Width of a feature: the text model's own."""
     eps: float
     packing: str = "siglip2"
-    """The way in which it wants pictures: a name in `runtime/inputs/packing.py`."""
+    """Way to prepare pictures for it: a name in `runtime/inputs/packing.py`."""
     temporal: int = 1
     """Frames in a patch."""
     last_norm: bool = True
-    """A norm stands behind the last layer."""
+    """True if a norm stands behind the last layer."""
     rope_theta: float | None = None
     """Base of the rotations by line and column; None where there are none."""
     deep: tuple[int, ...] = ()
-    """Layers whose rows give features of their own, for the first layers of the text model."""
+    """Indices of layers whose rows give features of their own, for the first layers of the text model."""
 
     @property
     def head_dim(self) -> int:
@@ -225,7 +225,7 @@ class PackedShape:
 
 @dataclass(frozen=True)
 class Network:
-    """Everything that shapes the graphs of one checkpoint."""
+    """All sizes of a checkpoint that writes text: decoder and vision tower."""
 
     decoder: DecoderShape
     tower: VisionShape | SiglipShape | PackedShape | None = None

@@ -1,9 +1,9 @@
 """The vision graph of SigLIP's tower (2303.15343, 2502.14786) and a two-layer projector, for one crop.
 
 A plain transformer over the M patches of a square crop: learned positions, layer norms, no windows, no class token. The
-features are what the last layer that is run leaves: neither SigLIP's last norm nor its pooling is LLaVA's. One more row
-comes out behind them, that which ends a line of a picture (`runtime/inputs/crops.py`): a weight, and the runtime has
-none.
+features are the rows of the last layer that is run: LLaVA uses neither SigLIP's last norm nor its pooling. One more
+row comes out behind them, the one that ends a line of a picture (`runtime/inputs/crops.py`): it is a weight, and only
+graphs have weights.
 
 Weights are stored `[in, out]`, query, key and value as one matrix. Matrices work in the dtype of the weights; norms and
 softmax in float32. Knows nothing of files, or of how pictures are cut.
@@ -43,7 +43,7 @@ _SIZES = {
 
 
 def from_config(config: Mapping[str, Any], depth: int, out_hidden: int) -> SiglipShape:
-    """The tower of `config` (a `siglip_vision_model`), run up to layer `depth`.
+    """Read the shape of the tower of `config` (a `siglip_vision_model`), run up to layer `depth`.
 
     Raises CheckpointError that lists what is missing or not supported.
     """
@@ -63,7 +63,7 @@ def from_config(config: Mapping[str, Any], depth: int, out_hidden: int) -> Sigli
 
 @dataclass(frozen=True)
 class SiglipNames:
-    """What tensor names of a checkpoint are, or begin with."""
+    """Names, or beginnings of names, of a checkpoint's tensors."""
 
     tower: str
     first: str
@@ -73,7 +73,7 @@ class SiglipNames:
 
 
 def sources(shape: SiglipShape, names: SiglipNames) -> dict[str, Source]:
-    """For each parameter the checkpoint tensors that it is made of."""
+    """List for each parameter the checkpoint tensors that it is made of."""
     s, at = shape, f"{names.tower}embeddings."
     kernel, flat = (s.hidden, s.channels, s.patch, s.patch), (s.hidden, s.patch_values)
     table = {
@@ -89,7 +89,7 @@ def sources(shape: SiglipShape, names: SiglipNames) -> dict[str, Source]:
 
 
 def block_sources(s: SiglipShape | PackedShape, ours: str, theirs: str) -> dict[str, Source]:
-    """Parameters of one layer."""
+    """List the parameters of one layer, `ours` by name, with the tensors of the checkpoint, `theirs`."""
     return {
         **norm_sources(f"{ours}norm1", f"{theirs}layer_norm1", s.hidden),
         **linear(f"{ours}attention", [f"{theirs}self_attn.{x}_proj" for x in "qkv"], s.hidden, s.hidden),
@@ -101,12 +101,12 @@ def block_sources(s: SiglipShape | PackedShape, ours: str, theirs: str) -> dict[
 
 
 def norm_sources(ours: str, theirs: str, width: int) -> dict[str, Source]:
-    """Weight and bias of a layer norm."""
+    """List weight and bias of a layer norm: see `block_sources`."""
     return {f"{ours}.{kind}": Source((f"{theirs}.{kind}",), ((width,),)) for kind in ("weight", "bias")}
 
 
 class CropPatches(nn.Module):
-    """A crop up to the first layer."""
+    """The start of the tower: patches of pixels to rows, with their learned positions."""
 
     def __init__(self, shape: SiglipShape) -> None:
         super().__init__()
@@ -114,12 +114,12 @@ class CropPatches(nn.Module):
         self.position = nn.Parameter(torch.empty(shape.patches, shape.hidden))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """`pixels [M,K]` float32 to x `[M,hidden]`."""
+        """Map `pixels [M,K]` float32 to x `[M,hidden]`."""
         return self.embed(pixels.to(self.position.dtype)) + self.position
 
 
 class CropBlock(nn.Module):
-    """Attention over all patches of the crop, and an MLP."""
+    """A layer: attention over all patches of the crop, and an MLP."""
 
     def __init__(self, shape: SiglipShape | PackedShape) -> None:
         super().__init__()
@@ -131,12 +131,12 @@ class CropBlock(nn.Module):
         self.fc2 = Projection(shape.intermediate, shape.hidden)
 
     def forward(self, x: Tensor, cos: Tensor | None = None, sin: Tensor | None = None) -> Tensor:
-        """`x [M,hidden]` to the same; rotations `[M,1,head_dim]` of queries and keys, where the tower has them."""
+        """Map `x [M,hidden]` to the same; rotations of queries and keys are `[M,1,head_dim]`, or None."""
         x = x + self.out(self.attend(self.norm1(x), cos, sin))
         return x + self.fc2(functional.gelu(self.fc1(self.norm2(x)), approximate="tanh"))
 
     def attend(self, x: Tensor, cos: Tensor | None, sin: Tensor | None) -> Tensor:
-        """Softmax(q k' / sqrt(d)) v, per head."""
+        """Compute softmax(q k' / sqrt(d)) v per head, `[M,hidden]`."""
         heads = self.attention(x).view(-1, 3 * self.heads, self.head_dim)
         if cos is not None and sin is not None:
             turned, v = heads.split((2 * self.heads, self.heads), dim=1)
@@ -147,7 +147,7 @@ class CropBlock(nn.Module):
 
 
 class CropProjector(nn.Module):
-    """The crop after its last layer."""
+    """The projector: rows of the last layer to features, and the row that ends a line."""
 
     def __init__(self, shape: SiglipShape) -> None:
         super().__init__()
@@ -156,7 +156,7 @@ class CropProjector(nn.Module):
         self.newline = nn.Parameter(torch.empty(shape.out_hidden))
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x [M,hidden]` to features `[M+1,out_hidden]` float32, the last of them the end of a line."""
+        """Map `x [M,hidden]` to features `[M+1,out_hidden]` float32, of which the last ends a line."""
         features = self.second(functional.gelu(self.first(x)))
         return torch.cat([features, self.newline.unsqueeze(0)]).float()
 
@@ -192,7 +192,7 @@ def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[
 
 
 def _cases(network: Network, _: Array, __: int) -> Iterator[Case]:
-    """Two crops."""
+    """Make two cases, a crop each."""
     rng = np.random.default_rng(3)
     for number in range(2):
         yield Case(f"crop {number}", random_feeds(_inputs(network), {}, rng))

@@ -1,8 +1,8 @@
 """AutoencoderTiny as graphs of one latent frame after another, each by itself: there are no states.
 
-`group` frames at once are the colours of one picture of 3 * group channels; the first latent frame is the first frame
-so many times over, and of what comes back its last counts. With a group of 1 every frame is a picture. Modules and
-parameters have the names of diffusers' AutoencoderTiny, whose latents are not normalised.
+`group` frames at once are the colours of one picture of 3 * group channels. The first latent frame holds the first
+frame `group` times; when it is decoded, only the last of its frames is shown. With a group of 1 every frame is a
+picture. Modules and parameters have the names of diffusers' AutoencoderTiny, whose latents are not normalised.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .film_shapes import TinyShape
 __all__ = ["TinyEncoder", "TinyFirst", "TinyNext"]
 
 BEND = 3.0
-"""Latents are bent towards this magnitude before they are decoded."""
+"""Bound of a latent's magnitude: latents go through 3 tanh(x / 3) before they are decoded."""
 
 
 class Block(nn.Module):
-    """Three convolutions beside the identity."""
+    """A residual block: three convolutions beside the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -30,25 +30,25 @@ class Block(nn.Module):
         self.conv = nn.Sequential(convs[0], nn.ReLU(), convs[1], nn.ReLU(), convs[2])
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[F, C, h, w]`."""
+        """Map `x [F, C, h, w]`: see the class."""
         return functional.relu(self.conv(x) + x)
 
 
 class Enlarge(nn.Module):
-    """Every position `times` times, across and down."""
+    """Nearest upsampling: every position `times` times, across and down."""
 
     def __init__(self, times: int) -> None:
         super().__init__()
         self.times = times
 
     def forward(self, x: Tensor) -> Tensor:
-        """`[F, C, h, w]`."""
+        """Map `x [F, C, h, w]`: see the class."""
         n = self.times
         return x[:, :, :, None, :, None].expand(-1, -1, -1, n, -1, n).flatten(4, 5).flatten(2, 3)
 
 
 class TinyDecoder(nn.Module):
-    """Latents to pixels."""
+    """The decoder: latents to pixels."""
 
     def __init__(self, shape: TinyShape) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class TinyDecoder(nn.Module):
             yield nn.Conv2d(width, 3 * s.group if i == last else width, 3, padding=1, bias=i == last)
 
     def shown(self, latents: Tensor) -> Tensor:
-        """`latents [1, C, F, h, w]` float32 to pixels `[1, F * group, H, W, 3]` float32, 0 to 1."""
+        """Map `latents [1, C, F, h, w]` float32 to pixels `[1, F * group, H, W, 3]` float32, 0 to 1."""
         bent = torch.tanh(latents.squeeze(0).transpose(0, 1) / BEND) * BEND
         layers = self.decoder.layers
         x = layers(bent.to(layers[0].weight.dtype)).float()
@@ -75,23 +75,23 @@ class TinyDecoder(nn.Module):
 
 
 class TinyFirst(TinyDecoder):
-    """The first latent frame."""
+    """The decoder of the first latent frame."""
 
     def forward(self, latents: Tensor) -> tuple[Tensor]:
-        """One frame."""
+        """Map `latents [1, C, 1, h, w]` to pixels `[1, 1, H, W, 3]`."""
         return (self.shown(latents)[:, -1:],)
 
 
 class TinyNext(TinyDecoder):
-    """Later latent frames."""
+    """The decoder of later latent frames."""
 
     def forward(self, latents: Tensor) -> tuple[Tensor]:
-        """A group of frames each."""
+        """Map `latents [1, C, F, h, w]` to pixels `[1, F * group, H, W, 3]`."""
         return (self.shown(latents),)
 
 
 class TinyEncoder(nn.Module):
-    """One picture to its latents."""
+    """The encoder: one picture to its latents."""
 
     def __init__(self, shape: TinyShape) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class TinyEncoder(nn.Module):
         yield nn.Conv2d(s.encoder_widths[-1], s.channels, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """`image [1, H, W, 3]` float32 of 0 to 1 to latents `[1, C, 1, h, w]` float32."""
+        """Map `image [1, H, W, 3]` float32, 0 to 1, to latents `[1, C, 1, h, w]` float32."""
         x, layers = image.permute(0, 3, 1, 2).repeat(1, self.shape.group, 1, 1), self.encoder.layers
         made = layers(x.to(layers[0].weight.dtype))
         return made.float().unsqueeze(2)

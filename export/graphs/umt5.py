@@ -30,7 +30,7 @@ def _axes(_: FilmNetwork) -> Axes:
 
 
 def bucket_of(shape: Umt5Shape) -> list[int]:
-    """Class of each distance 0 to `max_distance`, in one direction: exact when near, logarithmic when far (T5)."""
+    """List the class of each distance 0 to `max_distance`: one each if near, logarithmic if far (T5, 1910.10683)."""
     half = shape.buckets // 2
     exact = half // 2
     distances = torch.arange(shape.max_distance + 1, device="cpu")  # counted for real, whatever is being traced
@@ -40,7 +40,7 @@ def bucket_of(shape: Umt5Shape) -> list[int]:
 
 
 class Tokens(nn.Module):
-    """Tokens to rows, and to the class of each pair's distance."""
+    """The start of the encoder: tokens to rows, and the class of the distance of each pair of rows."""
 
     def __init__(self, shape: Umt5Shape) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Tokens(nn.Module):
         parameters(self, {"embedding": (shape.vocab, shape.hidden)})
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        """`[1, L]` to `[1, L, hidden]` float32 and `[L, L]`, queries first."""
+        """Map tokens `[1, L]` to rows `[1, L, hidden]` float32 and classes `[L, L]`, queries first."""
         at = torch.arange(tokens.shape[1])
         ahead = at.unsqueeze(0) - at.unsqueeze(1)  # of the key, seen from the query
         near = torch.tensor(self.buckets)[ahead.abs().clamp(max=self.shape.max_distance)]
@@ -57,7 +57,7 @@ class Tokens(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer: attention with a bias for each class of distance, and a gated feed-forward layer."""
+    """A layer: attention with a bias for each class of distance, and a gated feed-forward layer."""
 
     def __init__(self, shape: Umt5Shape) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Layer(nn.Module):
         self.__dict__["exact"] = [self.down, self.distance, self.norm, self.norm_up]
 
     def forward(self, x: Tensor, classes: Tensor) -> tuple[Tensor]:
-        """`x [1, L, hidden]` float32."""
+        """Map `x [1, L, hidden]` float32 to the same."""
         s = self.shape
         inner = rms_norm(x, self.norm, s.eps).to(self.qkv.dtype)
         q, k, v = ((inner @ self.qkv).unflatten(-1, (3 * s.heads, s.head_dim)).transpose(1, 2)).chunk(3, 1)
@@ -91,7 +91,7 @@ class Last(nn.Module):
         self.__dict__["exact"] = [self.weight]
 
     def forward(self, x: Tensor) -> Tensor:
-        """float32."""
+        """Normalise `x [1, L, hidden]`, in float32."""
         return rms_norm(x, self.weight, self.shape.eps)
 
 

@@ -3,8 +3,8 @@
 A tower of its own, with layers like those of the tower that reads (`backbone.py`), whose keys and values it attends
 before its own. They come at the prompt's exact length, so every key is seen and there is no mask: engines can fuse the
 attention. Rotations are inputs, for places are fractions far from 0, which a table of whole numbers cannot hold. Rows
-that are given clean get no time. Knows no schedule, guidance or prompt. The network is that of diffusers'
-Cosmos3OmniTransformer.
+that are clean already get no embedding of the time. Knows no schedule, guidance or prompt. The network is that of
+diffusers' Cosmos3OmniTransformer.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ __all__ = ["VELOCITY"]
 V = TypeVar("V")
 
 PREFIX = "generator."
-"""Of the weights of its layers."""
+"""Prefix of the names of its layers' weights."""
 
 CHECKED = ((6, 0, 9), (12, 4, 5), (30, 6, 17))
-"""(rows, clean ones among them, rows of the prompt) of the cases."""
+"""Sizes of the cases: (rows, clean ones among them, rows of the prompt)."""
 
 
 class RowsIn(nn.Module):
-    """Patches `[1, R, K]` to rows `[1, R, H]`; noisy ones get the time's embedding."""
+    """The start of the tower: patches to rows, of which noisy ones get the time's embedding added."""
 
     def __init__(self, shape: TowersShape) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class RowsIn(nn.Module):
         exact(self, {"time_out_weight": (h, h), "time_out_bias": (h,)})
 
     def forward(self, rows: Tensor, noisy: Tensor, time: Tensor) -> Tensor:
-        """`rows [1,R,K]`, `noisy [1,R,1]` of 0 and 1, `time [1,freq]`; the time in float32."""
+        """Map `rows [1,R,K]`, `noisy [1,R,1]` of 0 and 1 and `time [1,freq]` to x `[1,R,H]`; the time in float32."""
         inner = silu(affine(time, self.time_in_weight, self.time_in_bias))
         embedded = affine(inner, self.time_out_weight, self.time_out_bias)
         x = affine(rows.to(self.weight.dtype), self.weight, self.bias)
@@ -51,21 +51,21 @@ class RowsIn(nn.Module):
 
 
 class GeneratorLayer(Layer):
-    """A layer of rows that all see one another and the prompt's."""
+    """A layer in which every row sees all rows and all of the prompt's."""
 
     def forward(  # type: ignore[override]
         self, x: Tensor, rope_cos: Tensor, rope_sin: Tensor, condition_key: Tensor, condition_value: Tensor
     ) -> Tensor:
-        """`x [1,R,H]`, rotations `[1,R,1,D]`, the prompt's `[1,Hkv,L,D]`."""
+        """Map `x [1,R,H]` to the same, with rotations `[1,R,1,D]` and the prompt's keys and values `[1,Hkv,L,D]`."""
         return super().forward(x, rope_cos, rope_sin, None, condition_key, condition_value)[0]
 
     def rotated(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """In float32, whatever `x` is."""
+        """Rotate `x [1,R,heads,D]` in float32, and round the result to the dtype of `x`."""
         return super().rotated(x.float(), cos, sin).to(x.dtype)
 
 
 class RowsOut(nn.Module):
-    """Rows `[1, R, H]` to the velocity of their patches `[1, R, K]`, in float32."""
+    """The end of the tower: rows to the velocity of their patches, in float32."""
 
     def __init__(self, shape: TowersShape) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ class RowsOut(nn.Module):
         parameters(self, {"norm": (h,), "weight": (h, shape.patch_values), "bias": (shape.patch_values,)})
 
     def forward(self, x: Tensor) -> Tensor:
-        """The norm in float32, the projection in the dtype of its weights."""
+        """Map `x [1,R,H]` to `[1,R,K]` float32: norm in float32, projection in the dtype of its weights."""
         return affine(rms_norm_wide(x, self.norm, self.eps), self.weight, self.bias).float()
 
 

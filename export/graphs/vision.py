@@ -35,11 +35,11 @@ __all__ = ["WINDOWS", "from_config", "linear", "rotary", "rotate", "sources"]
 V = TypeVar("V")
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": functional.gelu, "silu": functional.silu}
-"""Values of `hidden_act` that are known."""
+"""Activation functions by their names in `hidden_act`."""
 
 PADDING_BIAS = -30000.0
-"""Added to the scores of keys that are padding. Finite, and still so if the graph is turned into float16: a
-window of nothing but padding averages over it instead of giving NaN."""
+"""Number added to the scores of keys that are padding. It is finite in float16 too, so a window of nothing but
+padding averages over it instead of giving NaN."""
 
 
 # config.json's name of each whole number of a VisionShape
@@ -58,7 +58,7 @@ _SIZES = {
 
 
 def from_config(vision_config: Mapping[str, Any]) -> VisionShape:
-    """The shape that `config.json`'s `vision_config` describes.
+    """Read the shape that `config.json`'s `vision_config` describes.
 
     Raises `CheckpointError` that lists missing keys, sizes that are no positive whole numbers, an unknown
     activation or rotary embedding, and sizes that contradict each other.
@@ -85,7 +85,7 @@ def from_config(vision_config: Mapping[str, Any]) -> VisionShape:
 
 
 def _complaints(config: Mapping[str, Any], rope: Mapping[str, Any]) -> Iterable[str]:
-    """What is wrong with a config that has all its keys, in words."""
+    """List the faults of a config that has all its keys, a sentence each."""
     odd = [key for key in _SIZES.values() if type(config[key]) is not int or config[key] < 1]
     if odd:
         yield "; ".join(f"{key} = {config[key]!r} is not a positive whole number" for key in odd)
@@ -104,10 +104,10 @@ def _complaints(config: Mapping[str, Any], rope: Mapping[str, Any]) -> Iterable[
 
 
 def sources(shape: VisionShape, prefix: str = "visual.", merger: str | None = None) -> dict[str, Source]:
-    """For each parameter of the tower the checkpoint tensors that it is made of.
+    """List for each parameter of the tower the checkpoint tensors that it is made of.
 
-    `prefix` is what all names in the checkpoint begin with: "visual." or, in newer ones, "model.visual."; those of the
-    merger begin with `merger`, where that is not the tower's part.
+    `prefix` is the beginning of all names in the checkpoint: "visual.", or "model.visual." in newer ones. Names of the
+    merger begin with `merger`, by default `prefix` + "merger.".
     """
     merger = f"{prefix}merger." if merger is None else merger
     kernel = (shape.hidden, shape.channels, shape.temporal, shape.patch, shape.patch)
@@ -138,7 +138,7 @@ def _norm(ours: str, theirs: str, width: int) -> dict[str, Source]:
 
 
 def linear(ours: str, theirs: list[str], width_in: int, width_out: int) -> dict[str, Source]:
-    """Weight and bias of one projection made of several, side by side, each `width_out` wide."""
+    """List weight and bias of a projection that joins several of the checkpoint's, each `width_out` wide."""
     weights, biases = (tuple(f"{name}.{kind}" for name in theirs) for kind in ("weight", "bias"))
     return {
         f"{ours}.weight": Source(weights, ((width_out, width_in),) * len(theirs), transpose=True),
@@ -147,7 +147,7 @@ def linear(ours: str, theirs: list[str], width_in: int, width_out: int) -> dict[
 
 
 class Block(nn.Module):
-    """Attention, within windows or over the whole frame group, and a gated MLP."""
+    """A block: attention, within windows or over the whole frame group, and a gated MLP."""
 
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
@@ -161,13 +161,13 @@ class Block(nn.Module):
         self.down = Projection(shape.intermediate, shape.hidden)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor) -> Tensor:
-        """`x [M,hidden]` to the same; `bias` is the one of the block's kind."""
+        """Map `x [M,hidden]` to the same; `bias` is the one for the block's kind of attention."""
         x = x + self.attend(self.norm1(x), cos, sin, bias)
         gate, up = self.gate_up(self.norm2(x)).chunk(2, dim=-1)
         return x + self.down(self.act(gate) * up)
 
     def attend(self, x: Tensor, cos: Tensor, sin: Tensor, bias: Tensor) -> Tensor:
-        """Softmax(q k' / sqrt(d) + bias) v, per window and head."""
+        """Compute softmax(q k' / sqrt(d) + bias) v per window and head, `[M,hidden]`."""
         qk, v = self.qkv(x).view(-1, 3 * self.heads, self.head_dim).split((2 * self.heads, self.heads), dim=1)
         q, k = rotate(qk, cos, sin).chunk(2, dim=1)
         per_window = (-1, bias.shape[-1], self.heads, self.head_dim)
@@ -178,7 +178,7 @@ class Block(nn.Module):
 
 
 class Merge(nn.Module):
-    """The tower after its last block: the patches of each merge group, side by side, to one feature."""
+    """The merger behind the last block: the patches of each merge group, side by side, to one feature."""
 
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
@@ -189,16 +189,16 @@ class Merge(nn.Module):
         self.down = Projection(merged, shape.out_hidden)
 
     def forward(self, x: Tensor, order: Tensor) -> Tensor:
-        """`x [M,hidden]`, `order [G]` to features `[G,out_hidden]` float32.
+        """Map `x [M,hidden]`, `order [G]` to features `[G,out_hidden]` float32.
 
-        Picks the groups first, so that no work is spent on padding.
+        Groups are picked first, so that no work is spent on padding.
         """
         groups = self.norm(x.reshape(-1, self.patches, x.shape[-1]).index_select(0, order))
         return self.down(functional.gelu(self.up(groups.flatten(1)))).float()
 
 
 class Patches(nn.Module):
-    """The tower up to its first block."""
+    """The start of the tower: patches to rows, rotations and the biases of both kinds of attention."""
 
     def __init__(self, shape: VisionShape) -> None:
         super().__init__()
@@ -206,10 +206,10 @@ class Patches(nn.Module):
         self.embed = Projection(shape.patch_values, shape.hidden, bias=False)
 
     def forward(self, pixels: Tensor, positions: Tensor, real: Tensor) -> tuple[Tensor, ...]:
-        """`pixels [M,K]`, `positions [M,2]`, `real [M]` to x `[M,hidden]` and what all blocks share, in float32:
+        """Map `pixels [M,K]`, `positions [M,2]`, `real [M]` to x `[M,hidden]` and the inputs of all blocks, in float32.
 
-        cos, sin `[M,1,head_dim]`, and what is added to the scores of keys, window_bias `[W,1,1,S]` or
-        full_bias `[1,1,1,M]`.
+        These are cos, sin `[M,1,head_dim]`, and the biases of the scores: window_bias `[W,1,1,S]` within windows,
+        full_bias `[1,1,1,M]` over the frame group.
         """
         cos, sin = rotary(positions, self.shape)
         bias = torch.where(real, 0.0, PADDING_BIAS)
@@ -218,7 +218,7 @@ class Patches(nn.Module):
 
 
 def rotary(positions: Tensor, shape: VisionShape | PackedShape) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [M, 1, head_dim] float32, in quarters for row, column, row, column."""
+    """Compute cosines and sines `[M, 1, head_dim]` float32, in quarters for row, column, row, column."""
     assert shape.rope_theta is not None, "a tower with rotations"
     # Computed here rather than kept as a buffer, which a module built on `meta` could not fill.
     half = shape.head_dim // 2
@@ -229,7 +229,7 @@ def rotary(positions: Tensor, shape: VisionShape | PackedShape) -> tuple[Tensor,
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate pairs (i, i + head_dim / 2) of [M, heads, head_dim] by their angles, in float32."""
+    """Rotate pairs (i, i + head_dim / 2) of `[M, heads, head_dim]` by their angles, in float32 (Su et al. 2021)."""
     wide = x.float()
     left, right = wide.chunk(2, dim=-1)
     return (wide * cos + torch.cat((-right, left), dim=-1) * sin).to(x.dtype)
@@ -241,7 +241,7 @@ def _tower(network: Network) -> VisionShape:
 
 
 def _axes(network: Network) -> Axes:
-    """Two whole windows of patches, and merge groups, of which there may be any number."""
+    """Axes to trace with: patches of two whole windows, and any number of merge groups."""
     slots, windows = _tower(network).slots, torch.export.Dim("windows")
     groups = 2 * slots // _tower(network).merge ** 2
     patches = (2 * slots, slots * windows)
@@ -313,7 +313,7 @@ def _run(network: Network, machine: Machine[V], feeds: Mapping[str, V]) -> dict[
 
 
 def _cases(network: Network, _: Array, __: int) -> Iterator[Case]:
-    """Pictures of one, and of several windows with padding at the edge."""
+    """Make cases of one window, and of several with padding at the edge."""
     rng = np.random.default_rng(3)
     tower = _tower(network)
     for windows in (1, 3):

@@ -29,14 +29,14 @@ __all__ = ["CROSS", "FRAMES", "FRAMES_MERGED"]
 V = TypeVar("V")
 
 HIDDEN_BIAS = -1.0e30
-"""Added to the score of a key that a row may not see: finite, so that no row can become NaN."""
+"""Number added to the score of a key that a row may not see: finite, so that no row can become NaN."""
 
 SIZES = {"frames": 3, "high": 2, "wide": 5, "rows": 30, "cached": 7, "keys": 37, "words": 6, "latent_h": 4}
 SIZES |= {"latent_w": 10}
-"""Sizes to trace with. Rows are frames times high times wide, keys are cached ones and rows."""
+"""Axes to trace with. Rows are frames times high times wide; keys are cached rows and these."""
 
 CHECKED = ((1, 2, 3, 0), (2, 3, 2, 5), (3, 1, 4, 12))
-"""(frames, high, wide, cached rows) of the cases."""
+"""Sizes of the cases: (frames, rows high, rows wide, cached rows)."""
 
 
 def _axes(_: FilmNetwork) -> Axes:
@@ -44,12 +44,12 @@ def _axes(_: FilmNetwork) -> Axes:
 
 
 def _norm(x: Tensor, eps: float, weight: Tensor | None = None, bias: Tensor | None = None) -> Tensor:
-    """Layer normalisation over the last axis, in float32."""
+    """Normalise the last axis, in float32, without weights (Ba et al. 2016)."""
     return functional.layer_norm(x.float(), x.shape[-1:], weight, bias, eps)
 
 
 class Times(nn.Module):
-    """Sinusoids `[1, F, freq]` to each frame's embedding `[1, F, hidden]` and modulation `[1, F, 6, hidden]`."""
+    """The embedding of time: sinusoids to each frame's embedding and modulation."""
 
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Times(nn.Module):
         exact(self, {"modulation_weight": (h, 6 * h), "modulation_bias": (6 * h,)})
 
     def forward(self, time: Tensor) -> tuple[Tensor, Tensor]:
-        """float32, all of it."""
+        """Map sinusoids `[1, F, freq]` to `[1, F, hidden]` and `[1, F, 6, hidden]`, all in float32."""
         inner = functional.silu(affine(time, self.in_weight, self.in_bias))
         embedded = affine(inner, self.out_weight, self.out_bias)
         modulation = affine(functional.silu(embedded), self.modulation_weight, self.modulation_bias)
@@ -66,7 +66,7 @@ class Times(nn.Module):
 
 
 class RowsIn(nn.Module):
-    """Latents `[1, C, F, H, W]` to rows `[1, F, h, w, hidden]`, a patch each."""
+    """The start of the network: latents to rows, a patch each."""
 
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class RowsIn(nn.Module):
 
 
 class Layer(nn.Module):
-    """One layer: attention over cached rows and these, cross-attention over the prompt's rows, feed-forward."""
+    """A layer: attention over cached rows and these, cross-attention over the prompt's rows, feed-forward."""
 
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Layer(nn.Module):
         cross_bias: Tensor,
         bias: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`x [1,F,h,w,hidden]`, caches `[1,H,T,D]`; gives x, and the rows' keys and values `[1,H,R,D]`."""
+        """Map `x [1,F,h,w,hidden]` over caches `[1,H,T,D]` to x, and to the rows' keys and values `[1,H,R,D]`."""
         m = (modulation + self.scale_shift).unsqueeze(3).unsqueeze(3)  # [1, F, 6, 1, 1, hidden]
         shift, scale, gate, ff_shift, ff_scale, ff_gate = (m[:, :, i] for i in range(6))
         inner = (_norm(x, self.shape.eps) * (1 + scale) + shift).to(x.dtype)
@@ -133,26 +133,26 @@ class Layer(nn.Module):
         return affine(self._joined(attended, x), self.cross_out_weight, self.cross_out_bias)
 
     def _heads(self, x: Tensor) -> Tensor:
-        """`[1, F, h, w, hidden]` to `[1, H, R, D]`."""
+        """Lay rows `[1, F, h, w, hidden]` out by heads, `[1, H, R, D]`."""
         return x.flatten(1, 3).unflatten(-1, (self.shape.heads, self.shape.head_dim)).transpose(1, 2)
 
     def _joined(self, attended: Tensor, like: Tensor) -> Tensor:
-        """The reverse."""
+        """Lay heads `[1, H, R, D]` out as the rows `like [1, F, h, w, hidden]`."""
         return attended.transpose(1, 2).reshape(like.shape)
 
 
 class MaskedLayer(Layer):
-    """The same under a mask."""
+    """A layer whose attention is under a mask."""
 
 
 def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotary embedding of interleaved pairs (Su et al. 2021): `x [1, H, R, D]`, cos and signed sin `[1, R, 1, D]`."""
+    """Rotate interleaved pairs of `x [1, H, R, D]` by cos and signed sin `[1, R, 1, D]` (Su et al. 2021)."""
     swapped = torch.stack([x[..., 1::2], x[..., 0::2]], -1).flatten(-2)
     return (x.float() * cos.transpose(1, 2) + swapped.float() * sin.transpose(1, 2)).to(x.dtype)
 
 
 def attend(q: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
-    """Softmax attention `[1, H, R, D]`, its scores in float32; `bias` is added to them."""
+    """Compute softmax attention, `[1, H, R, D]`; `bias` is added to its scores, which are float32."""
     scores = ((q * q.shape[-1] ** -0.5) @ key.transpose(-1, -2)).float()
     if bias is not None:
         scores = scores + bias
@@ -160,15 +160,15 @@ def attend(q: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor
 
 
 class Visible(nn.Module):
-    """A mask to what is added to scores."""
+    """The bias of scores under a mask."""
 
     def forward(self, visible: Tensor) -> Tensor:
-        """`[1,1,R,K]` bool to float32."""
+        """Map `visible [1,1,R,K]` bool to float32: 0 where a key is seen, HIDDEN_BIAS elsewhere."""
         return torch.where(visible, 0.0, HIDDEN_BIAS)
 
 
 class RowsOut(nn.Module):
-    """Rows `[1, F, h, w, hidden]` to the velocity `[1, C, F, H, W]`; a patch's numbers are in the order (h, w, C)."""
+    """The end of the network: rows to the velocity; a patch's numbers are in the order (h, w, C)."""
 
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
@@ -177,7 +177,7 @@ class RowsOut(nn.Module):
         parameters(self, {"weight": (shape.hidden, shape.patch_values), "bias": (shape.patch_values,)})
 
     def forward(self, x: Tensor, embedded: Tensor) -> Tensor:
-        """`embedded [1, F, hidden]` is each frame's time; float32 comes out."""
+        """Map `x [1, F, h, w, hidden]`, times `embedded [1, F, hidden]` to the velocity `[1, C, F, H, W]` float32."""
         s = self.shape
         m = (embedded.unsqueeze(2) + self.scale_shift).unsqueeze(3).unsqueeze(3)  # [1, F, 2, 1, 1, hidden]
         inner = (_norm(x, s.eps) * (1 + m[:, :, 1]) + m[:, :, 0]).to(x.dtype)
@@ -187,7 +187,7 @@ class RowsOut(nn.Module):
 
 
 class Words(nn.Module):
-    """The text encoder's rows `[1, L, dim]` to rows `[1, L, hidden]`."""
+    """The projection of the text encoder's rows to the width of the network."""
 
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
@@ -201,7 +201,7 @@ class Words(nn.Module):
 
 
 class CrossRows(nn.Module):
-    """Rows `[1, L, hidden]` to one layer's keys and values `[1, H, L, D]`."""
+    """The keys and values of one layer's cross-attention."""
 
     def __init__(self, shape: WanShape) -> None:
         super().__init__()
@@ -210,7 +210,7 @@ class CrossRows(nn.Module):
         parameters(self, {"cross_kv_weight": (h, 2 * h), "cross_kv_bias": (2 * h,)})
 
     def forward(self, words: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys are normalised; nothing is rotated."""
+        """Map `words [1, L, hidden]` to keys and values `[1, H, L, D]`; keys are normalised, nothing is rotated."""
         s = self.shape
         k, v = affine(words, self.cross_kv_weight, self.cross_kv_bias).chunk(2, -1)
         key = rms(k, self.cross_norm_k, s.eps)
@@ -286,7 +286,7 @@ CROSS_ROWS = Piece(
 
 
 def _caches(network: FilmNetwork, kind: str, axis: str) -> dict[str, Port]:
-    """A key and a value for each layer."""
+    """Ports of the keys and values of the prompt, a pair for each layer, under this prefix."""
     port = Port(OWN, (1, network.wan.heads, axis, network.wan.head_dim))
     return {f"{kind}_{what}_{i}": port for i in range(network.wan.layers) for what in ("key", "value")}
 
@@ -306,7 +306,7 @@ def _frames_outputs(network: FilmNetwork) -> dict[str, Port]:
 
 
 def _run_frames(network: FilmNetwork, machine: Machine[V], feeds: Mapping[str, V]) -> dict[str, V]:
-    """The whole network; a mask is one of `feeds` or not."""
+    """Apply the whole network; `feeds` has a mask or not."""
     embedded, modulation = machine.apply(TIMES, {"time": feeds["time"]}, "times.")
     (x,) = machine.apply(ROWS_IN, {"latents": feeds["latents"]}, "rows_in.")
     shared = {"modulation": modulation, **{name: feeds[name] for name in ("rope_cos", "rope_sin", "cross_bias")}}

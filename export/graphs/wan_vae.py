@@ -1,9 +1,9 @@
 """Wan's causal autoencoder as graphs of one latent frame after another: `pixels_first`, `pixels_next`, `encode_first`.
 
 A causal convolution sees two frames of its past. They are inputs and outputs (`past_state_i`, `new_state_i`), so that
-a clip is decoded as it comes. The first latent frame is one pixel frame and skips the convolutions in time; whatever
-it would have left behind there is frames of zeros, which later ones read as any others: two graphs do for three
-behaviours of the original (diffusers' AutoencoderKLWan). Modules and parameters have its names.
+a clip is decoded as it comes. The first latent frame is one pixel frame and skips the upsampling convolutions in time,
+which leaves zeros in their states; later frames read these as any others. So two graphs do for the three behaviours of
+the original (diffusers' AutoencoderKLWan). Modules and parameters have its names.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from .film_shapes import WanVaeShape
 __all__ = ["Encoder", "FirstPixels", "NextPixels"]
 
 PAST = 2
-"""Frames that a causal convolution sees behind it."""
+"""Earlier frames that a causal convolution sees."""
 
 
 class Stream:
-    """The states of one run: those of the run before are taken in order, and new ones laid down in the same order."""
+    """The states of one run: those of the run before are read in order, and new ones written in the same order."""
 
     def __init__(self, past: tuple[Tensor, ...] | None) -> None:
         self.first = past is None
@@ -32,14 +32,14 @@ class Stream:
         self.new: list[Tensor] = []
 
     def behind(self, x: Tensor) -> Tensor:
-        """`x [1, C, F, h, w]` with its past in front; of the first run it is zeros."""
+        """Put its past, zeros in the first run, before `x [1, C, F, h, w]`; note the new state."""
         past = next(self._past, None)
         window = functional.pad(x, (0, 0, 0, 0, PAST, 0)) if past is None else torch.cat([past, x], 2)
         self.new.append(window[:, :, -PAST:])
         return window
 
     def skip(self, x: Tensor) -> None:
-        """Leave zeros where a convolution in time was skipped."""
+        """Note a state of zeros for a convolution in time that is skipped."""
         self.new.append(functional.pad(torch.zeros_like(x), (0, 0, 0, 0, 1, 0))[:, :, -PAST:])
 
 
@@ -50,12 +50,12 @@ class Convolution(nn.Conv3d):
         super().__init__(width_in, width_out, kernel, padding=(0, kernel[1] // 2, kernel[2] // 2))
 
     def streamed(self, x: Tensor, stream: Stream) -> Tensor:
-        """`[1, C, F, h, w]`; kernels of one frame need no past."""
+        """Convolve `x [1, C, F, h, w]` behind its past; kernels of one frame need none."""
         return self(stream.behind(x) if self.kernel_size[0] > 1 else x)
 
 
 class Norm(nn.Module):
-    """Root mean square over the channels, which lie `axes` axes before the last."""
+    """A norm by the root mean square over the channels, axis 1, with `axes` axes behind it."""
 
     def __init__(self, width: int, axes: int) -> None:
         super().__init__()
@@ -63,14 +63,14 @@ class Norm(nn.Module):
         self.scale = width**0.5
 
     def forward(self, x: Tensor) -> Tensor:
-        """In float32."""
+        """Normalise `x [1, C, ...]`, in float32."""
         wide = x.float()
         length = wide.pow(2).sum(1, keepdim=True).sqrt().clamp(min=1e-12)
         return (wide / length).to(x.dtype) * self.scale * self.gamma
 
 
 class Residual(nn.Module):
-    """Two convolutions beside a shortcut."""
+    """A residual block: two convolutions beside a shortcut."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__()
@@ -79,31 +79,31 @@ class Residual(nn.Module):
         self.conv_shortcut = Convolution(width_in, width_out, (1, 1, 1)) if width_in != width_out else None
 
     def streamed(self, x: Tensor, stream: Stream) -> Tensor:
-        """`[1, C, F, h, w]`."""
+        """Map `x [1, C, F, h, w]`: see the class."""
         shortcut = x if self.conv_shortcut is None else self.conv_shortcut(x)
         x = self.conv1.streamed(functional.silu(self.norm1(x)), stream)
         return self.conv2.streamed(functional.silu(self.norm2(x)), stream) + shortcut
 
 
 def _pictures(x: Tensor) -> Tensor:
-    """`[1, C, F, h, w]` to `[F, C, h, w]`."""
+    """Lay `[1, C, F, h, w]` out as `[F, C, h, w]`."""
     return x.squeeze(0).transpose(0, 1)
 
 
 def _clip(pictures: Tensor) -> Tensor:
-    """The reverse."""
+    """Lay `[F, C, h, w]` out as `[1, C, F, h, w]`."""
     return pictures.transpose(0, 1).unsqueeze(0)
 
 
 class Attention(nn.Module):
-    """One head over the positions of each frame."""
+    """Attention of one head over the positions of each frame."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.norm, self.to_qkv, self.proj = Norm(width, 2), nn.Conv2d(width, 3 * width, 1), nn.Conv2d(width, width, 1)
 
     def streamed(self, x: Tensor, _: Stream) -> Tensor:
-        """`[1, C, F, h, w]`."""
+        """Map `x [1, C, F, h, w]`: see the class."""
         pictures = _pictures(x)
         q, k, v = self.to_qkv(self.norm(pictures)).flatten(2).transpose(1, 2).chunk(3, -1)
         scores = (q @ k.transpose(1, 2)).float() * q.shape[-1] ** -0.5
@@ -112,7 +112,7 @@ class Attention(nn.Module):
 
 
 class Middle(nn.Module):
-    """The coarsest stage."""
+    """The coarsest stage: attention between two residual blocks."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -120,14 +120,14 @@ class Middle(nn.Module):
         self.attentions = nn.ModuleList([Attention(width)])
 
     def streamed(self, x: Tensor, stream: Stream) -> Tensor:
-        """`[1, C, F, h, w]`."""
+        """Map `x [1, C, F, h, w]`: see the class."""
         x = self.attentions[0].streamed(self.resnets[0].streamed(x, stream), stream)
         made: Tensor = self.resnets[1].streamed(x, stream)
         return made
 
 
 class Upsample(nn.Module):
-    """Twice the side, and with `time` twice the frames, but for those of the first latent frame."""
+    """An upsampling to twice the side, and with `time` to twice the frames, the first latent frame excepted."""
 
     def __init__(self, width: int, width_out: int, time: bool) -> None:
         super().__init__()
@@ -135,7 +135,7 @@ class Upsample(nn.Module):
         self.time_conv = Convolution(width, 2 * width, (3, 1, 1)) if time else None
 
     def streamed(self, x: Tensor, stream: Stream) -> Tensor:
-        """`[1, C, F, h, w]`."""
+        """Map `x [1, C, F, h, w]`: see the class."""
         if self.time_conv is not None and stream.first:
             stream.skip(x)
         elif self.time_conv is not None:
@@ -147,14 +147,14 @@ class Upsample(nn.Module):
 
 
 class Downsample(nn.Module):
-    """Half the side. Frames are halved from the second latent frame on, so that the first takes no part in that."""
+    """A downsampling to half the side. Frames are not halved: only the first latent frame is encoded."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.resample = nn.ModuleList([nn.Identity(), nn.Conv2d(width, width, 3, stride=2)])
 
     def streamed(self, x: Tensor, _: Stream) -> Tensor:
-        """`[1, C, 1, h, w]`."""
+        """Map `x [1, C, 1, h, w]`: see the class."""
         return _clip(self.resample[1](functional.pad(_pictures(x), (0, 1, 0, 1))))
 
 
@@ -175,7 +175,7 @@ def _averaged(x: Tensor, width: int, time: int, space: int) -> Tensor:
 
 
 class UpStage(nn.Module):
-    """Residual blocks and an upsampling."""
+    """A stage of the decoder: residual blocks and an upsampling."""
 
     def __init__(self, shape: WanVaeShape, width_in: int, width_out: int, up: bool, time: bool) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class UpStage(nn.Module):
         self.up = up
 
     def streamed(self, x: Tensor, stream: Stream) -> Tensor:
-        """`[1, C, F, h, w]`."""
+        """Map `x [1, C, F, h, w]`: see the class."""
         begin = x
         for block in self.resnets:
             x = block.streamed(x, stream)
@@ -201,7 +201,7 @@ class UpStage(nn.Module):
 
 
 class DownStage(nn.Module):
-    """Wan 2.2's residual blocks and a downsampling, beside a shortcut."""
+    """A stage of Wan 2.2's encoder: residual blocks and a downsampling, beside a shortcut."""
 
     def __init__(self, shape: WanVaeShape, width_in: int, width_out: int, down: bool, time: bool) -> None:
         super().__init__()
@@ -211,7 +211,7 @@ class DownStage(nn.Module):
         self.downsampler = Downsample(width_out) if down else None
 
     def streamed(self, x: Tensor, stream: Stream) -> Tensor:
-        """`[1, C, 1, h, w]`."""
+        """Map `x [1, C, 1, h, w]`: see the class."""
         begin = x
         for block in self.resnets:
             x = block.streamed(x, stream)
@@ -220,7 +220,7 @@ class DownStage(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Normalised latents to pixels."""
+    """The decoder: normalised latents to pixels."""
 
     def __init__(self, shape: WanVaeShape) -> None:
         super().__init__()
@@ -240,7 +240,7 @@ class Decoder(nn.Module):
             yield UpStage(self.shape, halved, width_out, i < last, times[i])
 
     def streamed(self, latents: Tensor, stream: Stream) -> Tensor:
-        """`latents [1, C, F, h, w]` float32 to pixels `[1, N, H, W, 3]` float32, 0 to 1."""
+        """Map `latents [1, C, F, h, w]` float32 to pixels `[1, N, H, W, 3]` float32, 0 to 1."""
         mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (self.shape.mean, self.shape.std))
         x = self.post_quant_conv((latents * std + mean).to(self.post_quant_conv.weight.dtype))
         part = self.decoder
@@ -252,39 +252,39 @@ class Decoder(nn.Module):
 
 
 def _whole(x: Tensor, patch: int) -> Tensor:
-    """Channels `(3, patch_w, patch_h)` laid out as positions."""
+    """Lay channels `(3, patch_w, patch_h)` out as positions."""
     if patch == 1:
         return x
     return x.unflatten(1, (3, patch, patch)).permute(0, 1, 4, 5, 3, 6, 2).flatten(5, 6).flatten(3, 4)
 
 
 def _shown(x: Tensor) -> Tensor:
-    """`[1, 3, N, H, W]` of -1 to 1 to `[1, N, H, W, 3]` float32 of 0 to 1."""
+    """Map `[1, 3, N, H, W]`, -1 to 1, to `[1, N, H, W, 3]` float32, 0 to 1."""
     return (x.float().clamp(-1, 1) / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 4, 1)
 
 
 class FirstPixels(Decoder):
-    """The first latent frame."""
+    """The decoder of the first latent frame."""
 
     def forward(self, latents: Tensor) -> tuple[Tensor, ...]:
-        """Pixels and states."""
+        """Map latents and states to pixels and new states."""
         stream = Stream(None)
         pixels = self.streamed(latents, stream)
         return pixels, *stream.new
 
 
 class NextPixels(Decoder):
-    """Later latent frames."""
+    """The decoder of later latent frames."""
 
     def forward(self, latents: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
-        """Pixels and states."""
+        """Map latents and states to pixels and new states."""
         stream = Stream(past)
         pixels = self.streamed(latents, stream)
         return pixels, *stream.new
 
 
 class Encoder(nn.Module):
-    """One picture to its normalised latents: the mode of the posterior."""
+    """The encoder: one picture to its normalised latents, the mode of the posterior."""
 
     def __init__(self, shape: WanVaeShape) -> None:
         super().__init__()
@@ -310,7 +310,7 @@ class Encoder(nn.Module):
                 yield Downsample(width_out)
 
     def forward(self, image: Tensor) -> Tensor:
-        """`image [1, H, W, 3]` float32 of 0 to 1 to latents `[1, C, 1, h, w]` float32."""
+        """Map `image [1, H, W, 3]` float32, 0 to 1, to latents `[1, C, 1, h, w]` float32."""
         x, p, stream, part = (
             image.permute(0, 3, 1, 2).unsqueeze(2) * 2 - 1,
             self.shape.patch,

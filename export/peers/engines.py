@@ -7,6 +7,8 @@ decodes stands in `processes/`.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,17 +18,23 @@ from typing import Any
 
 import numpy as np
 
-from ...engines.errors import RequestError
+from ...engines.errors import EngineError, RequestError
 from ...runtime.bundle.files import Bundle
 from ...runtime.decode.block import all_but
 from .checkpoint_again import SOURCE, write_again
-from .environment import environment
-from .process import ProcessRival, rival_process
+from .environment import environment, site_of
+from .process import LINES, ProcessRival, rival_process
 from .weights import family_of
 
 __all__ = ["ENGINES", "Engine"]
 
 PROCESSES = Path(__file__).with_name("processes")
+
+BUILDER = Path("onnxruntime_genai", "models", "builder.py")
+"""onnxruntime-genai's own way from a checkpoint to a model, in its package."""
+
+BUILT = ("fp32", "int8", "int4")
+"""Precisions of that builder that a CPU runs; int8 and int4 are weights in groups of 32."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,32 @@ def _llama_cpp(bundle: Bundle, threads: int, python: Path) -> Iterator[ProcessRi
         line: list[str | Path] = [python, PROCESSES / "run_llama_cpp.py", scratch, str(threads), forbidden]
         with rival_process("llama.cpp", [line, [*line, "plain"]]) as rival:
             yield rival
+
+
+@contextmanager
+def _genai(bundle: Bundle, threads: int, python: Path) -> Iterator[ProcessRival]:
+    with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
+        checkpoint = Path(scratch, "checkpoint")
+        checkpoint.mkdir()
+        write_again(bundle, checkpoint)
+        models = {name: str(_built(checkpoint, name, python)) for name in BUILT}
+        job = {"threads": threads, "forbidden": [*bundle.manifest.decode.forbid_token_ids], "models": models}
+        path = Path(scratch, "job.json")
+        path.write_text(json.dumps(job), encoding="utf-8")
+        with rival_process("onnxruntime-genai", [[python, PROCESSES / "run_genai.py", path]]) as rival:
+            yield rival
+
+
+def _built(checkpoint: Path, precision: str, python: Path) -> Path:
+    """The checkpoint as onnxruntime-genai runs it. Its builder wants torch, so the Python of the exporter runs it."""
+    folder = checkpoint.with_name(precision)
+    chosen = ["-i", checkpoint, "-o", folder, "-p", precision, "-e", "cpu", "-c", checkpoint.with_name("cache")]
+    command = [str(part) for part in (sys.executable, site_of(python) / BUILDER, *chosen)]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    if made.returncode:
+        said = "\n".join(made.stderr.strip().splitlines()[-LINES:])
+        raise EngineError(f"onnxruntime-genai's builder makes no {precision} model of these weights. It said:\n{said}")
+    return folder
 
 
 @contextmanager
@@ -98,6 +132,12 @@ ENGINES = {
             ("llama-cpp-python", "gguf", "safetensors"),
             _llama_cpp,
             ", some minutes, because it is compiled",
+        ),
+        Engine(
+            "onnxruntime-genai",
+            "onnxruntime-genai, models of its own builder from the same weights in fp32, int8 and int4",
+            ("onnxruntime-genai",),
+            _genai,
         ),
         Engine("openvino", "OpenVINO on the bundle's own graphs", ("openvino",), _openvino),
     )

@@ -17,7 +17,7 @@ from pathlib import Path
 from ...engines.errors import EngineError
 from ...runtime.bundle.kept_folder import kept_folder
 
-__all__ = ["environment"]
+__all__ = ["environment", "site_of"]
 
 MARK = "ready"
 
@@ -39,6 +39,12 @@ def environment(name: str, packages: Sequence[str], note: str = "") -> Path:
         raise
     mark.write_text(wanted, encoding="utf-8")
     return python
+
+
+def site_of(python: Path) -> Path:
+    """The folder of packages of an environment's Python."""
+    code = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    return Path(subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True).stdout.strip())
 
 
 def _install(python: Path, packages: Sequence[str], name: str) -> None:

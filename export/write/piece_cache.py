@@ -1,13 +1,14 @@
 """A folder of traced pieces, so that the second export of a family does not trace again.
 
-A trace takes seconds and depends on little: the code of the modules, the versions of what traces them, and shapes.
-All of that is in an entry's name. Entries that were cut off or altered are left aside and written anew, each is put in
-its place whole, and a folder that cannot be written to is no error: then nothing is kept. Knows bytes and names, not
-what a piece is.
+A trace takes seconds and depends on little: the statements of the modules, the versions of what traces them, and
+shapes. All of that is in an entry's name. Entries that were cut off or altered are left aside and written anew, each is
+put in its place whole, and a folder that cannot be written to is no error: then nothing is kept. Knows bytes and names,
+not what a piece is.
 """
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import tempfile
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from ...runtime.bundle.kept_folder import kept_folder as default_folder
 
-__all__ = ["PieceCache", "default_folder"]
+__all__ = ["PieceCache", "default_folder", "statements"]
 
 DIGEST = 32
 """Bytes of the SHA-256 that stands before an entry's content."""
@@ -63,7 +64,22 @@ class PieceCache:
 
 @cache
 def _code() -> str:
-    """Hash of the source code that decides what a piece becomes."""
+    """Hash of the source code that decides what a piece becomes: its statements, not its comments."""
     here = Path(__file__).parent
     files = sorted([*(here.parent / "graphs").rglob("*.py"), here / "trace.py"])
-    return hashlib.sha256(b"".join(file.name.encode() + file.read_bytes() for file in files)).hexdigest()
+    return hashlib.sha256(
+        "".join(file.name + statements(file.read_text("utf-8")) for file in files).encode()
+    ).hexdigest()
+
+
+def statements(source: str) -> str:
+    """Python source as its syntax tree in text, without comments, places and strings that stand alone."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [line for line in body if not _is_docstring(line)]  # type: ignore[attr-defined]
+    return ast.dump(tree)
+
+
+def _is_docstring(line: ast.stmt) -> bool:
+    return isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant) and isinstance(line.value.value, str)

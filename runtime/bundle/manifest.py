@@ -14,6 +14,7 @@ from ...engines.errors import BundleError
 from ...engines.install import update
 from ..decode.contract import DecodeContract
 from ..film.contract import FilmContract
+from ..film.presets import DRAFT
 from ..inputs.patches import VisionSpec
 from ..schema import Violations, bounds, from_json, parse, to_json
 
@@ -222,7 +223,9 @@ class Manifest:
         """Texts that `a2d inspect` prints must not be able to steer a terminal."""
         texts = [("name", self.name), ("producer", self.producer), ("family", self.family)]
         texts += [("variants", precision) for precision in self.variants]
-        texts += [("film.licence", self.film.licence or "")] if self.film is not None else []
+        if self.film is not None:
+            texts += [("film.licence", self.film.licence or "")]
+            texts += [("film.presets", text) for name, one in self.film.presets.items() for text in (name, one.what)]
         rows = [row for v in self.variants.values() for row in v.parity]
         texts += [("parity", text) for row in rows for text in (row.graph, row.check, row.verdict)]
         return [
@@ -266,6 +269,7 @@ class Manifest:
         try:
             data = parse(_text(raw))
             _check_schema(data)
+            _move_draft(data)
             return from_json(Manifest, data)
         except Violations as error:
             hint = "Export the checkpoint again, or fetch the bundle again."
@@ -279,6 +283,16 @@ def _text(raw: bytes) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:
         raise Violations([f"it is not UTF-8: {error}"]) from error
+
+
+def _move_draft(data: Any) -> None:
+    """The first bundles of schema 5 had the preset of drafts as a field of its own."""
+    film = data.get("film") if isinstance(data, dict) else None
+    if not isinstance(film, dict) or "draft" not in film or "presets" in film:
+        return
+    draft = film.pop("draft")
+    row = {"what": "a quick look: another picture", "small_decoder": True}
+    film["presets"] = {DRAFT: draft | row} if isinstance(draft, dict) else {}
 
 
 def _check_schema(data: Any) -> None:

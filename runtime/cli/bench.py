@@ -90,8 +90,9 @@ def _parser() -> Parser:
         default=[],
         metavar="NAME",
         help="compare: autoregressive (the same graphs, one token per forward: 1 to 8 steps and threshold 0.9, or what "
-        "is asked for), torch, transformers, or a precision of the bundle; llama.cpp or openvino: other engines on the "
-        "same weights, each in an environment of its own that is made when first asked for, all in one table",
+        "is asked for), torch, transformers, or a precision of the bundle; llama.cpp, onnxruntime-genai or openvino: "
+        "other engines on the same weights, each in an environment of its own that is made when first asked for, "
+        "all in one table",
     )
     parser.add_argument(
         "--prompt",
@@ -328,12 +329,13 @@ def _engines(found: dict[str, Any]) -> Iterator[str]:
     if "engines" not in found:
         return
     yield f"  beside other engines, {found['threads']} thread(s), all in turn: tokens a second behind the first (block)"
-    yield f"  {'':<42}  tokens/forward  tokens/s   lowest..highest   first over it   as fp32"
+    yield f"  {'':<42}  tokens/forward  tokens/s   lowest..highest  a CPU second   first over it   as fp32"
     for row in found["engines"]:
         alike = "" if row["agreement"] is None else f"{row['agreement']:8.1%}"
         spread = f"{row['lowest']:.1f}..{row['highest']:.1f}"
         pace = f"{row['tokens_per_forward']:14.2f}  {row['tokens_per_second']:8.1f}"
-        yield f"  {row['name']:<42}  {pace}  {spread:>16}  {row['ratio']:14.2f}  {alike}"
+        rest = f"{spread:>16}  {row['tokens_per_cpu_second']:12.1f}  {row['ratio']:14.2f}  {alike}"
+        yield f"  {row['name']:<42}  {pace}  {rest}"
 
 
 def _table(found: dict[str, Any]) -> Iterator[str]:

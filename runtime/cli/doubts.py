@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..decode.options import Options
-from ..decode.session import Result
+from ..decode.session import TextResult
 from ..footage.reader import Reader
 from ..footage.slate import FIELDS, NO_SLATE, QUESTION, UNSURE, certainty, marked
 from ..model import Model
@@ -40,7 +40,7 @@ class Doubts:
     """Some of the answer can be relied upon: a field, or that there is no slate."""
 
     @staticmethod
-    def of(model: Model, result: Result, least: float) -> Doubts:
+    def of(model: Model, result: TextResult, least: float) -> Doubts:
         """Judge an answer."""
         read = Reader(model, None, Options()).read(result)
         if not read.fields:

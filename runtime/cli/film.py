@@ -21,7 +21,8 @@ from ..dailies.shoot import FORMATS, ShootJob, shoot
 from ..dailies.shot_list import COLUMNS, LISTS, ListedShot, shot_list
 from ..dailies.writing import ENDINGS, FrameWriter, opened
 from ..film.film import Film, FilmBlock
-from ..film.options import FilmOptions
+from ..film.options import FilmOptions, preset_name
+from ..film.presets import DRAFT
 from ..heap import release
 from ..model import Model, load_placed
 from .arguments import (
@@ -108,7 +109,7 @@ def _run(arguments: argparse.Namespace) -> int:
     release(cycles=False)
     for remark in film.remarks:
         print(f"{COMMAND}: {worded(remark)}", file=sys.stderr)
-    if options.draft:
+    if preset_name(options) == DRAFT:
         print(f"{COMMAND}: a draft: the final film of this seed is another picture, not a sharper one", file=sys.stderr)
     return _filmed(model, film, options, a)
 

@@ -11,6 +11,7 @@ from ..bundle.files import Bundle
 from ..bundle.manifest import Manifest, Words
 from ..deploy.engine_set import engine_sets
 from ..film.contract import FilmContract
+from ..film.options import FilmOptions, settled
 from ..inputs.patches import VisionSpec
 from ..schema import to_json
 from .arguments import Parser, add_bundle, guarded
@@ -83,7 +84,18 @@ def _film(f: FilmContract) -> Iterator[str]:
         yield f"  prompt   up to {f.text.length:,} tokens, read by the tower of words; rows attend {key}"
     others = f"; or in {', '.join(s.others)}" if s.others else "; or in any number" if s.sampler else ""
     yield f"  steps    {len(s.first)} in the first block, {len(s.rest)} in the others{others}"
+    for name in f.presets:
+        yield from _wrapped("preset" if name == next(iter(f.presets)) else "", [f"{name}: {_preset(f, name)}"])
     yield f"  licence  {f.licence or 'of the weights: the checkpoint says nothing'}"
+
+
+def _preset(f: FilmContract, name: str) -> str:
+    """A row of the table, its values with the contract's where it has none of its own."""
+    made = settled(f, FilmOptions(preset=name))
+    guided = f", guidance {made.guidance.scale:g}" if f.towers is not None else ""
+    decoder = ", the small decoder" if made.small_decoder else ""
+    size = f"{made.frames} frames of {made.height}x{made.width} at {made.fps:g} a second"
+    return f"{size}, {len(made.rest)} steps{guided}{decoder}: {f.presets[name].what}"
 
 
 def _frames(spec: VisionSpec) -> str:

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..console.progress import CLEAR, span
-from ..film.film import Film, FilmBlock, Seconds
+from ..film.film import Film, FilmBlock
 from ..film.loop import Step
+from ..film.result import Seconds
 
 __all__ = ["FilmView", "picture", "rates"]
 

@@ -56,6 +56,7 @@ def _parser() -> Parser:
     film = parser.add_argument_group("bundles that film")
     film.add_argument("--size", type=frame_size, metavar="HxW", help="pixels; default: the bundle's")
     film.add_argument("--frames", type=int, metavar="N", help="length of the clip; default: the bundle's")
+    film.add_argument("--preset", metavar="NAME", help="a row of the bundle's table; a2d inspect prints it")
     film.add_argument("--window", type=int, metavar="N", help="latent frames that a block sees; 0 is all")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
@@ -83,7 +84,9 @@ def _film(bundle: Bundle, target: Target, arguments: argparse.Namespace) -> int:
     if arguments.sessions is not None:
         raise RequestError("--sessions: a bundle that films makes one clip at a time; leave it out")
     height, width = arguments.size or (None, None)
-    options = FilmOptions(frames=arguments.frames, height=height, width=width, window=arguments.window)
+    options = FilmOptions(
+        frames=arguments.frames, height=height, width=width, window=arguments.window, preset=arguments.preset
+    )
     question = Question(bundle, target, _memories(arguments.memory, target))
     made = film_plan(question, options, arguments.precision, arguments.sm, arguments.context)
     print(json.dumps(_film_found(bundle, made), indent=1) if arguments.json else "\n".join(_film_lines(bundle, made)))
@@ -102,6 +105,7 @@ def _film_found(bundle: Bundle, plan: FilmPlan) -> dict[str, Any]:
             "width": c.width,
             "window": c.window.frames,
             "sink": c.window.sink,
+            "preset": c.options.preset,
         },
         **{name: value for name, value in parts.items() if name not in ("fused_bytes", "apart_bytes")},
         "scores_counted": not e.fused,
@@ -118,7 +122,8 @@ def _film_lines(bundle: Bundle, plan: FilmPlan) -> Iterator[str]:
     yield _title(bundle, plan)
     seen = "all" if c.window.frames is None else f"{c.window.frames} latent frames"
     steps = f"{len(c.first)} steps" if bundle.manifest.film and bundle.manifest.film.towers else f"a block sees {seen}"
-    yield f"{c.frames} frames of {c.height}x{c.width}; {steps}"
+    preset = f"preset {c.options.preset}: " if c.options.preset else ""
+    yield f"{preset}{c.frames} frames of {c.height}x{c.width}; {steps}"
     yield from _table(e.rows(), plan)
 
 

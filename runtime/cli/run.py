@@ -15,7 +15,7 @@ from ...engines.errors import RequestError
 from ..console.one_line import one_line
 from ..decode.block import Prompt, Step
 from ..decode.options import Options
-from ..decode.session import Generation, Result
+from ..decode.session import Generation, TextResult
 from ..each import Reading
 from ..footage.slate import MIN_CONFIDENCE
 from ..inputs.messages import normalised
@@ -132,7 +132,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return _told(doubts, arguments)
 
 
-def _doubts(result: Result, model: Model, arguments: argparse.Namespace) -> Doubts | None:
+def _doubts(result: TextResult, model: Model, arguments: argparse.Namespace) -> Doubts | None:
     """The doubts of a slate reader; None for other answers."""
     asked = (arguments.messages or arguments.token_ids) if arguments.prompt is None else arguments.prompt
     if is_shaped(arguments) or not reads_slates(model, asked):
@@ -215,7 +215,7 @@ def _tell(reading: Reading, model: Model, arguments: argparse.Namespace) -> bool
     return result is not None and (doubts is None or doubts.sure)
 
 
-def _shown(result: Result, model: Model) -> str:
+def _shown(result: TextResult, model: Model) -> str:
     """The answer: its text, which may be empty, or ids where the bundle has no tokenizer."""
     return result.text if model.manifest.text.tokenizer is not None else " ".join(map(str, result.tokens))
 
@@ -279,7 +279,7 @@ def _show(generation: Generation, model: Model) -> None:
     print(f"{DIM}{pace} ({result.stop_reason}){cut}; {where}{PLAIN}", file=sys.stderr)
 
 
-def _cut(result: Result) -> str:
+def _cut(result: TextResult) -> str:
     """The cuts of a budget, for people; nothing without one, or where nothing was cut."""
     made = result.budget
     early = 0 if made is None else sum(len(one.tokens) for one in made.early)
@@ -298,13 +298,13 @@ def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:
             yield {"event": "commit", "block": step.block, "tokens": tokens, "text": model.detokenize(tokens)}
 
 
-def _done(result: Result, model: Model, doubts: Doubts | None, **more: Any) -> dict[str, Any]:
+def _done(result: TextResult, model: Model, doubts: Doubts | None, **more: Any) -> dict[str, Any]:
     """The last event of an answer."""
     judged = {} if doubts is None else doubts.facts()
     return {"event": "done", **more, **_facts(result, model), **judged}
 
 
-def _facts(result: Result, model: Model) -> dict[str, Any]:
+def _facts(result: TextResult, model: Model) -> dict[str, Any]:
     return {
         **asdict(result),
         "tokens_per_forward": len(result.tokens) / result.forwards if result.forwards else 0.0,

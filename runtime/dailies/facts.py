@@ -7,7 +7,7 @@ from typing import Any
 
 from ..bundle.files import MANIFEST, sha256_of
 from ..film.film import Film
-from ..film.options import FilmOptions
+from ..film.options import FilmOptions, preset_name
 from ..model import Model
 
 __all__ = ["facts", "said"]
@@ -31,7 +31,7 @@ def facts(model: Model, film: Film, options: FilmOptions) -> dict[str, Any]:
         "first_steps": list(script.first.timesteps),
         "steps": list(script.rest.timesteps),
         "commit": "merged" if script.merged else "separate",
-        "draft": options.draft,
+        "preset": preset_name(options),
         "window": window.frames,
         "sink": window.sink,
     }

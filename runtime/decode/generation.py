@@ -19,7 +19,7 @@ from .forward import Decoding
 from .loop import decode as diffuse
 from .options import Plan
 from .pipelined import decode_ahead, is_known
-from .result import Result
+from .result import TextResult
 from .runner import Runner, Work, steps, told
 from .sequence import FREE, Form, Sequence
 from .speculative import speculate
@@ -135,16 +135,16 @@ class Generation:
         self._steps.close()
         self.work.close()
 
-    def run(self) -> Result:
+    def run(self) -> TextResult:
         """Take all steps that are left."""
         for _ in self:
             pass
         return self.result
 
     @property
-    def result(self) -> Result:
+    def result(self) -> TextResult:
         """The outcome as of now."""
-        return Result(
+        return TextResult(
             tokens=tuple(self._tokens[: self._plan.options.max_tokens]),
             text=self.text,
             stop_reason=self._stop_reason(),

@@ -25,11 +25,11 @@ from .duration import seconds_of
 from .generation import Generation, until
 from .guidance import GuidedRunner
 from .options import OptionFields, Options, Plan, plan, with_fields
-from .result import Result
+from .result import TextResult
 from .runner import Backbone, EngineRunner, Runner
 from .sequence import FREE, Form, Sequence
 
-__all__ = ["Generation", "Result", "Session", "until"]
+__all__ = ["Generation", "Session", "TextResult", "until"]
 
 
 class Session:
@@ -119,7 +119,7 @@ class Session:
         *,
         images: Any = (),
         **chosen: Unpack[OptionFields],
-    ) -> Result:
+    ) -> TextResult:
         """Generate as `stream` does, to the end."""
         return self.stream(prompt, options, form, images=images, **chosen).run()
 

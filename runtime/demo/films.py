@@ -112,7 +112,7 @@ def _filmed(model: Model, shot: ListedShot, counts: Sequence[int], progress: Pro
 def _take(steps: int, film: Film, frames: NDArray[np.uint8], best: NDArray[np.float32]) -> Take:
     result = film.result
     distance = float(np.abs(frames - best).mean())
-    return Take(steps, _webp(frames, film.fps), len(frames), result.seconds.total, result.forwards, distance)
+    return Take(steps, _webp(frames, film.fps), len(frames), film.seconds.total, result.forwards, distance)
 
 
 def _strip(model: Model, shot: ListedShot, steps: StepList) -> tuple[bytes, ...]:
@@ -129,7 +129,8 @@ def _decoded(model: Model, shot: ListedShot, step: Step, steps: StepList) -> NDA
     if not steps.noise[step.step]:
         latents = np.asarray(latents - steps.sigmas[step.step + 1] * step.velocity, np.float32)
     stream = model.film(shot.prompt, seconds=shot.seconds).stream  # decoders remember: each picture gets a fresh one
-    return list(stream.decode(step.block, latents))[-1][-1]
+    frames = list(stream.decode(step.block, latents))[-1]
+    return np.asarray(frames[-1], np.float32)
 
 
 def _png(pixels: NDArray[np.float32]) -> bytes:

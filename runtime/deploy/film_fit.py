@@ -8,7 +8,8 @@ from ...engines.errors import RequestError
 from ...engines.targets import require
 from ..bundle.files import Bundle
 from ..film.contract import FilmContract
-from ..film.options import FilmOptions, Settled, settled
+from ..film.options import FilmOptions, Settled, preset_name, settled
+from ..film.presets import DRAFT
 from .film_memory import FilmEstimate, film_estimate
 from .memory_fit import SHARE, SHARE_UNIFIED, MemorySize, Question, best_precision, source_of
 from .memory_model import Widths
@@ -55,7 +56,7 @@ def film_plan(
     aim = replace(question, memories=(short[-1],))
     tries = _smaller(question.bundle.manifest.film, made.clip, options)
     lower = tuple(said for said, other in tries.items() if _plan(aim, other, chosen, words).fits)
-    return replace(made, lower=lower or (f"none of {' or '.join(tries)} by itself: both, or a smaller model",))
+    return replace(made, lower=lower or (f"none of {' or '.join(tries)} by itself: several, or a smaller model",))
 
 
 def _smaller(contract: FilmContract | None, clip: Settled, options: FilmOptions) -> dict[str, FilmOptions]:
@@ -64,6 +65,8 @@ def _smaller(contract: FilmContract | None, clip: Settled, options: FilmOptions)
     down, across = contract.size_multiple
     height, width = max(down, clip.height // 2 // down * down), max(across, clip.width // 2 // across * across)
     made = {f"[size={height}x{width}]": replace(options, height=height, width=width)}
+    if DRAFT in contract.presets and preset_name(options) != DRAFT:
+        made[f"[preset={DRAFT}]"] = replace(options, preset=DRAFT)
     latents = contract.latent_frames(clip.frames)
     if contract.towers is not None:
         frames = contract.pixel_frames(max(1, latents // 2))

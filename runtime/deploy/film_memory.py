@@ -113,7 +113,7 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
         raise BundleError(f"{bundle.path}: memory is planned for words, and for causal networks that film")
     wanted = settled(contract, options)
     clip = clip_of(contract, wanted.frames, wanted.height, wanted.width, False, wanted.window)
-    draft = options.draft and DRAFTS[1] in graphs
+    draft = wanted.small_decoder and DRAFTS[1] in graphs
     left_out = {*(WHOLE if draft else DRAFTS), *([] if wanted.merged else ["frames_merged"])}
     held = {name: tensors_of(bundle.file(file)) for name, file in graphs.items() if name not in left_out}
     weights = {name: sum(stored_bytes(t, widths) for t in tensors) for name, tensors in held.items()}

@@ -10,7 +10,7 @@ from ...engines.errors import RequestError
 from ..bundle.files import Bundle
 from ..bundle.names import located
 from ..decode.options import OptionFields, Options, plan, with_fields
-from ..decode.session import Result
+from ..decode.session import TextResult
 from ..each import FAULTS
 from ..model import Model, load
 from .pool import devices
@@ -57,7 +57,7 @@ class RowReader:
             return "", [], [], str(error)
         return result.text, list(result.tokens), list(result.confidence), ""
 
-    def _generated(self, row: dict[str, Any]) -> Result:
+    def _generated(self, row: dict[str, Any]) -> TextResult:
         asked = self._prompt if self._column is None else row[self._column]
         if isinstance(asked, np.ndarray):
             asked = asked.tolist()

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 
 from ..schema import Violations, bounds
 from .curves import Sampler
+from .presets import Preset
 from .towers_spec import TowersSpec
 
 __all__ = [
     "CLEANINGS",
     "COMMITS",
-    "Draft",
     "FilmContract",
     "LatentSpec",
     "NetworkSpec",
@@ -147,16 +147,6 @@ class TextSpec:
 
 
 @dataclass(frozen=True)
-class Draft:
-    """A preset for a quick look; another picture than the whole thing, not a smaller one."""
-
-    height: int = field(metadata=bounds(1, SIDE))
-    width: int = field(metadata=bounds(1, SIDE))
-    steps: str | None = None
-    """Name of one of the schedule's other step lists; None takes the usual ones."""
-
-
-@dataclass(frozen=True)
 class FilmContract:
     """The contract between one checkpoint and the loop that films with it; a caller may override the defaults."""
 
@@ -179,7 +169,8 @@ class FilmContract:
     """First latent frames of a clip that a window never loses."""
     commit_timestep: float = field(default=0.0, metadata=bounds(0, 1e6))
     commit: str = "separate"
-    draft: Draft | None = None
+    presets: dict[str, Preset] = field(default_factory=dict)
+    """Choices that go together, by name."""
     licence: str | None = None
     """Licence of the weights, as their card has it."""
     towers: TowersSpec | None = None
@@ -194,10 +185,8 @@ class FilmContract:
                 f"block of {longest}"
             )
         lines += self._bad_sizes("", self.height, self.width)
-        if self.draft is not None:
-            lines += self._bad_sizes("draft.", self.draft.height, self.draft.width)
-            if self.draft.steps is not None and self.draft.steps not in self.schedule.others:
-                lines.append(f"draft.steps: got {self.draft.steps!r}, expected a name in schedule.others")
+        for name, preset in self.presets.items():
+            lines += self._bad_preset(f"presets[{name!r}].", preset)
         if (self.frames - 1) % self.latent.temporal:
             lines.append(f"frames: got {self.frames}, expected 1 + {self.latent.temporal} k")
         if lines:
@@ -212,6 +201,17 @@ class FilmContract:
     def denoiser(self) -> str:
         """Name of the graph that every step runs."""
         return "frames" if self.towers is None else "velocity"
+
+    def _bad_preset(self, where: str, preset: Preset) -> list[str]:
+        lines = self._bad_sizes(where, preset.height or self.height, preset.width or self.width)
+        if preset.steps is not None and preset.steps not in self.schedule.others:
+            lines.append(f"{where}steps: got {preset.steps!r}, expected a name in schedule.others")
+        if preset.frames is not None and (preset.frames - 1) % self.latent.temporal:
+            lines.append(f"{where}frames: got {preset.frames}, expected 1 + {self.latent.temporal} k")
+        guided = [n for n in ("guidance", "guidance_interval", "negative") if getattr(preset, n) is not None]
+        if guided and self.towers is None:
+            lines.append(f"{where}{', '.join(guided)}: set, and this network was trained with its guidance inside")
+        return lines
 
     def _bad_sizes(self, where: str, height: int, width: int) -> list[str]:
         down, across = self.size_multiple

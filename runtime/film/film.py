@@ -23,20 +23,10 @@ from .loop import Commit, Finished, Predict, Script, Step
 from .loop import film as made_of
 from .network import FrameNetwork, Part
 from .pixels import PixelStream, in_bytes
+from .result import PixelsResult, Seconds
 from .towers import TowerNetwork
 
-__all__ = ["Film", "FilmBlock", "FilmResult", "Seconds", "Snapshot"]
-
-
-@dataclass
-class Seconds:
-    """Time spent, by part; `total` is the sum with what the host did between them."""
-
-    text: float = 0.0
-    denoise: float = 0.0
-    commit: float = 0.0
-    pixels: float = 0.0
-    total: float = 0.0
+__all__ = ["Film", "FilmBlock", "Snapshot"]
 
 
 @dataclass(frozen=True)
@@ -76,23 +66,6 @@ class Snapshot:
         """Memory that it takes besides the film's own."""
         sizes = [np.prod(b.shape) * np.dtype(b.dtype).itemsize for b in self.cache.buffers.values()]
         return int(sum(sizes))
-
-
-@dataclass(frozen=True)
-class FilmResult:
-    """Counts and times of a film; its pixels are those of the blocks."""
-
-    stop_reason: str
-    """`length` (all frames were made), `cancelled`, or `unfinished` while there are blocks to make."""
-    frames: int
-    """Pixel frames made."""
-    forwards: int
-    """Forwards of the network."""
-    steps: int
-    blocks: int
-    seconds: Seconds
-    first_block_seconds: float
-    """From the beginning to the first block's frames."""
 
 
 @dataclass
@@ -154,12 +127,23 @@ class Film:
         return self.network.forwards
 
     @property
-    def result(self) -> FilmResult:
-        """Counts and times so far."""
+    def result(self) -> PixelsResult:
+        """The outcome as of now."""
         whole = self._count == len(self.script.blocks)
-        why = "length" if whole else "cancelled" if self.cancelled else "unfinished"
-        counts = (self._frames, self.forwards, self._steps, self._count)
-        return FilmResult(why, *counts, replace(self.seconds), self._first_block)
+        return PixelsResult(
+            stop_reason="length" if whole else "cancelled" if self.cancelled else "unfinished",
+            forwards=self.forwards,
+            steps=self._steps,
+            blocks=self._count,
+            seconds=self.seconds.total,
+            first_block_seconds=self._first_block,
+            frames=self._frames,
+            height=self.clip.height,
+            width=self.clip.width,
+            fps=self.fps,
+            parts=replace(self.seconds),
+            remarks=self.remarks,
+        )
 
     def snapshot(self) -> Snapshot:
         """The state behind the block that came last: see `Studio.film`. Raises RequestError before the first block.

@@ -11,10 +11,11 @@ from .board import FITS
 from .clip import Window
 from .contract import COMMITS, FilmContract, StepList
 from .curves import levels
+from .presets import CHOSEN, DRAFT, Preset, preset_named
 from .solvers import step_list
 from .towers_spec import GuidanceSpec
 
-__all__ = ["FilmOptionFields", "FilmOptions", "Settled", "film_options", "settled"]
+__all__ = ["FilmOptionFields", "FilmOptions", "Settled", "film_options", "preset_name", "preset_of", "settled"]
 
 RECOMPUTED = {
     "window": "frames that are still seen are run again with the new prompt, but for the sink's",
@@ -69,15 +70,18 @@ class FilmOptions:
     recompute: str = field(
         default="window", metadata=setting("earlier frames where the prompt changes", choices=RECOMPUTED)
     )
-    draft: bool = field(default=False, metadata=setting("the bundle's preset for a quick look: another picture"))
+    preset: str | None = field(
+        default=None, metadata=setting("choices that go together, a row of the bundle's table; others given here win")
+    )
+    draft: bool = field(default=False, metadata=setting("the preset draft, for a quick look: another picture"))
 
     def __post_init__(self) -> None:
-        for name, table in CHOSEN:
+        for name, table in TABLES:
             if (got := getattr(self, name)) is not None:
                 check_choice(name, got, table)
 
 
-CHOSEN = (("commit", COMMITS), ("overlap", OVERLAPS), ("fit", FITS), ("recompute", RECOMPUTED))
+TABLES = (("commit", COMMITS), ("overlap", OVERLAPS), ("fit", FITS), ("recompute", RECOMPUTED))
 """Options that are rows of a table."""
 
 
@@ -101,6 +105,7 @@ class FilmOptionFields(TypedDict, total=False):
     plain: bool
     fit: str
     recompute: str
+    preset: str | None
     draft: bool
 
 
@@ -130,6 +135,8 @@ class Settled:
     options: FilmOptions
     guidance: GuidanceSpec
     """Guidance away from its negative prompt."""
+    small_decoder: bool = False
+    """Pixels are made by the decoder for drafts, where the bundle has one."""
 
 
 def settled(contract: FilmContract, options: FilmOptions) -> Settled:
@@ -139,9 +146,10 @@ def settled(contract: FilmContract, options: FilmOptions) -> Settled:
     except Violations as error:
         raise RequestError(str(error)) from error
     _check_kind(contract, options)
-    if options.draft:
-        options = _drafted(contract, options)
-    first, rest = _steps(contract, options.steps, options.draft)
+    preset = preset_of(contract, options)
+    if preset is not None:
+        options = _with(options, preset)
+    first, rest = _steps(contract, options.steps, preset)
     fps = options.fps or contract.fps
     window = contract.window if options.window is None else (options.window or None)
     return Settled(
@@ -155,7 +163,22 @@ def settled(contract: FilmContract, options: FilmOptions) -> Settled:
         window=Window(window, contract.sink if options.sink is None else options.sink),
         options=options,
         guidance=_guidance(contract, options),
+        small_decoder=preset is not None and preset.small_decoder,
     )
+
+
+def preset_of(contract: FilmContract, options: FilmOptions) -> Preset | None:
+    """The row that is asked for. Raises RequestError for one that the bundle does not have, listing those it has."""
+    name = preset_name(options)
+    asked = "preset" if options.preset is not None else "draft"
+    return None if name is None else preset_named(contract.presets, name, asked)
+
+
+def preset_name(options: FilmOptions) -> str | None:
+    """Name of the preset. Raises RequestError for two of them."""
+    if options.draft and options.preset not in (None, DRAFT):
+        raise RequestError(f"preset, draft: got {options.preset!r} and a draft, expected one of them")
+    return DRAFT if options.draft else options.preset
 
 
 WHOLE_ONLY = ("negative", "guidance", "guidance_interval", "plain")
@@ -185,21 +208,17 @@ def _guidance(contract: FilmContract, options: FilmOptions) -> GuidanceSpec:
         raise RequestError(f"guidance_{str(error).lstrip()}") from error
 
 
-def _drafted(contract: FilmContract, options: FilmOptions) -> FilmOptions:
-    """The preset where nothing else is asked for."""
-    preset = contract.draft
-    if preset is None:
-        raise RequestError(
-            "draft: this bundle has no preset for it; give the settings height, width and steps yourself, or export "
-            "the checkpoint with one"
-        )
-    given: dict[str, Any] = {"height": options.height or preset.height, "width": options.width or preset.width}
-    return replace(options, **given)
+def _with(options: FilmOptions, preset: Preset) -> FilmOptions:
+    """Options with the preset's values where nothing else is asked for."""
+    values = {name: getattr(preset, name) for name in CHOSEN if getattr(options, name) is None}
+    if options.seconds is not None:
+        values.pop("frames", None)
+    return replace(options, **values)
 
 
-def _steps(contract: FilmContract, count: int | None, draft: bool) -> tuple[StepList, StepList]:
+def _steps(contract: FilmContract, count: int | None, preset: Preset | None) -> tuple[StepList, StepList]:
     schedule = contract.schedule
-    name = str(count) if count is not None else contract.draft.steps if draft and contract.draft is not None else None
+    name = str(count) if count is not None else None if preset is None else preset.steps
     if name is None or (name not in schedule.others and count == len(schedule.rest)):
         return schedule.first, schedule.rest
     if name not in schedule.others and schedule.sampler is not None and count is not None:

@@ -26,7 +26,7 @@ from .film import Film, Snapshot
 from .loop import Script, Step
 from .network import FrameNetwork, Part
 from .noise import Anchored, Drawn, Noise, given
-from .options import FilmOptionFields, FilmOptions, Settled, settled
+from .options import FilmOptionFields, FilmOptions, Settled, preset_of, settled
 from .pixels import PixelStream, encoded_picture
 from .reader import Reader
 from .text import attended, cleaned, encoded, tokenized
@@ -109,7 +109,7 @@ class Studio:
         """
         asked = replace(options or FilmOptions(), **chosen)
         if start is not None:
-            asked = _going_on(start, image, asked, self.drafts)
+            asked = _going_on(start, image, asked, self.drafts and self._small(asked))
         said = start.prompt if prompt is None and start is not None else prompt
         if said is None:
             raise RequestError("no prompt: say what the shot shows")
@@ -174,7 +174,7 @@ class Studio:
         opening = start.opening if start is not None else int(picture is not None)
         timestep = self.contract.commit_timestep
         script = Script(clip.blocks, wanted.first, wanted.rest, noise, timestep, wanted.merged, opening, picture)
-        draft = self.drafts and wanted.options.draft
+        draft = self.drafts and wanted.small_decoder
         stream, recent = PixelStream(self.engine, draft=draft), tuple[Part, ...]()
         if start is not None:
             network.cache.restore(start.cache)
@@ -188,6 +188,11 @@ class Studio:
         made.seconds.text = time.perf_counter() - started
         made.seconds.total = made.seconds.text
         return made
+
+    def _small(self, asked: FilmOptions) -> bool:
+        """The decoder for drafts is asked for."""
+        preset = preset_of(self.contract, asked)
+        return preset is not None and preset.small_decoder
 
     def _noise(
         self, wanted: Settled, clip: Clip, noise: NDArray[np.float32] | None, renoise: NDArray[np.float32] | None
@@ -226,14 +231,14 @@ def _is_recent(part: Part, start: Snapshot) -> bool:
     return window is None or part.block.end > start.block.end - window
 
 
-def _going_on(start: Snapshot, image: ImageSource | None, asked: FilmOptions, drafts: bool) -> FilmOptions:
+def _going_on(start: Snapshot, image: ImageSource | None, asked: FilmOptions, small: bool) -> FilmOptions:
     """Options of a film that goes on from a snapshot. Raises RequestError for what it cannot change."""
     lines = ["image: the film has begun without it, or with its own; leave it out"] if image is not None else []
     for name in ("height", "width"):
         kept, got = getattr(start.clip, name), getattr(asked, name)
         lines += [f"{name}: got {got}, the film that goes on has {kept}"] if got not in (None, kept) else []
-    if drafts and asked.draft != start.draft:
-        lines.append(f"draft: got {asked.draft}, the film that goes on has {start.draft}: its decoder is another")
+    if small != start.draft:
+        lines.append(f"draft: got {small}, the film that goes on has {start.draft}: its decoder is another")
     if lines:
         raise RequestError("\n".join(lines))
     window = start.clip.window

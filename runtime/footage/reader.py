@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..decode.options import Options
-from ..decode.session import Result, until
+from ..decode.session import TextResult, until
 from ..model import Model
 from .clip import Look, Shot
 from .slate import Token, caption, look, vote
@@ -50,11 +50,11 @@ class Reader:
             assert reading.result is not None  # strict
             yield look(moments.popleft(), reading.result.text, self._tokens(reading.result))
 
-    def read(self, result: Result) -> Look:
+    def read(self, result: TextResult) -> Look:
         """One result as a reading of a still."""
         return look(0.0, result.text, self._tokens(result))
 
-    def _tokens(self, result: Result) -> list[Token]:
+    def _tokens(self, result: TextResult) -> list[Token]:
         """The place of each token in the text: the text grows by what a token adds, whatever its bytes are."""
         tokens = until(list(result.tokens), self.model.manifest.decode.stop_token_ids)
         ends = [len(self.model.detokenize(tokens[: count + 1])) for count in range(len(tokens))]

@@ -11,6 +11,7 @@ from ...engines.errors import RequestError
 from ..film.film import Film, FilmBlock
 from ..film.loop import Step
 from ..film.options import film_options
+from ..film.result import PixelsResult
 from ..model import Model
 from .messages import Denoised, FilmAsked, FilmSummary, PixelFrames
 from .request import SharedFile, fields_of, pictures_of
@@ -56,19 +57,18 @@ def pixel_frames(block: FilmBlock) -> Iterator[PixelFrames]:
         yield PixelFrames(block.block.index, block.first + at, len(part), height, width, part.tobytes())
 
 
-def summary_of(film: Film) -> FilmSummary:
+def summary_of(result: PixelsResult) -> FilmSummary:
     """The end of a film."""
-    r, clip = film.result, film.clip
     return FilmSummary(
-        r.stop_reason,
-        r.forwards,
-        r.steps,
-        r.blocks,
-        r.frames,
-        clip.height,
-        clip.width,
-        film.fps,
-        r.seconds.total,
-        r.first_block_seconds,
-        "\n".join(film.remarks),
+        result.stop_reason,
+        result.forwards,
+        result.steps,
+        result.blocks,
+        result.frames,
+        result.height,
+        result.width,
+        result.fps,
+        result.seconds,
+        result.first_block_seconds,
+        "\n".join(result.remarks),
     )

@@ -36,7 +36,7 @@ from ...engines.errors import (
 )
 from ...engines.install import DISTRIBUTION
 from ..decode.block import Step
-from ..decode.session import Generation, Session, until
+from ..decode.session import Generation, Session, TextResult, until
 from ..model import Model, load
 from .messages import Failed, FilmAsked, Generate, Open, Opened, StepTaken, Summary
 from .request import SharedFile, options_of, pictures_of, prompt_of, turn_of
@@ -223,7 +223,7 @@ class Worker:
         job.begin(generation)
         for step in generation:
             self.send(Kind.STEP, job.id, _step(step, generation))
-        return _summary(generation, model)
+        return _summary(generation.result, model)
 
     def _film(self, job: QueuedGeneration, model: Model) -> None:
         from .films import NOT_BEGUN, denoised, film_of, pixel_frames, summary_of  # noqa: PLC0415 - few hosts film
@@ -236,7 +236,7 @@ class Worker:
         for block in film:
             for part in pixel_frames(block):
                 self.send(Kind.PIXELS, job.id, part)
-        return self.send(Kind.FILMED, job.id, summary_of(film))
+        return self.send(Kind.FILMED, job.id, summary_of(film.result))
 
 
 _HEARD: dict[Kind, Callable[[Worker, Frame], None]] = dict.fromkeys(Kind, Worker.on_nonsense) | {
@@ -281,8 +281,7 @@ def _step(step: Step, generation: Generation) -> StepTaken:
     )
 
 
-def _summary(generation: Generation, model: Model) -> Summary:
-    result = generation.result
+def _summary(result: TextResult, model: Model) -> Summary:
     shown = len(until(list(result.tokens), model.manifest.decode.stop_token_ids))
     return Summary(
         result.stop_reason,

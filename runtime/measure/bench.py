@@ -23,7 +23,7 @@ from ...engines.protocol import Memory
 from ..decode.block import Prompt, Step
 from ..decode.contract import DecodeContract
 from ..decode.options import Options, plan
-from ..decode.session import Result, Session
+from ..decode.session import Session, TextResult
 from ..model import Model
 from ..pace.measured import random_tokens
 
@@ -42,6 +42,7 @@ __all__ = [
     "random_prompt",
     "read_bandwidth",
     "timed",
+    "tokens_per_cpu_second",
     "tokens_per_second",
 ]
 
@@ -106,6 +107,8 @@ class PeerRun:
     seconds: float
     """Prefill left out, as in `tokens_per_second`."""
     forwards: int
+    cpu_seconds: float | None = None
+    """Processor time of its threads in these seconds; None where it is not told."""
 
 
 class Peer(Protocol):
@@ -188,9 +191,11 @@ def random_prompt(model: Model, tokens: int) -> Prompt:
 
 @dataclass(frozen=True)
 class _Run:
-    result: Result
+    result: TextResult
     steps: list[Step]
     seconds: list[float]
+    cpu_seconds: list[float]
+    """Processor time of this process, by step."""
     forwards: int
     """Forwards of the backbone without those that did nothing but prefill."""
     busy: float
@@ -212,16 +217,15 @@ def timed(session: Session, prompt: Prompt, options: Options) -> _Run:
     """One decode, step by step."""
     generation = session.stream(prompt, options)
     steps: list[Step] = []
-    seconds: list[float] = []
-    started, prefill = time.perf_counter(), 0
+    clocks: list[tuple[float, float]] = [(time.perf_counter(), time.process_time())]
+    prefill = 0
     for step in generation:
-        now = time.perf_counter()
+        clocks.append((time.perf_counter(), time.process_time()))
         prefill = prefill if steps else session.backbone.forwards - 1
         steps.append(step)
-        seconds.append(now - started)
-        started = now
+    seconds, busy = np.diff(clocks, axis=0).T.tolist()
     cache, result = session.backbone.cache, generation.result
-    return _Run(result, steps, seconds, result.forwards - prefill, 0.0, cache.shape.bytes(cache.capacity))
+    return _Run(result, steps, seconds, busy, result.forwards - prefill, 0.0, cache.shape.bytes(cache.capacity))
 
 
 def endless(model: Model, contract: DecodeContract | None = None) -> Session:
@@ -285,9 +289,18 @@ def _step_seconds(run: _Run) -> float:
 
 def tokens_per_second(run: _Run) -> float:
     """Tokens after the first block over the time after it, so that prefill does not count."""
+    return _tokens_over(run, run.seconds)
+
+
+def tokens_per_cpu_second(run: _Run) -> float:
+    """Tokens after the first block over the processor time of this process after it."""
+    return _tokens_over(run, run.cpu_seconds)
+
+
+def _tokens_over(run: _Run, seconds: Sequence[float]) -> float:
     first = _first_block(run)
     later = sum(len(s.tokens) for s in run.steps[first:] if s.final)
-    return later / sum(run.seconds[first:])
+    return later / sum(seconds[first:])
 
 
 def read_bandwidth(size: int = 1 << 28, repeats: int = 5) -> float:

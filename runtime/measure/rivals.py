@@ -21,7 +21,7 @@ from ..decode.contract import autoregressive
 from ..decode.options import Options, plan
 from ..decode.session import Session
 from ..model import Model
-from .bench import PeerRun, Settings, endless, random_prompt, timed, tokens_per_second
+from .bench import PeerRun, Settings, endless, random_prompt, timed, tokens_per_cpu_second, tokens_per_second
 
 __all__ = ["BLOCKS", "SINGLE", "Decoded", "Rival", "Standing", "Way", "own_ways", "rival_ways", "standings"]
 
@@ -52,6 +52,7 @@ class Decoded:
 
     tokens: tuple[int, ...]
     tokens_per_second: float
+    tokens_per_cpu_second: float
     tokens_per_forward: float
 
 
@@ -78,6 +79,8 @@ class Standing:
     """Median over the rounds."""
     lowest: float
     highest: float
+    tokens_per_cpu_second: float
+    """Median over the rounds; what one thread gives on a machine that nobody else uses."""
     ratio: float
     """The first way's tokens per second over this one's: median over the rounds."""
     agreement: float | None
@@ -113,7 +116,8 @@ def rival_ways(rival: Rival, model: Model, settings: Settings, prompt: Prompt | 
 
     def decode(form: str) -> Decoded:
         run = rival.decode(form, given, count)
-        return Decoded(run.tokens, (len(run.tokens) - 1) / run.seconds, 1.0)
+        behind = len(run.tokens) - 1
+        return Decoded(run.tokens, behind / run.seconds, behind / (run.cpu_seconds or run.seconds), 1.0)
 
     for form in rival.forms:
         compared = partial(rival.preferred, form, given) if seen else None
@@ -122,7 +126,7 @@ def rival_ways(rival: Rival, model: Model, settings: Settings, prompt: Prompt | 
 
 def _own(session: Session, prompt: Prompt, options: Options) -> Decoded:
     run = timed(session, prompt, options)
-    return Decoded(run.result.tokens, tokens_per_second(run), run.tokens_per_forward)
+    return Decoded(run.result.tokens, tokens_per_second(run), tokens_per_cpu_second(run), run.tokens_per_forward)
 
 
 def standings(
@@ -130,20 +134,21 @@ def standings(
 ) -> list[Standing]:
     """Every way `repeats` times after a warm-up, in turn; `exact` is fp32's answer, one token per forward."""
     speeds, last = np.zeros((repeats, len(ways))), [way.decode() for way in ways]
+    costs = np.zeros_like(speeds)
     with Progress("beside other engines", speeds.size, "decodes", quiet) as progress:
         for at in np.ndindex(speeds.shape):
             last[at[1]] = ways[at[1]].decode()
-            speeds[at] = last[at[1]].tokens_per_second
+            speeds[at], costs[at] = last[at[1]].tokens_per_second, last[at[1]].tokens_per_cpu_second
             progress.add()
-    rows = zip(ways, last, speeds.T, np.median(speeds[:, :1] / speeds, 0), strict=True)
-    return [_standing(way, made, paces, float(ratio), exact) for way, made, paces, ratio in rows]
+    rows = zip(ways, last, speeds.T, np.median(costs, 0), np.median(speeds[:, :1] / speeds, 0), strict=True)
+    return [_standing(way, made, paces, (float(cost), float(ratio)), exact) for way, made, paces, cost, ratio in rows]
 
 
 def _standing(
-    way: Way, made: Decoded, paces: NDArray[np.float64], ratio: float, exact: Sequence[int] | None
+    way: Way, made: Decoded, paces: NDArray[np.float64], medians: tuple[float, float], exact: Sequence[int] | None
 ) -> Standing:
     middle, low, high = (float(x) for x in (np.median(paces), paces.min(), paces.max()))
     agreement = None
     if exact is not None and way.preferred is not None:
         agreement = float(np.mean(np.equal(way.preferred(exact), exact)))
-    return Standing(way.name, way.kind, made.tokens_per_forward, middle, low, high, ratio, agreement)
+    return Standing(way.name, way.kind, made.tokens_per_forward, middle, low, high, *medians, agreement)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from ..decode.block import Step
-from ..decode.session import Generation, Result
+from ..decode.session import Generation, TextResult
 from .refusal import Refusal
 from .settled_text import SettledText
 
@@ -43,8 +43,8 @@ class Ended:
     rest: str
     """The piece of it that no step brought."""
     reason: str
-    """Word of `Result.stop_reason`; `stop` as well where a stop string came."""
-    result: Result
+    """Word of `TextResult.stop_reason`; `stop` as well where a stop string came."""
+    result: TextResult
 
 
 @dataclass(frozen=True)

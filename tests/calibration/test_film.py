@@ -101,9 +101,9 @@ def test_the_loss_sees_a_weight_that_is_wrong(bundle, tmp_path):
     shutil.copytree(bundle, tmp_path / "broken")
     graphs = Bundle.open(bundle).manifest.variants["fp32"].graphs
     at = Source(bundle, dict(graphs)).tensors["layers.1.qkv_weight"]
-    with (tmp_path / "broken" / at.file).open("r+b") as stream:
+    with (tmp_path / "broken" / at.location).open("r+b") as stream:
         stream.seek(at.offset)
-        stream.write(np.zeros(at.shape, np.float32).tobytes())
+        stream.write(np.zeros(at.shape.numpy(), np.float32).tobytes())
     sides = [model_of(folder) for folder in (bundle, tmp_path / "broken")]
     found = {loss.kind.split()[0]: loss.largest for loss in causal.losses(*sides, built_in(1))}
     assert found["velocity"] > 0.15

@@ -14,7 +14,7 @@ from cpus.played import PLAYED, ask
 from cpus.probe import feeds
 
 import a2d
-from a2d.calibration.collect.observer import tap
+from a2d.calibration.collect.taps import tap
 from a2d.calibration.source.products import points
 from a2d.calibration.source.smoothquant import Smoothed, factors
 from a2d.calibration.source.source import Source

@@ -165,7 +165,7 @@ def with_weight(floats, folder, name: str, value: float):
     tensor = Source(copy, {"backbone": "backbone.fp32.onnx"}).tensors[name]
     file = copy / "weights.fp32.data"
     raw = bytearray(file.read_bytes())
-    array = np.frombuffer(raw, np.float32, int(np.prod(tensor.shape)), tensor.offset)
+    array = np.frombuffer(raw, np.float32, tensor.size, tensor.offset)
     array[:] = value if value else 0.0
     file.write_bytes(raw)
     manifest = Bundle.open(copy).manifest

@@ -100,8 +100,8 @@ def test_the_loss_sees_a_weight_of_either_tower_that_is_wrong(bundle, tmp_path):
         folder = tmp_path / name
         shutil.copytree(bundle, folder)
         at = Source(bundle, manifest_of(bundle).variants["fp32"].graphs).tensors[name]
-        with (folder / at.file).open("r+b") as stream:
+        with (folder / at.location).open("r+b") as stream:
             stream.seek(at.offset)
-            stream.write(np.zeros(at.shape, np.float32).tobytes())
+            stream.write(np.zeros(at.shape.numpy(), np.float32).tobytes())
         found = towers.losses(reference, model_of(folder), shot)
         assert {loss.graph for loss in found if loss.largest > 0.1} == graphs

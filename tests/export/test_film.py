@@ -109,7 +109,8 @@ def test_a_draft_is_decoded_by_the_small_decoder(made):
         with pytest.raises(RequestError, match="draft: this bundle has no preset"):
             studio.film("a red ball", draft=True)
         return
-    assert (contract.draft.height, contract.draft.width, contract.draft.steps) == (32, 48, "1")
+    look = contract.presets["draft"]
+    assert (look.height, look.width, look.steps, look.small_decoder) == (32, 48, "1", True)
     draft = studio.film("a red ball", frames=17, draft=True)
     first = next(draft)
     kept = draft.snapshot()

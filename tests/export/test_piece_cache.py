@@ -19,7 +19,7 @@ from a2d.export.graphs.shapes import DecoderShape, Network
 from a2d.export.precision import PRECISIONS
 from a2d.export.write import trace as tracing
 from a2d.export.write.graph_models import Builder
-from a2d.export.write.piece_cache import PieceCache, default_folder
+from a2d.export.write.piece_cache import PieceCache, default_folder, statements
 from a2d.export.write.trace import Traced, key_of, trace
 
 SHAPE = DecoderShape(1, 8, 2, 2, 4, 8, 24, 1e-6, (1.0, 0.5))
@@ -141,3 +141,12 @@ def test_the_folder_is_the_platforms_or_the_users(monkeypatch: pytest.MonkeyPatc
     assert default_folder() == tmp_path / "Local" / "a2d"
     monkeypatch.setattr("sys.platform", "darwin")
     assert default_folder() == Path.home() / "Library" / "Caches" / "a2d"
+
+
+def test_words_about_the_code_trace_nothing_anew() -> None:
+    code = '"""Doubles."""\nx = 2\n"""A number."""\ndef f(a):\n    """Double."""\n    return a * x\n'
+    said = (
+        '"""Doubling."""\n\nx = 2\n"""The factor."""\ndef f(a):\n    """Give twice `a`."""\n    return a * x  # twice\n'
+    )
+    assert statements(code) == statements(said) != statements(code.replace("a * x", "a + x"))
+    assert statements('x = "a"') != statements('x = "b"')

@@ -18,7 +18,7 @@ import a2d
 from a2d.engines.errors import EngineError, RequestError
 from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.families import describe
-from a2d.export.peers import checkpoint_again, environment
+from a2d.export.peers import checkpoint_again, engines, environment
 from a2d.export.peers.checkpoint_again import write_again
 from a2d.export.peers.engines import ENGINES
 from a2d.export.peers.process import rival_process
@@ -89,6 +89,23 @@ def test_too_few_tokens_are_an_error():
     said = pytest.raises(EngineError, match="Short 0, x: got 1 tokens, expected 2")
     with rival_process("Short", [[sys.executable, "-c", short]]) as rival, said:
         rival.decode("x", np.array([1]), 2)
+
+
+def test_the_processors_time_is_told_beside_the_clocks():
+    with rival_process("Counter", [counting()]) as rival:
+        run = rival.decode("a", np.array([1]), 40)
+        assert run.cpu_seconds is not None and 0 <= run.cpu_seconds < 60
+
+
+def test_a_model_that_genais_builder_does_not_make_is_told_with_what_it_said(floats, monkeypatch, tmp_path):
+    builder = tmp_path / engines.BUILDER
+    builder.parent.mkdir(parents=True)
+    builder.write_text("import sys; sys.exit('no such architecture: ' + sys.argv[6])")
+    monkeypatch.setattr(engines, "environment", lambda *_: Path(sys.executable))
+    monkeypatch.setattr(engines, "site_of", lambda _: tmp_path)
+    said = pytest.raises(EngineError, match=r"builder makes no fp32 model .*It said:\nno such architecture: fp32")
+    with said, ENGINES["onnxruntime-genai"](Bundle.open(floats), 1):
+        pass
 
 
 # -- an environment
@@ -206,6 +223,7 @@ def test_the_table_has_every_way_in_turn(floats, capsys):
     assert made[0].asked[:6] == ["exact", "stuck"] * 3  # a warm-up, and both repeats
     assert blocks["ratio"] == 1.0 and blocks["agreement"] is None and single["tokens_per_forward"] == 1.0
     assert exact["tokens_per_second"] == 15.0 and stuck["tokens_per_second"] == 30.0
+    assert exact["tokens_per_cpu_second"] == 15.0 and blocks["tokens_per_cpu_second"] > 0
     assert exact["ratio"] == pytest.approx(2 * stuck["ratio"])
     assert single["agreement"] == exact["agreement"] == 1.0 > stuck["agreement"]
     assert bench([str(floats), *flags], Rivals(engines={"same": engine})) == 0

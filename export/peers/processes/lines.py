@@ -18,16 +18,16 @@ def answer(version: str, forms: Iterable[str], tokens: Tokens) -> None:
     _say({"version": version, "forms": [*forms]})
     for line in sys.stdin:
         asked = json.loads(line)
-        made, seconds = timed(iter(tokens(asked["form"], asked["prompt"], asked["following"])))
-        _say({"tokens": made, "seconds": seconds})
+        made, seconds, busy = timed(iter(tokens(asked["form"], asked["prompt"], asked["following"])))
+        _say({"tokens": made, "seconds": seconds, "cpu_seconds": busy})
 
 
-def timed(tokens: Iterator[int]) -> tuple[list[int], float]:
-    """All tokens, and the seconds from the first to the last."""
+def timed(tokens: Iterator[int]) -> tuple[list[int], float, float]:
+    """All tokens, the seconds from the first to the last, and the processor's in this process."""
     made = [next(tokens)]
-    started = time.perf_counter()
+    started, before = time.perf_counter(), time.process_time()
     made.extend(tokens)
-    return made, time.perf_counter() - started
+    return made, time.perf_counter() - started, time.process_time() - before
 
 
 def _say(what: object) -> None:

@@ -23,17 +23,23 @@ from PIL import Image
 
 from a2d.__main__ import main
 from a2d.runtime.cli.live_film import picture
-from a2d.runtime.film.contract import Draft, Schedule, TextSpec
+from a2d.runtime.film.contract import Schedule, TextSpec
+from a2d.runtime.film.presets import Preset
 
 TESTS = Path(__file__).parents[2]
 GOLDEN = TESTS / "data" / "golden-frames"
 PROMPT = "A red ball rolls across the wet street."
 
+PRESETS = {
+    "draft": Preset("a quick look", height=16, width=32, steps="1"),
+    "wide": Preset("a wide still", frames=1, height=16, width=64, fps=12.0),
+}
+
 
 @pytest.fixture
 def bundle(tmp_path, monkeypatch):
     """A tiny bundle whose engines are at hand."""
-    path, ready = tiny(tmp_path / "tiny.a2d", window=6, sink=1, draft=Draft(16, 32, "1"))
+    path, ready = tiny(tmp_path / "tiny.a2d", window=6, sink=1, presets=PRESETS)
     monkeypatch.setattr("a2d.runtime.model.load_engine", loader(ready))
     return path
 
@@ -142,6 +148,29 @@ def test_seconds_and_a_draft(bundle, tmp_path, capsys):
     last = json.loads(said.out.splitlines()[-1])
     assert (last["height"], last["width"], last["steps"]) == (16, 32, [1000.0])
     assert "a draft: the final film of this seed is another picture" in said.err
+    assert film(bundle, "--preset", "draft", "--frames", 5, "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["preset"] == last["preset"] == "draft"
+
+
+def test_a_preset_is_a_row_of_the_bundle_and_what_is_asked_for_wins(bundle, capsys):
+    def made(*arguments: object) -> dict[str, object]:
+        assert film(bundle, "--preset", "wide", "--json", *arguments) == 0
+        last = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return {name: last[name] for name in ("preset", "frames", "height", "width", "fps")}
+
+    wide = {"preset": "wide", "frames": 1, "height": 16, "width": 64, "fps": 12.0}
+    assert made() == wide
+    assert made("--width", 32, "--seconds", 0.4) == wide | {"width": 32, "frames": 5}
+    assert film(bundle, "--preset", "card", "--json") == 2
+    said = capsys.readouterr()
+    rows = [
+        "a2d film: preset: got 'card', this bundle has",
+        "  draft            a quick look",
+        "  wide             a wide still",
+    ]
+    assert said.err.splitlines() == rows and not said.out
+    assert film(bundle, "--preset", "wide", "--draft", "--json") == 2
+    assert "got 'wide' and a draft, expected one of them" in capsys.readouterr().err
 
 
 def test_a_board_of_another_shape_is_fitted_and_that_is_said(bundle, tmp_path, capsys):

@@ -18,7 +18,7 @@ from a2d.runtime.decode.duration import seconds_of
 from a2d.runtime.decode.forward import Forward
 from a2d.runtime.decode.options import Options
 from a2d.runtime.decode.rules import RULES
-from a2d.runtime.decode.session import Result, Session
+from a2d.runtime.decode.session import Session, TextResult
 from a2d.runtime.decode.together import Together
 
 TIMES = Times(step=1.0, step_far=1.0, commit=1.0, row=0.0, near=16, far=256, measured="measured by hand")
@@ -49,7 +49,7 @@ class Hand:
         return runner
 
 
-def timed(toy: Toy, made, asked: Options, budget: float, hand: Hand, tokens=(5, 6, 7)) -> Result:
+def timed(toy: Toy, made, asked: Options, budget: float, hand: Hand, tokens=(5, 6, 7)) -> TextResult:
     session = toy.session(made)
     session.wrap = hand.wrapped
     clock = Clock(TIMES, budget, 0.0, lambda: hand.at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from toy import H, Toy, V, contract, prompt
 from a2d.engines.errors import ContextFullError, RequestError
 from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
 from a2d.runtime.decode.options import Options
+from a2d.runtime.decode.result import Result, TextResult
 
 TOKENS = st.lists(st.integers(4, V - 2), min_size=1, max_size=14)
 SHORT = Options(max_tokens=11)
@@ -187,3 +189,11 @@ def test_a_result_says_how_sure_the_model_was_of_each_token():
     assert len(result.confidence) == len(result.tokens) == sum(len(tokens) for _, tokens in settled)
     wanted = [float(p) for step, _ in settled for p in step.confidence[step.prompt :]]
     assert result.confidence == pytest.approx(wanted, abs=1e-6) and all(0 < p <= 1 for p in wanted)
+
+
+def test_a_result_is_typed_by_what_was_generated():
+    model = Toy(seed=8)
+    result = model.session(contract()).generate(prompt([1, 2, 3]), max_tokens=4)
+    assert type(result) is TextResult and isinstance(result, Result) and result.modality == "text"
+    with pytest.raises(FrozenInstanceError):
+        result.text = ""  # type: ignore[misc]

@@ -11,7 +11,8 @@ from film_contracts import contract, steps
 
 from a2d.engines.errors import BundleError
 from a2d.runtime.bundle.manifest import FILM, PICTURE, Manifest
-from a2d.runtime.film.contract import Draft, NetworkSpec, Schedule, StepList, TextSpec
+from a2d.runtime.film.contract import NetworkSpec, Schedule, StepList, TextSpec
+from a2d.runtime.film.presets import Preset
 from a2d.runtime.schema import Violations, from_json, to_json
 
 
@@ -30,7 +31,12 @@ def filming(**changes) -> Manifest:
     "changes",
     [
         {},
-        {"window": 9, "sink": 3, "draft": Draft(16, 32, "1"), "licence": "apache-2.0"},
+        {
+            "window": 9,
+            "sink": 3,
+            "presets": {"draft": Preset("small", height=16, width=32, steps="1", small_decoder=True)},
+            "licence": "apache-2.0",
+        },
         {"block_frames": 1, "first_frames": 3, "schedule": Schedule(steps(4), steps(1))},
     ],
 )
@@ -38,6 +44,16 @@ def test_a_manifest_that_films_survives_being_written(changes):
     made = filming(**changes)
     assert Manifest.loads(made.dumps().encode()) == made
     assert made.texts() == ["tokenizer.json"] and made.required() == FILM
+
+
+def test_a_draft_of_the_first_bundles_is_a_preset():
+    data = to_json(filming(presets={"draft": Preset("x", height=16, width=32, steps="1", small_decoder=True)}))
+    del data["film"]["presets"]
+    data["film"]["draft"] = {"height": 16, "width": 32, "steps": "1"}
+    (row,) = Manifest.loads(json.dumps(data).encode()).film.presets.items()
+    assert row == ("draft", Preset(row[1].what, height=16, width=32, steps="1", small_decoder=True))
+    data["film"]["draft"] = None
+    assert Manifest.loads(json.dumps(data).encode()).film.presets == {}
 
 
 def test_a_bundle_that_films_says_that_it_decodes_no_words():
@@ -80,7 +96,18 @@ def test_graphs_are_those_that_the_contracts_ask_for():
         (("frames",), 20, "film.frames: got 20, expected 1 + 4 k"),
         (("height",), 40, "film.height, width: got 40x48, expected multiples of 16 and 16"),
         (("fps",), 0, "film.fps: got 0, expected 0.001"),
-        (("draft",), {"height": 16, "width": 16, "steps": "3"}, "film.draft.steps: got '3', expected a name"),
+        (("presets",), {"a": {"what": "", "steps": "3"}}, "film.presets['a'].steps: got '3', expected a name"),
+        (
+            ("presets",),
+            {"a": {"what": "", "height": 40}},
+            "film.presets['a'].height, presets['a'].width: got 40x48",
+        ),
+        (("presets",), {"a": {"what": "", "frames": 20}}, "film.presets['a'].frames: got 20, expected 1 + 4 k"),
+        (("presets",), {"a": {"what": "", "guidance": 5}}, "film.presets['a'].guidance: set, and this network was"),
+        (("presets",), {"a": {"what": "", "guidance_interval": [5, 1]}}, "film.presets['a'].interval: got [5.0, 1.0]"),
+        (("presets",), {"a": {"height": 16}}, "film.presets['a'].what: missing"),
+        (("presets",), {"a": {"what": "\x1b[2J"}}, "film.presets: got '\\x1b[2J', expected printable characters"),
+        (("presets",), [], "film.presets: got [], expected an object"),
         (("licence",), "\x1b[2J", "film.licence: got '\\x1b[2J', expected printable characters"),
     ],
 )

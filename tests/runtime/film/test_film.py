@@ -17,8 +17,11 @@ from patience import PATIENCE
 
 from a2d.engines.errors import EngineError, NumericsError, RequestError
 from a2d.engines.host import HostMemory
-from a2d.runtime.film.contract import Draft, LatentSpec, Schedule
+from a2d.runtime.decode.result import Result
+from a2d.runtime.film.contract import LatentSpec, Schedule
 from a2d.runtime.film.film import Film, FilmBlock
+from a2d.runtime.film.presets import Preset
+from a2d.runtime.film.result import PixelsResult
 from a2d.runtime.film.studio import Studio
 from a2d.runtime.film.text import tokenized
 from a2d.runtime.inputs.tokenizer import Text
@@ -255,7 +258,7 @@ def test_what_a_film_that_goes_on_cannot_change_is_refused():
 
 
 def test_a_draft_has_its_own_size_steps_and_decoder():
-    plain = studio(draft=Draft(4, 8, "1"))
+    plain = studio(presets={"draft": Preset("small", height=4, width=8, steps="1", small_decoder=True)})
     small = engines(plain.wan, plain.contract, pixels=Dim(plain.contract))
     asked: list[str] = []
 
@@ -328,6 +331,18 @@ def test_a_block_is_committed_while_its_pixels_are_decoded():
     assert next(film).block.index == 0 and events == ["commit"]
     film.cancel()
     assert list(film) == [] and film.result.stop_reason == "cancelled" and film.result.frames == 9
+
+
+def test_a_result_is_typed_by_what_was_generated():
+    held = studio()
+    film = held.film(PROMPT, frames=9)
+    assert film.result.stop_reason == "unfinished" and film.result.frames == 0
+    (block,) = film
+    result = film.result
+    assert type(result) is PixelsResult and isinstance(result, Result) and result.modality == "pixels"
+    assert (result.frames, result.height, result.width, 3) == block.frames.shape
+    assert (result.fps, result.remarks) == (film.fps, film.remarks)
+    assert result.seconds == result.parts.total >= result.parts.denoise > 0 and film.seconds is not result.parts
 
 
 def test_a_commit_that_fails_beside_the_pixels_is_told_after_them():
