@@ -148,7 +148,7 @@ def _measured(about: Facts, a: argparse.Namespace) -> Iterator[str]:
 
 
 def _films(films: Sequence[Filmed]) -> Iterator[str]:
-    """What was filmed, and what steps cost."""
+    """Lines on each shot, and a table of what steps cost."""
     for film in films:
         take = film.shown
         cost = f"{take.steps} steps a block: {take.seconds:.2f} s, {take.forwards} forwards"

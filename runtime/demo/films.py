@@ -23,7 +23,7 @@ from ..model import Model
 __all__ = ["Filmed", "Point", "Take", "curve", "filmed"]
 
 QUALITY = 82
-"""Of a clip as WebP: a page of three shots stays under a megabyte."""
+"""Quality of a clip as WebP: a page of three shots stays under a megabyte."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Filmed:
 
     prompt: str
     takes: tuple[Take, ...]
-    """By number of steps."""
+    """One for each number of steps, fewest first."""
     chosen: int
     """The bundle's own number of steps."""
     strip: tuple[bytes, ...]

@@ -1,4 +1,4 @@
-"""What in a frame the prompt speaks of most: figures and things, so that a small one is not lost in a backdrop.
+"""Places of a frame that the prompt speaks of most, figures and things, so that a small one is not lost in a backdrop.
 
 The weights say how much each latent counts in the loss. They change what is learned first, not what is right: where
 the network looks for the mean of what may be, a weight of the place moves nothing.
