@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them, the slowest files first (tests/shared.py); what exports is shared by all.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs fuzz soak test test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel lint check format clean train-slate-smoke
+.PHONY: demo docs fuzz soak test test-shapes test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel lint check format clean train-slate-smoke
 
 demo: build/slate.a2d build/animatic.a2d
 	$(BIN)/a2d demo
@@ -82,6 +82,10 @@ test-footage: $(VENV)/.dev build/slate.a2d
 # Many more requests than the suite sends, to every place of `a2d serve`, described and not; no 500 may come back.
 fuzz: $(VENV)/.dev
 	A2D_FUZZ=300 $(BIN)/python -m pytest -n 0 tests/runtime/server/test_fuzz.py --timeout 3600
+
+# 10,000 answers of random models to the schemas of the JSON Schema Test Suite and to random ones: all have to be valid.
+test-shapes: $(VENV)/.dev
+	A2D_ANSWERS=5000 $(BIN)/python -m pytest -n 0 tests/runtime/shapes --timeout 7200 -k "suite or to_a_schema"
 
 # A server under mixed requests, vanishing clients and kill -9 for an hour: nothing may be lost or leak.
 soak: $(VENV)/.dev build/slate.a2d

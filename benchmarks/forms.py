@@ -111,7 +111,7 @@ def with_dynamic(bundle: Path, scratch: Path) -> Path:
     with Staging(scratch / "dynamic.a2d", True) as staging:
         layers = {name: Layer(name, "dynamic", None, {}, 0.0, {}) for name in source.tables}
         decision = Decision(replace(RECIPES["int8"], name="dynamic"), "mse", layers)
-        write_quantized("dynamic", Smoothed(source, {}), staging, lambda: decision, True)
+        write_quantized(decision.recipe, Smoothed(source, {}), staging, lambda _: decision, True)
         for file in staging.path.iterdir():
             file.rename(scratch / file.name)
     return scratch

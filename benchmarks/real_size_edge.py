@@ -121,9 +121,13 @@ def checkpoint(path: Path, layers: int) -> None:
 
 
 def exported(path: Path, bundle: Path, precision: str) -> tuple[int, int]:
-    """Export in a process of its own; its peak in bytes: its own memory, and with the pages of mapped files."""
-    command = [sys.executable, "-m", "a2d.export.cli", str(path), "-o", str(bundle), "--precision", precision]
-    process = subprocess.Popen([*command, "--force"])
+    """Export in a process of its own; its peak in bytes, as `watched` gives it."""
+    return watched("a2d.export.cli", str(path), "-o", str(bundle), "--precision", precision, "--force")
+
+
+def watched(module: str, *arguments: str) -> tuple[int, int]:
+    """Run a module in a process of its own; its peak in bytes: its own memory, and with the pages of mapped files."""
+    process = subprocess.Popen([sys.executable, "-m", module, *arguments])
     own = total = 0
     while process.poll() is None:
         lines = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8").splitlines()

@@ -87,8 +87,9 @@ class Server:
 class Soak:
     """What is asked, and what came of it."""
 
-    def __init__(self, server: Server, seed: int) -> None:
-        self.server, self.counts, self.faults = server, Counter[str](), list[str]()
+    def __init__(self, server: Server, seed: int, pause: float = 0.0) -> None:
+        """`pause`: seconds between two requests of a client, in the mean."""
+        self.server, self.counts, self.faults, self._pause = server, Counter[str](), list[str](), pause
         self._random, self._lock = random.Random(seed), threading.Lock()
         self._first: dict[str, Any] = {}
         self.over = threading.Event()
@@ -107,6 +108,7 @@ class Soak:
                 if time.monotonic() - started > PATIENCE:
                     self._fault(f"{kind.__name__}: no answer for {PATIENCE} s")
                     break
+            self.over.wait(2 * self._pause * draw.random())
 
     def _asked(self, kind: Callable[[httpx.Client, random.Random], None], draw: random.Random) -> bool:
         """True once the request was answered; one that was cut off by a kill is asked again."""
@@ -233,13 +235,15 @@ def main() -> int:
     parser.add_argument(
         "--kill-after", type=float, default=12, metavar="MINUTES", help="minutes between two kills (12)"
     )
+    parser.add_argument("--kills", type=int, metavar="N", help="kills at most; the last life lasts to the end")
+    parser.add_argument("--pause", type=float, default=0, metavar="SECONDS", help="mean pause of a client (0)")
     parser.add_argument("--seed", type=int, default=0)
     parser.epilog = "All other arguments go to a2d serve."
     asked, others = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         server = Server(asked.bundle, others, Path(folder) / "log")
-        soak = Soak(server, asked.seed)
-        lives = _watched(server, soak, asked.minutes, asked.kill_after)
+        soak = Soak(server, asked.seed, asked.pause)
+        lives = _watched(server, soak, asked.minutes, asked.kill_after, asked.kills)
         log = (Path(folder) / "log").read_text()
         server.process.terminate()
         status = server.process.wait(60)
@@ -252,7 +256,9 @@ def main() -> int:
     return 1 if faults else 0
 
 
-def _watched(server: Server, soak: Soak, minutes: float, kill_after: float) -> list[list[dict[str, float]]]:
+def _watched(
+    server: Server, soak: Soak, minutes: float, kill_after: float, kills: int | None
+) -> list[list[dict[str, float]]]:
     """Looks at each life of the server."""
     started, lives, born = time.monotonic(), [list[dict[str, float]]()], time.monotonic()
     threads = [threading.Thread(target=soak.client, daemon=True) for _ in range(CLIENTS)]
@@ -263,7 +269,8 @@ def _watched(server: Server, soak: Soak, minutes: float, kill_after: float) -> l
         lives[-1].append(server.facts)
         told = ", ".join(f"{value:.0f} {name}" for name, value in lives[-1][-1].items())
         print(f"{passed / 60:6.1f} min: {told}, {soak.counts.total()} requests, {len(soak.faults)} faults", flush=True)
-        if time.monotonic() - born > 60 * kill_after and passed < 60 * minutes - 60:
+        may = kills is None or len(lives) <= kills
+        if may and time.monotonic() - born > 60 * kill_after and passed < 60 * minutes - 60:
             print("kill -9", flush=True)
             server.kill()
             lives.append([])

@@ -77,9 +77,9 @@ class Job:
             require(self.target, recipe.name)
         if self.merge is not None and self.merge not in MERGES:
             rows = "\n".join(f"  {name:<11} {what}" for name, (_, what) in MERGES.items())
-            raise RequestError(f"--merge: got {self.merge!r}, expected one of\n{rows}")
+            raise RequestError(f"the setting merge: got {self.merge!r}, expected one of\n{rows}")
         if self.strata not in STRATA:
-            raise RequestError(f"--strata: got {self.strata!r}, expected one of {', '.join(STRATA)}")
+            raise RequestError(f"the setting strata: got {self.strata!r}, expected one of {', '.join(STRATA)}")
         if self.data is not None:
             samples.load(self.data, self.prompt, self.samples, self.seed)
 
@@ -116,7 +116,7 @@ def _source(bundle: Bundle) -> Variant:
     if SOURCE not in bundle.manifest.variants:
         held = ", ".join(bundle.manifest.variants)
         raise BundleError(
-            f"{bundle.path} holds {held}; calibration decodes in {SOURCE}: a2d-export CHECKPOINT --precision {SOURCE}"
+            f"{bundle.path} holds {held}; calibration decodes in {SOURCE}: a2d-export CHECKPOINT [precision={SOURCE}]"
         )
     return bundle.variant(SOURCE)
 
@@ -201,9 +201,7 @@ def _variant(
     from .quantize.variant import write_quantized  # noqa: PLC0415
 
     how = job.merge or recipe.merge
-    written = write_quantized(
-        recipe.name, weights, staging, lambda: decide(recipe, weights, seen, how, job.strata), job.quiet
-    )
+    written = write_quantized(recipe, weights, staging, lambda codes: decide(codes, seen, how, job.strata), job.quiet)
     made, decision = written.variant(old, _step_bytes(written.file.sizes, source)), written.decision
     release()
     say(_told(decision, old, made))
@@ -271,8 +269,8 @@ def _clear(staging: Staging, manifest: Manifest) -> None:
 
 
 def _done(job: Job, manifest: Manifest) -> str:
-    data = "" if job.data is None else f" --data {job.data}"
-    against = f" --against {SOURCE}" if SOURCE in manifest.variants else ""
+    data = "" if job.data is None else f" data={job.data}"
+    against = f" against={SOURCE}" if SOURCE in manifest.variants else ""
     first = job.recipes[0].name
     held = f"{job.output}: {', '.join(manifest.variants)}"
-    return f"{held}\nnext: a2d verify {job.output} --precision {first}{against}{data}"
+    return f"{held}\nnext: a2d verify {job.output} [precision={first}{against}{data}]"

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from .cuda import CudaBuffer, CudaMemory, Device
-from .host import check_feeds, check_outputs
+from .host import checked
 from .protocol import Array, Buffer, Feeds, Signature
 
 __all__ = ["CudaEngine"]
@@ -45,9 +45,7 @@ class CudaEngine(ABC):
         self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
     ) -> dict[str, Array | Buffer]:
         """See `Engine.run`."""
-        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
-        check_feeds(self.graph, feeds, self.inputs)
-        check_outputs(self.graph, wanted, keep, self.outputs)
+        wanted = checked(self.graph, self, feeds, outputs, keep)
         back = [name for name in wanted if name not in keep]
         started = time.perf_counter()
         try:

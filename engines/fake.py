@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from .errors import EngineError
-from .host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
+from .host import HostBuffer, HostMemory, checked, on_host
 from .protocol import Array, Buffer, Feeds, Signature
 
 __all__ = ["FakeEngine", "Script"]
@@ -44,9 +44,7 @@ class FakeEngine:
         self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
     ) -> dict[str, Array | Buffer]:
         """See `Engine.run`."""
-        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
-        check_feeds(self._graph, feeds, self.inputs)
-        check_outputs(self._graph, wanted, keep, self.outputs)
+        wanted = checked(self._graph, self, feeds, outputs, keep)
         arrays = {name: on_host(feed) for name, feed in feeds.items()}
         self.calls.append({name: array.copy() for name, array in arrays.items()})
         made = self._call(arrays, wanted)

@@ -7,36 +7,55 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 
 from .errors import EngineError
-from .protocol import Array, Buffer, Feeds, Signature
+from .protocol import Array, Buffer, Engine, Feeds, Signature
 
 __all__ = [
     "HostBuffer",
     "HostMemory",
-    "check_feeds",
-    "check_outputs",
     "check_rows",
+    "checked",
     "on_host",
 ]
 
 
-def check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
-    """Raise EngineError unless `feeds` are exactly the inputs, with their dtypes and ranks; all faults at once."""
-    lines = [f"input {name!r} is missing" for name in inputs if name not in feeds]
+def checked(
+    graph: str, engine: Engine, feeds: Feeds, outputs: Sequence[str] | None, keep: Sequence[str]
+) -> tuple[str, ...]:
+    """The outputs that a run of `graph` is asked for, all where `outputs` is None.
+
+    Raises EngineError unless `feeds` are exactly the engine's inputs, with their dtypes and ranks, and the outputs are
+    its own, each once and at least one, and hold all of `keep`; all faults of either at once.
+    """
+    wanted = tuple(engine.outputs) if outputs is None else tuple(outputs)
+    _check_feeds(graph, feeds, engine.inputs)
+    _check_outputs(graph, wanted, keep, engine.outputs)
+    return wanted
+
+
+def _check_feeds(graph: str, feeds: Feeds, inputs: Mapping[str, Signature]) -> None:
+    lines = []
+    if not inputs.keys() <= feeds.keys():
+        lines = [f"input {name!r} is missing" for name in inputs if name not in feeds]
     for name, feed in feeds.items():
-        lines += _faults(name, feed, inputs[name]) if name in inputs else [f"{name!r} is not an input"]
+        expected = inputs.get(name)
+        if expected is None:
+            lines.append(f"{name!r} is not an input")
+        elif not _fits(feed, expected):
+            lines.append(_fault(name, feed, expected))
     if lines:
         shown = ", ".join(f"{name} {s.dtype}{list(s.shape)}" for name, s in list(inputs.items())[:8])
         raise EngineError(f"{graph}: {'; '.join(lines)}. Its inputs are {shown}{', ...' * (len(inputs) > 8)}.")
 
 
-def check_outputs(graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]) -> None:
-    """Raise EngineError unless `wanted` are outputs, each once and at least one, and hold all of `keep`."""
+def _check_outputs(graph: str, wanted: Sequence[str], keep: Sequence[str], outputs: Mapping[str, Signature]) -> None:
+    asked = set(wanted)
+    if wanted and len(asked) == len(wanted) and asked <= outputs.keys() and asked.issuperset(keep):
+        return
     lines = [f"{name!r} is not an output" for name in wanted if name not in outputs]
     lines += [f"{name!r} is asked for {n} times" for name, n in Counter(wanted).items() if n > 1]
     lines += [f"{name!r} is to be kept, but is not returned" for name in keep if name not in wanted]
@@ -57,15 +76,26 @@ def check_rows(source: Buffer, start: int, count: int, target: Buffer, at: int) 
         )
 
 
-def _faults(name: str, feed: Array | Buffer, expected: Signature) -> list[str]:
-    if not isinstance(feed, np.ndarray) and not hasattr(feed, "numpy"):
-        return [f"{name!r} is a {type(feed).__name__}, expected an ndarray or a Buffer"]
-    if feed.dtype != expected.dtype:
-        return [f"{name!r} is {feed.dtype}, expected {expected.dtype}"]
+def _fits(feed: Array | Buffer, expected: Signature) -> bool:
+    """True if `feed` has dtype and shape of `expected`. Called for each input of each step, so it calls little."""
+    if not isinstance(feed, (np.ndarray, HostBuffer)) and not hasattr(feed, "numpy"):
+        return False
     shape = feed.shape
-    if len(shape) == len(expected.shape) and all(shape[axis] == size for axis, size in expected.fixed):
-        return []
-    return [f"{name!r} has shape {list(shape)}, expected {list(expected.shape)}"]
+    if feed.dtype != expected.dtype or len(shape) != len(expected.shape):
+        return False
+    for axis, size in expected.fixed:  # noqa: SIM110 - a generator would be a call for each axis
+        if shape[axis] != size:
+            return False
+    return True
+
+
+def _fault(name: str, feed: Array | Buffer, expected: Signature) -> str:
+    """The sentence about a feed that does not fit."""
+    if not isinstance(feed, np.ndarray) and not hasattr(feed, "numpy"):
+        return f"{name!r} is a {type(feed).__name__}, expected an ndarray or a Buffer"
+    if feed.dtype != expected.dtype:
+        return f"{name!r} is {feed.dtype}, expected {expected.dtype}"
+    return f"{name!r} has shape {list(feed.shape)}, expected {list(expected.shape)}"
 
 
 @cache
@@ -73,21 +103,17 @@ def _name(dtype: np.dtype[np.generic]) -> str:
     return dtype.name  # numpy puts it together anew each time, and every step asks for each layer
 
 
-@dataclass(frozen=True, eq=False)
 class HostBuffer:
     """A numpy array behind the Buffer protocol."""
 
-    array: Array
+    __slots__ = ("array", "dtype", "shape")
 
-    @property
-    def shape(self) -> tuple[int, ...]:
+    def __init__(self, array: Array) -> None:
+        self.array = array
+        self.shape: tuple[int, ...] = array.shape
         """Sizes of the axes."""
-        return self.array.shape
-
-    @property
-    def dtype(self) -> str:
+        self.dtype: str = _name(array.dtype)
         """The elements' numpy name."""
-        return _name(self.array.dtype)
 
     def numpy(self) -> Array:
         """The array itself, not a copy."""

@@ -15,10 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ._import_onnxruntime import ort
 from .cpu import CpuKind, this_cpu
 from .errors import EngineError
-from .host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
+from .host import HostBuffer, HostMemory, checked
 from .paths import utf8_path
 from .protocol import Array, Buffer, Engine, Feeds, Signature
 
@@ -61,7 +63,7 @@ _DTYPES = {
 
 def _array(feed: Array | Buffer) -> Array:
     """The feed as an array that ONNX Runtime takes where it lies; a strided or unaligned one is copied."""
-    array = on_host(feed)
+    array = feed if isinstance(feed, np.ndarray) else feed.numpy()
     return array if array.flags.c_contiguous and array.flags.aligned else array.copy(order="C")
 
 
@@ -89,9 +91,7 @@ class OnnxRuntimeEngine:
         self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
     ) -> dict[str, Array | Buffer]:
         """See `Engine.run`."""
-        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
-        check_feeds(self.graph, feeds, self.inputs)
-        check_outputs(self.graph, wanted, keep, self.outputs)
+        wanted = checked(self.graph, self, feeds, outputs, keep)
         made = self._run(wanted, {name: _array(feed) for name, feed in feeds.items()})
         return {name: HostBuffer(a) if name in keep else a for name, a in zip(wanted, made, strict=True)}
 

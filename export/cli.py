@@ -124,6 +124,7 @@ def _export_film(arguments: argparse.Namespace, quantizers: Quantizers) -> int:
         parts=arguments.parts,
         draft=arguments.draft_vae,
         film=film_values(arguments),
+        parity=arguments.parity,
         force=arguments.force,
         quiet=arguments.quiet,
         quantized=quantized,
@@ -181,7 +182,8 @@ def _parser() -> argparse.ArgumentParser:
         "--parity",
         default="transformers",
         metavar="NAME",
-        help="what the checkpoint is held against; default transformers: its own class, tokenizer and image processor; "
+        help="what the checkpoint is held against; default transformers: its own class, tokenizer and image processor, "
+        "and diffusers' for one that films; "
         "own: a2d's reading alone, for a machine with little memory",
     )
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists")

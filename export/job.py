@@ -8,15 +8,13 @@ from functools import partial
 from importlib.metadata import version
 
 from .. import __version__
-from ..engines.errors import ParityError
-from ..runtime.bundle.manifest import SCHEMA, Manifest, ModelShape, ParityRow, TextFiles, Variant, Words
+from ..runtime.bundle.manifest import SCHEMA, Manifest, ModelShape, TextFiles, Variant, Words
 from ..runtime.bundle.staging import Staging, check_space
-from ..runtime.console.progress import Progress
 from ..runtime.heap import unpooled
 from .checkpoint.turns import special_tokens
 from .export_plan import Job, Plan, plan
-from .parity.stock import held_against_stock
-from .parity.tolerances import FAIL, table, worst
+from .parity.stock import held_against_stock, stock_rows
+from .parity.tolerances import table
 from .parity.variant import prove
 from .report import decided, done
 from .variants import builder_of, require_parity, write_variant
@@ -34,7 +32,8 @@ def export(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest:
     made = plan(job)
     say(decided(made))
     check_space(job.bundle, made.disk_bytes)
-    stock = _stock_rows(made, say)
+    readers = {"transformers": version("transformers")}
+    stock = stock_rows(job, readers, partial(held_against_stock, made), say)
     with Staging(job.bundle, job.force) as staging:
         builder = builder_of(made)
         text = _text_files(made, staging)
@@ -47,29 +46,6 @@ def export(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest:
         staging.publish(manifest.dumps())
     say(done(made, manifest))
     return manifest
-
-
-def _stock_rows(made: Plan, say: Callable[[str], None]) -> tuple[ParityRow, ...]:
-    """The reading held against transformers' own. Raises ParityError where they differ."""
-    if made.job.parity == "own":
-        say("parity: a2d's own reading of the checkpoint is the reference; what it misreads is not found")
-        return ()
-    with Progress("parity with transformers", 1, "step", made.job.quiet):
-        found = held_against_stock(made)
-    rows = {"stock": found.rows} if found.rows else {}
-    if rows:
-        say(table(rows))
-    for note in found.notes:
-        say(f"parity: {note}")
-    if worst(found.rows) == FAIL:
-        listed = "\n".join(f"  {difference}" for difference in found.differences)
-        raise ParityError(
-            f"{made.job.checkpoint}: a2d does not read it as transformers {version('transformers')} does:\n"
-            f"{table(rows)}\n{listed}\nNo bundle was written. Check that config.json, the processor's and the "
-            "tokenizer's files belong together, and report it. Where a2d is known to be right, [parity=own] leaves "
-            "transformers out."
-        )
-    return tuple(found.rows)
 
 
 def _text_files(made: Plan, staging: Staging) -> TextFiles:

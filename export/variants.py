@@ -23,7 +23,7 @@ from .parity.tolerances import FAIL, table, worst
 from .parity.variant import checked_in
 from .precision import Precision
 from .write.graph_models import Builder
-from .write.weight_file import CONFIG_KEY, WeightFile, graph_name, save_graph
+from .write.weight_file import CONFIG_KEY, TorchWeightFile, graph_name, save_graph
 
 __all__ = ["Planned", "Prove", "builder_of", "require_parity", "write_variant"]
 
@@ -62,7 +62,7 @@ class Planned(Protocol):
         """Bytes of weights that one denoising step reads."""
 
 
-Prove = Callable[[Precision, WeightFile, Builder], tuple[ParityRow, ...]]
+Prove = Callable[[Precision, TorchWeightFile, Builder], tuple[ParityRow, ...]]
 """Compares the graphs of a written precision with the checkpoint."""
 
 
@@ -87,22 +87,22 @@ def write_variant(plan: Planned, precision: Precision, builder: Builder, staging
         names[graph] = graph_name(graph, precision)
     return Variant(
         graphs=names,
-        weights=weights.name,
-        weights_bytes=staging.file(weights.name).size,
+        weights=weights.file.name,
+        weights_bytes=weights.file.size,
         step_bytes=plan.step_bytes(precision),
         kv_dtype=precision.kv_dtype,
         parity=prove(precision, weights, builder),
     )
 
 
-def _weights(plan: Planned, precision: Precision, staging: Staging) -> WeightFile:
-    weights, sources = WeightFile(precision, staging), plan.family.sources
+def _weights(plan: Planned, precision: Precision, staging: Staging) -> TorchWeightFile:
+    weights, sources = TorchWeightFile.new(precision, staging), plan.family.sources
     sizes = {n: sum(plan.checkpoint.entry(x).bytes for x in s.names) for n, s in sources.items()}
     with Progress(f"weights {precision.name}", sum(sizes.values()), quiet=plan.job.quiet) as progress:
         for name, source in sources.items():
             weights.write(name, assemble(source, plan.checkpoint.read, source.dtype(precision.dtype)))
             progress.add(sizes[name])
-    staging.file(weights.name).close()
+    weights.file.close()
     return weights
 
 

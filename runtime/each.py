@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ..engines.errors import A2DError, NumericsError, RequestError
 from .console.progress import Progress
 from .decode.block import Prompt
+from .decode.budget import Clock
 from .decode.options import Options
 from .decode.sequence import FREE, Form
 from .decode.session import Generation, Session, TextResult
@@ -49,7 +50,7 @@ class Reading:
 
 def readings(
     frames: Iterable[Picture],
-    ask: Callable[[Picture], Prompt],
+    ask: Callable[[Picture, Clock | None], Prompt],
     sessions: Sequence[Session],
     options: Options,
     strict: bool,
@@ -63,7 +64,7 @@ def readings(
 
     def begin(frame: Picture, session: Session) -> Generation:
         clock = session.clock(options)  # a budget counts from before the frame is read
-        return session.stream(ask(frame), options, form, clock=clock)
+        return session.stream(ask(frame, clock), options, form, clock=clock)
 
     one_by_one = (_read(frame, begin, sessions[0]) for frame in frames)
     with progress:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
@@ -24,6 +25,7 @@ from .bundle.manifest import Words
 from .bundle.profile import profile_of, tuned
 from .console.progress import Progress
 from .decode.block import Prompt
+from .decode.budget import Clock
 from .decode.cache import CacheShape
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import FREE, Form
@@ -178,12 +180,14 @@ class Model:
         raw: bool = False,
         template_options: Mapping[str, Any] | None = None,
         continue_final: bool = False,
+        clock: Clock | None = None,
     ) -> Prompt:
         """The rows of a text, a conversation (a list of messages) or token ids; None asks the bundle's own question.
 
         `images` are paths, arrays `[H, W, 3]` uint8, or lists of these (the frames of a video), in order. A text goes
         through the chat template, if the bundle has one, unless `raw`. `template_options` are variables for it, as
         `{"enable_thinking": False}`; `continue_final` goes on with the last message instead of opening a turn.
+        `clock`: the answer's (`Session.clock`), which has run out if there is no time for the pictures.
         Raises RequestError (ImageError for an image) with what to change.
         """
         check_list(images)
@@ -193,11 +197,12 @@ class Model:
                 raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give an image")
         self._check_one(len(images))
         turn = Turn(template_options or {}, continue_final)
+        builder = replace(self._builder, encode=partial(self._encode, clock=clock))
         if isinstance(prompt, str):
-            return self._builder.from_text(prompt, images, raw, turn)
+            return builder.from_text(prompt, images, raw, turn)
         if len(prompt) and isinstance(prompt[0], dict):
-            return self._builder.from_messages(prompt, images or None, turn)  # type: ignore[arg-type]
-        return self._builder.from_tokens(prompt, images)  # type: ignore[arg-type]
+            return builder.from_messages(prompt, images or None, turn)  # type: ignore[arg-type]
+        return builder.from_tokens(prompt, images)  # type: ignore[arg-type]
 
     def shape(self, template: str | None = None, choices: Sequence[str] | None = None, schema: object = None) -> Form:
         """A form that holds answers to a template, choices or a JSON schema, one of them; pass it as `form`.
@@ -229,7 +234,7 @@ class Model:
         """
         session, wanted = self.session(), with_fields(options, **chosen)
         clock = session.clock(wanted)  # a budget counts from before the prompt is read
-        rows = self.prompt(prompt, images, raw, template_options, continue_final)
+        rows = self.prompt(prompt, images, raw, template_options, continue_final, clock)
         return session.stream(rows, wanted, form, clock=clock)
 
     def generate(
@@ -283,8 +288,8 @@ class Model:
         first = self.session(exact=True)
         sessions = [first, *(self.session(exact=True, beside=first) for _ in range(together - 1))]
 
-        def asked(frame: Picture) -> Prompt:
-            return self.prompt(question, [frame], raw, template_options)
+        def asked(frame: Picture, clock: Clock | None) -> Prompt:
+            return self.prompt(question, [frame], raw, template_options, clock=clock)
 
         return readings(pictures, asked, sessions, wanted, strict, shown, form)
 
@@ -316,13 +321,22 @@ class Model:
             )
         return question
 
-    def _encode(self, patches: Prepared) -> NDArray[np.float32]:
-        """Features `[tokens, H]` of one picture; the last few pictures are remembered."""
+    def _encode(self, patches: Prepared, clock: Clock | None = None) -> NDArray[np.float32]:
+        """Features `[tokens, N]` of one picture; the last few pictures are remembered.
+
+        Where the clock has no time for it, they are zeros, and behind such a prompt nothing is run.
+        """
         key = patches.digest
         with self._lock:
             if key not in self._features:
+                if clock is not None and not clock.may_read(patches.tokens):
+                    known = next(iter(self._features.values()), np.empty((0, 1)))
+                    return np.zeros((patches.tokens, known.shape[1]), np.float32)
+                began = time.perf_counter()
                 groups = [self.engine("vision").run(feeds)["features"] for feeds in patches.feeds()]
                 self._features[key] = patches.joined([np.asarray(group) for group in groups])
+                if clock is not None:
+                    clock.note_picture(patches.tokens, time.perf_counter() - began)
                 while len(self._features) > KEPT_IMAGES:
                     self._features.popitem(last=False)
             self._features.move_to_end(key)
@@ -395,6 +409,6 @@ def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
     LOG.info("%r; not used: %s", model, "; ".join(placement.passed_over) or "nothing better")
     if note := slow_here(placement):
         LOG.warning(note)
-    # A graph that cannot run here should say so now.
-    model.engine(bundle.manifest.stepped)
+    # A graph that cannot run here should say so now: a small one, where a text encoder and the network might not fit.
+    model.engine("cross" if "cross" in model.variant.graphs else bundle.manifest.stepped)
     return model

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from a2d.export.checkpoint.directory import INDEX, WEIGHTS
+from a2d.export.checkpoint.weight_files import INDEX, WEIGHTS
 
 
 def change(path: Path, name: str, **fields: object) -> None:

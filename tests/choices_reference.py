@@ -32,7 +32,7 @@ def softmax(x):
     return e / e.sum()
 
 
-def believed(lg, forbidden, o: Options, temperature: float, drawn: float, order: float):
+def believed(lg, forbidden, o: Options, temperature: float, drawn: float):
     """Token, confidence and entropy of one row."""
     raw = softmax(lg)
     open_ = raw.copy()
@@ -45,11 +45,11 @@ def believed(lg, forbidden, o: Options, temperature: float, drawn: float, order:
         token = min(int((np.cumsum(kept) <= drawn).sum()), len(raw) - 1)
     of = {"tempered": tempered, "filtered": kept}.get(o.confidence or "raw", raw)
     H = -sum(x * np.log(x) for x in of if x > 0)
-    confidence = {"entropy": np.exp(-H), "random": order}.get(o.confidence or "raw", of[token])
+    confidence = {"entropy": np.exp(-H)}.get(o.confidence or "raw", of[token])
     return token, float(np.float32(confidence)), H
 
 
-def chosen(masked: list[int], conf: dict[int, float], H: dict[int, float], count: int, bar, o: Options) -> list[int]:  # noqa: PLR0911
+def chosen(masked: list[int], conf: dict[int, float], H: dict[int, float], count: int, bar, o: Options) -> list[int]:
     """The rows of `masked` to accept; `bar(confidence)` says whether it passes."""
     best = sorted(masked, key=lambda i: -conf[i])
     if o.rule == "sequential":
@@ -70,10 +70,6 @@ def chosen(masked: list[int], conf: dict[int, float], H: dict[int, float], count
         n = next((n for n, i in enumerate(masked) if i not in passing), len(masked))
         return masked[: max(n, 1)]
     fallback = o.fallback or "count"
-    if fallback == "leftmost":
-        return passing if len(passing) >= count else masked[:count]
-    if fallback == "near-top":
-        return [i for i in masked if i in passing or conf[i] >= np.float32(conf[best[0]]) - np.float32(1e-5)]
     return list({*passing, *best[: count if fallback == "count" else 1]})
 
 
@@ -85,7 +81,7 @@ def decode(toy: Toy, prompt: list[int], c, o: Options):
     off = -P % B if c.prompt_alignment == "left" else 0
     block = [(i + off) // B for i in range(P)]
     start = P if c.prompt_alignment == "left" else P // B * B
-    steps = B if o.fallback in ("top-1", "near-top") or (o.threshold is not None and o.steps is None) else o.steps or B
+    steps = B if o.fallback == "top-1" or (o.threshold is not None and o.steps is None) else o.steps or B
 
     def bar(confidence: float) -> bool:
         if o.threshold is None:
@@ -105,11 +101,8 @@ def decode(toy: Toy, prompt: list[int], c, o: Options):
         step = 0
         while masked:
             lg = logits_of(toy, rows, block, P, mask, o)
-            drawn, order = uniform(o.seed, number, step, size)[0], uniform(o.seed, number, step, size, stream=1)[0]
-            made = {
-                i: believed(lg[i], c.forbid_token_ids, o, temperature, drawn[i - start], order[i - start])
-                for i in masked
-            }
+            drawn = uniform(o.seed, number, step, size)[0]
+            made = {i: believed(lg[i], c.forbid_token_ids, o, temperature, drawn[i - start]) for i in masked}
             conf, H = {i: m[1] for i, m in made.items()}, {i: m[2] for i, m in made.items()}
             count = counts[step] if step < len(counts) else 1
             for i in chosen(masked, conf, H, count, bar, o):

@@ -1,4 +1,7 @@
-"""Bundles that several tests read, each exported once per run of the suite, whichever worker asks first."""
+"""Bundles that several tests read, each exported once per run of the suite, whichever worker asks first.
+
+Rooms that need torch are imported where a bundle is made: whoever collects or runs other tests does not wait for it.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,6 @@ from calibration_helpers import OPTIONS
 from hypothesis import settings
 from shared import Shared, shared, turn
 
-from a2d.calibration.job import Job, calibrate
-from a2d.calibration.quantize.recipes import recipes
-from a2d.export.cli import main as export
-from a2d.export.job import Job as Export
-from a2d.export.job import export as export_job
-from a2d.export.synthetic import Synthetic, bundle_100m, checkpoint
 from a2d.runtime.bundle.kept_folder import kept_folder
 
 __all__ = ["shared"]
@@ -63,6 +60,8 @@ def slate(shared: Shared) -> Path:
 
 
 def exported(checkpoint: Path, bundle: Path, *flags: str) -> None:
+    from a2d.export.cli import main as export
+
     assert export([str(checkpoint), "-o", str(bundle), *flags]) == 0
 
 
@@ -74,26 +73,27 @@ def filming(shared: Shared) -> Path:
     return shared("film.a2d", lambda path: exported(folder / "checkpoint", path, "--quiet", *flags))
 
 
-TINY = Synthetic(
-    layers=2, hidden=64, heads=4, kv_heads=2, head_dim=16, intermediate=96, vocab=160, max_context=128, tied=True
-)
-
-
 @pytest.fixture(scope="session")
 def tiny_checkpoint(shared: Shared) -> Path:
     """A checkpoint of random weights."""
-    return shared("tiny", lambda path: checkpoint(path, TINY))
+    from tiny_model import tiny_checkpoint
+
+    return shared("tiny", tiny_checkpoint)
 
 
 @pytest.fixture(scope="session")
 def floats(shared: Shared, tiny_checkpoint: Path) -> Path:
     """Its bundle in fp32."""
-    return shared("tiny.a2d", lambda path: export_job(Export(tiny_checkpoint, path, quiet=True)))
+    from a2d.export.job import Job, export
+
+    return shared("tiny.a2d", lambda path: export(Job(tiny_checkpoint, path, quiet=True)))
 
 
 @pytest.fixture(scope="session")
 def large(shared: Shared) -> Path:
     """The synthetic model of 100 million parameters in fp32."""
+    from a2d.export.synthetic import bundle_100m
+
     return shared("100m.a2d", bundle_100m)
 
 
@@ -109,6 +109,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def quantized(floats: Path, data: Path, shared: Shared) -> Path:
     """The bundle with every precision of the table."""
+    from a2d.calibration.job import Job, calibrate
+    from a2d.calibration.quantize.recipes import recipes
+
     wanted = recipes("int8,int8-avx2,fp8,int8-weight,int4-weight,int4-int8,int4")
     made = {"data": data, "options": OPTIONS, "quiet": True}
     return shared("tiny-q.a2d", lambda path: calibrate(Job(floats, path, wanted, **made)))

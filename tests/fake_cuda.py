@@ -301,7 +301,7 @@ def played_build(wanted: Build, version: str) -> Card:
     """TensorRT's copy of a graph as the engine itself."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "copy.onnx"
-        copy_graph(wanted.graph, path, half=wanted.half, narrow=wanted.narrow)
+        copy_graph(wanted.graph, path, half=wanted.half, narrow=wanted.narrow, exact=wanted.exact)
         content = onnx.load(path).SerializeToString()
     session = ort.InferenceSession(content, providers=["CPUExecutionProvider"])
     ports = [

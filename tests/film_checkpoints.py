@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,8 +11,11 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKLWan, AutoencoderTiny, FlowMatchEulerDiscreteScheduler, WanTransformer3DModel
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import UMT5Config, UMT5EncoderModel
+
+from a2d.export.checkpoint.wan_names import PARTS
 
 TOKENIZER = Path(__file__).parent / "data" / "golden-frames" / "v1" / "checkpoint" / "tokenizer"
 VOCAB = 168
@@ -122,6 +126,24 @@ def draft_vae(path: Path, channels: int = 16, scales: int = 3) -> AutoencoderTin
     made = _random(AutoencoderTiny(**recipe), 4)
     made.save_pretrained(path)
     return made
+
+
+def original(copy: Path, prefix: str = "model.", file: str = "transformer/diffusion_pytorch_model.safetensors") -> Path:
+    """The network's weights under their authors' names, in a file of that name; gives the file."""
+    stored = load_file(copy / "transformer" / "diffusion_pytorch_model.safetensors")
+    theirs = {name: f"{prefix}{authors_name(name)}" for name in stored}
+    (copy / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    save_file({theirs[name]: tensor for name, tensor in stored.items()}, copy / file)
+    return copy / file
+
+
+def authors_name(name: str) -> str:
+    """The reverse of `renamed`, from the table that it reads."""
+    number = re.match(r"blocks\.(\d+)\.", name)
+    plain = f"blocks.{{}}.{name[number.end() :]}" if number else name
+    ours = next(ours for ours, theirs in PARTS.items() if plain in (theirs, f"{theirs}.weight", f"{theirs}.bias"))
+    made = ours + plain.removeprefix(PARTS[ours])
+    return made.format(number[1]) if number else made
 
 
 def _random(module: nn.Module, seed: int) -> nn.Module:

@@ -15,7 +15,7 @@ from bundles import MANIFEST, record
 from film_contracts import contract
 from onnx import TensorProto, helper
 
-from a2d.runtime.bundle.manifest import FILM
+from a2d.runtime.bundle.manifest import FILM, PICTURE
 from a2d.runtime.film.contract import LatentSpec, NetworkSpec, TextSpec
 
 LAYERS, WIDE, MLP = 30, 1536, 8960
@@ -27,7 +27,8 @@ STATES = [
 
 
 def frames() -> list[tuple[str, tuple[int, ...]]]:
-    made = [("rows_in.weight", (WIDE, 16, 1, 2, 2)), ("times.modulation", (WIDE, 6 * WIDE)), ("out", (WIDE, 64))]
+    made = [("rows_in.weight", (WIDE, 16, 1, 2, 2)), ("rows_out.weight", (WIDE, 64)), ("times.in_weight", (256, WIDE))]
+    made += [("times.out_weight", (WIDE, WIDE)), ("times.modulation_weight", (WIDE, 6 * WIDE))]
     for i in range(LAYERS):
         made += [(f"layers.{i}.qkv_weight", (WIDE, 3 * WIDE)), (f"layers.{i}.up_weight", (WIDE, MLP))]
         made += [(f"layers.{i}.{name}", (WIDE, WIDE)) for name in ("out_weight", "cross_q_weight", "cross_out_weight")]
@@ -36,12 +37,15 @@ def frames() -> list[tuple[str, tuple[int, ...]]]:
 
 
 def text() -> list[tuple[str, tuple[int, ...]]]:
-    made = [("embedding", (256384, 4096))]
+    made = [("text.embedding", (256384, 4096))]
     for i in range(24):
-        made += [(f"layers.{i}.{name}", (4096, 4096)) for name in "qkvo"]
-        made += [(f"layers.{i}.{name}", (4096, 10240)) for name in ("wi_0", "wi_1", "wo")]
+        layer = {"qkv": (4096, 12288), "out": (4096, 4096), "gate_up": (4096, 20480), "down": (10240, 4096)}
+        made += [(f"text.layers.{i}.{name}", shape) for name, shape in layer.items()]
     return made
 
+
+EXACT = ("times.", ".down")
+"""Parts of names of weights that are float32 in every precision."""
 
 WEIGHTS = {
     "text": text(),
@@ -50,27 +54,34 @@ WEIGHTS = {
     "frames_merged": frames(),
     "pixels_first": [("decoder", (73_300_000,))],
     "pixels_next": [("decoder", (73_300_000,))],
+    "encode_first": [("encoder", (53_000_000,))],
 }
 
 
 def graph(
-    name: str, weights: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]], states: Sequence[tuple[int, int]]
+    name: str,
+    weights: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]],
+    states: Sequence[tuple[int, int]],
+    operators: Sequence[str] = (),
 ) -> bytes:
     """An ONNX file with the tensors' shapes, and the decoder's states (channels and scale of each) as inputs."""
-    tensors = [TensorProto(name=n, dims=s, data_type=TensorProto.FLOAT16) for n, s in weights[name]]
+    kinds = {True: TensorProto.FLOAT, False: TensorProto.FLOAT16}
+    exact = {n: name in ("text", "frames", "frames_merged") and any(p in n for p in EXACT) for n, _ in weights[name]}
+    tensors = [TensorProto(name=n, dims=s, data_type=kinds[exact[n]]) for n, s in weights[name]]
     ports = []
     if name == "pixels_next":
         for i, (channels, times) in enumerate(states):
             shape = [1, channels, 2, f"high_{times}", f"wide_{times}"]
             ports.append(helper.make_tensor_value_info(f"past_state_{i}", TensorProto.FLOAT16, shape))
-    made = helper.make_graph([], name, ports, [], initializer=tensors)
+    nodes = [helper.make_node(one, ["x"], ["y"]) for one in operators]
+    made = helper.make_graph(nodes, name, ports, [], initializer=tensors)
     return onnx.ModelProto(graph=made, ir_version=10).SerializeToString()
 
 
 def write(folder: Path, **changes) -> Path:
     """The bundle's manifest and graphs; its weights file is not there."""
     folder.mkdir()
-    graphs = {name: f"{name}.fp16.onnx" for name in FILM}
+    graphs = {name: f"{name}.fp16.onnx" for name in (*FILM, PICTURE)}
     content = {file: graph(name, WEIGHTS, STATES) for name, file in graphs.items()} | {
         "tokenizer.json": b"{}",
         "weights.bin": b"",

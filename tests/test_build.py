@@ -15,9 +15,6 @@ from patience import PATIENCE
 
 import a2d
 from a2d.__main__ import main
-from a2d.calibration.job import Job as Calibration
-from a2d.calibration.job import calibrate
-from a2d.calibration.quantize.recipes import recipes
 from a2d.engines.errors import EngineError, RequestError
 from a2d.engines.targets import TARGETS
 from a2d.runtime.bundle import staging
@@ -44,17 +41,23 @@ def built(capsys, *arguments: object) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def quantized_slate(slate, tmp_path_factory) -> Path:
+    from a2d.calibration.job import Job, calibrate
+    from a2d.calibration.quantize.recipes import recipes
+
     output = tmp_path_factory.mktemp("slate-q") / "slate.a2d"
-    calibrate(Calibration(slate, output, recipes("int8,fp8"), samples=2, quiet=True))
+    calibrate(Job(slate, output, recipes("int8,fp8"), samples=2, quiet=True))
     return output
 
 
 @pytest.fixture(scope="module")
 def quantized_large(large, tmp_path_factory) -> Path:
     """The 100M model; two short samples are enough to have scales at all."""
+    from a2d.calibration.job import Job, calibrate
+    from a2d.calibration.quantize.recipes import recipes
+
     output = tmp_path_factory.mktemp("100m") / "q.a2d"
     short = Options(max_tokens=16, steps=2)
-    calibrate(Calibration(large, output, recipes("int8,fp8"), samples=2, options=short, quiet=True))
+    calibrate(Job(large, output, recipes("int8,fp8"), samples=2, options=short, quiet=True))
     return output
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +121,27 @@ def test_completion_and_help_show_the_public_names_alone():
     said = run("-c", "import pydoc, a2d; print(pydoc.render_doc(a2d, renderer=pydoc.plaintext))").stdout
     assert "class Model" in said and "class Options" in said and "TYPE_CHECKING" not in said
     assert "max_tokens: generated tokens at most; default 256" in a2d.Options.__doc__
+
+
+HERE = Path(__file__).parent
+TRACED = ("export", "calibration", "examples", "real")
+"""Folders whose tests are of torch's modules, or of scripts that train them."""
+
+
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """Modules that a file of tests, with its helpers, imports before any test runs."""
+    body = [node for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+    named = [[node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names] for node in body]
+    names = {name for some in named for name in some}
+    helpers = {name for name in names if (HERE / f"{name}.py").is_file()}
+    return frozenset(names - helpers).union(*(imports_of(HERE / f"{name}.py") for name in helpers))
+
+
+def test_torch_is_not_loaded_to_collect_the_tests_of_what_runs_without_it():
+    files = [path for path in HERE.rglob("*.py") if path.relative_to(HERE).parts[0] not in TRACED]
+    collected = [path for path in files if path.name == "conftest.py" or path.name.startswith("test_")]
+    modules = {name: path.name for path in collected for name in imports_of(path)}
+    rooms = sorted(name for name in modules if name.startswith("a2d.") and "server" not in name)
+    assert [(modules[name], name) for name in ("torch", "transformers", "diffusers") if name in modules] == []
+    assert "torch" not in loaded_by("\n".join(f"import {name}" for name in rooms)) and len(collected) > 100

@@ -258,6 +258,7 @@ FILES = {
     "export/peers/processes/run_genai.py": {"lines", "onnxruntime_genai"},
     "export/peers/processes/run_llama_cpp.py": {"gguf", "lines", "llama_cpp"},
     "export/peers/processes/run_openvino.py": {"lines", "openvino"},
+    "export/film/stock_parts.py": {"diffusers"},
     "runtime/demo/page.py": {"jinja2"},
     "runtime/demo/films.py": {"PIL"},
     "runtime/deploy/build.py": {"filelock"},

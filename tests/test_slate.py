@@ -6,7 +6,6 @@ import json
 
 import pytest
 from conftest import EXAMPLES
-from plain_reader import PlainReader
 
 import a2d
 from a2d.engines.errors import RequestError
@@ -24,6 +23,8 @@ def model(slate):
 
 @pytest.fixture(scope="module")
 def plain():
+    from plain_reader import PlainReader
+
     return PlainReader(CHECKPOINT)
 
 

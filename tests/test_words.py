@@ -27,9 +27,6 @@ COMMANDS = {
 }
 """Files outside cli/ that hold a command line, and why."""
 
-FLAGS_LEFT = ("calibration/",)
-"""Rooms whose messages still name flags, to be emptied."""
-
 RIDDLES = re.compile(r"(What|Of|That|Those|As|By|Which|Where|How|Whether)\b")
 """First words of a docstring that has no subject."""
 
@@ -52,7 +49,7 @@ def parsed(path: Path) -> ast.Module:
 @pytest.mark.parametrize("path", SOURCES, ids=name_of)
 def test_no_message_below_the_commands_names_a_flag(path):
     name = name_of(path)
-    if "/cli/" in name or name in COMMANDS or name.startswith(FLAGS_LEFT):
+    if "/cli/" in name or name in COMMANDS:
         pytest.skip("words flags")
     tree = parsed(path)
     spoken = {id(docstring) for docstring in docstrings(tree)}

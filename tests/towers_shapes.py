@@ -14,6 +14,7 @@ from film_contracts import contract
 from film_shapes import graph
 
 from a2d.runtime.film.contract import LatentSpec, NetworkSpec, TextSpec
+from a2d.runtime.film.presets import Preset
 from a2d.runtime.film.towers_spec import ChatSpec, GuidanceSpec, PlacesSpec, TowersSpec
 
 LAYERS, WIDE, MLP, VOCAB = 28, 2048, 9216, 131072
@@ -42,11 +43,11 @@ WEIGHTS = {
 }
 
 
-def write(folder: Path) -> Path:
-    """The bundle's manifest and graphs; its weights file is not there."""
+def write(folder: Path, attention: str = "MultiHeadAttention") -> Path:
+    """The bundle's manifest and graphs; its weights file is not there. `attention`: an operator of its networks."""
     folder.mkdir()
     graphs = {name: f"{name}.fp16.onnx" for name in WEIGHTS}
-    content = {file: graph(name, WEIGHTS, STATES) for name, file in graphs.items()}
+    content = {file: graph(name, WEIGHTS, STATES, [attention]) for name, file in graphs.items()}
     content |= {"tokenizer.json": b"{}", "chat.jinja": b"", "weights.bin": b""}
     for name, data in content.items():
         (folder / name).write_bytes(data)
@@ -56,7 +57,7 @@ def write(folder: Path) -> Path:
     made = contract(
         latent=LatentSpec(48, spatial=16, patch_h=1, patch_w=1), network=network, towers=towers,
         text=TextSpec("tokenizer.json", WIDE, 4096), frames=121, height=480, width=832, fps=24.0, block_frames=31,
-        window=None, sink=0,
+        window=None, sink=0, presets={"draft": Preset("a quick look", height=192, width=320)},
     )  # fmt: skip
     variant = replace(
         MANIFEST.variants["fp32"], graphs=graphs, weights="weights.bin", weights_bytes=1, kv_dtype="float16", parity=()

@@ -9,9 +9,9 @@ from ...engines.errors import BundleError
 from ...engines.install import extra
 from ...runtime.bundle.files import Bundle
 from ...runtime.cli.arguments import Parser, add_bundle, add_options, guarded, options_from, teller
-from ..collect.samples import add_data_flags
 from ..exported import SHOTS
 from ..quantize.recipes import known, recipes
+from .data_flags import add_data_flags
 
 __all__ = ["main"]
 

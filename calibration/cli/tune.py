@@ -22,6 +22,7 @@ from ...runtime.cli.arguments import (
     guarded,
     options_from,
     placement_from,
+    worded,
 )
 from ...runtime.decode.options import plan
 from ...runtime.model import Model, load_placed
@@ -29,6 +30,7 @@ from ..collect import samples
 from ..tune.choice import chosen, lines, to_json
 from ..tune.page import Page
 from ..tune.sweep import Curve, Point, settings, swept
+from .data_flags import add_data_flags
 
 __all__ = ["main"]
 
@@ -51,7 +53,7 @@ def _parser() -> Parser:
         "failed; 2 bad input; 130 interrupted.",
     )
     add_bundle(parser)
-    samples.add_data_flags(parser)
+    add_data_flags(parser)
     parser.add_argument("--try-steps", type=_numbers(int), default=(), metavar="N,...", help="steps to try: 1,2,4,8")
     parser.add_argument("--try-thresholds", type=_numbers(float), default=(), metavar="P,...", help="0.7,0.9")
     parser.add_argument(
@@ -145,7 +147,7 @@ def _data(arguments: argparse.Namespace, model: Model, seed: int) -> samples.Dat
     data = samples.chosen(model, arguments.data, arguments.prompt, arguments.samples, seed)
     for note in data.notes:
         if not arguments.json:
-            print(note)
+            print(worded(note))
     return replace(data, notes=())
 
 

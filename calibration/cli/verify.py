@@ -19,6 +19,7 @@ from ..verify.engine_diff import differing, worst
 from ..verify.intervals import Rate
 from ..verify.page import Page, sweep
 from ..verify.verdict import judged, verdict
+from .data_flags import add_data_flags
 
 __all__ = ["main"]
 
@@ -36,7 +37,7 @@ def _parser() -> Parser:
     add_bundle(parser)
     parser.add_argument("--precision", help="one or more, by comma; default: all that are quantized")
     parser.add_argument("--against", default="fp32", metavar="NAME", help="precision of the bundle; default fp32")
-    samples.add_data_flags(parser)
+    add_data_flags(parser)
     parser.add_argument("--threads", type=int, default=1, help="of one operator; default 1")
     parser.add_argument("--engine", metavar="NAME", help="run the variants by another engine: tensorrt_rtx, tensorrt")
     parser.add_argument("--engines", type=Path, metavar="DIR", help="built engines; default: engines in the bundle")
@@ -123,7 +124,7 @@ def _data(arguments: argparse.Namespace, model: Model, seed: int) -> samples.Dat
     data = samples.chosen(model, arguments.data, arguments.prompt, arguments.samples, seed)
     for note in data.notes:
         if not arguments.json:
-            print(note)
+            print(worded(note))
     return data
 
 

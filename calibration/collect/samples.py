@@ -11,7 +11,6 @@ Knows files and their form; not models. Everything wrong with the data is listed
 
 from __future__ import annotations
 
-import argparse
 import codecs
 import hashlib
 import json
@@ -32,9 +31,11 @@ from ...runtime.model import Model
 from ...runtime.schema import Violations, parse
 from .board import drawn_board
 
-__all__ = ["DATA_FLAG", "Data", "Sample", "add_data_flags", "built_in", "chosen", "load"]
+__all__ = ["DATA", "Data", "Sample", "built_in", "chosen", "load"]
 
-DATA_FLAG = "--data FILE.jsonl, or --data FOLDER --prompt TEXT"
+DATA = "[data=FILE.jsonl], or [data=FOLDER prompt=TEXT]"
+"""Settings that name samples, in words."""
+
 INDEX = "data.jsonl"
 LINE_END = re.compile(r"\r\n|\r|\n")
 """Ends of lines in all systems; other separators of Unicode may stand inside a text."""
@@ -106,13 +107,6 @@ class Data:
     """Remarks for the user."""
 
 
-def add_data_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that name samples."""
-    parser.add_argument("--data", type=Path, metavar="PATH", help="a JSONL of prompts, or a folder of images")
-    parser.add_argument("--prompt", metavar="TEXT", help="asked of each image of a folder")
-    parser.add_argument("--samples", type=int, default=64, metavar="N", help="at most; default 64")
-
-
 def chosen(model: Model, path: Path | None, prompt: str | None, count: int, seed: int) -> Data:
     """Samples of `path`, as `load` has them, or built-in ones where nobody named any. Raises RequestError."""
     return built_in(model, count, seed) if path is None else load(path, prompt, count, seed)
@@ -125,13 +119,13 @@ def load(path: Path, prompt: str | None, count: int, seed: int) -> Data:
     are missing.
     """
     if count < 1:
-        raise RequestError(f"--samples: got {count}, expected at least 1")
+        raise RequestError(f"the setting samples: got {count}, expected at least 1")
     if path.is_dir() and not (path / INDEX).is_file():
         found = [Sample(str(p), prompt=prompt, images=(Path(str(p)),)) for p in each_frame(path) if p != path]
     else:
         found = _lines(path / INDEX if path.is_dir() else path)
     if not found:
-        raise RequestError(f"{path}: no samples in it, expected lines of JSON or images: {DATA_FLAG}")
+        raise RequestError(f"{path}: no samples in it, expected lines of JSON or images: {DATA}")
     chosen = found
     if len(found) > count:
         order = np.random.default_rng(seed).permutation(len(found))[:count]
@@ -163,7 +157,7 @@ def built_in(model: Model, count: int, seed: int) -> Data:
             seen = manifest.vision is not None
             images = (drawn_board(chance),) if seen and i % 4 else ()
             samples.append(Sample(f"built-in {i}", prompt=SENTENCES[i % len(SENTENCES)], images=images))
-    note = f"warning: no --data given; {count} built-in samples stand in for yours. Better: {DATA_FLAG}"
+    note = f"warning: no samples were named; {count} built-in samples stand in for yours. Better: {DATA}"
     return Data(tuple(samples), f"built-in {count} {seed}", (note,))
 
 
@@ -171,9 +165,9 @@ def _lines(path: Path) -> list[Sample]:
     try:
         text = _decoded(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
-        raise RequestError(f"--data {path}: cannot be read: {error}; expected {DATA_FLAG}") from error
+        raise RequestError(f"[data={path}]: cannot be read: {error}; expected {DATA}") from error
     if text.lstrip()[:1] == "[":
-        raise RequestError(f"--data {path}: a JSON list, expected one object a line, as `jq -c '.[]' FILE` writes them")
+        raise RequestError(f"[data={path}]: a JSON list, expected one object a line, as `jq -c '.[]' FILE` writes them")
     samples, faults = [], []
     for number, line in enumerate(LINE_END.split(text), 1):
         try:
@@ -264,7 +258,7 @@ def _raise(path: Path, faults: list[str]) -> None:
     if faults:
         more = [f"... and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         listed = "\n".join(f"  {fault}" for fault in [*faults[:SHOWN], *more])
-        raise RequestError(f"--data {path}: {len(faults)} faults:\n{listed}")
+        raise RequestError(f"[data={path}]: {len(faults)} faults:\n{listed}")
 
 
 def _digest(sample: Sample) -> str:

@@ -151,7 +151,7 @@ def _variant(
     from ..quantize.variant import write_quantized  # noqa: PLC0415
 
     written = write_quantized(
-        recipe.name, weights, staging, lambda: decide(recipe, weights, seen, recipe.merge, "all"), job.quiet
+        recipe, weights, staging, lambda codes: decide(codes, seen, recipe.merge, "all"), job.quiet
     )
     say(_told(written.decision, old, written.file.file.size))
     stepped = {str(source.tensors[name].offset) for name in source.held(contract.denoiser)}

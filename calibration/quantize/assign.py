@@ -15,15 +15,13 @@ import numpy as np
 
 from ..collect.histogram import Histogram
 from ..collect.row_kinds import kept_only
-from ..source.smoothquant import Smoothed
+from ..source.source import Source
 from . import merge
+from .coded_weights import CodedWeights
 from .number_formats import FORMATS, Format
 from .recipes import Recipe
-from .weight_quant import Coded, code, loss
 
-__all__ = ["Decision", "Layer", "coded", "decide", "input_format", "table_format", "weight_format"]
-
-RELIEF_GROUP, SMALLEST_GROUP = 64, 16
+__all__ = ["Decision", "Layer", "decide", "input_format"]
 
 TOWER = "vision."
 
@@ -60,34 +58,15 @@ class Decision:
         return sorted(self.layers.values(), key=lambda layer: -layer.error)
 
 
-def coded(recipe: Recipe, weights: Smoothed, name: str, form: str) -> Coded:
-    """A product's weights, quantized. A table is coded by its rows, in int8, whatever the recipe."""
-    weight = weights.weight(name)
-    if weights.source.tables[name]:
-        return code(weight, table_format(recipe), 0)
-    if form == "relief":
-        return code(weight, FORMATS["int8"], 1, whole_group(len(weight), RELIEF_GROUP))
-    return code(weight, FORMATS[recipe.weights], 1, whole_group(len(weight), recipe.group))
-
-
-def whole_group(rows: int, group: int | None) -> int | None:
-    """The group, or the largest fraction of it that cuts `rows` without a rest; None if only a tiny one would."""
-    while group is not None and rows % group:
-        group = group // 2 if group > SMALLEST_GROUP else None
-    return group
-
-
-def decide(
-    recipe: Recipe, weights: Smoothed, seen: Mapping[str, Mapping[str, Histogram]], how: str, strata: str
-) -> Decision:
+def decide(weights: CodedWeights, seen: Mapping[str, Mapping[str, Histogram]], how: str, strata: str) -> Decision:
     """Scales by the merge `how` over all strata, or over those of the prompt alone (`strata` is `prefill`)."""
-    layers = {}
-    for name, table in weights.source.tables.items():
+    recipe, source, layers = weights.recipe, weights.weights.source, {}
+    for name, table in source.tables.items():
         form, rows = _form(recipe, name, table), _chosen(seen.get(name, {}), strata)
         if form == "static" and not rows:
             form = "high"  # no sample reached it: a scale would be a guess
-        layers[name] = _layer(recipe, weights, name, form, rows, how)
-    return Decision(recipe, how, _relieved(recipe, weights, layers))
+        layers[name] = _layer(weights, name, form, rows, how)
+    return Decision(recipe, how, _relieved(recipe, source, layers))
 
 
 def _chosen(strata: Mapping[str, Histogram], which: str) -> dict[str, Histogram]:
@@ -104,15 +83,13 @@ def _form(recipe: Recipe, name: str, table: bool) -> str:
     return "static" if recipe.activations else "weights"
 
 
-def _layer(
-    recipe: Recipe, weights: Smoothed, name: str, form: str, strata: dict[str, Histogram], how: str
-) -> Layer:  # fmt: skip
+def _layer(weights: CodedWeights, name: str, form: str, strata: dict[str, Histogram], how: str) -> Layer:
     if form == "high":
         return Layer(name, form, None, {}, 0.0, {})
-    rounding = loss(weights.weight(name), coded(recipe, weights, name, form))
+    rounding = weights.loss(name, form)
     if form != "static":
         return Layer(name, form, None, {}, sqrt(rounding), {})
-    numbers = input_format(recipe, weights.source.tables[name])
+    numbers = input_format(weights.recipe, weights.weights.source.tables[name])
     limit = merge.limit(strata, numbers, how)
     errors = {s: sqrt(rounding + merge.error({s: h}, numbers, limit)) for s, h in strata.items()} if limit else {}
     asked = {s: merge.limit({s: h}, numbers, how) for s, h in strata.items()}
@@ -126,25 +103,15 @@ def input_format(recipe: Recipe, table: bool) -> Format:
     return FORMATS["int8" if table else str(recipe.activations)]
 
 
-def weight_format(recipe: Recipe, table: bool, form: str) -> Format:
-    """Format of a product's weights."""
-    return table_format(recipe) if table else FORMATS["int8" if form == "relief" else recipe.weights]
-
-
-def table_format(recipe: Recipe) -> Format:
-    """Format of a table that is looked up and multiplied by: int8, in pairs where the other products are."""
-    return FORMATS[recipe.weights if FORMATS[recipe.weights].paired else "int8"]
-
-
-def _relieved(recipe: Recipe, weights: Smoothed, layers: dict[str, Layer]) -> dict[str, Layer]:
+def _relieved(recipe: Recipe, source: Source, layers: dict[str, Layer]) -> dict[str, Layer]:
     """The layers, the worst by expected error with wider numbers, as far as the recipe has room for them."""
     inner = [layer for layer in layers.values() if layer.form in ("static", "weights")]
-    room = recipe.relief_share * sum(weights.source.size(layer.name) for layer in layers.values())
+    room = recipe.relief_share * sum(source.size(layer.name) for layer in layers.values())
     made = dict(layers)
     for layer in sorted(inner, key=lambda layer: -layer.error):
         if layer.error <= (recipe.tower_above if layer.name.startswith(TOWER) else recipe.relief_above):
             continue
-        room -= weights.source.size(layer.name)
+        room -= source.size(layer.name)
         if room < 0:
             break
         form = "high" if recipe.relief == "high" else "relief"

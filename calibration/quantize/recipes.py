@@ -88,5 +88,6 @@ def recipes(names: str) -> tuple[Recipe, ...]:
     """`"int8,fp8"` to recipes. Raises RequestError that prints the table."""
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted or len(set(wanted)) < len(wanted) or not set(wanted) <= set(RECIPES):
-        raise RequestError(f"--precision: got {names!r}, expected one or more, by comma, each once, of\n{known()}")
+        expected = f"expected one or more, by comma, each once, of\n{known()}"
+        raise RequestError(f"the setting precision: got {names!r}, {expected}")
     return tuple(RECIPES[name] for name in wanted)

@@ -17,21 +17,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 from onnx_ir.passes import InPlacePass, PassError, PassResult, PostconditionError, PreconditionError, Sequential
 
 from ..source.products import Point, external, lookups, points
-from ..source.smoothquant import Smoothed
-from .assign import Decision, coded, input_format, table_format, weight_format
+from .assign import Decision, input_format
+from .coded_weights import CodedWeights, KeptCodes
 from .graph_editor import GraphEditor, Value
 from .number_formats import FORMATS, Format
 from .weight_file import CodeFile
-from .weight_quant import Coded, code
 
 __all__ = ["rewrite"]
 
 
-def rewrite(model: ir.Model, decision: Decision, weights: Smoothed, file: CodeFile) -> None:
+def rewrite(model: ir.Model, decision: Decision, weights: CodedWeights, file: CodeFile) -> None:
     """Quantize a graph in place; all weights that it needs go to `file`. Raises OSError: writing."""
     parts = _Parts(decision, weights, file)
     try:
@@ -44,39 +42,26 @@ def rewrite(model: ir.Model, decision: Decision, weights: Smoothed, file: CodeFi
 
 @dataclass(frozen=True)
 class _Parts:
-    """Common parts of the passes: the decision, the smoothed weights and the file that codes go to."""
+    """Decisions, weights and their file, common to all passes."""
 
     decision: Decision
-    weights: Smoothed
+    weights: CodedWeights
     file: CodeFile
 
-    def table(self, editor: GraphEditor, name: str) -> tuple[Value, Value]:
-        """Codes `[V, H]` and their scales `[V]`: of tied tables, the same bytes."""
-        form = table_format(self.decision.recipe)
-        made = code(self.weights.weight(name), form, 0)
-        scale = self._stored(editor, f"{name}.scale", made.scale, None)
-        return self._stored(editor, name, made.codes, form), scale
+    def codes(self, editor: GraphEditor, name: str, form: str) -> tuple[Value, Value, KeptCodes]:
+        """Codes and scales of weights as initializers, whose bytes lie in the weight file: of tied tables, the same."""
+        made = self.weights.kept(name, form)
+        numbers = ir.DataType[made.layout.form.onnx]
+        scale = editor.initializer(f"{name}.scale", self.file.write(f"{name}.scale", made.scale, ir.DataType.FLOAT))
+        return editor.initializer(f"{name}.codes", self.file.write(name, made.codes, numbers)), scale, made
 
-    def product(self, editor: GraphEditor, point: Point) -> tuple[Value, Value, Coded]:
+    def product(self, editor: GraphEditor, point: Point) -> tuple[Value, Value, KeptCodes]:
         """Codes and scales of a product's weights."""
-        made = coded(self.decision.recipe, self.weights, point.name, self.form(point))
-        if point.table:
-            return (*self.table(editor, point.name), made)
-        scale = self._stored(editor, f"{point.name}.scale", made.scale, None)
-        return self._stored(editor, point.name, made.codes, self.numbers(point)), scale, made
+        return self.codes(editor, point.name, self.form(point))
 
     def form(self, point: Point) -> str:
         """Treatment of a product."""
         return self.decision.layers[point.name].form
-
-    def numbers(self, point: Point) -> Format:
-        """Format of a product's weights."""
-        return weight_format(self.decision.recipe, point.table, self.form(point))
-
-    def _stored(self, editor: GraphEditor, name: str, array: NDArray[np.generic], form: Format | None) -> Value:
-        """An initializer whose bytes lie in the weight file."""
-        tensor = self.file.write(name, array, ir.DataType["FLOAT" if form is None else form.onnx])
-        return editor.initializer(f"{name}.codes" if form else name, tensor)
 
 
 class QuantizeLookups(InPlacePass):
@@ -88,7 +73,9 @@ class QuantizeLookups(InPlacePass):
 
     def requires(self, model: ir.Model) -> None:
         """Raise PreconditionError for a table that the source does not hold."""
-        unknown = {str(node.inputs[0].name) for node in lookups(model.graph)} - set(self._parts.weights.source.tensors)
+        unknown = {str(node.inputs[0].name) for node in lookups(model.graph)} - set(
+            self._parts.weights.weights.source.tensors
+        )
         if unknown:
             raise PreconditionError(f"looked up, but not in the source: {sorted(unknown)}")
 
@@ -110,7 +97,7 @@ class QuantizeLookups(InPlacePass):
     def _lookup(self, editor: GraphEditor, node: ir.Node) -> None:
         table, index = node.inputs[0], node.inputs[1]
         assert table is not None and index is not None
-        codes, scale = self._parts.table(editor, str(table.name))
+        codes, scale, _ = self._parts.codes(editor, str(table.name), "lookup")
         one = editor.constant("lookup.scale", np.ones((), np.float32))
         zero = editor.constant("lookup.zero", np.zeros((), np.int8), FORMATS["int8"])
         whole = editor.add(node, "DequantizeLinear", editor.add(node, "Gather", codes, index), one, zero)
@@ -150,7 +137,7 @@ class StoreTheRest(InPlacePass):
     """Pass: weights that stay go to the new file, and those that nothing reads any more are dropped."""
 
     def __init__(self, parts: _Parts) -> None:
-        self._file, self._weights = parts.file, parts.weights
+        self._file = parts.file
 
     def call(self, model: ir.Model) -> PassResult:
         """Go through all initializers."""
@@ -159,7 +146,7 @@ class StoreTheRest(InPlacePass):
             if not value.uses():  # the body of a loop counts
                 del initializers[name]
             elif external(value) is not None and not self._file.holds(external(value)):
-                value.const_value = self._file.keep(name, self._weights)
+                value.const_value = self._file.keep(name)
         return PassResult(model, modified=True)
 
     def ensures(self, model: ir.Model) -> None:
@@ -214,12 +201,12 @@ def _multiply(editor: GraphEditor, point: Point, x: Value, weight: Value) -> Non
 def _decoded(parts: _Parts, editor: GraphEditor, point: Point) -> Value:
     """The weights as a graph sees them, `[in, out]`."""
     codes, scale, made = parts.product(editor, point)
-    form = parts.numbers(point)
-    if made.group is not None:
-        zeros = [_zeros(parts.file, editor, point.name, made.scale.shape, form)] if form.bits == 8 else []
-        return editor.add(point.node, "DequantizeLinear", codes, scale, *zeros, axis=0, block_size=made.group)
-    zero = editor.constant(f"{point.name}.zero", np.zeros(len(made.scale), form.storage), form)
-    wide = editor.add(point.node, "DequantizeLinear", codes, scale, zero, axis=made.axis)
+    form, axis, group = made.layout.form, made.layout.axis, made.layout.group
+    if group is not None:
+        zeros = [_zeros(parts.file, editor, point.name, made.scale_shape, form)] if form.bits == 8 else []
+        return editor.add(point.node, "DequantizeLinear", codes, scale, *zeros, axis=0, block_size=group)
+    zero = editor.constant(f"{point.name}.zero", np.zeros(made.scale_shape, form.storage), form)
+    wide = editor.add(point.node, "DequantizeLinear", codes, scale, zero, axis=axis)
     return editor.add(point.node, "Transpose", wide, perm=[1, 0]) if point.table else wide
 
 

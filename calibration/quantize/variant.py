@@ -13,10 +13,13 @@ from onnx_ir.passes.common import CheckerPass
 
 from ...runtime.bundle.manifest import Variant
 from ...runtime.bundle.staging import Staging
+from ...runtime.bundle.weight_file import WeightFile
 from ...runtime.console.progress import Progress
 from ..source.products import external
 from ..source.smoothquant import Smoothed
 from .assign import Decision
+from .coded_weights import CodedWeights
+from .recipes import Recipe
 from .rewrite import rewrite
 from .weight_file import CodeFile
 
@@ -36,7 +39,7 @@ class Quantized:
         return replace(
             source,
             graphs=self.graphs,
-            weights=self.file.name,
+            weights=self.file.file.name,
             weights_bytes=self.file.file.size,
             step_bytes=step_bytes,
             parity=(),
@@ -44,18 +47,19 @@ class Quantized:
 
 
 def write_quantized(
-    name: str, weights: Smoothed, staging: Staging, decide: Callable[[], Decision], quiet: bool
+    recipe: Recipe, weights: Smoothed, staging: Staging, decide: Callable[[CodedWeights], Decision], quiet: bool
 ) -> Quantized:
-    """Write the precision `name` of the source of `weights`; every graph is held against ONNX's checker."""
-    source = weights.source
-    with Progress(f"quantizing {name}", len(source.graphs) + 1, "steps", quiet) as progress:
-        decision = decide()
+    """Write the recipe's precision of the source of `weights`; every graph is held against ONNX's checker."""
+    source, name = weights.source, recipe.name
+    progress = Progress(f"quantizing {name}", len(source.graphs) + 1, "steps", quiet)
+    with progress, CodedWeights(recipe, weights, staging.path) as made_once:
+        decision = decide(made_once)
         progress.add()
-        file = CodeFile(f"weights.{name}.data", staging, weights)
+        file = CodeFile(WeightFile(name, staging), weights)
         graphs = {graph: f"{graph}.{name}.onnx" for graph in source.graphs}
         for graph, made in graphs.items():
             model = source.model(graph)
-            rewrite(model, decision, weights, file)
+            rewrite(model, decision, made_once, file)
             staging.add(made, ir.to_proto(model).SerializeToString())
             _check(model)
             progress.add()

@@ -1,66 +1,58 @@
-"""The weight file of a quantized variant: every tensor once, however many graphs read it. Knows bytes and names."""
+"""Quantized and kept tensors to a weight file, and what graphs point to. Knows number types; no recipes."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from ...runtime.bundle.staging import HashedFile, Staging
+from ...runtime.bundle.weight_file import WeightFile
 from ..source.smoothquant import Smoothed
 
 __all__ = ["CodeFile"]
 
+Array = NDArray[np.generic]
 
-@dataclass
+
+@dataclass(frozen=True)
 class CodeFile:
-    """`weights.<precision>.data`, growing."""
+    """The weight file of a quantized variant. A tensor's key is its place in the source's file, and its part of it."""
 
-    name: str
-    staging: Staging
+    file: WeightFile
     weights: Smoothed
-    located: dict[str, ir.ExternalTensor] = field(default_factory=dict)
-    """Tensors in the file, each by the name of the tensor that it was made of and its part of it."""
-
-    @property
-    def file(self) -> HashedFile:
-        """The file itself."""
-        return self.staging.file(self.name)
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Bytes by where a tensor lay in the source's file, and what it is of it."""
-        return {key: int(tensor.length or 0) for key, tensor in self.located.items()}
+        """Bytes by key."""
+        return {key: at.bytes for key, at in self.file.tensors.items()}
 
-    def write(self, name: str, array: NDArray[np.generic], kind: ir.DataType) -> ir.ExternalTensor:
-        """A tensor's place in the file; its bytes are appended when it is first asked for."""
-        return self._located(self._key(name), name, array, kind)
+    def write(self, name: str, made: Callable[[], Array], kind: ir.DataType) -> ir.ExternalTensor:
+        """A tensor's place in the file; it is made, and its bytes are appended, when it is first asked for."""
+        return self._placed(self._key(name), name, made, kind)
 
     def zeros(self, shape: tuple[int, ...], kind: ir.DataType, storage: np.dtype[np.generic]) -> ir.ExternalTensor:
         """Zeros, one place for all of a shape and a kind: they may be many, since each group of each column has one."""
         name = f"zeros.{kind.name}.{'x'.join(map(str, shape))}"
-        return self._located(name, name, np.zeros(shape, storage), kind)
+        return self._placed(name, name, lambda: np.zeros(shape, storage), kind)
 
-    def _located(self, key: str, name: str, array: NDArray[np.generic], kind: ir.DataType) -> ir.ExternalTensor:
-        if key not in self.located:
-            raw = _bytes(array, kind)
-            shape = ir.Shape(array.shape)
-            self.located[key] = ir.ExternalTensor(
-                self.name, self.file.tensor(memoryview(raw.data)), len(raw), kind,
-                shape=shape, name=name, base_dir=self.staging.path,
-            )  # fmt: skip
-        return self.located[key]
-
-    def keep(self, name: str, weights: Smoothed) -> ir.ExternalTensor:
+    def keep(self, name: str) -> ir.ExternalTensor:
         """A float tensor as it is after smoothing."""
-        key = self._key(name)
-        return self.located[key] if key in self.located else self.write(name, weights.weight(name), ir.DataType.FLOAT)
+        return self.write(name, lambda: self.weights.weight(name), ir.DataType.FLOAT)
 
     def holds(self, tensor: ir.ExternalTensor | None) -> bool:
         """The tensor lies here already."""
-        return tensor is not None and tensor.location == self.name
+        return tensor is not None and tensor.location == self.file.name
+
+    def _placed(self, key: str, name: str, made: Callable[[], Array], kind: ir.DataType) -> ir.ExternalTensor:
+        if key not in self.file.tensors:
+            array = made()
+            self.file.append(key, _bytes(array, kind), array.shape, kind.name)
+        at, folder = self.file.tensors[key], self.file.staging.path
+        kind, shape = ir.DataType[at.kind], ir.Shape(at.shape)
+        return ir.ExternalTensor(self.file.name, at.offset, at.bytes, kind, shape=shape, name=name, base_dir=folder)
 
     def _key(self, name: str) -> str:
         """Tied tensors are one place in the source's file, and one here."""
@@ -69,7 +61,7 @@ class CodeFile:
         return f"{tensor.offset}{name[len(stem) :]}"
 
 
-def _bytes(array: NDArray[np.generic], kind: ir.DataType) -> NDArray[np.uint8]:
+def _bytes(array: Array, kind: ir.DataType) -> NDArray[np.uint8]:
     flat = np.ascontiguousarray(array).reshape(-1)
     if kind != ir.DataType.INT4:
         return flat.view(np.uint8)

@@ -132,8 +132,6 @@ def swept(model: Model, data: Data, options: Options, tried: Sequence[Setting], 
 def _answer(model: Model, sample: Sample, options: Options, setting: Setting) -> tuple[TextResult, float]:
     chosen = replace(options, steps=setting.steps, threshold=setting.threshold)
     rows, session = sample.rows(model), model.session()
-    if setting.threshold is None:  # the bundle's own would be added to the steps
-        session.contract = replace(session.contract, threshold=None)
     started = time.perf_counter()
     return session.generate(rows, chosen), time.perf_counter() - started
 

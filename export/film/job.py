@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 
 from ... import __version__
 from ...runtime.bundle.manifest import SCHEMA, Manifest
@@ -11,10 +13,12 @@ from ...runtime.bundle.staging import Staging, check_space
 from ...runtime.console.progress import size
 from ...runtime.heap import unpooled
 from ..export_plan import Job
+from ..parity.stock import stock_rows
 from ..parity.tolerances import table
 from ..variants import builder_of, require_parity, write_variant
 from .parity import prove_film
 from .plan import plan_film
+from .stock import LIBRARIES, film_held_against_stock
 
 __all__ = ["export_film"]
 
@@ -29,6 +33,7 @@ def export_film(job: Job, say: Callable[[str], None] = lambda _: None) -> Manife
     made = plan_film(job)
     say(made.decided())
     check_space(job.bundle, made.disk_bytes)
+    stock = stock_rows(job, _readers(), partial(film_held_against_stock, made), say)
     with Staging(job.bundle, job.force) as staging:
         builder = builder_of(made)
         for name, content in made.resolved.files.items():
@@ -37,6 +42,7 @@ def export_film(job: Job, say: Callable[[str], None] = lambda _: None) -> Manife
         rows = {name: variant.parity for name, variant in variants.items()}
         say(table(rows))
         require_parity(rows)
+        variants = {name: replace(v, parity=(*stock, *v.parity)) for name, v in variants.items()}
         manifest = Manifest(
             schema=SCHEMA,
             producer=f"a2d {__version__}",
@@ -51,3 +57,14 @@ def export_film(job: Job, say: Callable[[str], None] = lambda _: None) -> Manife
     total = sum(record.bytes for record in manifest.files.values())
     say(f'{job.bundle}: {size(total)} in {len(manifest.files) + 1} files\nnext: a2d film {job.bundle} [prompt="..."]')
     return manifest
+
+
+def _readers() -> dict[str, str]:
+    """The checkpoint's libraries and their versions, as far as they are installed."""
+    made = {}
+    for name in LIBRARIES:
+        try:
+            made[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return made

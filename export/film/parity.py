@@ -24,7 +24,7 @@ from ..parity.torch_engine import TorchEngine, Weights
 from ..parity.variant import checked_in, prove
 from ..precision import Precision
 from ..write.graph_models import Builder
-from ..write.weight_file import WeightFile, graph_name
+from ..write.weight_file import TorchWeightFile, graph_name
 from .plan import FilmPlan
 
 __all__ = ["prove_film"]
@@ -41,7 +41,9 @@ STARTS: dict[str, tuple[str, ...]] = {
 """Kinds of outputs, and the beginnings of their names."""
 
 
-def prove_film(plan: FilmPlan, precision: Precision, weights: WeightFile, builder: Builder) -> tuple[ParityRow, ...]:
+def prove_film(
+    plan: FilmPlan, precision: Precision, weights: TorchWeightFile, builder: Builder
+) -> tuple[ParityRow, ...]:
     """The parity rows of one written variant."""
     network, rounding = plan.network, ROUNDING[precision.name]
     words = () if plan.words is None else prove(plan.words, precision, weights, builder)
@@ -67,7 +69,7 @@ def prove_film(plan: FilmPlan, precision: Precision, weights: WeightFile, builde
 
 
 def _reference(
-    plan: FilmPlan, precision: Precision, written: WeightFile, graph: str, cases: Sequence[Case]
+    plan: FilmPlan, precision: Precision, written: TorchWeightFile, graph: str, cases: Sequence[Case]
 ) -> tuple[list[Made], dict[str, float]]:
     """Torch's outputs of each case, and by kind how far one rounding after every layer moves them."""
     weights = Weights(plan.checkpoint, plan.family, precision.dtype, written)
@@ -84,13 +86,13 @@ def _reference(
 
 
 def _exported(
-    plan: FilmPlan, precision: Precision, weights: WeightFile, builder: Builder, graph: str, cases: Sequence[Case]
+    plan: FilmPlan, precision: Precision, weights: TorchWeightFile, builder: Builder, graph: str, cases: Sequence[Case]
 ) -> list[Made]:
     """Outputs of the written graph; where no engine computes in its precision, of its weights in a wider one."""
-    arithmetic, path = checked_in(precision), weights.staging.path / graph_name(graph, precision)
+    arithmetic, path = checked_in(precision), weights.file.staging.path / graph_name(graph, precision)
     if arithmetic is not precision:
         model = weights.link_widened(builder.build(graph, arithmetic), plan.family.aliases)
-        path = weights.staging.path / f"check.{path.name}"
+        path = weights.file.staging.path / f"check.{path.name}"
         ir.save(model, path)
     try:
         engine = load(path, precision=arithmetic.name, frugal=True, fuse=arithmetic is precision)

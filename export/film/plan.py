@@ -12,9 +12,10 @@ from typing import Any
 from ...engines.errors import RequestError
 from ...runtime.console.progress import size
 from ...runtime.decode.contract import DecodeContract
+from ...runtime.schema import check_choice
 from ..checkpoint.pipeline import Pipeline
 from ..checkpoint.sources import stored_shape
-from ..export_plan import BASE, Job
+from ..export_plan import BASE, REFERENCES, STOCK, Job
 from ..families.causal_wan import describe_film
 from ..families.cosmos3 import describe_towers
 from ..families.film_family import FilmFamily
@@ -103,6 +104,16 @@ class FilmPlan:
             planned_bytes(self.shapes, p, self.exact) + (widened if p.bytes < 4 else 0) for p in self.job.precisions
         )
 
+    @property
+    def stock_bytes(self) -> int:
+        """Memory that the libraries' classes take at the most: a table of words and a layer, or an autoencoder."""
+        kinds: Counter[str] = Counter()
+        for name, shape in self.shapes.items():
+            kinds[_group(name)] += prod(shape)
+        layer = max(count for name, count in kinds.items() if "layers." in name)
+        table = max(self.checkpoint.entry(n).bytes for n in self.checkpoint.files if n.startswith("text_encoder/"))
+        return STOCK + max(table + 4 * layer, 4 * kinds["pixels"])
+
     def step_bytes(self, precision: Precision) -> int:
         """Bytes of weights that a denoising step reads; a prompt's keys and values are made once."""
         read = {n: s for n, s in self.shapes.items() if self.family.stepped(n)}
@@ -122,14 +133,28 @@ class FilmPlan:
                 *self.family.notes,
                 said,
                 f"precisions: {', '.join(p.name for p in job.precisions)}; {size(self.disk_bytes)} on disk",
+                *self._reference(),
                 f"peak memory about {size(self.peak_bytes)}, {self.peak_bytes / max(held, 1):.1f} x the checkpoint's "
                 "weights; mostly mapped",
             ]
         )
 
+    def _reference(self) -> list[str]:
+        if self.job.parity == "own" or not isinstance(self.network, FilmNetwork):
+            return []
+        kept = f"which adds {size(self.stock_bytes)} for a while; [parity=own] does without"
+        return [f"parity: first against diffusers and transformers, loaded from the checkpoint, {kept}"]
+
+
+def _group(name: str) -> str:
+    """The layer that a parameter belongs to, or the autoencoder."""
+    head, _, rest = name.partition("layers.")
+    return f"{head}layers.{rest.split('.')[0]}" if rest else name.partition(".")[0]
+
 
 def plan_film(job: Job) -> FilmPlan:
     """Read and check everything that can be checked without work. Raises A2DError."""
+    check_choice("reference of the parity checks", job.parity, REFERENCES)
     pipeline = Pipeline.open(job.checkpoint, job.parts, job.draft)
     kind = str(pipeline.configs["transformer"].get("_class_name"))
     if job.draft is not None and kind in NETWORKS:

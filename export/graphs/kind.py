@@ -90,6 +90,8 @@ class Piece:
     """True if the first output is the residual stream."""
     table: str | None = None
     """Name of the parameter that has a row for each token of the vocabulary; None without one."""
+    heads: Callable[[Any], int] | None = None
+    """Heads of keys of an attention without a mask, which is written as one operator; None leaves it as traced."""
     lookup: str | None = None
     """Name of the input that looks up rows of `table`; None where each row gives one number of the last axis."""
 

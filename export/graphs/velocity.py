@@ -110,6 +110,7 @@ LAYER = Piece(
     ("x_out",),
     _axes,
     residual=True,
+    heads=lambda n: n.decoder.kv_heads,
 )
 ROWS_OUT = Piece("generator_rows_out", lambda n: RowsOut(n.towers), lambda n: {"x": _x(n)}, ("velocity",), _axes)
 

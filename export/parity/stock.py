@@ -6,7 +6,7 @@ misread them alike. The forwards of both are in float32. Knows the two readings;
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,21 +14,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...engines.errors import A2DError, CheckpointError
+from ...engines.errors import A2DError, CheckpointError, ParityError
 from ...runtime.bundle.manifest import ParityRow
+from ...runtime.console.progress import Progress
 from ...runtime.decode.block import Prompt, Rows
 from ...runtime.heap import release
 from ...runtime.inputs.prompt import Prepared, PromptBuilder
 from ..checkpoint.turns import special_tokens
-from ..export_plan import Plan
+from ..export_plan import Job, Plan
 from ..graphs.kinds import kinds
 from .stock_model import StockModel, class_of, stock_model, widest
 from .stock_picture import StockProcessor, picture, size_row, stock_processor
 from .stock_text import text_rows
-from .tolerances import ROUNDING, allowed, compared, distance
+from .tolerances import FAIL, ROUNDING, allowed, compared, distance, table, worst
 from .torch_engine import TorchEngine, Weights
 
-__all__ = ["Stock", "held_against_stock"]
+__all__ = ["CHAINED", "Stock", "held_against_stock", "stock_rows"]
 
 ROWS = 12
 """Tokens of each text."""
@@ -55,6 +56,32 @@ class Stock:
         """Take in a row, and words on what differs."""
         self.rows.append(row)
         self.differences += [difference] if difference else []
+
+
+def stock_rows(
+    job: Job, readers: Mapping[str, str], held: Callable[[], Stock], say: Callable[[str], None]
+) -> tuple[ParityRow, ...]:
+    """The reading held against its libraries' own; `readers`: their names and versions. Raises ParityError."""
+    if job.parity == "own":
+        say("parity: a2d's own reading of the checkpoint is the reference; what it misreads is not found")
+        return ()
+    with Progress(f"parity with {' and '.join(readers)}", 1, "step", job.quiet):
+        found = held()
+    rows = {"stock": found.rows} if found.rows else {}
+    if rows:
+        say(table(rows))
+    for note in found.notes:
+        say(f"parity: {note}")
+    if worst(found.rows) == FAIL:
+        listed = "\n".join(f"  {difference}" for difference in found.differences)
+        known = " and ".join(f"{name} {version}" for name, version in readers.items())
+        raise ParityError(
+            f"{job.checkpoint}: a2d does not read it as {known} {'do' if len(readers) > 1 else 'does'}:\n"
+            f"{table(rows)}\n{listed}\nNo bundle was written. Check that config.json, the processor's and the "
+            "tokenizer's files belong together, and report it. Where a2d is known to be right, [parity=own] leaves "
+            f"{' and '.join(readers)} out."
+        )
+    return tuple(found.rows)
 
 
 def held_against_stock(plan: Plan) -> Stock:

@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from ...engines.errors import ParityError
-from ...engines.host import HostBuffer, HostMemory, check_feeds, check_outputs, on_host
+from ...engines.host import HostBuffer, HostMemory, checked, on_host
 from ...engines.protocol import Array, Buffer, Feeds, Signature
 from ..checkpoint.sources import Sourced, TensorReader, assemble
 from ..graphs.film_shapes import FilmNetwork, TowersNetwork
 from ..graphs.kind import OWN, Piece, Port, TraceSpec, trace_spec
 from ..graphs.kinds import kinds
 from ..graphs.shapes import Network
-from ..write.weight_file import WeightFile
+from ..write.weight_file import TorchWeightFile
 
 __all__ = ["TorchEngine", "Weights"]
 
@@ -43,7 +43,7 @@ class Weights:
         checkpoint: TensorReader,
         family: Sourced,
         rounded: torch.dtype,
-        written: WeightFile | None = None,
+        written: TorchWeightFile | None = None,
         resident: bool = False,
     ) -> None:
         self._checkpoint, self._sources = checkpoint, family.sources
@@ -121,9 +121,7 @@ class TorchEngine:
         self, feeds: Feeds, outputs: Sequence[str] | None = None, keep: Sequence[str] = ()
     ) -> dict[str, Array | Buffer]:
         """See `Engine.run`."""
-        wanted = tuple(self.outputs) if outputs is None else tuple(outputs)
-        check_feeds(self.graph, feeds, self.inputs)
-        check_outputs(self.graph, wanted, keep, self.outputs)
+        wanted = checked(self.graph, self, feeds, outputs, keep)
         arrays = {name: on_host(feed) for name, feed in feeds.items()}
         tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         started = time.perf_counter()

@@ -22,7 +22,7 @@ from ..export_plan import Job
 from ..graphs.shapes import Network
 from ..precision import PRECISIONS, Precision
 from ..write.graph_models import Builder
-from ..write.weight_file import WeightFile, graph_name
+from ..write.weight_file import TorchWeightFile, graph_name
 from .check import Check, Recorded, count, record, verdicts
 from .tolerances import ROUNDING, Rounding
 from .torch_engine import TorchEngine, Weights
@@ -71,7 +71,7 @@ def checked_in(precision: Precision) -> Precision:
     return PRECISIONS["fp32"] if precision.name == "bf16" else precision
 
 
-def prove(plan: Spoken, precision: Precision, weights: WeightFile, builder: Builder) -> tuple[ParityRow, ...]:
+def prove(plan: Spoken, precision: Precision, weights: TorchWeightFile, builder: Builder) -> tuple[ParityRow, ...]:
     """The parity rows of one written variant."""
     arithmetic = checked_in(precision)
     check = Check(plan.network, plan.resolved.contract, plan.max_context, plan.job.decode_parity)
@@ -89,7 +89,7 @@ def prove(plan: Spoken, precision: Precision, weights: WeightFile, builder: Buil
 
 
 def _recorded(
-    plan: Spoken, precision: Precision, written: WeightFile, check: Check, rounding: Rounding, progress: Progress
+    plan: Spoken, precision: Precision, written: TorchWeightFile, check: Check, rounding: Rounding, progress: Progress
 ) -> Recorded:
     """Torch's side; its weights are gone when this returns."""
     weights = Weights(plan.checkpoint, plan.family, precision.dtype, written)
@@ -112,7 +112,7 @@ class _Graphs:
     """The exported side: engines by graph, loaded when asked for, one at a time."""
 
     def __init__(
-        self, weights: WeightFile, precision: Precision, builder: Builder, emulated: bool, plan: Spoken
+        self, weights: TorchWeightFile, precision: Precision, builder: Builder, emulated: bool, plan: Spoken
     ) -> None:
         self._weights, self._precision, self._builder, self._plan = weights, precision, builder, plan
         self._emulated = emulated
@@ -133,7 +133,7 @@ class _Graphs:
         release(cycles=False)
 
     def _path(self, graph: str) -> tuple[Path, Precision]:
-        staging = self._weights.staging
+        staging = self._weights.file.staging
         if not self._emulated:
             return staging.path / graph_name(graph, self._precision), self._precision
         arithmetic = checked_in(self._precision)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tokenizers import Tokenizer, models
 
 from ...engines.errors import EngineError, RequestError
 from ...runtime.bundle.files import Bundle
@@ -69,13 +70,21 @@ def _genai(bundle: Bundle, threads: int, python: Path) -> Iterator[ProcessRival]
     with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
         checkpoint = Path(scratch, "checkpoint")
         checkpoint.mkdir()
-        write_again(bundle, checkpoint)
-        models = {name: str(_built(checkpoint, name, python)) for name in BUILT}
-        job = {"threads": threads, "forbidden": [*bundle.manifest.decode.forbid_token_ids], "models": models}
+        _number_words(write_again(bundle, checkpoint)["vocab_size"], checkpoint)
+        built = {name: str(_built(checkpoint, name, python)) for name in BUILT}
+        job = {"threads": threads, "forbidden": [*bundle.manifest.decode.forbid_token_ids], "models": built}
         path = Path(scratch, "job.json")
         path.write_text(json.dumps(job), encoding="utf-8")
         with rival_process("onnxruntime-genai", [[python, PROCESSES / "run_genai.py", path]]) as rival:
             yield rival
+
+
+def _number_words(vocab: int, folder: Path) -> None:
+    """A tokenizer whose words are numbers, for a builder that copies one."""
+    words = models.WordLevel({f"<{number}>": number for number in range(vocab)}, unk_token="<0>")
+    Tokenizer(words).save(str(folder / "tokenizer.json"))
+    said = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
 
 
 def _built(checkpoint: Path, precision: str, python: Path) -> Path:

@@ -17,6 +17,7 @@ from ..graphs.kinds import kinds
 from ..graphs.shapes import Network
 from ..precision import Precision
 from .instantiate import Assembly
+from .one_attention import one_attention
 from .piece_cache import PieceCache
 from .trace import Traced, key_of, trace
 
@@ -48,7 +49,13 @@ class Builder:
             (name, p.dtype): trace_spec(piece, network, p.dtype) for p in precisions for name, piece in pieces.items()
         }
         self._keys = {at: key_of(spec) for at, spec in specs.items()}  # equal where the precision does not matter
-        self._traced = trace({self._keys[at]: spec for at, spec in specs.items()}, PieceCache(cache))
+        made = trace({self._keys[at]: spec for at, spec in specs.items()}, PieceCache(cache))
+        self._traced = made | {
+            self._keys[name, p.dtype]: one_attention(made[self._keys[name, p.dtype]], piece.heads(network))
+            for p in precisions
+            for name, piece in pieces.items()
+            if piece.heads is not None
+        }
 
     def build(self, graph: str, precision: Precision) -> ir.Model:
         """One graph."""

@@ -72,6 +72,8 @@ class Assembly:
 
     def model(self) -> ir.Model:
         """The finished model; its weights are initializers without bytes."""
+        for node in self._graph:
+            self._graph.opset_imports.setdefault(node.domain, 1)
         return ir.Model(self._graph, ir_version=10, producer_name="a2d")
 
     def _copied(

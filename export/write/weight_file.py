@@ -1,72 +1,57 @@
-"""Weights of one precision in one file, and graphs that point into it.
+"""Torch's tensors to a weight file, one of them in memory at a time, and graphs that point into it.
 
-Every tensor is written once, whatever the number of graphs that use it, and only one is in memory at a time. Knows
-bytes, offsets and names; not what a tensor is for.
+Knows names and number types; not what a tensor is for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 import torch
 
-from ...runtime.bundle.staging import Staging, aligned
+from ...runtime.bundle.staging import Staging
+from ...runtime.bundle.weight_file import StoredTensor, WeightFile, file_bytes
 from ..precision import Precision
 
-__all__ = ["CONFIG_KEY", "Located", "WeightFile", "graph_name", "planned_bytes", "save_graph"]
+__all__ = ["CONFIG_KEY", "TorchWeightFile", "graph_name", "planned_bytes", "save_graph"]
 
 CONFIG_KEY = "a2d.config"
 """Key of the checkpoint's config.json among a graph's metadata."""
 
 
 @dataclass(frozen=True)
-class Located:
-    """The place of a tensor in the file."""
-
-    offset: int
-    bytes: int
-    shape: tuple[int, ...]
-    dtype: ir.DataType
-
-
-@dataclass
-class WeightFile:
-    """`weights.<precision>.data`, growing."""
+class TorchWeightFile:
+    """The weight file of a precision, written from torch's tensors, and read by graphs that are linked to it."""
 
     precision: Precision
-    staging: Staging
-    located: dict[str, Located] = field(default_factory=dict)
+    file: WeightFile
 
-    @property
-    def name(self) -> str:
-        """Name of the file in the bundle."""
-        return f"weights.{self.precision.name}.data"
+    @staticmethod
+    def new(precision: Precision, staging: Staging) -> TorchWeightFile:
+        """An empty one in a bundle that is being written."""
+        return TorchWeightFile(precision, WeightFile(precision.name, staging))
 
     def write(self, name: str, tensor: torch.Tensor) -> None:
         """Append one tensor, contiguous and of the precision's dtype, or float32."""
         assert tensor.dtype in (self.precision.dtype, torch.float32) and tensor.is_contiguous()
-        raw = tensor.view(-1).view(torch.uint8).numpy()
-        dtype = ir.DataType.FLOAT if tensor.dtype == torch.float32 else self.precision.onnx
-        offset = self.staging.file(self.name).tensor(memoryview(raw))
-        self.located[name] = Located(offset, len(raw), tuple(tensor.shape), dtype)
+        kind = ir.DataType.FLOAT if tensor.dtype == torch.float32 else self.precision.onnx
+        self.file.append(name, tensor.view(-1).view(torch.uint8).numpy(), tuple(tensor.shape), kind.name)
 
     def mapped(self, name: str) -> torch.Tensor:
-        """A tensor where it lies in the closed file; its pages are the system's to drop. Not to be written to."""
-        at = self.located[name]
-        raw = np.memmap(self.staging.path / self.name, np.uint8, "c", at.offset, (at.bytes,))
-        dtype = torch.float32 if at.dtype == ir.DataType.FLOAT else self.precision.dtype
-        return torch.from_numpy(raw).view(dtype).reshape(at.shape)
+        """A tensor where it lies in the closed file. Not to be written to."""
+        at = self.file.tensors[name]
+        dtype = torch.float32 if at.kind == "FLOAT" else self.precision.dtype
+        return torch.from_numpy(self.file.mapped(name)).view(dtype).reshape(at.shape)
 
     def link(self, model: ir.Model, aliases: Mapping[str, str]) -> ir.Model:
         """Point every initializer without bytes at its tensor; `aliases` are names of tensors stored under another."""
         for name, value in model.graph.initializers.items():
             if value.const_value is None:
-                value.const_value = self._external(name, self.located[aliases.get(name, name)])
+                value.const_value = self._external(name, self.file.tensors[aliases.get(name, name)])
         return model
 
     def link_widened(self, model: ir.Model, aliases: Mapping[str, str]) -> ir.Model:
@@ -75,23 +60,17 @@ class WeightFile:
         So weights of a precision that an engine lacks can be checked from the very bytes that were written.
         """
         for name, value in [*model.graph.initializers.items()]:
-            at = self.located[aliases.get(name, name)] if value.const_value is None else None
-            if at is not None and at.dtype != ir.DataType.FLOAT:
-                stored = ir.Value(name=f"{name}.stored", type=ir.TensorType(at.dtype), shape=value.shape)
+            at = self.file.tensors[aliases.get(name, name)] if value.const_value is None else None
+            if at is not None and at.kind != ir.DataType.FLOAT.name:
+                stored = ir.Value(name=f"{name}.stored", type=ir.TensorType(ir.DataType[at.kind]), shape=value.shape)
                 stored.const_value = self._external(str(stored.name), at)
                 _widen(model.graph, value, stored)
         return self.link(model, aliases)
 
-    def _external(self, name: str, at: Located) -> ir.ExternalTensor:
-        return ir.ExternalTensor(
-            self.name,
-            at.offset,
-            at.bytes,
-            at.dtype,
-            shape=ir.Shape(at.shape),
-            name=name,
-            base_dir=self.staging.path,
-        )
+    def _external(self, name: str, at: StoredTensor) -> ir.ExternalTensor:
+        shape, folder = ir.Shape(at.shape), self.file.staging.path
+        kind = ir.DataType[at.kind]
+        return ir.ExternalTensor(self.file.name, at.offset, at.bytes, kind, shape=shape, name=name, base_dir=folder)
 
 
 def _widen(graph: ir.Graph, value: ir.Value, stored: ir.Value) -> None:
@@ -119,11 +98,7 @@ def _widen(graph: ir.Graph, value: ir.Value, stored: ir.Value) -> None:
 
 def planned_bytes(shapes: Mapping[str, tuple[int, ...]], precision: Precision, exact: Container[str] = ()) -> int:
     """Size of the file that holds tensors of these shapes, in this order; those that are `exact` in float32."""
-    size = 0
-    for name, shape in shapes.items():
-        count = prod(shape) * (4 if name in exact else precision.bytes)
-        size = aligned(size, count) + count
-    return size
+    return file_bytes(prod(s) * (4 if name in exact else precision.bytes) for name, s in shapes.items())
 
 
 def graph_name(graph: str, precision: Precision) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ from ..dailies.shoot import FORMATS, ShootJob, shoot
 from ..dailies.shot_list import COLUMNS, LISTS, ListedShot, shot_list
 from ..dailies.writing import ENDINGS, FrameWriter, opened
 from ..film.film import Film, FilmBlock
+from ..film.loop import Step
 from ..film.options import FilmOptions, preset_name
 from ..film.presets import DRAFT
+from ..film.towers import TowerNetwork
 from ..heap import release
 from ..model import Model, load_placed
 from .arguments import (
@@ -103,6 +107,7 @@ def _run(arguments: argparse.Namespace) -> int:
     model = load_placed(a.bundle, placement_from(a))
     tell_passed_over(COMMAND, model)
     noise, renoise = (None, None) if a.noise is None else _arrays(a.noise)
+    model.studio.on_encoded = lambda: model.unload("text")
     film = model.film(a.prompt, image=a.image, noise=noise, renoise=renoise, options=options)
     for graph in (film.network.contract.reader, "encode_first"):
         model.unload(graph)
@@ -163,7 +168,8 @@ def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespac
     found = facts(model, film, options)
     writer = None if a.out is None else opened(a.out, *size, film.fps, said(found))
     view = FilmView(sys.stderr, film, a.preview)
-    film.on_step = (lambda step: _print({"event": "step", **_step(step)})) if a.json else view.step
+    show = (lambda step: _print({"event": "step", **_step(step)})) if a.json else view.step
+    film.on_step = partial(_stepped, model, film, show)
     latents: list[NDArray[np.float32]] = []
     kept: list[FilmBlock] = []
     frames = 0
@@ -177,6 +183,7 @@ def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespac
             view.block(block)
             if a.json:
                 _print({"event": "block", **_block(block)})
+            del block  # before the next one's pixels are made
         view.close()
         if writer is not None:
             writer.close()
@@ -194,6 +201,15 @@ def _filmed(model: Model, film: Film, options: FilmOptions, a: argparse.Namespac
             file=sys.stderr,
         )
     return 0
+
+
+def _stepped(model: Model, film: Film, show: Callable[[Step], None], step: Step) -> None:
+    """Show a step. Behind the last one of a clip that is one block, its network goes before the decoder comes."""
+    show(step)
+    if isinstance(film.network, TowerNetwork) and step.step + 1 == step.steps:
+        film.network.let_go()
+        model.unload(film.network.contract.denoiser)
+        release(cycles=False)
 
 
 def _keep(writer: FrameWriter | None, error: BaseException) -> bool:

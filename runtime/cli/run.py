@@ -279,15 +279,24 @@ def _show(generation: Generation, model: Model) -> None:
     print(f"{DIM}{pace} ({result.stop_reason}){cut}; {where}{PLAIN}", file=sys.stderr)
 
 
+CUT = {
+    "pictures": "no time for the pictures",
+    "prompt": "no time for the prompt and a step",
+    "answer": "the answer cut where the time was spent",
+}
+"""Part of the work at which a budget was spent, in words."""
+
+
 def _cut(result: TextResult) -> str:
     """The cuts of a budget, for people; nothing without one, or where nothing was cut."""
     made = result.budget
     early = 0 if made is None else sum(len(one.tokens) for one in made.early)
-    if made is None or not (early or result.stop_reason == "budget"):
+    if made is None or not (early or made.cut or made.over):
         return ""
     said = f"{made.steps} steps a block in {1e3 * made.seconds:.4g} ms"
     said += f", {early} tokens accepted early in {len(made.early)} blocks" if early else ""
-    return said + (", the answer cut where the time was spent" if result.stop_reason == "budget" else "")
+    said += f", {CUT[made.cut]}" if made.cut else ""
+    return said + (f", {1e3 * made.over:.4g} ms over" if made.over else "")
 
 
 def _events(generation: Generation, model: Model) -> Iterator[dict[str, Any]]:

@@ -104,9 +104,26 @@ def _number(value: Any, kind: type[float]) -> float | None:
 
 
 def _csv(path: Path) -> list[dict[str, Any]]:
-    text = path.read_text(encoding="utf-8-sig")
-    rows = csv.DictReader(io.StringIO(text), restkey="more cells than columns", strict=True, skipinitialspace=True)
-    return [row for row in rows if any(row.values())]
+    """Rows of a file as programs save it: by comma, semicolon or tab, the last two with decimal commas."""
+    raw = path.read_bytes()
+    text = raw.decode("utf-16" if raw.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig")
+    head = text.partition("\n")[0]
+    mark = max(",;\t", key=head.count)
+    cells = csv.reader(io.StringIO(text, newline=""), delimiter=mark, strict=True, skipinitialspace=True)
+    names = [name.strip().lower() for name in next(cells, [])]
+    return [_row(names, row, mark) for row in cells if any(cell.strip() for cell in row)]
+
+
+def _row(names: Sequence[str], cells: Sequence[str], mark: str) -> dict[str, Any]:
+    """Cells by their columns; empty ones beyond the columns, and below no name, are none."""
+    made: dict[str, Any] = dict(zip(names, cells, strict=False))
+    if "" in made and not any(cell for name, cell in zip(names, cells, strict=False) if not name):
+        del made[""]
+    if any(cells[len(names) :]):
+        made["more cells than columns"] = cells[len(names) :]
+    if mark != "," and made.get("seconds"):
+        made["seconds"] = made["seconds"].replace(",", ".")
+    return made
 
 
 def _json(path: Path) -> list[dict[str, Any]]:
@@ -123,5 +140,7 @@ def _otio(path: Path) -> list[dict[str, Any]]:
     return rows(path)
 
 
-LISTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {".csv": _csv, ".json": _json, ".otio": _otio}
+LISTS: dict[str, Callable[[Path], list[dict[str, Any]]]] = {
+    ".csv": _csv, ".tsv": _csv, ".json": _json, ".otio": _otio, ".otioz": _otio,
+}  # fmt: skip
 """Ending of a list to the function that reads its rows."""

@@ -269,7 +269,9 @@ class Block:
 
     def part(self, size: int) -> Block:
         """The block with the masks of one sub-block alone: the leftmost, of `size` rows, that has any."""
-        first = int(np.argmax(self.masked)) // size * size
+        if size >= len(self.masked):
+            return self
+        first = int(self.masked.argmax()) // size * size
         rows = np.arange(len(self.masked))
         return replace(self, masked=self.masked & (rows >= first) & (rows < first + size))
 

@@ -7,11 +7,10 @@ cut. No forward begins behind the deadline. Knows times and blocks; neither meas
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -24,10 +23,25 @@ from .options import Plan
 from .rules import RULES
 from .runner import Answer, Work
 
-__all__ = ["ENDED", "RECENT", "Budgeted", "Clock", "Early", "Times", "Timing", "check_budget", "within"]
+__all__ = [
+    "ENDED",
+    "STALE",
+    "Budgeted",
+    "Clock",
+    "Early",
+    "Lately",
+    "Slowness",
+    "Times",
+    "Timing",
+    "check_budget",
+    "within",
+]
 
-RECENT = 5
-"""Forwards by whose median the next one's time is expected."""
+CAUTION = 0.9
+"""Quantile of late steps by which it is judged whether the next one still fits; of what cannot be cut, the slowest."""
+
+STALE = 10.0
+"""Seconds after which a forward is less of a measure of what does not fit."""
 
 ENDED = "budget"
 """Reason for which an answer ends that is cut."""
@@ -47,6 +61,8 @@ class Times:
     """A row of the prompt, while the prompt is read."""
     near: int
     far: int
+    picture: float = 0.0
+    """A feature of a picture, while the picture is read; 0 where none is."""
     measured: str = ""
     """Day, machine and load under which this was measured, for people."""
 
@@ -57,11 +73,56 @@ class Times:
         return plain * max(1.0, self.commit / self.step) if commits else plain
 
 
+class Lately:
+    """Seconds of the last few forwards of one kind over the measured ones: 2 is half as fast."""
+
+    def __init__(self, most: int, quantile: float = 1.0, now: Callable[[], float] = time.perf_counter) -> None:
+        """`most`: forwards that are remembered. `quantile`: share of them that `cautious` is to cover."""
+        self._ratios, self._quantile = deque[float](maxlen=most), quantile
+        self._now, self._last = now, now()
+
+    def add(self, ratio: float) -> None:
+        """Remember a forward."""
+        self._ratios.append(ratio)
+        self._last = self._now()
+
+    def relax(self) -> None:
+        """Expect a little less, for a forward was not run for want of time, and none has been for a while.
+
+        Otherwise a machine that was busy once would be thought so for ever.
+        """
+        if self._now() - self._last > STALE:
+            self._last = self._now()
+            self._ratios = deque((0.8 * ratio for ratio in self._ratios), self._ratios.maxlen)
+
+    @property
+    def usual(self) -> float:
+        """Factor by which to expect a forward to be slower than measured."""
+        return float(np.median(self._ratios)) if self._ratios else 1.0
+
+    @property
+    def cautious(self) -> float:
+        """Factor that few forwards exceed."""
+        return float(np.quantile(self._ratios, self._quantile, method="higher")) if self._ratios else 1.0
+
+
+@dataclass(frozen=True)
+class Slowness:
+    """The process of late, in all its answers: a machine that was busy for the last one is for the next one as well.
+
+    Long forwards apart from short ones: among busy neighbours a short one is often let through, a long one never.
+    """
+
+    steps: Lately = field(default_factory=lambda: Lately(16, CAUTION))
+    prompts: Lately = field(default_factory=lambda: Lately(8))
+    pictures: Lately = field(default_factory=lambda: Lately(8))
+
+
 class Timing(Protocol):
     """A machine's times by plan."""
 
-    slowness: deque[float]
-    """Seconds of the last few forwards over the measured ones."""
+    slowness: Slowness
+    """Factor by which the machine has been slower of late."""
 
     def __call__(self, plan: Plan) -> Times:
         """The times for a plan, measured if they have to be."""
@@ -92,6 +153,13 @@ class Budgeted:
     """Day, machine and load under which it was measured."""
     early: tuple[Early, ...]
     """Tokens that were accepted early, block by block; empty where nothing was cut within a block."""
+    cut: str = ""
+    """Part of the work at which the time was spent: `pictures`, `prompt` or `answer`; empty where all was done."""
+
+    @property
+    def over(self) -> float:
+        """Seconds by which the budget was missed."""
+        return max(0.0, self.spent - self.seconds)
 
 
 def check_budget(budget: float, needed: float, what: str, times: Times) -> None:
@@ -112,28 +180,49 @@ class Clock:
         budget: float,
         since: float,
         now: Callable[[], float] = time.perf_counter,
-        slowness: deque[float] | None = None,
+        slowness: Slowness | None = None,
     ) -> None:
-        """`since`: moment of `now` from which the budget counts.
-
-        `slowness`: seconds of the last few forwards over the measured ones, of whatever answers: a busy machine is
-        busy for the next one as well.
-        """
+        """`since`: moment of `now` from which the budget counts. `slowness`: the process's."""
         self.times, self.budget, self.since, self.now = times, budget, since, now
         self.end = since + budget
         self.plan: Plan | None = None
         self._early: NDArray[np.intp] = np.empty(0, np.intp)
         self._began = since
-        self._slowness = deque[float](maxlen=RECENT) if slowness is None else slowness
-        self._reading = 0.0
+        self._slowness = slowness or Slowness()
+        self._reading = self._pictures = self._spent = 0.0
         self._last = self._cached = 0
-        self.cut = False
-        """The answer has been cut."""
+        self.cut = ""
+        """Part of the work at which the answer was cut; see `Budgeted.cut`."""
 
     @property
     def spent(self) -> float:
         """Seconds so far."""
         return self.now() - self.since
+
+    def may_read(self, features: int) -> bool:
+        """There is time for a picture of so many features, which stand in the prompt, and a step behind it.
+
+        Raises RequestError where the budget is shorter than these, whatever else the machine does.
+        """
+        taken = self.times.picture * features
+        self._pictures += taken
+        behind = self.times.row * features + self.times.at(features)
+        said = f"pictures take {1e3 * self._pictures:.4g} ms, and their rows and a step {1e3 * behind:.4g} ms"
+        check_budget(self.budget, self._pictures + behind, said, self.times)
+        needed = taken * self._slowness.pictures.cautious + behind * self._slowness.prompts.cautious
+        if not self.cut and self.end - self.now() < needed:
+            self._cut("pictures")
+            self._slowness.pictures.relax()
+            self._slowness.prompts.relax()
+        return not self.cut
+
+    def note_picture(self, features: int, seconds: float) -> None:
+        """Learn from a picture that was read."""
+        if self.times.picture > 0:
+            self._slowness.pictures.add(seconds / (self.times.picture * features))
+
+    def _cut(self, part: str) -> None:
+        self.cut, self._spent = part, self.spent
 
     def begin(self, plan: Plan, unread: int, start: int, last: int) -> Plan:
         """`plan` with the steps that fit: `unread` rows of the prompt come first, then rows `start` to `last`.
@@ -142,21 +231,17 @@ class Clock:
         """
         reading, left, first = self.times.row * unread, self.end - self.now(), self.times.at(start)
         said = f"the prompt's {unread} rows take {1e3 * reading:.4g} ms and a step {1e3 * first:.4g} ms"
-        check_budget(self.budget, reading + first, said, self.times)
+        said += f", behind pictures of {1e3 * self._pictures:.4g} ms" if self._pictures else ""
+        check_budget(self.budget, self._pictures + reading + first, said, self.times)
         self._last, self._cached = last, start
         self._reading = reading
-        slow, blocks, middle = self.slowness, max(1, -(-(last - start) // plan.block)), (start + last) // 2
+        slow, blocks, middle = self._slowness.steps.usual, max(1, -(-(last - start) // plan.block)), (start + last) // 2
         # A block's first forward also caches the last block; apart, that is a forward of its own.
         opening = self.times.at(middle, commits=True) if plan.merged else 2 * self.times.at(middle)
         share = (left / slow - reading) / blocks
         fitting = 1 + int(max(0.0, share - opening) / self.times.at(middle))
         self.plan = replace(plan, steps=max(1, min(plan.steps, fitting)), accept=self.accepting(plan))
         return self.plan
-
-    @property
-    def slowness(self) -> float:
-        """Factor by which forwards are slower than they were measured, of late."""
-        return statistics.median(self._slowness) if self._slowness else 1.0
 
     def accepting(self, plan: Plan) -> Callable[[Block, Proposal, int, Plan], NDArray[np.bool_]]:
         """The plan's rule, and all that is left where it is time."""
@@ -181,29 +266,40 @@ class Clock:
         return later > 0 and now - self._began + needed > share
 
     def expected(self, commits: bool = False) -> float:
-        """Seconds that the next forward takes, if it is as slow as the last few were."""
-        return self.times.at(self._cached, commits) * self.slowness
+        """Seconds that the next forward takes, if it is as slow as the slower ones of late."""
+        return self.times.at(self._cached, commits) * self._slowness.steps.cautious
 
-    def is_spent(self, step: Step) -> bool:
+    def ends(self, step: Step) -> bool:
         """The forward behind `step` does not fit any more. A draft is nothing before it is verified."""
         speculative = self.plan is not None and self.plan.speculative
-        if speculative and not step.final:
+        if step.ended or (speculative and not step.final):
             return False
-        return self.end - self.now() < self.expected(commits=step.final) * (2 if speculative else 1)
+        if self.end - self.now() < self.expected(commits=step.final) * (2 if speculative else 1):
+            self._cut("answer")
+        return bool(self.cut)
 
     def fits(self, request: Forward) -> bool:
         """A forward may begin; the first one only where all of the prompt and a step fit."""
+        if self.cut:
+            return False
         left, self._reading, reading = self.end - self.now(), 0.0, self._reading
         piece = 0 if request.rows is None or request.ask is not None else len(request.rows)
         ahead = (reading + self.times.at(self._cached)) if reading else self.times.row * piece
-        return left > 0 and left >= ahead * self.slowness
+        lately = self._slowness.prompts if reading or piece else self._slowness.steps
+        if left <= 0 or left < ahead * lately.cautious:
+            lately.relax()
+            self._cut("prompt" if reading or piece else "answer")
+        return not self.cut
 
     def note(self, request: Request, seconds: float) -> None:
-        """Learn from a forward that asked something; one that reads the prompt is no measure of a step."""
-        if isinstance(request, Forward) and request.rows is not None and request.ask is not None:
-            commits = request.keep > 0
-            plain = self.times.at(self._cached, commits) + self.times.row * max(0, request.keep - self._block)
-            self._slowness.append(seconds / plain)
+        """Learn from a forward: one that reads the prompt, or a step."""
+        if not isinstance(request, Forward) or request.rows is None:
+            return
+        asks = request.ask is not None
+        read = max(0, request.keep - (self._block if asks else 0))
+        plain = asks * self.times.at(self._cached, request.keep > 0) + self.times.row * read
+        if plain > 0:
+            (self._slowness.prompts if read else self._slowness.steps).add(seconds / plain)
 
     @property
     def _block(self) -> int:
@@ -212,13 +308,14 @@ class Clock:
     def turn(self, step: Step) -> tuple[int, ...]:
         """Go on to the next block; rows of the finished one that were accepted early."""
         early, self._early = self._early, np.empty(0, np.intp)
+        self._spent = self.spent
         self._began, self._cached = self.now(), self._cached + len(step.tokens)
         return tuple(int(row) for row in early)
 
-    def account(self, early: tuple[Early, ...], spent: float) -> Budgeted:
+    def account(self, early: tuple[Early, ...]) -> Budgeted:
         """The account of the answer."""
-        steps = 0 if self.plan is None else self.plan.steps
-        return Budgeted(self.budget, spent, steps, self.times.at(self._cached), self.times.measured, early)
+        steps, step = 0 if self.plan is None else self.plan.steps, self.times.at(self._cached)
+        return Budgeted(self.budget, self._spent, steps, step, self.times.measured, early, self.cut)
 
 
 def within(work: Work, clock: Clock) -> Work:
@@ -230,14 +327,13 @@ def within(work: Work, clock: Clock) -> Work:
             item = work.send(answer) if error is None else work.throw(error)
             answer, error = None, None
             if isinstance(item, Step):
-                clock.cut = not item.ended and clock.is_spent(item)
-                yield replace(item, final=True, ended=ENDED) if clock.cut else item
-                if clock.cut:
+                over = clock.ends(item)
+                yield replace(item, final=True, ended=ENDED) if over else item
+                if over:
                     return
                 continue
             began = clock.now()
             if isinstance(item, Forward) and not clock.fits(item):
-                clock.cut = True
                 return
             try:
                 answer = yield item

@@ -60,15 +60,14 @@ POSITIONS = {
     "mrope": "time, row and column of image rows, as Qwen2-VL counts them",
 }
 CONFIDENCES = {
-    "raw": "the probability of the proposed token as the model gives it",
-    "tempered": "its probability at the temperature (1 where that is 0), forbidden tokens left out",
-    "filtered": "its probability among the tokens that top-k and top-p leave, at that temperature",
-    "entropy": "exp of minus the row's entropy: how sure the model is, whichever token it proposes",
-    "random": "a uniform random number: rows are settled in any order",
+    "raw": "the probability of the proposed token as the model gives it (dLLM, Fast-dLLM)",
+    "tempered": "its probability at the temperature (1 where that is 0), forbidden tokens left out (SDAR-VL)",
+    "filtered": "its probability among the tokens that top-k and top-p leave, at that temperature (SDAR, DiffusionVL)",
+    "entropy": "exp of minus the row's entropy: how sure the model is, whichever token it proposes (Dream)",
 }
 COMPARISONS = {
-    "above": "a confidence that equals the threshold does not pass",
-    "at-least": "a confidence that equals the threshold passes",
+    "above": "a confidence that equals the threshold does not pass (SDAR, Fast-dLLM)",
+    "at-least": "a confidence that equals the threshold passes (LMDeploy, dInfer)",
 }
 CONTRACTS = {
     "autoregressive": "one token per forward, as the model decoded before it was adapted; it needs no mask",

@@ -178,7 +178,7 @@ class Denoiser:
     def _propose(self, ask: Propose, rows: int) -> Query:
         # Only masked rows can be accepted: where nothing is revised, the others need not be projected on a vocabulary.
         every = np.arange(len(ask.block))
-        return self._block(ask, every if self.plan.options.revises else np.flatnonzero(ask.block.masked), rows)
+        return self._block(ask, every if self.plan.options.revises else ask.block.masked.nonzero()[0], rows)
 
     def _block(self, ask: Propose, asked: NDArray[np.intp], rows: int) -> Query:
         block = ask.block
@@ -187,18 +187,15 @@ class Denoiser:
         if self.graph == "sample":
             noise = uniform(self.plan.options.seed, *ask.at, len(block))[0, asked]
             drawn = self._drawn(np.full_like(noise, MOST_PROBABLE) if self.plan.temperature == 0 else noise)
-        query = self._query(self.graph, block[asked], gather[asked], ask.count, drawn, ask.at)
+        query = self._query(self.graph, block[asked], gather[asked], ask.count, drawn, ask.at, asked)
         further = TEMPERED.get(self.plan.confidence, ())
-        return replace(query, rows=asked, outputs=(*OUTPUTS, *further))
+        return replace(query, outputs=(*OUTPUTS, *further)) if further else query
 
     def _proposal(self, ask: Propose, query: Query, made: Mapping[str, Any]) -> Proposal:
         """The proposal with what the rules shall take for confidence, and for entropy."""
         proposal, source = _spread(made, ask.block, query.rows), self.plan.confidence
         if source == "entropy":
             return replace(proposal, confidence=np.exp(-proposal.entropy))
-        if source == "random":
-            drawn = uniform(self.plan.options.seed, *ask.at, len(proposal.confidence), stream=1)[0]
-            return replace(proposal, confidence=drawn)
         if source not in TEMPERED:
             return proposal
         confidence, entropy = proposal.confidence.copy(), proposal.entropy.copy()
@@ -208,12 +205,12 @@ class Denoiser:
     def _weigh(self, ask: Weigh, rows: int) -> Query:
         gather = gather_rows(self.shift, rows, len(ask.block), len(ask.block) if ask.end is None else ask.end)
         asked = replace(ask.block[ask.rows], allowed=ask.allowed)
-        return replace(self._query("denoise", asked, gather[ask.rows], 0, None, ask.at), rows=ask.rows)
+        return self._query("denoise", asked, gather[ask.rows], 0, None, ask.at, ask.rows)
 
     def _predict_first(self, ask: PredictFirst, rows: int) -> Query:
         """The block's first row as the last hidden row predicts it: always the most probable token."""
         first = np.array([0])
-        return self._query("denoise", ask.block[first], np.array([rows]), 1, None, (ask.index, 0))
+        return self._query("denoise", ask.block[first], np.array([rows]), 1, None, (ask.index, 0), first)
 
     def _first(self, ask: PredictFirst, query: Query, made: Mapping[str, Any]) -> Block:
         proposal = _spread(made, ask.block, query.rows)
@@ -226,7 +223,7 @@ class Denoiser:
             seed, graph = self.plan.options.seed, "sample"  # the noise of a token is what it would be in blocks of one
             drawn = self._drawn(np.concatenate([uniform(seed, ask.first + i, 0, 1)[0] for i in range(count)]))
         masked = Block.of(0, np.empty(0, np.int64), count, 0)
-        return replace(self._query(graph, masked, ask.rows, count, drawn, (ask.index, 0)), rows=ask.rows)
+        return self._query(graph, masked, ask.rows, count, drawn, (ask.index, 0), ask.rows)
 
     def _prediction(self, ask: Weigh | PredictNext, query: Query, made: Mapping[str, Any]) -> Prediction:  # noqa: ARG002
         return Prediction(made["proposed"][0], made["confidence"][0], made["entropy"][0])
@@ -242,9 +239,10 @@ class Denoiser:
         count: int,
         drawn: Drawn | None,
         at: tuple[int, int],
+        rows: NDArray[np.intp],
     ) -> Query:
-        rows, sets = np.arange(len(asked)), _within(asked.allowed, self.allowed)
-        bar = self.plan.bar
+        """The query about `asked`, which are these `rows` of their block."""
+        sets, bar = _within(asked.allowed, self.allowed), self.plan.bar
         return Query(graph, OUTPUTS, rows, gather, asked.tokens, asked.masked, sets, count, bar, drawn, at)
 
 
@@ -287,7 +285,7 @@ OUTPUTS = ("proposed", "confidence", "entropy", "held", "next_tokens", "next_mas
 
 def _spread(made: Mapping[str, Any], block: Block, rows: NDArray[np.intp]) -> Proposal:
     """The graph's outputs for `rows` among the rows of the block; the others propose what they hold."""
-    entropy = np.zeros_like(block.confidence)
+    entropy = np.zeros(len(block), np.float32)
     held: list[NDArray[Any]] = [block.tokens, block.confidence, entropy, block.confidence, block.tokens, block.masked]
     full = {name: values.copy() for name, values in zip(OUTPUTS, held, strict=True)}
     for name, values in full.items():

@@ -70,7 +70,6 @@ class Generation:
         self._sequence = session.enter(prompt, plan, form)
         self._plan = plan = plan if clock is None else session.timed(plan, clock, self._sequence)
         self._early: list[Early] = []
-        self._spent = 0.0 if clock is None else clock.spent
         self._before = session.backbone.forwards
         work = _owning(session, self._sequence, plan)
         self.work = work if clock is None else within(work, clock)
@@ -156,7 +155,7 @@ class Generation:
             seconds=self._count.seconds,
             first_block_seconds=self._count.first_block,
             confidence=tuple(self._confidence[: self._plan.options.max_tokens]),
-            budget=None if self._clock is None else self._clock.account(tuple(self._early), self._spent),
+            budget=None if self._clock is None else self._clock.account(tuple(self._early)),
         )
 
     def _stop_reason(self) -> str:
@@ -195,7 +194,6 @@ class Generation:
 
     def _cut(self, step: Step, first: int, clock: Clock) -> None:
         """Note the tokens of a finished block that were accepted early; its first is the answer's token `first`."""
-        self._spent = clock.spent
         places = (first + row - step.prompt for row in clock.turn(step))
         if kept := tuple(place for place in places if place < min(len(self._tokens), self._plan.options.max_tokens)):
             self._early.append(Early(step.block, kept))

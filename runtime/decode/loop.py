@@ -96,7 +96,7 @@ def decode(sequence: Sequence, contract: DecodeContract, plan: Plan) -> Decoding
                 pending, accepted = pending[:0], accept(asked, proposal, number, plan)
                 after = revision.apply(settled(block, proposal, accepted), block, proposal)
                 confidence = proposal.confidence
-            changed = np.flatnonzero((after.tokens != block.tokens) | (after.masked != block.masked))
+            changed = ((after.tokens != block.tokens) | (after.masked != block.masked)).nonzero()[0]
             finished = revision.ended(after)
             over = stops(after, finished, contract.stop_token_ids)
             block, final = after, finished or over

@@ -12,10 +12,7 @@ from numpy.typing import NDArray
 __all__ = ["uniform"]
 
 
-def uniform(seed: int, block: int, step: int, rows: int, stream: int = 0) -> NDArray[np.float32]:
-    """`rows` numbers in [0, 1), float32 with 24 random bits each, for one step of one block.
-
-    Stream 0 draws tokens, stream 1 the rows that are settled.
-    """
-    bits = np.random.Philox(key=seed, counter=[0, stream, step, block]).random_raw(rows)
+def uniform(seed: int, block: int, step: int, rows: int) -> NDArray[np.float32]:
+    """Draw numbers `[1, rows]` in [0, 1), float32 with 24 random bits each, for one step of one block."""
+    bits = np.random.Philox(key=seed, counter=[0, 0, step, block]).random_raw(rows)
     return ((bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)).reshape(1, rows)

@@ -35,9 +35,6 @@ BARRED = ("confidence", "prefix")
 LAST_BLOCK = {"left": "cut", "tail": "whole"}
 """Alignment to how the last block ends where the contract does not say."""
 
-UNPACED = ("top-1", "near-top")
-"""Fallbacks that take no count."""
-
 
 def _inherited(name: str) -> Any:
     """A field that is None unless given, declared as the contract declares the field of this name, its default."""
@@ -223,11 +220,13 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     """Resolve options against the contract. Raises RequestError that lists every option that does not fit."""
     _check(options)
     block = options.block_size or contract.block_size
-    threshold = contract.threshold if options.threshold is None else options.threshold
-    # A threshold alone asks for speed where the model is sure: at least one token per step, no other pace.
-    default = block if options.threshold is not None else min(contract.steps or block, block)
-    paced = (options.fallback or contract.fallback) not in UNPACED
-    steps = (default if options.steps is None else options.steps) if paced else block
+    # Steps or a threshold replace the contract's pair as a whole: steps alone are the pace, and a threshold alone asks
+    # for speed where the model is sure, with one token per step at least.
+    chosen = options if (options.steps, options.threshold) != (None, None) else contract
+    threshold = chosen.threshold
+    default = min(chosen.steps or block, block) if chosen is contract else chosen.steps or block
+    paced = (options.fallback or contract.fallback) != "top-1"
+    steps = default if paced else block
     sub = min(options.sub_block_size or contract.sub_block_size or block, block)
     lines = [] if options.decode == "diffusion" else list(_not_speculative(contract, options))
     lines += _contradictions(options, paced)

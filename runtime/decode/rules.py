@@ -29,7 +29,6 @@ __all__ = [
     "Pace",
     "Revision",
     "base_remainder",
-    "cosine",
     "cosine_round",
     "linear_round",
     "repeats",
@@ -38,9 +37,6 @@ __all__ = [
 
 Accept: TypeAlias = "Callable[[Block, Proposal, int, Plan], NDArray[np.bool_]]"
 """The rows to accept, of the masked ones, given the count that the schedule asks for; one at least if one is masked."""
-
-NEAR = np.float32(1e-5)
-"""Distance from the most confident row that a row may have for fallback `near-top` (dInfer)."""
 
 
 def confidence(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[np.bool_]:
@@ -90,30 +86,20 @@ def prefix(block: Block, proposal: Proposal, count: int, plan: Plan) -> NDArray[
 
 RULES: Choices[Accept] = Choices(
     ("confidence", "the most confident tokens by count, and all above the threshold", confidence),
-    ("entropy", "the surest tokens while their summed entropy stays within a bound", entropy),
-    ("sequential", "from left to right by count", sequential),
-    ("joint-entropy", "as entropy, but the largest of the entropies does not count", joint_entropy),
+    ("entropy", "the surest tokens while their summed entropy stays within a bound (SDAR's JetEngine)", entropy),
+    ("sequential", "from left to right by count (SDAR)", sequential),
+    ("joint-entropy", "as entropy, but the largest of the entropies does not count (EB-Sampler)", joint_entropy),
     (
         "factor",
-        "the most confident n tokens, n the largest whose n-th confidence is 1 - factor / (n + 1) or more",
+        "the most confident n tokens, n the largest whose n-th confidence is 1 - factor / (n + 1) or more (Fast-dLLM)",
         factor,
     ),
-    ("prefix", "the leftmost tokens up to the first whose confidence does not pass the threshold", prefix),
+    ("prefix", "the leftmost tokens up to the first whose confidence does not pass the threshold (SDLM)", prefix),
 )
 """Accept rules by the name in Options."""
 
 Fallback = Callable[[NDArray[np.float32], NDArray[np.bool_], int], NDArray[np.bool_]]
 """Rows from their confidences (-inf where not masked), those that pass the threshold, and the schedule's count."""
-
-
-def _leftmost_instead(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    """Accept as JetEngine's vectorised sampler does: all that pass if they are `count`, else the leftmost `count`."""
-    return passed if passed.sum() >= count else _leftmost(-np.inf < C, count)
-
-
-def _near_top(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
-    """Accept as dInfer's threshold decoder does: the threshold is never more than the largest confidence less 1e-5."""
-    return np.asarray(passed | (C.max() - NEAR <= C), np.bool_)
 
 
 def _count(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDArray[np.bool_]:
@@ -125,18 +111,8 @@ def _top_1(C: NDArray[np.float32], passed: NDArray[np.bool_], count: int) -> NDA
 
 
 FALLBACKS: Choices[Fallback] = Choices(
-    ("count", "the most confident `count` rows are accepted in any case", _count),
-    ("top-1", "the most confident row is accepted in any case; steps set no pace", _top_1),
-    (
-        "leftmost",
-        "where fewer than `count` rows pass the threshold, the leftmost `count` are accepted instead",
-        _leftmost_instead,
-    ),
-    (
-        "near-top",
-        "rows within 1e-5 of the most confident one are accepted in any case; steps set no pace",
-        _near_top,
-    ),
+    ("count", "the most confident `count` rows are accepted in any case (SDAR, DiffusionVL)", _count),
+    ("top-1", "the most confident row is accepted in any case; steps set no pace (Fast-dLLM, LLaDA2)", _top_1),
 )
 """Rows accepted besides those that pass the threshold, by the name in contract and Options."""
 
@@ -256,25 +232,10 @@ def _rounded(masks: int, steps: int, alpha: Callable[[np.float32], np.float32]) 
     return [count for count in counts if count]
 
 
-def cosine(masks: int, block: int, steps: int) -> list[int]:
-    """After step j, floor(masks cos(pi j / 2 S)) masks are left (MaskGIT, 2202.04200), one fewer at least each step."""
-    counts, left = [], masks
-    for step in range(1, steps + 1):
-        stays = min(int(np.floor(masks * np.cos(np.pi / 2 * step / steps))) if step < steps else 0, max(left - 1, 0))
-        counts.append(left - stays)
-        left = stays
-    return [count for count in counts if count]
-
-
 SCHEDULES: Choices[Callable[[int, int, int], list[int]]] = Choices(
-    ("base-remainder", "S steps accept B // S tokens each, the first B % S of them one more", base_remainder),
-    ("linear-round", "step j accepts round(left / (steps left)) tokens, halves to even", linear_round),
-    (
-        "cosine-round",
-        "as linear-round, along a cosine: more tokens in the middle steps than at the ends",
-        cosine_round,
-    ),
-    ("cosine", "after step j of S, floor(masks * cos(pi j / 2 S)) are left: few tokens first, many last", cosine),
+    ("base-remainder", "S steps accept B // S tokens each, the first B % S of them one more (SDAR)", base_remainder),
+    ("linear-round", "step j accepts round(left / (steps left)) tokens, halves to even (dLLM)", linear_round),
+    ("cosine-round", "as linear-round, along a cosine: few tokens first, many last (dLLM)", cosine_round),
 )
 """Functions of (masks in the block, block size, steps) by the name in the decode contract."""
 
@@ -293,7 +254,7 @@ class Pace:
 
     def count(self, asked: Block) -> int:
         """Tokens that the next step shall settle of the masks in `asked`."""
-        part = int(np.argmax(asked.masked)) // self._size
+        part = int(asked.masked.argmax()) // self._size
         if part != self._part and not asked.done:
             self._part = part
             self._counts = chain(self._schedule(int(asked.masked.sum()), self._size, self._steps), repeat(1))
@@ -306,7 +267,7 @@ Stop: TypeAlias = "Callable[[Block, bool, Sequence[int]], bool]"
 
 def block_ends(block: Block, finished: bool, stops: Sequence[int]) -> bool:
     """The block is finished, and holds a stop token (LMDeploy, SDAR, DiffusionVL, dLLM)."""
-    return finished and bool(np.isin(block.generated, stops).any())
+    return finished and not set(stops).isdisjoint(block.generated.tolist())
 
 
 def reached(block: Block, finished: bool, stops: Sequence[int]) -> bool:

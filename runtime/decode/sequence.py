@@ -191,6 +191,8 @@ class Sequence:
 
     def _kept(self, block: Block) -> Block:
         """The block without dropped tokens, of which fewer rows are wanted then."""
+        if not self._drop:
+            return block
         rows = np.flatnonzero(~np.isin(block.tokens, self._drop) | block.fixed)
         gone = len(block.tokens) - len(rows)
         if not gone:

@@ -88,7 +88,7 @@ class Session:
         """
         asked = with_fields(options, **chosen)
         wanted, clock = plan(self.contract, asked), clock or self.clock(asked)
-        return Generation(self, self._rows(prompt, images), wanted, self._detokenize, form, clock)
+        return Generation(self, self._rows(prompt, images, clock), wanted, self._detokenize, form, clock)
 
     def clock(self, options: Options) -> Clock | None:
         """The clock of an answer with a budget, which counts from now on; None without one.
@@ -123,14 +123,14 @@ class Session:
         """Generate as `stream` does, to the end."""
         return self.stream(prompt, options, form, images=images, **chosen).run()
 
-    def _rows(self, prompt: Any, images: Any) -> Prompt:
+    def _rows(self, prompt: Any, images: Any, clock: Clock | None) -> Prompt:
         if isinstance(prompt, Prompt):
             if len(images):
                 raise RequestError("got images beside a prompt that is made already; give them to Model.prompt")
             return prompt
         if self._prepare is None:
             raise RequestError(f"got a prompt {type(prompt).__name__}, and this session knows rows alone (`Prompt`)")
-        return self._prepare(prompt, images)
+        return self._prepare(prompt, images, clock=clock)
 
     @property
     def cached_tokens(self) -> int:

@@ -22,7 +22,7 @@ from ..console.progress import Progress, size
 from .engine_set import RECORD, SCHEMA, EngineSet, EngineSetRecord, Platform
 from .film_profiles import FilmSizes, film_profiles, film_sizes
 from .memory_fit import Question, planned
-from .precisions import NARROW, SOURCES
+from .precisions import EXACT, NARROW, SOURCES
 from .profiles import Sizes, profiles, sizes
 from .towers_profiles import TowersSizes, towers_profiles, towers_sizes
 
@@ -261,6 +261,7 @@ def _build_graph(
         sms=wanted.sms if wanted.target.ahead else (),
         half=wanted.half,
         narrow=NARROW.get(graph, ()) if wanted.half else (),
+        exact=EXACT.get(graph, ()) if wanted.half else (),
         timing=None if wanted.target.ahead else _timing_cache(staging.target.parent, wanted),
     )
     title = f"{wanted.precision} {graph} ({names.index(graph) + 1} of {len(names)})"

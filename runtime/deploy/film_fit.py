@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from ...engines.errors import RequestError
 from ...engines.targets import require
 from ..bundle.files import Bundle
+from ..console.progress import size
 from ..film.contract import FilmContract
 from ..film.options import FilmOptions, Settled, preset_name, settled
 from ..film.presets import DRAFT
@@ -54,9 +55,23 @@ def film_plan(
     if not short:
         return made
     aim = replace(question, memories=(short[-1],))
+    alone = _encoder_alone(made.estimate, aim.memories[0])
+    if alone is not None:
+        return replace(made, lower=(alone,))
     tries = _smaller(question.bundle.manifest.film, made.clip, options)
     lower = tuple(said for said, other in tries.items() if _plan(aim, other, chosen, words).fits)
     return replace(made, lower=lower or (f"none of {' or '.join(tries)} by itself: several, or a smaller model",))
+
+
+def _encoder_alone(taken: FilmEstimate | TowersEstimate, memory: int) -> str | None:
+    """Words for a text encoder that does not fit, whatever the clip."""
+    share = SHARE if taken.apart else SHARE_UNIFIED
+    if isinstance(taken, TowersEstimate) or taken.encoding <= memory * share:
+        return None
+    return (
+        f"the text encoder alone takes {size(taken.encoding)}, whatever the clip: take a lighter precision "
+        "or a larger device"
+    )
 
 
 def _smaller(contract: FilmContract | None, clip: Settled, options: FilmOptions) -> dict[str, FilmOptions]:

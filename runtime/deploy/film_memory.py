@@ -1,13 +1,16 @@
 """Memory that a causal network takes while it films, before anything is built or loaded. docs/frames.md has figures.
 
-    weights      what each graph's file holds, at the target's width. The text encoder is let go before frames are made,
-                 so it counts in the first phase alone
+    weights      what each graph's file holds, at the target's width. The text encoder is let go before the network is
+                 loaded (by the commands; a program that keeps it needs the sum), so it counts in the first phase alone
     cache        2 L A D w bytes a row: the frames that a full window's block sees, and the block that waits to come in;
                  of the prompt, one row a token
     states       of the pixel decoder, twice: those fed, and those that come out
-    activations  of the network R (4 W + F) w (W: its width, F: of its MLP), and of the decoder 16 times its largest map
-                 of one frame (four frames, of which a convolution holds input, padded input, output and one more)
+    activations  of the network R (5 W + 3 F) w (W: its width, F: of its MLP), and of the autoencoder's graphs 10, 23
+                 and 4 times its largest map of one frame: each engine keeps its own. Fitted to what TensorRT-RTX asks
+                 for at the published sizes. On a CPU, where arrays are let go of, R (4 W + F) w and 16 maps (four
+                 frames, of which a convolution holds input, padded input, output and one more)
     scores       2 A R (T + R) w where attention is not fused: on a CPU always. Reported beside the sum on a GPU
+    workspace    on a CPU, half of the activations that are counted, as for words: see `memory_model`
 
 Knows sizes; neither builds nor runs.
 """
@@ -15,7 +18,8 @@ Knows sizes; neither builds nor runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from math import prod
 
 from ...engines.errors import BundleError
@@ -27,6 +31,7 @@ from ..film.clip import Clip, clip_of
 from ..film.options import FilmOptions, settled
 from .graph_tensors import Port, Tensor, inputs_of, tensors_of
 from .memory_model import PROCESS, Widths
+from .precisions import EXACT
 
 __all__ = ["MAPS", "FilmEstimate", "elements", "film_estimate", "stored_bytes"]
 
@@ -34,7 +39,13 @@ WHOLE = ("pixels_first", "pixels_next")
 """Decoder of films that are no drafts."""
 
 MAPS = 16
-"""Largest maps of one frame that the decoder holds at once: four tensors of four frames."""
+"""Largest maps of one frame that the decoder holds at once on a CPU: four tensors of four frames."""
+
+CODED = {"text": ("*.gate_up",), **dict.fromkeys(("frames", "frames_merged"), ("layers.*_weight",))}
+"""Patterns of weights that int8 and fp8 store as codes, by graph; all others stay as they are."""
+
+ENGINE_MAPS = {"pixels_first": 10, "pixels_next": 23, "encode_first": 4}
+"""The same of an engine, by graph: 10.0, 22.1 and 3.3 were asked for by those of Wan 2.1's autoencoder."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +67,7 @@ class FilmEstimate:
     scores: int
     """Attention's scores where they are not fused."""
     workspace: int
-    """Half of the activations that are counted, as for words: see `memory_model`."""
+    """Memory that kernels take beside tensors; an engine's is among its activations."""
     fused: bool
     """Scores are not in the sums."""
     process: int
@@ -71,8 +82,8 @@ class FilmEstimate:
 
     @property
     def encoding(self) -> int:
-        """While the prompt is encoded: text encoder and network are loaded."""
-        taken = self.text + self.weights.get("frames", 0)
+        """While the prompt is encoded, by an encoder that is then let go."""
+        taken = self.text
         return taken if self.apart else taken + self.process
 
     @property
@@ -91,7 +102,7 @@ class FilmEstimate:
         fused = "where attention is not fused: not in the sums" if self.fused else "attention is not fused on a CPU"
         return [
             ("weights", sum(self.weights.values()), ", ".join(f"{n} {size(b)}" for n, b in self.weights.items())),
-            ("text", self.text, "the encoder, let go before the first frame"),
+            ("text", self.text, "the encoder, let go before the network is loaded"),
             ("cache", self.cache, "keys and values of the frames that are seen, and of the next block"),
             ("prompt", self.prompt, "its keys and values"),
             ("states", self.states, "of the pixel decoder, twice"),
@@ -116,17 +127,20 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
     draft = wanted.small_decoder and DRAFTS[1] in graphs
     left_out = {*(WHOLE if draft else DRAFTS), *([] if wanted.merged else ["frames_merged"])}
     held = {name: tensors_of(bundle.file(file)) for name, file in graphs.items() if name not in left_out}
-    weights = {name: sum(stored_bytes(t, widths) for t in tensors) for name, tensors in held.items()}
+    weights = {name: _weights(name, tensors, widths) for name, tensors in held.items()}
     n, rows = contract.network, clip.rows
     past = max(len(clip.window.past(block)) for block in clip.blocks) * rows
     block = max(len(one) for one in clip.blocks) * rows
     cache = CacheShape(n.layers, n.heads, n.head_dim, widths.cache)
     ports = inputs_of(bundle.file(graphs[DRAFTS[1] if draft else WHOLE[1]]))
     w, wide = widths.computed, n.heads * n.head_dim
-    largest = max(t.shape[-1] for t in held["frames"] if len(t.shape) == 2)
+    mlp = max(t.shape[-1] for t in held["frames"] if len(t.shape) == 2)
+    largest = max((elements(p, clip) // 2 for p in ports if p.name.startswith("past_state")), default=0) * w
     fused = widths.apart or not widths.mapped
-    network = block * (4 * wide + largest) * w + cache.bytes(block)
-    decoder = MAPS * max((elements(p, clip) // 2 for p in ports if p.name.startswith("past_state")), default=0) * w
+    row = 5 * wide + 3 * mlp if fused else 4 * wide + mlp
+    network = block * row * w + cache.bytes(block)
+    maps = sum(ENGINE_MAPS.get(name.removesuffix("_draft"), 0) for name in held) if fused else MAPS
+    decoder = maps * largest
     scores = 2 * n.heads * block * (past + block) * w
     return FilmEstimate(
         weights={name: count for name, count in weights.items() if name != "text"},
@@ -137,11 +151,26 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
         network=network,
         decoder=decoder,
         scores=scores,
-        workspace=(network + decoder + (0 if fused else scores)) // 2,
+        workspace=0 if fused else (network + decoder + scores) // 2,
         fused=fused,
         process=PROCESS,
         apart=widths.apart,
     )
+
+
+def _weights(graph: str, tensors: Sequence[Tensor], widths: Widths) -> int:
+    """Bytes of a graph's weights; products that stay exact are never narrower than they are stored."""
+    return sum(
+        stored_bytes(t, replace(widths, codes=widths.codes if _coded(graph, t.name) else None))
+        if not any(fnmatchcase(t.name, pattern) for pattern in EXACT.get(graph, ()))
+        else t.bytes
+        for t in tensors
+    )
+
+
+def _coded(graph: str, name: str) -> bool:
+    """The weight becomes codes in a precision that is yet to be made."""
+    return any(fnmatchcase(name, pattern) for pattern in CODED.get(graph, ()))
 
 
 def stored_bytes(tensor: Tensor, widths: Widths) -> int:

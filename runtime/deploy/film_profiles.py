@@ -1,11 +1,13 @@
 """The sizes that a film bundle's engines are built for: one picture size, and the few lengths of the past that occur.
 
-The past grows by whole blocks until its window is full, so a handful of profiles with one size each serve a clip, and
-no engine needs a mask. Knows the loop's lengths and the axes' names in docs/bundle.md.
+The past grows by whole blocks until its window is full, so a handful of profiles with one size each serve whole blocks,
+and no engine needs a mask. A picture, and the last block of a clip of another length, are shorter: each number of
+frames has one profile with a range of pasts. Knows the loop's lengths and the axes' names in docs/bundle.md.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ...engines.size_profile import Profile, Range
@@ -14,8 +16,8 @@ from ..film.contract import FilmContract
 
 __all__ = ["FilmSizes", "film_profiles", "film_sizes", "only", "picture_profile"]
 
-MOST_PROFILES = 8
-"""Profiles of one graph at most; lengths of the past beyond share one with a range."""
+MOST_PASTS = 8
+"""Lengths of the past that get a profile each; where there are more, they share one with a range."""
 
 TYPICAL_WORDS = 64
 """Rows of a prompt that kernels are chosen for."""
@@ -67,13 +69,12 @@ def film_profiles(contract: FilmContract, sizes: FilmSizes) -> dict[str, tuple[P
     """Optimization profiles by graph. The first that fits is taken, so those of one size come before a range."""
     words = Range(1, min(TYPICAL_WORDS, contract.text.length), contract.text.length)
     prompt, still = (Profile("prompt", {"words": words}),), (picture_profile(contract, sizes),)
-    steps = [(frames, past) for frames in sizes.block_frames for past in sizes.pasts]
-    pairs = [(2 * sizes.block_frames[-1], past) for past in sizes.pasts]
+    whole = sizes.block_frames[-1]
     return {
         "text": prompt,
         "cross": prompt,
-        "frames": _network(contract, sizes, steps, words),
-        "frames_merged": _network(contract, sizes, pairs, words),
+        "frames": _network(contract, sizes, whole, range(1, whole), words),
+        "frames_merged": _network(contract, sizes, 2 * whole, range(2, 2 * whole), words),
         "pixels_first": still,
         "pixels_next": still,
         "pixels_first_draft": still,
@@ -105,14 +106,14 @@ def only(size: int) -> Range:
 
 
 def _network(
-    contract: FilmContract, sizes: FilmSizes, wanted: list[tuple[int, int]], words: Range
+    contract: FilmContract, sizes: FilmSizes, whole: int, shorter: Iterable[int], words: Range
 ) -> tuple[Profile, ...]:
-    """A profile for each (frames, past); where these are many, one with a range of pasts for each number of frames."""
-    if len(wanted) <= MOST_PROFILES:
-        ranges = [(frames, Range(past, past, past)) for frames, past in wanted]
-    else:
-        longest = sizes.pasts[-1]
-        ranges = [(frames, Range(0, longest, longest)) for frames in sorted({frames for frames, _ in wanted})]
+    """A profile for each past of a `whole` block, and one with a range of pasts for each shorter one."""
+    longest, few = sizes.pasts[-1], len(sizes.pasts) <= MOST_PASTS
+    most = longest if contract.window is None else max(longest, contract.window - 1)  # a shorter block sees more
+    any_past = Range(0, longest, most)
+    ranges = [(whole, Range(past, past, past)) for past in sizes.pasts] if few else [(whole, any_past)]
+    ranges += [(frames, any_past) for frames in shorter]
     latent = contract.latent
     return tuple(
         Profile(

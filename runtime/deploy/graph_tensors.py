@@ -1,4 +1,4 @@
-"""The tensors that a graph file holds, read from ONNX's protocol buffers: names, shapes, types. No weights, no nodes.
+"""The tensors that a graph file holds, read from ONNX's protocol buffers: names, shapes, types; and its operators.
 
 A device has no `onnx`; what is wanted here are some fields of `ModelProto.graph.initializer` (onnx/onnx.proto), and the
 wire format of protocol buffers is small. Trusts nothing: a file may be anything.
@@ -14,12 +14,15 @@ from typing import TypeVar
 
 from ...engines.errors import BundleError
 
-__all__ = ["Port", "Tensor", "inputs_of", "tensors_of"]
+__all__ = ["Port", "Tensor", "inputs_of", "operators_of", "tensors_of"]
 
 T = TypeVar("T")
 
-GRAPH, INITIALIZER, INPUT = 7, 5, 11
-"""ModelProto.graph, GraphProto.initializer, GraphProto.input."""
+GRAPH, NODE, INITIALIZER, INPUT = 7, 1, 5, 11
+"""ModelProto.graph, GraphProto.node, GraphProto.initializer, GraphProto.input."""
+
+OPERATOR = 4
+"""NodeProto.op_type."""
 
 DIMS, KIND, NAME = 1, 2, 8
 """Field numbers of TensorProto."""
@@ -77,6 +80,11 @@ def tensors_of(path: Path) -> tuple[Tensor, ...]:
 def inputs_of(path: Path) -> tuple[Port, ...]:
     """The inputs of the graph at `path`. Raises BundleError if it is no ONNX file."""
     return _read(path, INPUT, _port)
+
+
+def operators_of(path: Path) -> frozenset[str]:
+    """Names of the operators of the graph at `path`. Raises BundleError if it is no ONNX file."""
+    return frozenset(_read(path, NODE, lambda raw: bytes(*_messages(raw, OPERATOR)).decode("utf-8")))
 
 
 def _read(path: Path, field: int, made_of: Callable[[memoryview], T]) -> tuple[T, ...]:

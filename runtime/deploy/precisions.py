@@ -5,7 +5,7 @@ Tables alone; which precision is taken of them, placement, plans and builds deci
 
 from __future__ import annotations
 
-__all__ = ["FLOATS", "NARROW", "PREFERENCE", "SOURCES"]
+__all__ = ["EXACT", "FLOATS", "NARROW", "PREFERENCE", "SOURCES"]
 
 PREFERENCE = {
     "cpu": ("fp32", "fp16", "int8", "int8-avx2", "int8-weight", "int4-weight", "bf16", "fp8"),
@@ -23,3 +23,6 @@ CACHES = ("past_", "new_", "cross_key", "cross_value", "condition_")
 
 NARROW = dict.fromkeys(("backbone", "cross", "frames", "frames_merged", "velocity"), CACHES)
 """Beginnings of the names of inputs and outputs that become half as wide with a graph's products: its caches."""
+
+EXACT = {"text": ("*.down",), "frames": ("times.*",), "frames_merged": ("times.*",)}
+"""Patterns of weights whose products stay in float32 by graph: UMT5's leave float16's range, a time's its precision."""

@@ -3,11 +3,12 @@
     reading    the tower that reads and the encoder of pictures, beside what it makes of both prompts: for L rows,
                2 L A D w bytes a layer and prompt, and as much again while one is read; scores of a piece of P rows
     denoising  the tower that denoises; of R rows, x, q, k, v and the MLP's R (4 H + Q + 2 F) w, keys and values of
-               rows and prompt (R + L) once more, and 2 Hq R (R + L) w scores where attention is not fused
-    pixels     the decoder behind it, its states twice, 24 times its largest map, and all pixels of the clip on the host
+               rows and prompt (R + L) once more, and 2 Hq R (R + L) w scores where attention is not one operator
+    pixels     the decoder, its states twice, 27 times its largest map, and on the host the pixels of as many
+               latent frames as are shown together
 
-Each stage lets go what only the one before needed, but for the tower that denoises and its activations. Knows sizes;
-neither builds nor runs. docs/cosmos.md has what was measured.
+Each stage lets go what only the one before needed, as `a2d film` does; where all stays loaded, `resident` says it.
+Knows sizes; neither builds nor runs. docs/cosmos.md has what was measured.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from ..film.clip import Clip, clip_of
 from ..film.condition import PIECE
 from ..film.contract import FilmContract
 from ..film.options import FilmOptions, settled
+from ..film.studio import SHOWN
 from .film_memory import elements, stored_bytes
-from .graph_tensors import Tensor, inputs_of, tensors_of
+from .graph_tensors import Tensor, inputs_of, operators_of, tensors_of
 from .memory_model import PROCESS, Widths
 
 __all__ = ["TowersEstimate", "towers_estimate"]
 
-MAPS = 24
+PIXELS = ("pixels_first", "pixels_next")
+"""Graphs of the last stage."""
+
+MAPS = 27
 """Largest maps of one frame that the decoder holds at once; measured, as the next."""
 
 MORE = 25 << 20
@@ -35,6 +40,9 @@ MORE = 25 << 20
 
 PIXEL = 13
 """Bytes a pixel and colour on the host: as float three times for a moment, and as a byte."""
+
+ONE_OPERATOR = "MultiHeadAttention"
+"""Operator of a graph whose attention holds no scores on a CPU either."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +65,24 @@ class TowersEstimate:
     decoder: int
     """Activations of the pixel decoder."""
     clip: int
-    """All pixels of the clip, on the host."""
+    """Pixels that are held together, on the host."""
     fused: bool
     """Scores are not in the sums."""
     process: int
     apart: bool
 
     @property
+    def computing(self) -> int:
+        """Memory of a forward of the tower that denoises, which its engine keeps."""
+        return (self.network + (0 if self.fused else self.scores)) * 3 // 2
+
+    @property
     def stages(self) -> dict[str, int]:
         """Memory by stage; activations count half as much again for what libraries round up, as for words."""
         w, host = self.weights, 0 if self.apart else self.process
-        computing = (self.network + (0 if self.fused else self.scores)) * 3 // 2
         reading = w["backbone"] + w.get("encode_first", 0) + self.prompts + self.cache + self.reader * 3 // 2
-        denoising = w["velocity"] + self.prompts + computing
-        pixels = denoising + w["pixels_first"] + w["pixels_next"] + self.states + self.decoder * 3 // 2
+        denoising = w["velocity"] + self.prompts + self.computing
+        pixels = self.prompts + sum(w[name] for name in PIXELS) + self.states + self.decoder * 3 // 2
         pixels += 0 if self.apart else self.clip
         return {"reading": reading + host, "denoising": denoising + host, "pixels": pixels + host}
 
@@ -81,14 +93,21 @@ class TowersEstimate:
 
     @property
     def resident(self) -> int:
-        """The most where the tower that reads stays loaded, as it does in a server."""
+        """The most where everything stays loaded, as it does in a server."""
         stages, w = self.stages, self.weights
-        kept = w["backbone"] + w.get("encode_first", 0)
-        return max(stages["reading"] + w["velocity"], *(stages[name] + kept for name in ("denoising", "pixels")))
+        graphs = {"reading": ("backbone", "encode_first"), "denoising": ("velocity",), "pixels": PIXELS}
+        others = {stage: sum(size for name, size in w.items() if name not in own) for stage, own in graphs.items()}
+        return max(
+            size + others[name] for name, size in (stages | {"pixels": stages["pixels"] + self.computing}).items()
+        )
 
     def rows(self) -> list[tuple[str, int, str]]:
         """Name, bytes and a note of each part, for people."""
-        fused = "where attention is not fused: not in the sums" if self.fused else "attention is not fused on a CPU"
+        fused = (
+            "where attention is not fused: not in the sums"
+            if self.fused
+            else "held at once: the graph has them as products; another export of the checkpoint holds none"
+        )
         host = "in the host's memory, not in the sums" if self.apart else ""
         return [
             *((name, size, "weights") for name, size in self.weights.items()),
@@ -99,12 +118,12 @@ class TowersEstimate:
             ("scores", self.scores, fused),
             ("states", self.states, "of the pixel decoder, twice"),
             ("decoder", self.decoder, "activations, one latent frame at a time"),
-            ("clip", self.clip, host or "all of its pixels"),
+            ("clip", self.clip, host or f"pixels of {SHOWN} latent frames"),
             ("process", self.process, host),
             ("reading", self.stages["reading"], "while the prompts are read; that tower is then let go"),
-            ("denoising", self.stages["denoising"], "while steps are taken"),
+            ("denoising", self.stages["denoising"], "while steps are taken; that tower is then let go"),
             ("pixels", self.stages["pixels"], "while frames are made"),
-            ("resident", self.resident, "at most, where the tower that reads stays loaded"),
+            ("resident", self.resident, "at most, where everything stays loaded, as in a server"),
         ]
 
 
@@ -138,13 +157,13 @@ def towers_estimate(
         weights={name: _weights(name, tensors, widths) for name, tensors in held.items() if name != "vision"},
         prompts=cache.bytes(length) * (2 if guided else 1),
         cache=cache.bytes(rounded),
-        reader=reader + layer.heads * piece * (rounded + piece) * 2 * w,
+        reader=reader + layer.heads * piece * (rounded + piece) * w,
         network=network + 2 * (rows + length) * layer.heads_held * n.head_dim * w,
         scores=2 * layer.heads * rows * (rows + length) * w,
         states=2 * sum(elements(port, clip) for port in past) * w,
         decoder=MAPS * max((elements(port, clip) // 2 for port in past), default=0) * w,
-        clip=PIXEL * clip.frames * clip.height * clip.width * 3,
-        fused=widths.apart or not widths.mapped,
+        clip=PIXEL * min(clip.frames, SHOWN * contract.latent.temporal) * clip.height * clip.width * 3,
+        fused=widths.apart or not widths.mapped or ONE_OPERATOR in operators_of(bundle.file(graphs["velocity"])),
         process=PROCESS + MORE,
         apart=widths.apart,
     )

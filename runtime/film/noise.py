@@ -128,8 +128,10 @@ def given(
             f"renoise: got shape {list(rows.shape)}, expected {[steps - 1, *wanted]}: one for each step but the last"
         )
     for name, array in (("noise", noise), ("renoise", rows)):
-        if array.dtype.kind != "f" or not np.isfinite(array).all():
-            lines.append(f"{name}: got {array.dtype}, expected finite numbers in float32")
+        if array.dtype.kind != "f":
+            lines.append(f"{name}: got {array.dtype}, expected float32")
+        elif wrong := int(np.count_nonzero(~np.isfinite(array))):
+            lines.append(f"{name}: {wrong} of {array.size} numbers are not finite (NaN or infinite), expected none")
     if lines:
         raise RequestError("\n".join(lines))
     return Given(noise.astype(np.float32, copy=False), rows.astype(np.float32, copy=False))

@@ -67,6 +67,8 @@ class Studio:
         self._rows: OrderedDict[str, tuple[NDArray[np.float32], str]] = OrderedDict()
         self._reader = None if template is None else Reader(engine, contract, self.shape, text, template)
         self._lock = threading.Lock()
+        self.on_encoded: Callable[[], None] = lambda: None
+        """Called when a film's prompt is encoded, before its network is loaded: the encoder may be let go of here."""
 
     def encode(self, prompt: str) -> tuple[NDArray[np.float32], str]:
         """Rows `[L, dim]` of a prompt, and a sentence if it was cut. Remembered: the encoder is run once a prompt."""
@@ -168,6 +170,7 @@ class Studio:
         """Encode prompt and picture, and put the parts together."""
         started = time.perf_counter()
         rows, cut = self.encode(prompt)
+        self.on_encoded()
         heard = attended(rows, self.contract.text, self.engine("cross"))
         network = FrameNetwork(self.engine, self.contract, self.shape, clip, heard)
         picture = None if board is None else encoded_picture(board, self.engine("encode_first"))
@@ -217,7 +220,8 @@ class Studio:
     def _doubts(self, clip: Clip) -> list[str]:
         """Sentences about wishes that the checkpoint was not made for."""
         last, usual = clip.blocks[-1], self.contract.block_frames
-        short = f"the last block has {len(last)} latent frames, not {usual} as the network was trained with"
+        counted = "1 latent frame" if len(last) == 1 else f"{len(last)} latent frames"
+        short = f"the last block has {counted}, not {usual} as the network was trained with"
         long = (
             f"the clip is longer than the {self.contract.frames} frames that the checkpoint was made for; it may drift"
         )

@@ -82,6 +82,10 @@ class TowerNetwork:
             )
         return engine
 
+    def let_go(self) -> None:
+        """Forget the engine, behind the last step; another step would load it again."""
+        self.__dict__.pop("engine", None)
+
     def velocity(self, noisy: Part, clean: Part | None = None) -> NDArray[np.float32]:
         """Velocity `[C, F, h, w]` of the clip, zero on frames that are given."""
         assert clean is None, "a clip of one block has none before it"

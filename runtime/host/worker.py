@@ -218,8 +218,9 @@ class Worker:
         request = unpack(Generate, job.request)
         options = options_of(request)
         asked, pictures, turn = prompt_of(request), pictures_of(request, self._pixels), turn_of(request)
-        prompt = model.prompt(asked, pictures, request.form == "raw", **turn)
-        generation = session.stream(prompt, options)
+        clock = session.clock(options)  # a budget counts from before the pictures are read
+        prompt = model.prompt(asked, pictures, request.form == "raw", **turn, clock=clock)
+        generation = session.stream(prompt, options, clock=clock)
         job.begin(generation)
         for step in generation:
             self.send(Kind.STEP, job.id, _step(step, generation))

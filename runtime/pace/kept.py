@@ -14,7 +14,6 @@ import os
 import platform
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,17 +24,17 @@ from ...engines.protocol import Engine
 from ..bundle.files import MANIFEST, Bundle, sha256_of
 from ..bundle.kept_folder import kept_folder
 from ..decode.block import Prompt
-from ..decode.budget import RECENT, Times
+from ..decode.budget import Slowness, Times
 from ..decode.options import Plan
 from ..decode.session import Session
 from ..schema import Violations, from_json, parse, to_json
-from .measured import measured, random_tokens
+from .measured import measured, picture_seconds, random_tokens
 
 __all__ = ["KeptTimes"]
 
 LOG = logging.getLogger("a2d")
 
-SCHEMA = 1
+SCHEMA = 2
 
 NOTHING = Times(0.0, 0.0, 0.0, 0.0, 0, 0)
 """Times of an entry that is asked for."""
@@ -83,7 +82,7 @@ class KeptTimes:
     def __init__(self, model: Decodes) -> None:
         self._model, self._lock = model, threading.Lock()
         self._known: dict[Path, Times] = {}
-        self.slowness: deque[float] = deque(maxlen=RECENT)
+        self.slowness = Slowness()
 
     def __call__(self, plan: Plan, again: bool = False) -> Times:
         """The times for a plan; `again` measures in any case. Measured ones are kept in a file."""
@@ -117,6 +116,9 @@ class KeptTimes:
             return self._model.prompt(random_tokens(manifest, count))
 
         times = replace(measured(self._model.session, rows, plan), measured=_now())
+        if (vision := manifest.vision) is not None:
+            token = vision.image_token_id
+            times = replace(times, picture=picture_seconds(lambda picture: self._model.prompt([token], [picture])))
         said = [f"{1e3 * value:.4g} ms" for value in (times.step, times.step_far, times.row)]
         LOG.info("measured: a step %s, with %d rows %s, a row of the prompt %s; kept in %s",
                  said[0], times.far, *said[1:], path)  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..schema import to_json
 from .ticket import Begun, Ended, Event, Stepped
 
 __all__ = ["ChatAnswer", "CompletionAnswer", "own_facts"]
@@ -26,6 +27,7 @@ FINISHES = {
 def own_facts(ended: Ended) -> dict[str, Any]:
     """Facts of an answer that OpenAI's objects have no field for."""
     result = ended.result
+    made = result.budget
     return {
         "stop_reason": ended.reason,
         "tokens": list(result.tokens),
@@ -35,6 +37,7 @@ def own_facts(ended: Ended) -> dict[str, Any]:
         "blocks": result.blocks,
         "seconds": result.seconds,
         "first_block_seconds": result.first_block_seconds,
+        "budget": None if made is None else {**to_json(made), "over": made.over},
     }
 
 

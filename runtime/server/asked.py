@@ -61,7 +61,7 @@ class Question:
         """The generation in a new session of the model; reads the prompt."""
         clock = session.clock(self.options)  # a budget counts from before the prompt is read
         pictures = [pixels() for pixels in self.pictures]
-        rows = model.prompt(self.prompt, pictures, self.raw, self.template_options)
+        rows = model.prompt(self.prompt, pictures, self.raw, self.template_options, clock=clock)
         return session.stream(rows, self.options, self.form, clock=clock)
 
 

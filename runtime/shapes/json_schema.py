@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from typing import Any
+from urllib.parse import unquote
 
 from ...engines.errors import RequestError
 from .json_pattern import CHARACTER, integers, json_pattern
@@ -90,10 +91,10 @@ class _Reader:
         name = said["$ref"]
         if name in seen:
             raise RequestError(f"{at}: $ref {name!r} leads back to itself; recursive schemas are not supported")
-        target: Any = self._root
-        if not isinstance(name, str) or not name.startswith("#"):
+        if not isinstance(name, str) or not (name == "#" or name.startswith("#/")):
             raise RequestError(f"{at}: $ref {name!r} is not supported, expected one within the schema: '#/$defs/...'")
-        for part in [part for part in name[1:].split("/") if part]:
+        target: Any = self._root
+        for part in unquote(name).split("/")[1:]:
             key = part.replace("~1", "/").replace("~0", "~")
             if not isinstance(target, Mapping) or key not in target:
                 raise RequestError(f"{at}: $ref {name!r} leads nowhere")
@@ -235,6 +236,8 @@ def _one_of(said: Mapping[str, Any], at: str) -> Language:
 
 def _count(said: Mapping[str, Any], name: str, default: int | None, at: str) -> int | None:
     value = said.get(name, default)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 0):
         raise RequestError(f"{at}/{name}: got {json.dumps(value)}, expected a whole number")
     return value

@@ -96,7 +96,7 @@ def test_no_such_file_and_no_samples(tmp_path):
         load(tmp_path / "nowhere.jsonl", None, 64, 0)
     with pytest.raises(RequestError, match="no samples in it"):
         load(tmp_path, "read", 64, 0)
-    with pytest.raises(RequestError, match="--samples: got 0"):
+    with pytest.raises(RequestError, match="the setting samples: got 0"):
         load(tmp_path, "read", 0, 0)
 
 

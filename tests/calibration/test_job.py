@@ -15,6 +15,7 @@ from a2d.calibration import job as job_module
 from a2d.calibration.collect import recording as record_module
 from a2d.calibration.collect.recording import Recording
 from a2d.calibration.job import Job, calibrate
+from a2d.calibration.quantize import coded_weights
 from a2d.calibration.quantize.recipes import RECIPES, recipes
 from a2d.engines import cpu
 from a2d.engines.errors import BundleError, NumericsError, RequestError
@@ -77,6 +78,20 @@ def test_every_layer_says_what_each_stratum_asked_for(quantized):
     qkv = next(y for y in layers if y["layer"] == "layers.1.qkv")
     assert set(qkv["asked"]) == set(strata(quantized)) and all(v > 0 for v in qkv["asked"].values())
     assert all(0 < error < 1 for error in qkv["errors"].values())
+
+
+def test_every_matrix_is_quantized_once_and_a_relieved_one_in_its_other_form(job, monkeypatch):
+    code, made = coded_weights.code, []
+
+    def counted(matrix, *form):
+        made.append(matrix.shape)
+        return code(matrix, *form)
+
+    monkeypatch.setattr(coded_weights, "code", counted)
+    calibrate(job)
+    layers = remembered(job.output)["recipes"]["int8"]["layers"]
+    assert len(made) == len(layers) + sum(layer["form"] == "relief" for layer in layers)
+    assert made.count((160, 64)) == 1  # the vocabulary's table: looked up, and multiplied by in two graphs
 
 
 def test_an_interrupted_calibration_goes_on_and_ends_alike(job, monkeypatch, tmp_path):
@@ -148,10 +163,11 @@ def test_samples_that_do_not_fit_are_left_out_and_named(job, tmp_path):
     assert not (tmp_path / "none.a2d").exists()
 
 
-def test_no_data_is_told_with_its_flag(job):
+def test_no_data_is_told_with_its_setting(job):
     said: list[str] = []
     calibrate(replace(job, data=None, samples=3), said.append)
-    assert said[0].startswith("warning: no --data given; 3 built-in samples")
+    assert said[0].startswith("warning: no samples were named; 3 built-in samples")
+    assert said[0].endswith("Better: [data=FILE.jsonl], or [data=FOLDER prompt=TEXT]")
 
 
 def with_weight(floats, folder, name: str, value: float):
@@ -199,12 +215,12 @@ def test_an_outlier_of_a_million_leaves_the_others_alone(job, floats, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"merge": "mean"}, "--merge: got 'mean', expected one of\n  absmax"),
-        ({"strata": "some"}, "--strata: got 'some'"),
+        ({"merge": "mean"}, "the setting merge: got 'mean', expected one of\n  absmax"),
+        ({"strata": "some"}, "the setting strata: got 'some'"),
         ({"target": "tpu"}, "target: got 'tpu', expected one of\n  cpu"),
         ({"target": "jetson-orin", "recipes": recipes("fp8")}, "cannot run fp8: .*nearest is .precision=int8"),
         ({"target": "jetson-orin", "recipes": recipes("int4-weight")}, "nearest is .precision=int8"),
-        ({"samples": 0}, "--samples: got 0"),
+        ({"samples": 0}, "the setting samples: got 0"),
     ],
 )  # fmt: skip
 def test_bad_wishes_are_refused_before_anything_is_computed(job, monkeypatch, changes, message):

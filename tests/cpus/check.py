@@ -52,11 +52,13 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
 import json
-from conftest import OPTIONS, TINY, Export, checkpoint, export_job
+from calibration_helpers import OPTIONS
+from tiny_model import tiny_checkpoint
 from a2d.calibration.job import Job, calibrate
 from a2d.calibration.quantize.recipes import recipes
+from a2d.export.job import Job as Export, export
 place = Path(sys.argv[1])
-export_job(Export(checkpoint(place / "tiny", TINY), place / "floats.a2d", quiet=True))
+export(Export(tiny_checkpoint(place / "tiny"), place / "floats.a2d", quiet=True))
 rows = [{"tokens": [5 + (7 * i + j * j) % 150 for j in range(6 + i)]} for i in range(6)]
 (place / "data.jsonl").write_text("".join(json.dumps(row) + chr(10) for row in rows))
 wanted = recipes("int8,fp8,int8-weight,int4-weight")

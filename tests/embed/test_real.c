@@ -166,6 +166,40 @@ static void test_repeats(a2d_model *model) {
     a2d_release(generation);
 }
 
+/* An answer in time: whole where there is time, cut where there is not, and refused with what would do. */
+static void test_budget(a2d_model *model) {
+    const a2d_image image = {.path = frame};
+    a2d_request request = request_for(&image);
+    a2d_error error = A2D_ERROR_INIT;
+    a2d_result result = A2D_RESULT_INIT;
+    char options[64];
+    request.options = "{\"budget\": \"10 minutes\"}";
+    expect(model, &request, A2D_ERROR_REQUEST, "expected a time with its unit");
+    request.options = "{\"budget\": \"3600 s\"}";
+    a2d_generation *generation = start(model, &request);
+    check_status(__FILE__, __LINE__, a2d_wait(generation, 120000, &result, &error), A2D_OK, error.message);
+    CHECK(result.stop == A2D_STOP_TOKEN && strcmp(result.text, expected) == 0);
+    a2d_release(generation);
+    double needed = 0.001; /* ms */
+    a2d_status status = A2D_ERROR_REQUEST;
+    for (int tried = 0; status == A2D_ERROR_REQUEST && tried < 5; tried++) {
+        snprintf(options, sizeof options, "{\"budget\": \"%.3f ms\"}", needed);
+        request.options = options;
+        generation = start(model, &request);
+        status = a2d_wait(generation, 120000, &result, &error);
+        if (status == A2D_OK)
+            CHECK(tried > 0 && result.stop == A2D_STOP_BUDGET && result.token_count < 64);
+        else {
+            const char *said = strstr(error.message, "expected ");
+            CHECK(strstr(error.message, "budget: got ") != NULL && said != NULL);
+            CHECK(sscanf(said, "expected %lf ms or more", &needed) == 1);
+            needed *= 1.01; /* the message has four digits */
+        }
+        a2d_release(generation);
+    }
+    CHECK_STATUS(status, A2D_OK);
+}
+
 #if !defined(_WIN32)
 static void test_a_stopped_worker(void) {
     a2d_model *model = open_real(1000);
@@ -217,6 +251,7 @@ int main(int argc, char **argv) {
     test_steps_and_cancel(model);
     test_errors(model);
     test_repeats(model);
+    test_budget(model);
     a2d_close(model);
 #if !defined(_WIN32)
     test_a_stopped_worker();

@@ -32,7 +32,7 @@ from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.export.precision import precisions
 from a2d.export.write.graph_models import Builder
 from a2d.export.write.piece_cache import default_folder
-from a2d.export.write.weight_file import WeightFile, save_graph
+from a2d.export.write.weight_file import TorchWeightFile, save_graph
 from a2d.runtime.bundle.staging import Staging
 
 LAYER = 1
@@ -152,10 +152,10 @@ def test_weights_inside_a_loop_are_widened_where_they_are_looked_up(tmp_path: Pa
     made = plan(Job(tmp_path / "checkpoint", tmp_path / "bundle", precisions("bf16"), quiet=True))
     builder = Builder(made.network, precisions("fp32"), ["backbone"], default_folder())
     with Staging(tmp_path / "bundle") as staging:
-        weights = WeightFile(precisions("bf16")[0], staging)
+        weights = TorchWeightFile.new(precisions("bf16")[0], staging)
         for name, source in made.family.sources.items():
             weights.write(name, assemble(source, made.checkpoint.read, source.dtype(torch.bfloat16)))
-        staging.file(weights.name).close()
+        weights.file.close()
         model = weights.link_widened(builder.build("backbone", precisions("fp32")[0]), {})
         looked_up = [
             node for loop in model.graph if loop.op_type == "Loop" for node in loop.attributes["body"].as_graph()

@@ -85,17 +85,19 @@ def test_weights_are_stored_once(bundle: Path, tiny: Path, precision: str) -> No
 
 def test_big_tensors_start_where_every_system_can_map_them(tmp_path: Path) -> None:
     with Staging(tmp_path / "b") as staging:
-        weights = store_module.WeightFile(PRECISIONS["fp16"], staging)
+        weights = store_module.TorchWeightFile.new(PRECISIONS["fp16"], staging)
         for i, count in enumerate((7, 32768, 5, 32767, 100_000)):
             weights.write(str(i), torch.full((count,), i, dtype=torch.float16))
-        shapes = {name: at.shape for name, at in weights.located.items()}
-        assert staging.file(weights.name).size == store_module.planned_bytes(shapes, weights.precision)
-        staging.file(weights.name).close()
-        offsets = {name: at.offset for name, at in weights.located.items()}
+        shapes = {name: at.shape for name, at in weights.file.tensors.items()}
+        assert weights.file.size == store_module.planned_bytes(shapes, weights.precision)
+        weights.file.close()
+        offsets = {name: at.offset for name, at in weights.file.tensors.items()}
         assert (offsets["1"] % 65536, offsets["4"] % 65536) == (0, 0)
         assert not any(offset % 64 for offset in offsets.values())
-        raw = np.fromfile(staging.path / weights.name, np.float16)
-        assert all((raw[at.offset // 2 :][: at.shape[0]] == int(name)).all() for name, at in weights.located.items())
+        raw = np.fromfile(staging.path / weights.file.name, np.float16)
+        assert all(
+            (raw[at.offset // 2 :][: at.shape[0]] == int(name)).all() for name, at in weights.file.tensors.items()
+        )
 
 
 def test_no_projection_needs_a_transpose(bundle: Path) -> None:
@@ -273,12 +275,12 @@ def test_full_disk_leaves_nothing(
 
 
 def miswritten(monkeypatch: pytest.MonkeyPatch) -> None:
-    write = store_module.WeightFile.write
+    write = store_module.TorchWeightFile.write
 
-    def off(self: store_module.WeightFile, name: str, tensor: torch.Tensor) -> None:
+    def off(self: store_module.TorchWeightFile, name: str, tensor: torch.Tensor) -> None:
         write(self, name, tensor * 1.001 if name == "layers.1.down" else tensor)
 
-    monkeypatch.setattr(store_module.WeightFile, "write", off)
+    monkeypatch.setattr(store_module.TorchWeightFile, "write", off)
 
 
 def test_weights_are_read_back_and_compared(

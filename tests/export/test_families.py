@@ -25,7 +25,7 @@ from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.export.precision import PRECISIONS
 from a2d.export.write.graph_models import Builder
 from a2d.export.write.piece_cache import default_folder
-from a2d.export.write.weight_file import WeightFile, save_graph
+from a2d.export.write.weight_file import TorchWeightFile, save_graph
 from a2d.runtime.bundle.staging import Staging
 
 VOCAB, ROWS = 96, 11
@@ -202,10 +202,10 @@ def test_text_families_equal_transformers(name: str, tmp_path: Path) -> None:
 
 def exported(made: Made, staging: Staging, graphs: list[str]) -> dict[str, Engine]:
     fp32 = PRECISIONS["fp32"]
-    weights, builder = WeightFile(fp32, staging), Builder(made.network, (fp32,), graphs, default_folder())
+    weights, builder = TorchWeightFile.new(fp32, staging), Builder(made.network, (fp32,), graphs, default_folder())
     for name, source in made.family.sources.items():
         weights.write(name, assemble(source, made.checkpoint.read, fp32.dtype))
-    staging.file(weights.name).close()
+    weights.file.close()
     paths = {g: save_graph(weights.link(builder.build(g, fp32), {}), g, fp32, staging) for g in graphs}
     return {g: load_engine("onnxruntime", path, threads=1) for g, path in paths.items()}
 

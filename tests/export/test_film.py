@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,14 +12,13 @@ import pytest
 
 pytest.importorskip("diffusers")
 import torch
-from film_checkpoints import RECIPES, VOCAB, Parts, checkpoint, draft_vae, tiny_decoded
+from film_checkpoints import RECIPES, VOCAB, Parts, checkpoint, draft_vae, original, tiny_decoded
 from film_opened import Opened
 from safetensors.torch import load_file, save_file
 
 from a2d.engines.errors import BundleError, CheckpointError, ContractError, RequestError
 from a2d.export.checkpoint.pipeline import Pipeline
 from a2d.export.checkpoint.sources import Source, assemble
-from a2d.export.checkpoint.wan_names import PARTS
 from a2d.export.cli import main
 from a2d.export.export_plan import Job
 from a2d.export.families.causal_wan import describe_film
@@ -40,7 +38,7 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     if draft is not None:
         parts = replace(parts, draft=draft_vae(draft))
         given = given | {"draft_height": 32, "draft_width": 48, "draft_steps": 1}
-    export_film(Job(folder / "checkpoint", folder / "bundle", film=given, draft=draft, quiet=True))
+    export_film(Job(folder / "checkpoint", folder / "bundle", film=given, draft=draft, parity="own", quiet=True))
     return parts, Opened(folder / "bundle")
 
 
@@ -167,7 +165,7 @@ def test_a_step_list_is_warped_as_the_schedulers_do():
 def test_weights_in_bfloat16_and_in_shards_are_read(tmp_path):
     parts = checkpoint(tmp_path / "checkpoint", RECIPES["plain"], torch.bfloat16, "50KB")
     assert len(list((tmp_path / "checkpoint" / "transformer").glob("*.safetensors"))) > 1
-    export_film(Job(tmp_path / "checkpoint", tmp_path / "bundle", film=GIVEN, quiet=True))
+    export_film(Job(tmp_path / "checkpoint", tmp_path / "bundle", film=GIVEN, parity="own", quiet=True))
     tokens = torch.arange(2, 30)[None]
     rows = Opened(tmp_path / "bundle").engine("text").run({"tokens": tokens.numpy()})["text_rows"]
     with torch.no_grad():
@@ -285,24 +283,6 @@ def test_a_bundle_that_exists_is_not_replaced(copy):
     (copy.parent / "bundle" / "mine").write_text("x")
     with pytest.raises(BundleError):
         export_film(Job(copy, copy.parent / "bundle", film=GIVEN, quiet=True))
-
-
-def original(copy: Path, prefix: str = "model.", file: str = "transformer/diffusion_pytorch_model.safetensors") -> Path:
-    """The network's weights under their authors' names, in a file of that name; gives the file."""
-    stored = load_file(copy / "transformer" / "diffusion_pytorch_model.safetensors")
-    theirs = {name: f"{prefix}{authors_name(name)}" for name in stored}
-    (copy / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
-    save_file({theirs[name]: tensor for name, tensor in stored.items()}, copy / file)
-    return copy / file
-
-
-def authors_name(name: str) -> str:
-    """The reverse of `renamed`, from the table that it reads."""
-    number = re.match(r"blocks\.(\d+)\.", name)
-    plain = f"blocks.{{}}.{name[number.end() :]}" if number else name
-    ours = next(ours for ours, theirs in PARTS.items() if plain in (theirs, f"{theirs}.weight", f"{theirs}.bias"))
-    made = ours + plain.removeprefix(PARTS[ours])
-    return made.format(number[1]) if number else made
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "generator_ema.model."])

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY
 from safetensors.numpy import load_file
+from tiny_model import tiny_checkpoint
 
 import a2d
 from a2d.engines.errors import EngineError, RequestError
@@ -22,12 +22,12 @@ from a2d.export.peers import checkpoint_again, engines, environment
 from a2d.export.peers.checkpoint_again import write_again
 from a2d.export.peers.engines import ENGINES
 from a2d.export.peers.process import rival_process
-from a2d.export.synthetic import checkpoint
 from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.cli.bench import Rivals
 from a2d.runtime.cli.bench import main as bench
 from a2d.runtime.decode.contract import autoregressive
 from a2d.runtime.measure.bench import PeerRun, endless, random_prompt
+from a2d.runtime.pace.measured import random_tokens
 
 PROCESSES = Path(environment.__file__).with_name("processes")
 
@@ -153,7 +153,7 @@ def test_an_environment_that_fails_says_why_and_leaves_nothing(pip, tmp_path):
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory) -> Path:
     """The checkpoint that `floats` is made of."""
-    return checkpoint(tmp_path_factory.mktemp("rivals") / "tiny", TINY)
+    return tiny_checkpoint(tmp_path_factory.mktemp("rivals") / "tiny")
 
 
 def test_the_weights_are_the_checkpoints_again(floats, tiny, tmp_path):
@@ -238,3 +238,12 @@ def test_an_unknown_engine_names_those_that_there_are(floats, capsys):
 def test_the_prompt_of_a_rival_has_as_many_tokens(floats):
     model = a2d.load(floats, threads=1)
     assert len(random_prompt(model, 12)) == 12
+
+
+def test_random_tokens_are_no_special_ones_of_a_model_with_or_without_a_mask(floats):
+    manifest = Bundle.open(floats).manifest
+    contract = replace(autoregressive(manifest.decode), mask_token_id=None)
+    alone = replace(manifest, words=replace(manifest.words, decode=contract))
+    for one in (manifest, alone):
+        special = {one.decode.mask_token_id, *one.decode.stop_token_ids}
+        assert not special & set(random_tokens(one, 500).tolist())

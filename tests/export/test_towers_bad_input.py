@@ -84,7 +84,7 @@ def test_bad_input_is_an_error_and_leaves_nothing(place, capsys, arguments, mess
     ("arrays", "message"),
     [
         ({"noise": np.zeros((48, 2, 2, 3), np.float32)}, "noise: got shape [48, 2, 2, 3]"),
-        ({"noise": np.full((48, 8, 2, 3), np.nan, np.float32)}, "expected finite numbers"),
+        ({"noise": np.full((48, 8, 2, 3), np.nan, np.float32)}, "are not finite"),
         ({"sound": np.zeros(3)}, "expected noise"),
     ],
 )

@@ -14,10 +14,6 @@ from pathlib import Path
 
 import pytest
 from clips import FRAMES, Recipe, held, make, moving
-from film_checkpoints import RECIPES, checkpoint
-
-from a2d.export.export_plan import Job
-from a2d.export.film.job import export_film
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -122,6 +118,11 @@ def test_a_checkpoint_of_one_s_own(reader):
 
 def test_a_film(reader):
     """By a tiny checkpoint of random weights, exported with the extra `export`; the extra `log` writes the movies."""
+    from film_checkpoints import RECIPES, checkpoint
+
+    from a2d.export.export_plan import Job
+    from a2d.export.film.job import export_film
+
     work, here = reader.work / "film", Path(sys.executable).parent
     work.mkdir()
     checkpoint(work / "checkpoint", RECIPES["tiny"])

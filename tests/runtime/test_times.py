@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 import a2d
@@ -57,6 +58,23 @@ def test_an_answer_says_what_became_of_its_budget(model):
         model.generate(TOKENS, budget="0.001 ms")
     with pytest.raises(RequestError, match="budget: got '200', expected a time with its unit"):
         model.generate(TOKENS, budget="200")
+
+
+def test_a_picture_is_known_before_it_is_read(slate, tmp_path, monkeypatch):
+    monkeypatch.setenv("A2D_CACHE", str(tmp_path))
+    model, frame = a2d.load(slate, threads=1), np.full((300, 400, 3), 128, np.uint8)
+    times = model.times(plan(model.manifest.decode, Options()))
+    assert times.picture > 0
+    with pytest.raises(RequestError, match="budget: got .* expected .*: pictures take .* and a step"):
+        model.generate(images=[frame], budget=f"{1.2e3 * times.step:.3f} ms")
+    hurried = model.stream(images=[frame], budget="600 s", max_tokens=8)
+    assert hurried.run().budget.cut == ""
+    for _ in range(5):
+        model.times.slowness.pictures.add(1e6)
+    unread = model.generate(images=[frame + 1], budget="600 s", max_tokens=8)
+    assert (unread.stop_reason, unread.tokens, unread.forwards, unread.budget.cut) == ("budget", (), 0, "pictures")
+    plain = model.generate(images=[frame + 1], max_tokens=8)
+    assert plain.tokens  # nothing of the picture that was not read is remembered
 
 
 def test_a_folder_that_cannot_be_written_to_keeps_nothing(floats, tmp_path, monkeypatch):

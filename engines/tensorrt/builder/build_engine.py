@@ -48,6 +48,8 @@ class Build:
     """Products in float16, for a graph that was written in float32."""
     narrow: tuple[str, ...] = ()
     """Inputs and outputs that become float16 as well, by the beginnings of their names."""
+    exact: tuple[str, ...] = ()
+    """Patterns of weights whose products stay in float32 all the same."""
     timing: Path | None = None
     """Measured kernels of earlier builds, read and written; only where the library measures."""
 
@@ -68,7 +70,7 @@ def build(wanted: Build, advance: Advance = lambda _: None) -> Card:
     log_file.unlink(missing_ok=True)
     with TemporaryDirectory(dir=wanted.engine.parent, prefix=".copy.") as folder:
         copied = Path(folder) / wanted.graph.name
-        copy_graph(wanted.graph, copied, half=wanted.half, narrow=wanted.narrow)
+        copy_graph(wanted.graph, copied, half=wanted.half, narrow=wanted.narrow, exact=wanted.exact)
         stop = threading.Event()
         try:
             made, network = _interruptible(lambda: _engine(library, wanted, copied, log, advance, stop), stop)

@@ -11,6 +11,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass, ShapeInferencePass
 from ...errors import EngineError
 from .fp16_products import halve_products
 from .late_lookup import look_up_late
+from .open_attention import open_attention
 from .roll_loops import roll
 
 __all__ = ["copy_graph"]
@@ -22,18 +23,22 @@ REFUSED = {
 }
 
 
-def copy_graph(source: Path, target: Path, *, half: bool, narrow: Sequence[str] = ()) -> None:
+def copy_graph(
+    source: Path, target: Path, *, half: bool, narrow: Sequence[str] = (), exact: Sequence[str] = ()
+) -> None:
     """Write TensorRT's copy of the graph at `source` to `target`, its weights beside it.
 
     `half`: products in float16 (the graph was written in float32); `narrow`: inputs and outputs that become float16
-    too, by the beginning of their names. Raises EngineError for a graph that TensorRT has no operators for.
+    too, by the beginning of their names; `exact`: patterns of weights whose products stay in float32. Raises
+    EngineError for a graph that TensorRT has no operators for.
     """
     model = ir.load(source)
     _check_operators(model.graph)
+    open_attention(model)
     look_up_late(model)
     if half:
         ShapeInferencePass()(model)  # quantized graphs leave types out where ONNX can tell them
-        halve_products(model, narrow)
+        halve_products(model, narrow, exact)
     roll(model)
     RemoveUnusedNodesPass()(model)
     ir.save(model, target, external_data=f"{target.name}.data")

@@ -8,6 +8,7 @@ float16, and with them the products that they enter:
 2. A stored weight of such a product is stored as float16. So is a table that rows are gathered from.
 3. What only moves numbers (concatenation, transposition, ...) on their way to a product moves them as float16.
 4. Inputs and outputs whose names begin with one of `narrow` change their type: the keys and values of a cache.
+5. Products of stored weights whose names fit a pattern of `exact` stay as they are: their range is beyond float16's.
 
 Norms, softmax, rotation and the residual stream stay in float32: at the few rows of a step they cost nothing, and half
 precision costs accuracy exactly there.
@@ -16,6 +17,7 @@ precision costs accuracy exactly there.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 
 import numpy as np
 import onnx_ir as ir
@@ -32,16 +34,16 @@ MOVES = {"Concat": None, "Transpose": 1, "Reshape": 1, "Unsqueeze": 1, "Squeeze"
 HALF = ir.DataType.FLOAT16
 
 
-def halve_products(model: ir.Model, narrow: Sequence[str] = ()) -> ir.Model:
+def halve_products(model: ir.Model, narrow: Sequence[str] = (), exact: Sequence[str] = ()) -> ir.Model:
     """Rewrite in place. Raises EngineError for a weight beyond the range of float16."""
-    return _Halving(model.graph, tuple(narrow)).run(model)
+    return _Halving(model.graph, tuple(narrow), tuple(exact)).run(model)
 
 
 class _Halving:
     """The pass over one graph, remembering the float16 twin of each value."""
 
-    def __init__(self, graph: ir.Graph, narrow: tuple[str, ...]) -> None:
-        self.graph, self.narrow = graph, narrow
+    def __init__(self, graph: ir.Graph, narrow: tuple[str, ...], exact: tuple[str, ...]) -> None:
+        self.graph, self.narrow, self.exact = graph, narrow, exact
         self.twins: dict[ir.Value, ir.Value] = {}
 
     def run(self, model: ir.Model) -> ir.Model:
@@ -49,7 +51,7 @@ class _Halving:
             if value.name is not None and value.name.startswith(self.narrow) and _is_float(value):
                 self.narrow_input(value)
         for node in [*self.graph]:
-            if node.op_type in PRODUCTS and _is_float(node.outputs[0]) and not _is_quantized(node):
+            if self.halved(node):
                 self.product(node)
             elif node.op_type == "Gather" and node.inputs[0] is not None and _is_stored(node.inputs[0]):
                 self.product(node, taken=1)
@@ -57,6 +59,13 @@ class _Halving:
             if value.name is not None and value.name.startswith(self.narrow) and _is_float(value):
                 self.narrow_output(i, value)
         return model
+
+    def halved(self, node: ir.Node) -> bool:
+        """The node is a product that becomes float16."""
+        if node.op_type not in PRODUCTS or not _is_float(node.outputs[0]) or _is_quantized(node):
+            return False
+        stored = [value.name or "" for value in node.inputs if value is not None and _is_stored(value)]
+        return not any(fnmatchcase(name, pattern) for name in stored for pattern in self.exact)
 
     def product(self, node: ir.Node, taken: int | None = None) -> None:
         """`node` on the twins of its first `taken` inputs; whoever reads its result reads it as float32."""

@@ -32,7 +32,7 @@ DIFFUSION: dict[str, Any] = {
     "context_mask": "causal_prompt",
     "positions": "mrope",
     "schedule": "base-remainder",
-    "steps": 4,
+    "threshold": 0.9,
     "prompt": QUESTION,
 }
 """What a2d-export reads: the second stage's decode contract and the question. `write` adds the one size of a frame."""
@@ -41,7 +41,7 @@ AUTOREGRESSIVE: dict[str, Any] = DIFFUSION | {
     "block_size": 1,
     "context_mask": "token_causal",
     "shift": "right_prev_row",
-    "steps": 1,
+    "threshold": None,
 }
 """The decode contract of the first stage: blocks of one token, predicted by the row before."""
 

@@ -280,7 +280,7 @@ typedef struct a2d_request {
     const a2d_image *images;
     size_t image_count;
     uint32_t max_tokens; /**< 0 is 256 */
-    uint32_t steps;      /**< forwards per block */
+    uint32_t steps;      /**< forwards per block; alone the pace, in the place of the bundle's steps and threshold */
     float threshold;     /**< accept every token whose confidence is above this; 0 is the bundle's choice */
     uint32_t reserved;
     /** All other options of a generation as a JSON object, by the names of `a2d run`'s flags with underscores:

@@ -25,6 +25,7 @@ from a2d.__main__ import main
 from a2d.runtime.cli.live_film import picture
 from a2d.runtime.film.contract import Schedule, TextSpec
 from a2d.runtime.film.presets import Preset
+from a2d.runtime.model import Model
 
 TESTS = Path(__file__).parents[2]
 GOLDEN = TESTS / "data" / "golden-frames"
@@ -96,6 +97,16 @@ def test_golden_cases_by_their_flags(name, commit, tmp_path, monkeypatch, capsys
 
 
 # -- files
+
+
+def test_the_text_encoder_is_gone_before_the_network_is_loaded(bundle, tmp_path, monkeypatch):
+    """The two together are what would not fit."""
+    told: list[tuple[str, str]] = []
+    load, unload = Model.engine, Model.unload
+    monkeypatch.setattr(Model, "engine", lambda self, graph: told.append(("load", graph)) or load(self, graph))
+    monkeypatch.setattr(Model, "unload", lambda self, graph: told.append(("unload", graph)) or unload(self, graph))
+    assert film(bundle, "--frames", 9, "--save", tmp_path / "a.npz") == 0
+    assert told.index(("load", "text")) < told.index(("unload", "text")) < told.index(("load", "frames"))
 
 
 @pytest.mark.parametrize("ending", [".mp4", ".mov"])

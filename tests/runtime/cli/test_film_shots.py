@@ -137,6 +137,46 @@ def test_lists_in_three_forms_are_the_same_shots(place):
     assert shot_list(folder / "reel.otio") == wanted
 
 
+SAVED = {
+    "LibreOffice, German": ("a.csv", "utf-8-sig", ";", "2,5", '"Totale: ein Zug; er steht, und wartet."'),
+    "Excel, Unicode text": ("a.csv", "utf-16", "\t", "2,5", "Totale: ein Zug; er steht, und wartet."),
+    "a sheet's TSV": ("a.tsv", "utf-8", "\t", "2.5", "Totale: ein Zug; er steht, und wartet."),
+    "Excel, English": ("a.csv", "utf-8-sig", ",", "2.5", '"Totale: ein Zug; er steht, und wartet."'),
+}
+"""File, encoding, separator, a number and a quoted cell, as spreadsheets save them."""
+
+
+@pytest.mark.parametrize("program", SAVED)
+def test_lists_that_spreadsheets_save(program, tmp_path):
+    name, encoding, mark, number, prompt = SAVED[program]
+    rows = [["ID", "Prompt", "Seconds", "seed", "image", ""], ["SH010", prompt, number, "7", "", ""], [""] * 6]
+    (tmp_path / name).write_bytes("".join(mark.join(row) + "\r\n" for row in rows).encode(encoding))
+    (shot,) = shot_list(tmp_path / name)
+    assert (shot.id, shot.seconds, shot.seed, shot.image) == ("SH010", 2.5, 7, None)
+    assert shot.prompt == "Totale: ein Zug; er steht, und wartet."
+
+
+def test_timelines_of_other_programs(tmp_path):
+    """Gaps are no shots; a marker is a prompt; clips without a length, or with other metadata, are told."""
+    time = otio.opentime.RationalTime
+    span = otio.opentime.TimeRange(time(0, 24), time(36, 24))
+    media = otio.schema.ExternalReference("a.mov", available_range=span)
+    marked = otio.schema.Clip("SH010", media_reference=media)
+    marked.markers.append(otio.schema.Marker("A train leaves.", marked_range=span))
+    track = otio.schema.Track(children=[otio.schema.Gap(source_range=span), marked])
+    timeline = otio.schema.Timeline("cut", tracks=[track])
+    otio.adapters.write_to_file(timeline, str(tmp_path / "cut.otio"))
+    (shot,) = shot_list(tmp_path / "cut.otio")
+    assert (shot.id, shot.seconds, shot.prompt) == ("SH010", 1.5, "A train leaves.")
+    track.append(otio.schema.Clip("SH020"))
+    track.append(otio.schema.Clip("SH030", media_reference=media.clone(), metadata={"a2d": "a prompt"}))
+    otio.adapters.write_to_file(timeline, str(tmp_path / "cut.otio"))
+    with pytest.raises(RequestError) as raised:
+        shot_list(tmp_path / "cut.otio")
+    assert "clip 'SH020': has no length" in str(raised.value)
+    assert "clip 'SH030': metadata" in str(raised.value)
+
+
 def test_one_shot_that_fails_is_that_shots_fault(place, monkeypatch, capsys):
     folder, ready = place
     engine, script = ready("frames"), ready("frames")._script
@@ -178,7 +218,8 @@ def test_a_list_that_is_wrong_is_refused_whole(place, capsys, change, message):
 def test_files_that_are_no_lists(tmp_path):
     for name, content, message in [
         ("a.csv", b"", "holds 0 shots"),
-        ("a.csv", b"\xff\xfe", "cannot be read as CSV in UTF-8"),
+        ("a.csv", "id,seconds,prompt\nA,1,Caf\u00e9".encode("cp1252"), "cannot be read as CSV in UTF-8"),
+        ("a.csv", b"id;seconds;prompt\nA;2,5;x;y\n", "unknown more cells than columns"),
         ("a.csv", b"id,seconds,prompt,colour\nA,1,x,red\n", "unknown colour"),
         ("a.json", b"{", "cannot be read as JSON"),
         ("a.json", b"[1]", "expected a list of"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from toy import MASK, Toy, contract, prompt
 
 from a2d.engines.errors import RequestError
-from a2d.runtime.decode.budget import RECENT, Clock, Times
+from a2d.runtime.decode.budget import STALE, Clock, Lately, Slowness, Times
 from a2d.runtime.decode.duration import seconds_of
 from a2d.runtime.decode.forward import Forward
 from a2d.runtime.decode.options import Options
@@ -117,12 +116,60 @@ def test_a_prompt_that_takes_all_the_time_leaves_an_empty_answer():
 
 
 def test_a_machine_that_was_busy_for_the_last_answer_is_for_this_one():
-    asked, slow = Options(max_tokens=16), deque([2.0] * RECENT, maxlen=RECENT)
+    asked, slow = Options(max_tokens=16), Slowness()
+    slow.steps.add(2.0)
     session = Toy(2).session(contract(stop_token_ids=()))
     hand = Hand([2.0])
     session.wrap = hand.wrapped
     result = session.stream(prompt([5, 6, 7]), asked, clock=Clock(TIMES, 17.0, 0.0, lambda: hand.at, slow)).run()
     assert (result.budget.steps, result.stop_reason, len(result.tokens)) == (2, "length", 16)
+
+
+def test_the_next_forward_is_expected_to_be_as_slow_as_the_slower_ones_of_late():
+    now = [0.0]
+    lately = Lately(10, 0.8, lambda: now[0])
+    assert (lately.usual, lately.cautious) == (1.0, 1.0)
+    for ratio in (9.0, *[1.0] * 7, 3.0, 2.0, 4.0):
+        lately.add(ratio)
+    assert (lately.usual, lately.cautious) == (1.0, 3.0)  # of the last ten: the first has gone
+    lately.relax()
+    assert lately.cautious == 3.0
+    now[0] = 2 * STALE
+    lately.relax()
+    assert np.isclose(lately.cautious, 2.4)
+
+
+def test_pictures_that_do_not_fit_are_refused_or_not_read():
+    slow, now = Slowness(), [0.0]
+    times = replace(TIMES, picture=0.5)
+    clock = Clock(times, 8.0, 0.0, lambda: now[0], slow)
+    assert clock.may_read(4)  # 2 s and a step
+    clock.note_picture(4, 12.0)  # six times as slow as measured
+    with pytest.raises(RequestError, match=r"got 8000 ms, expected 9000 ms or more: pictures take 8000 ms, and .*step"):
+        Clock(times, 8.0, 0.0, lambda: now[0], slow).may_read(16)
+    late = Clock(times, 8.0, 0.0, lambda: now[0], slow)
+    assert not late.may_read(4)
+    now[0] = 0.25
+    result = Toy(2).session(contract()).stream(prompt([5, 6]), Options(max_tokens=8), clock=late).run()
+    assert (result.stop_reason, result.forwards) == ("budget", 0)
+    assert (result.budget.cut, result.budget.over, result.budget.spent) == ("pictures", 0.0, 0.0)
+    assert not Clock(times, 8.0, 0.0, lambda: 0.0, slow).may_read(4)
+    found = []
+    for _ in range(9):
+        slow.pictures._last -= 2 * STALE
+        found.append(Clock(times, 8.0, 0.0, lambda: 0.0, slow).may_read(4))
+    assert not found[0] and found[-1]  # it is tried again after a while
+
+
+def test_what_is_cut_and_by_how_much_the_budget_is_missed_is_said():
+    asked = Options(max_tokens=40)
+    late = timed(Toy(2), contract(stop_token_ids=()), asked, 4.5, Hand([1.0, 1.0, 3.0])).budget
+    assert late.cut == "answer" and late.over == late.spent - 4.5 == 0.5
+    whole = timed(Toy(2), contract(stop_token_ids=()), asked, 900.0, Hand()).budget
+    assert (whole.cut, whole.over) == ("", 0.0)
+    long = [5 + n % 20 for n in range(300)]
+    prompted = timed(Toy(2), contract(), Options(max_tokens=8), 3.0, Hand([3.5]), long).budget
+    assert (prompted.cut, prompted.over) == ("prompt", 0.5)
 
 
 def test_a_draft_is_not_an_answer():
@@ -149,7 +196,7 @@ def test_a_sessions_own_clock_asks_for_the_times_first():
 
     class Timing:
         def __init__(self):
-            self.slowness = deque(maxlen=RECENT)
+            self.slowness = Slowness()
 
         def __call__(self, plan):
             asked.append(plan.block)

@@ -25,7 +25,7 @@ def chosen(draw):
     """Options that fit together."""
     B, rule = draw(st.integers(1, 7)), draw(st.sampled_from(list(RULES)))
     fallback = draw(st.none() | st.sampled_from(list(FALLBACKS))) if rule == "confidence" else None
-    paced = fallback not in ("top-1", "near-top")
+    paced = fallback != "top-1"
     o = Options(
         max_tokens=draw(st.integers(1, 20)),
         steps=draw(st.integers(1, B)) if paced else None,
@@ -96,12 +96,11 @@ def asked(confidence, **fields) -> tuple[Block, Proposal]:
 @pytest.mark.parametrize(
     ("options", "count", "rows"),
     [
-        ({"threshold": 0.9, "fallback": "leftmost"}, 1, [1, 3]),
-        ({"threshold": 0.9, "fallback": "leftmost"}, 3, [0, 1, 2]),
+        ({"threshold": 0.9, "fallback": "count"}, 1, [1, 3]),
+        ({"threshold": 0.9, "fallback": "count"}, 3, [0, 1, 3]),
         ({"threshold": 0.97, "fallback": "top-1"}, 3, [3]),
-        ({"threshold": 0.97, "fallback": "near-top"}, 3, [3]),
-        ({"threshold": 0.95, "fallback": "near-top"}, 1, [3]),
-        ({"threshold": 0.95, "comparison": "at-least", "fallback": "near-top"}, 1, [1, 3]),
+        ({"threshold": 0.95, "fallback": "top-1"}, 1, [3]),
+        ({"threshold": 0.95, "comparison": "at-least", "fallback": "top-1"}, 1, [1, 3]),
         ({"threshold": 0.6, "rule": "prefix"}, 1, [0]),
         ({"threshold": 0.4, "rule": "prefix"}, 1, [0, 1]),
         # Sorted: .96 .95 .5 .3. With factor 0.1: n = 1 wants .95, n = 2 wants .967.
@@ -158,7 +157,7 @@ def test_guidance_uses_no_cached_row_and_leaves_good_ones():
     ("options", "line"),
     [
         ({"steps": 2, "fallback": "top-1"}, "steps: got 2, but fallback 'top-1' sets no pace"),
-        ({"rule": "entropy", "fallback": "leftmost"}, "fallback: got 'leftmost', but rule 'entropy' has none"),
+        ({"rule": "entropy", "fallback": "top-1"}, "fallback: got 'top-1', but rule 'entropy' has none"),
         ({"rule": "factor", "threshold": 0.5}, "rule 'factor' has none; use rule confidence or prefix"),
         ({"confidence": "vague"}, "confidence: got 'vague', expected one of"),
         ({"comparison": ">="}, "comparison: got '>=', expected one of"),

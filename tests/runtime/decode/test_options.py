@@ -29,6 +29,10 @@ def resolved(chosen: dict | None = None, **fields) -> tuple[int, int, float | No
         ({}, {"threshold": 0.9, "steps": 2}, (4, 2, 0.9, 0.0)),
         ({"threshold": 0.5}, {"threshold": 0.9, "steps": 2}, (4, 4, 0.5, 0.0)),  # asked for: one per step at least
         ({"threshold": 0.5, "steps": 2}, {}, (4, 2, 0.5, 0.0)),
+        ({"steps": 3}, {"threshold": 0.9}, (4, 3, None, 0.0)),  # steps alone replace the contract's rule as well
+        ({"steps": 3}, {"threshold": 0.9, "steps": 2}, (4, 3, None, 0.0)),
+        ({"threshold": 0.5, "steps": 2}, {"threshold": 0.9, "steps": 3}, (4, 2, 0.5, 0.0)),
+        ({}, {"threshold": 0.9}, (4, 4, 0.9, 0.0)),
         ({"threshold": 0.0}, {}, (4, 4, 0.0, 0.0)),
         ({"rule": "sequential"}, {"threshold": 0.9}, (4, 4, None, 0.0)),  # other rules know no threshold
         ({}, {"temperature": 0.7}, (4, 4, None, 0.7)),

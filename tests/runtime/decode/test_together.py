@@ -56,7 +56,7 @@ def asked(draw):
     o = Options(
         rule=rule,
         fallback=fallback,
-        steps=draw(st.integers(1, B)) if fallback not in ("top-1", "near-top") else None,
+        steps=draw(st.integers(1, B)) if fallback != "top-1" else None,
         threshold=draw(st.none() | st.floats(0.05, 0.95)) if rule in BARRED else None,
         confidence=draw(st.none() | st.sampled_from(list(CONFIDENCES))),
         entropy_bound=draw(st.floats(0.01, 3)),

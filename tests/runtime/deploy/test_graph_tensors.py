@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, load, numpy_helper
 
 from a2d.engines.errors import BundleError
-from a2d.runtime.deploy.graph_tensors import Tensor, tensors_of
+from a2d.runtime.deploy.graph_tensors import Tensor, operators_of, tensors_of
 
 
 def save(path, tensors):
@@ -78,3 +78,9 @@ def test_no_bytes_raise_anything_else(tmp_path_factory, noise, keep):
         path.write_bytes(ill)
         with contextlib.suppress(BundleError):
             tensors_of(path)
+
+
+def test_operators_are_those_of_onnx(golden, tmp_path):
+    for path in sorted(golden("a2d-qwen3").glob("*.onnx")):
+        assert operators_of(path) == {node.op_type for node in load(str(path), load_external_data=False).graph.node}
+    assert operators_of(save(tmp_path / "g.onnx", [])) == {"Identity"}

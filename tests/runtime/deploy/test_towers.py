@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("diffusers")
 from towers_shapes import STATES, write
 
 from a2d.__main__ import main
@@ -44,6 +42,7 @@ def test_a_plan_of_the_published_sizes_is_what_is_counted_by_hand(shapes, capsys
     assert held["velocity"] == 2 * (2 * 192 * 2048 + 28 * (2048 * 4096 + 2048 * 2048 + 2 * 2048 * 9216))
     assert held["backbone"] + held["encode_first"] < found["reading_bytes"] < found["resident_bytes"]
     assert found["denoising_bytes"] < held["velocity"] + 2e9 and found["scores_counted"] is False
+    assert found["pixels_bytes"] < found["resident_bytes"] - held["velocity"] - held["backbone"]
     assert found["states_bytes"] == 2 * 2 * sum(c * 2 * (30 * k) * (52 * k) for c, k in STATES)
     half = told(capsys, *asked, "--precision", "int8")
     assert half["to_be_made"] and 2 * half["weights_bytes"]["velocity"] == held["velocity"]
@@ -57,7 +56,23 @@ def test_a_plan_says_which_memories_it_fits_and_what_to_lower(shapes, capsys, ta
     assert all(m["fits"] == (found["peak_bytes"] <= m["usable_bytes"]) for m in found["memories"])
     assert status == 0 and bool(found["lower"]) == (not all(m["fits"] for m in found["memories"]))
     assert main(["plan", str(shapes), "--target", target, "--memory", "0.1"]) == 1
-    assert "to make it fit: none of --size 240x416 or --frames 57" in capsys.readouterr().out
+    assert "none of --size 240x416 or --preset draft or --frames 57 by itself" in capsys.readouterr().out
+
+
+def test_a_cpu_holds_no_scores_and_the_pixels_of_some_frames(shapes, tmp_path, capsys):
+    """Scores of 16 heads: 21 GB in float32 at 12,090 rows behind 1700 tokens, if they are products in the graph."""
+    asked = ["--target", "cpu", "--precision", "fp16", "--context", "1700"]
+    one, products = shapes, write(tmp_path / "products.a2d", attention="MatMul")
+    for bundle, counted in ((one, False), (products, True)):
+        found = told(capsys, "plan", bundle, *asked, "--memory", "96")
+        assert found["scores_counted"] is counted and found["scores_bytes"] == 2 * 16 * 12090 * (12090 + 1700) * 4
+        assert (found["denoising_bytes"] > found["scores_bytes"]) == counted
+    assert found["clip_bytes"] == 13 * 3 * 16 * 480 * 832, "of 4 latent frames, whatever the clip's length"
+    assert told(capsys, "plan", one, *asked, "--memory", "16", "--preset", "draft")["clip"]["height"] == 192
+    assert main(["plan", str(one), *asked, "--memory", "16"]) == 1
+    assert "does not fit in 16 GiB" in (said := capsys.readouterr().out) and "--preset draft" in said
+    assert main(["plan", str(products), *asked, "--memory", "48"]) == 1
+    assert "another export of the checkpoint holds none" in capsys.readouterr().out
 
 
 def test_a_prompt_that_is_too_long_for_the_network_is_refused(shapes, capsys):
@@ -75,6 +90,22 @@ def test_the_tower_that_reads_is_gone_before_the_other_is_loaded(towers_bundle):
     next(film)
     assert set(held(model)) == {"velocity", "pixels_first", "pixels_next"}
     assert film.forwards == 4
+
+
+def test_the_tower_that_denoises_is_gone_before_the_decoder_is_loaded(towers_bundle, tmp_path, monkeypatch):
+    loaded: list[set[str]] = []
+    engine = Model.engine
+
+    def watched(model: Model, graph: str):
+        made = engine(model, graph)
+        loaded.append(set(held(model)))
+        return made
+
+    monkeypatch.setattr(Model, "engine", watched)
+    asked = ["--prompt", "a red ball", "--frames", "5", "--steps", "2", "--latents", str(tmp_path / "a.npy")]
+    assert main(["film", str(towers_bundle), *asked]) == 0
+    assert {"velocity"} in loaded and {"pixels_first"} in loaded
+    assert not any({"velocity", "pixels_first"} <= graphs or {"backbone", "velocity"} <= graphs for graphs in loaded)
 
 
 def held(model: Model) -> dict[str, object]:

@@ -60,6 +60,33 @@ def test_an_uploaded_file_is_read(client, reading):
         client.files.retrieve(file.id)
 
 
+def test_an_answer_in_time_says_what_was_cut(client, reading):
+    picture = {"type": "image_url", "image_url": {"url": URL}}
+
+    def within(budget: str, **others):
+        how = {"messages": asked(picture), "extra_body": {"a2d": {"budget": budget}}} | others
+        return client.chat.completions.create(model="slate", **how)
+
+    made = within("1000 s")
+    assert made.choices[0].message.content == reading.text
+    account = made.a2d["budget"]
+    assert (account["cut"], account["early"], account["over"]) == ("", [], 0) and 0 < account["spent"] < 1000
+    last = list(within("1000 s", stream=True))[-1]
+    assert last.a2d["budget"]["seconds"] == 1000
+    with pytest.raises(openai.BadRequestError, match="budget: got '1 hour', expected a time with its unit"):
+        within("1 hour")
+    needed = 1e-3
+    for _ in range(5):  # a refusal says what would do, and then an answer is cut
+        try:
+            made = within(f"{needed:.4f} ms")
+            break
+        except openai.BadRequestError as error:
+            needed = 1.01 * float(re.search(r"budget: got .* ms, expected (.*) ms or more", str(error))[1])
+    assert made.a2d["stop_reason"] == "budget" and made.choices[0].finish_reason == "length"
+    assert made.a2d["budget"]["cut"] in ("pictures", "prompt", "answer")
+    assert len(made.a2d["tokens"]) < len(reading.tokens)
+
+
 def test_stops_seeds_and_lengths(client, reading):
     how = {"model": "slate", "messages": asked({"type": "image_url", "image_url": {"url": URL}})}
     stopped = client.chat.completions.create(**how, stop=[" roll"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 
 import jsonschema
@@ -28,6 +29,9 @@ from a2d.runtime.shapes.make import language_of, shaped
 from a2d.runtime.shapes.template import template
 
 pytest.importorskip("outlines_core", reason='the extra "shapes"')
+
+ANSWERS = int(os.environ.get("A2D_ANSWERS", "0"))
+"""Answers to schemas, by `make test-shapes`."""
 
 SPELLED = [b"", b"a", b"b", b"", b"c", b"1", b"2", b"0", b"-", b".", b'"', b"{", b"}", b"[", b"]", b":", b",", b" "]
 SPELLED += [b"ab", b"12", b'{"', b'": ', b", ", b"tr", b"ue", b"null", b'"a', b"false", b""]
@@ -203,7 +207,7 @@ SCHEMAS = st.deferred(
 )  # fmt: skip
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=ANSWERS or 250, deadline=None)
 @given(SCHEMAS, decodes())
 def test_answers_to_a_schema_parse_and_validate(schema, decode):
     c, chosen, tokens, toy = decode

@@ -117,6 +117,19 @@ def test_a_weight_beyond_half_precision_is_refused(floats, tmp_path):
         ir.save(halve_products(model), tmp_path / "g.onnx", external_data="g.data")
 
 
+def test_products_of_weights_that_are_named_stay_exact(floats, tmp_path):
+    model = ir.load(floats / "backbone.fp32.onnx")
+    weight = model.graph.initializers["layers.1.down"]
+    far = weight.const_value.numpy().copy()
+    far[3, 4] = 7e4
+    weight.const_value = ir.tensor(far, name="layers.1.down")
+    made = halve_products(model, exact=("*.down",)).graph
+    downs = [n for n in products(made) if any(v is not None and str(v.name).endswith(".down") for v in n.inputs)]
+    assert len(downs) == sum(name.endswith(".down") for name in made.initializers) > 0
+    assert {n.outputs[0].dtype for n in downs} == {ir.DataType.FLOAT}
+    assert ir.DataType.FLOAT16 in {n.outputs[0].dtype for n in products(made)}
+
+
 def test_without_halving_everything_stays_exact(floats, tmp_path):
     graph = floats / "backbone.fp32.onnx"
     path = copied(graph, tmp_path, half=False)
