@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from .runtime.film.film import Film, FilmBlock, Snapshot
     from .runtime.film.options import FilmOptions
     from .runtime.film.result import PixelsResult
-    from .runtime.model import Model, load
+    from .runtime.load import load
+    from .runtime.model import Model
 
 _HOMES = {
     "A2DError": "a2d.engines.errors",
@@ -62,7 +63,7 @@ _HOMES = {
     "Snapshot": "a2d.runtime.film.film",
     "Step": "a2d.runtime.decode.block",
     "TextResult": "a2d.runtime.decode.result",
-    "load": "a2d.runtime.model",
+    "load": "a2d.runtime.load",
     "over_dataset": "a2d.runtime.farm.dataset",
 }
 

@@ -31,7 +31,7 @@ from .footage.sampling import Sampling
 from .footage.slate import marked
 from .footage.writers import WRITERS, writer
 from .footage.writers.log import Log, Totals
-from .model import load
+from .load import load
 from .schema import to_json
 
 __all__ = ["LogJob", "Outcome", "Reads", "log"]

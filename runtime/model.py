@@ -1,25 +1,23 @@
-"""A bundle, loaded: engines for this machine, and the ways in: `generate`, `stream`, `each`, `session`, `film`.
+"""A bundle with its engines, and the ways in: `generate`, `stream`, `each`, `session`, `film`.
 
-Joins the pieces and holds them; every decision is made in the pieces.
+Joins the pieces and holds them; every decision is made in the pieces. Does not know how it came to be: see `load`.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..engines import Engine, load_engine
-from ..engines.errors import A2DError, BundleError, RequestError
+from ..engines.errors import BundleError, RequestError
 from .bundle.files import Bundle, prompt_template_of, template_of, text_of
 from .bundle.manifest import Words
 from .bundle.profile import profile_of, tuned
@@ -30,7 +28,7 @@ from .decode.cache import CacheShape
 from .decode.options import OptionFields, Options, plan, with_fields
 from .decode.sequence import FREE, Form
 from .decode.session import Generation, Session, TextResult, until
-from .deploy.placement import Placement, buildable, is_news, on, placed, rows, slow_here, sm_of
+from .deploy.placement import Placement
 from .each import Reading, readings
 from .inputs.messages import check_list
 from .inputs.prompt import Messages, Picture, Prepared, PromptBuilder, Turn
@@ -43,12 +41,10 @@ if TYPE_CHECKING:
     from .film.options import FilmOptionFields, FilmOptions
     from .film.studio import Studio
 
-__all__ = ["Asked", "Model", "load", "load_placed"]
+__all__ = ["Asked", "Model"]
 
 Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
 """A prompt: a text, a conversation (a list of messages), or token ids."""
-
-LOG = logging.getLogger("a2d")
 
 KEPT_IMAGES = 8
 """Images whose features are kept for the next turn of a conversation."""
@@ -341,74 +337,3 @@ class Model:
                     self._features.popitem(last=False)
             self._features.move_to_end(key)
             return self._features[key]
-
-
-def load(
-    path: str | Path,
-    *,
-    precision: str | None = None,
-    engine: str | None = None,
-    device: str | None = None,
-    engines: str | Path | None = None,
-    build: str = "never",
-    threads: int | None = None,
-    spinning: bool = False,
-    verify: bool = True,
-) -> Model:
-    """Load a bundle for this machine.
-
-    `precision`: one that the bundle holds, or that engines were built in; the default is the best for the device.
-    `engine`, `device`: one of `placement.CHOICES`; the default is the best that this machine has and that was built.
-    `engines`: a folder of built engines; the default is `engines` in the bundle. `build="auto"` builds them where they
-    are missing or do not fit. `threads`: of one operator, on a CPU.
-    `verify=False` skips the SHA-256 sums (sizes are always compared), for bundles that this process has just written.
-    A precision in which fp32 is faster on this processor is a warning of the logger `a2d`.
-    Raises RequestError, BundleError, EngineError.
-    """
-    folder = None if engines is None else Path(engines)
-    asked = Placement(engine or "", device or "", precision or "", folder, build, threads, spinning)
-    return load_placed(path, asked, verify)
-
-
-def load_placed(path: str | Path, asked: Placement, verify: bool = True) -> Model:
-    """Load a bundle from a placement whose empty fields are left to this machine."""
-    bundle = Bundle.open(path)
-    fit = rows(asked)
-    passed: list[str] = []
-    for row in fit:
-        try:
-            return _loaded(bundle, replace(_placed(bundle, row, asked), passed_over=tuple(passed)), verify)
-        except A2DError as error:
-            if row == fit[-1]:
-                raise
-            if is_news(bundle, row, asked):
-                passed.append(str(error))
-    raise AssertionError("the last row returns or raises")
-
-
-def _placed(bundle: Bundle, row: tuple[str, str], asked: Placement) -> Placement:
-    """The bundle on one row of the table; engines that are missing are built first, where that is asked for."""
-    try:
-        return placed(bundle, row, asked)
-    except A2DError:
-        if not buildable(row, asked):
-            raise
-    from .deploy.build import build_here  # noqa: PLC0415 - whoever only runs engines builds none
-
-    engine, device = row
-    built = build_here(bundle.path, engine, sm_of(asked.device or device), asked.precision, asked.engines)
-    return on(row, asked, built)
-
-
-def _loaded(bundle: Bundle, placement: Placement, verify: bool) -> Model:
-    built = placement.built
-    bundle.check(bundle.needed(placement.variant) if built is None else bundle.texts(), content=verify)
-    if built is not None:
-        built.check(content=verify)
-    model = Model(bundle, placement)
-    LOG.info("%r; not used: %s", model, "; ".join(placement.passed_over) or "nothing better")
-    if note := slow_here(placement):
-        LOG.warning(note)
-    # A graph that cannot run here should say so now: a small one, where a text encoder and the network might not fit.
-    model.engine("cross" if "cross" in model.variant.graphs else bundle.manifest.stepped)
-    return model

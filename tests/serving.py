@@ -57,7 +57,7 @@ class ToyModel:
         pool = None if beside is None else beside.share()
         return Session(self._engines, self.manifest.decode, shape, 4000, self.detokenize, pool=pool)
 
-    def prompt(self, asked, *_):
+    def prompt(self, asked, *_, **__):
         self.begun += 1
         ids = [ord(c) % 25 for c in asked] if isinstance(asked, str) else list(asked)
         return prompt(np.array(ids))

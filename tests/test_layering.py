@@ -39,7 +39,7 @@ DECODING = SEAM | {
     "runtime/inputs",
     "runtime/bundle",
 }
-MODEL = DECODING | {"runtime/model", "runtime/each"}
+MODEL = DECODING | {"runtime/model", "runtime/each", "runtime/load"}
 
 PACKAGES = {
     # engines: what runs, what asks the machine, what builds
@@ -73,6 +73,7 @@ PACKAGES = {
     "runtime/each": DECODING,
     "runtime/pace": {*DECODING, "engines/*"},
     "runtime/model": {*DECODING, "runtime/shapes", "runtime/deploy", "runtime/each", "runtime/pace"},
+    "runtime/load": {"runtime/model", "runtime/bundle", "runtime/deploy", "engines/errors"},
     "runtime/host": MODEL,
     "runtime/server": {*MODEL, "runtime/dailies", "runtime/shapes"},
     "runtime/measure": {*MODEL, *BASE, "runtime/deploy", "runtime/pace"},
@@ -254,7 +255,9 @@ FILES = {
     "engines/tensorrt/builder/compare_layers.py": {"polygraphy"},
     "engines/tensorrt/builder/fp16_products.py": {"onnx_ir"},
     "engines/tensorrt/builder/late_lookup.py": {"onnx_ir"},
+    "engines/tensorrt/builder/open_attention.py": {"onnx_ir"},
     "engines/tensorrt/builder/roll_loops.py": {"onnx_ir"},
+    "export/peers/engines.py": {"tokenizers"},
     "export/peers/processes/run_genai.py": {"lines", "onnxruntime_genai"},
     "export/peers/processes/run_llama_cpp.py": {"gguf", "lines", "llama_cpp"},
     "export/peers/processes/run_openvino.py": {"lines", "openvino"},

@@ -25,7 +25,8 @@ from ...runtime.cli.arguments import (
     worded,
 )
 from ...runtime.decode.options import plan
-from ...runtime.model import Model, load_placed
+from ...runtime.load import load_placed
+from ...runtime.model import Model
 from ..collect import samples
 from ..tune.choice import chosen, lines, to_json
 from ..tune.page import Page

@@ -12,7 +12,8 @@ from typing import Any
 from ...engines.errors import RequestError
 from ...runtime.cli.arguments import BAD_INPUT, Parser, add_bundle, add_options, guarded, options_from, worded
 from ...runtime.deploy.build import source_of
-from ...runtime.model import Model, load
+from ...runtime.load import load
+from ...runtime.model import Model
 from ..collect import samples
 from ..verify.compare import Report, verify
 from ..verify.engine_diff import differing, worst

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, models
 
 from ...engines.errors import EngineError, RequestError
 from ...runtime.bundle.files import Bundle
@@ -81,8 +80,11 @@ def _genai(bundle: Bundle, threads: int, python: Path) -> Iterator[ProcessRival]
 
 def _number_words(vocab: int, folder: Path) -> None:
     """A tokenizer whose words are numbers, for a builder that copies one."""
-    words = models.WordLevel({f"<{number}>": number for number in range(vocab)}, unk_token="<0>")
-    Tokenizer(words).save(str(folder / "tokenizer.json"))
+    words = {f"<{number}>": number for number in range(vocab)}
+    model = {"type": "WordLevel", "vocab": words, "unk_token": "<0>"}
+    parts = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder"))
+    whole = {"version": "1.0", "added_tokens": [], **parts, "model": model}
+    (folder / "tokenizer.json").write_text(json.dumps(whole), encoding="utf-8")
     said = {"tokenizer_class": "PreTrainedTokenizerFast"}
     (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
 

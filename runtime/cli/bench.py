@@ -24,12 +24,13 @@ from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
 from ..decode.block import Prompt
 from ..film.options import FilmOptions
+from ..load import load, load_placed
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
 from ..measure.film_bench import film_measured
 from ..measure.rivals import Rival, Standing, own_ways, rival_ways, standings
 from ..measure.side_by_side import side_by_side
-from ..model import Model, load, load_placed
+from ..model import Model
 from .arguments import Parser, add_bundle, add_options, add_placement, frame_size, guarded, options_from, placement_from
 
 __all__ = ["Rivals", "main"]

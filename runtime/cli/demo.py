@@ -20,7 +20,8 @@ from ..dailies.shot_list import shot_list
 from ..demo.films import Filmed, curve, filmed
 from ..demo.page import Facts, Frame, Row, render
 from ..demo.ways import Way, entries, frames, measure, rows, ways
-from ..model import Model, load
+from ..load import load
+from ..model import Model
 from .arguments import Parser, guarded
 from .live_block import BlockView
 

@@ -28,7 +28,8 @@ from ..film.options import FilmOptions, preset_name
 from ..film.presets import DRAFT
 from ..film.towers import TowerNetwork
 from ..heap import release
-from ..model import Model, load_placed
+from ..load import load_placed
+from ..model import Model
 from .arguments import (
     BAD_INPUT,
     FAILED,

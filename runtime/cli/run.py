@@ -20,7 +20,8 @@ from ..each import Reading
 from ..footage.slate import MIN_CONFIDENCE
 from ..inputs.messages import normalised
 from ..inputs.prompt import Messages
-from ..model import Model, load_placed
+from ..load import load_placed
+from ..model import Model
 from ..schema import Violations, parse
 from .arguments import (
     BAD_INPUT,

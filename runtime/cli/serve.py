@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from ...engines.errors import RequestError
 from ...engines.install import extra
 from ..bundle.names import located
-from ..model import Model, load_placed
+from ..load import load_placed
+from ..model import Model
 from .arguments import Parser, add_placement, guarded, placement_from, tell_passed_over
 
 if TYPE_CHECKING:

@@ -121,8 +121,9 @@ class Slowness:
 class Timing(Protocol):
     """A machine's times by plan."""
 
-    slowness: Slowness
-    """Factor by which the machine has been slower of late."""
+    @property
+    def slowness(self) -> Slowness:
+        """Factor by which the machine has been slower of late."""
 
     def __call__(self, plan: Plan) -> Times:
         """The times for a plan, measured if they have to be."""

@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ...engines.errors import BundleError
 from ..bundle.files import Bundle
 from ..bundle.manifest import Manifest, ModelShape, Variant
 from ..decode.cache import CacheShape
@@ -33,6 +34,9 @@ __all__ = ["CPU", "Estimate", "Shapes", "Widths", "estimate", "shapes_of"]
 
 PROCESS = 65 << 20
 """Bytes of Python, numpy and ONNX Runtime 1.32 themselves, measured on x86-64 Linux. CUDA's context is not in it."""
+
+PROJECTED, EMBEDDED = "layers.0.qkv", "vision.embed.weight"
+"""Matrices whose widths are those of all queries, keys and values, and of a vision tower's rows."""
 
 VISION_HEAD = 64
 """Width of a vision tower's heads, which its tensors do not tell: narrower ones are more, and take more for scores."""
@@ -110,20 +114,27 @@ class Estimate:
 
 
 def shapes_of(bundle: Bundle, variant: Variant, graphs: Iterable[str]) -> Shapes:
-    """Read the shapes of `graphs`. Raises BundleError if a file is not what it should be."""
+    """Read the shapes of `graphs`, by names that docs/bundle.md gives. Raises BundleError where a file differs."""
     held = {name: tensors_of(bundle.file(variant.graphs[name])) for name in graphs}
-    m = bundle.manifest.model
-    layers, tower = _widths(held["backbone"], "layers."), _widths(held.get("vision", ()), "vision.")
-    split = m.hidden + 2 * m.kv_heads * m.head_dim
-    projected = next((width for name, width in layers.items() if ".qkv" in name), split)
+    m, vision = bundle.manifest.model, held.get("vision", ())
+    layers, tower = _widths(held["backbone"], "layers."), _widths(vision, "vision.")
+    projected = _width(layers, PROJECTED, variant.graphs["backbone"])
     return Shapes(
         query_heads=max(1, projected // m.head_dim - 2 * m.kv_heads),
         projected=projected,
-        widest=max(layers.values(), default=4 * m.hidden),
-        vision_hidden=next((width for name, width in tower.items() if "embed" in name), m.hidden),
+        widest=max(layers.values()),
+        vision_hidden=_width(tower, EMBEDDED, variant.graphs["vision"]) if vision else 0,
         vision_widest=max(tower.values(), default=0),
         tensors=held,
     )
+
+
+def _width(widths: dict[str, int], name: str, graph: str) -> int:
+    """Width of a matrix, or of its codes."""
+    found = widths.get(name, widths.get(f"{name}.codes"))
+    if found is None:
+        raise BundleError(f"{graph} holds no matrix {name}, whose width the plan needs. Export the checkpoint again.")
+    return found
 
 
 def _widths(tensors: tuple[Tensor, ...], prefix: str) -> dict[str, int]:

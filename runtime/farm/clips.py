@@ -20,8 +20,8 @@ from ..footage.journal import Stamp
 from ..footage.pipeline import Pipeline
 from ..footage.reader import Reader
 from ..footage.sampling import Sampling
+from ..load import load
 from ..log import LogJob, Reads
-from ..model import load
 from ..schema import from_json, parse, to_json
 from .pool import Pool, Work, pooled
 

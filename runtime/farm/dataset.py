@@ -12,7 +12,8 @@ from ..bundle.names import located
 from ..decode.options import OptionFields, Options, plan, with_fields
 from ..decode.session import TextResult
 from ..each import FAULTS
-from ..model import Model, load
+from ..load import load
+from ..model import Model
 from .pool import devices
 
 __all__ = ["RowReader", "over_dataset"]

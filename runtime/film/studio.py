@@ -30,6 +30,7 @@ from .options import FilmOptionFields, FilmOptions, Settled, preset_of, settled
 from .pixels import PixelStream, encoded_picture
 from .reader import Reader
 from .text import attended, cleaned, encoded, tokenized
+from .wording import is_json
 
 if TYPE_CHECKING:
     from ..inputs.tokenizer import ChatTemplate, Text
@@ -42,6 +43,13 @@ KEPT_PROMPTS = 64
 
 SHOWN = 4
 """Latent frames of a clip made at once whose pixels are held together: 77 MB in float32 at 480x832."""
+
+
+SENTENCES = (
+    "the prompt is a JSON object, and sentences about length and size were put behind it; networks were trained on "
+    "such prompts without them: the setting plain leaves them out"
+)
+"""Remark about a prompt that says them itself."""
 
 
 class Studio:
@@ -145,6 +153,7 @@ class Studio:
         lost = image is not None and clip.frames == 1
         board, remark = self._board(None if lost else image, clip, wanted.options.fit)
         remarks = [remark, "a still has no use for a picture, which would be its only frame: left out" if lost else ""]
+        remarks += [SENTENCES] if is_json(prompt) and not wanted.options.plain else []
         started = time.perf_counter()
         picture = None if board is None else encoded_picture(board, self.engine("encode_first"))
         network = reader.network(prompt, wanted, clip, int(picture is not None))

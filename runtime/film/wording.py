@@ -5,6 +5,7 @@ The sentences are those that the network was trained with, letter for letter. Kn
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from .towers_spec import ChatSpec
 if TYPE_CHECKING:
     from ..inputs.tokenizer import ChatTemplate, Text
 
-__all__ = ["Said", "said"]
+__all__ = ["Said", "is_json", "said"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,14 @@ def said(
     rendered = template.render([*messages, {"role": "user", "content": text.as_words(told)}])
     tokens = np.concatenate([text.encode(rendered), np.array(spec.suffix, np.int64)])
     return Said(rendered, tokens)
+
+
+def is_json(prompt: str) -> bool:
+    """The prompt is a JSON object, which says length and size itself."""
+    try:
+        return isinstance(json.loads(prompt), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _told(prompt: str, clip: Clip, fps: float, negative: bool) -> str:

@@ -37,7 +37,8 @@ from ...engines.errors import (
 from ...engines.install import DISTRIBUTION
 from ..decode.block import Step
 from ..decode.session import Generation, Session, TextResult, until
-from ..model import Model, load
+from ..load import load
+from ..model import Model
 from .messages import Failed, FilmAsked, Generate, Open, Opened, StepTaken, Summary
 from .request import SharedFile, options_of, pictures_of, prompt_of, turn_of
 from .wire import Frame, Kind, Readable, WireError, pack, read_frame, unpack

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -82,7 +83,11 @@ class KeptTimes:
     def __init__(self, model: Decodes) -> None:
         self._model, self._lock = model, threading.Lock()
         self._known: dict[Path, Times] = {}
-        self.slowness = Slowness()
+
+    @cached_property
+    def slowness(self) -> Slowness:
+        """Slowness of this process against the measured times, of late."""
+        return Slowness()
 
     def __call__(self, plan: Plan, again: bool = False) -> Times:
         """The times for a plan; `again` measures in any case. Measured ones are kept in a file."""

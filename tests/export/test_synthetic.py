@@ -14,7 +14,7 @@ from a2d.export.families import describe
 from a2d.export.synthetic import Synthetic, checkpoint
 from a2d.runtime.decode.block import Prompt
 from a2d.runtime.decode.options import Options
-from a2d.runtime.model import load
+from a2d.runtime.load import load
 
 SMALL = Synthetic(layers=2, hidden=16, heads=2, kv_heads=1, head_dim=8, intermediate=24, vocab=40)
 

@@ -217,6 +217,14 @@ def test_a_still_leaves_a_picture_out_and_says_so(edge):
 
 
 @pytest.mark.parametrize(
+    ("prompt", "plain", "doubted"), [('{"a": 1}', False, 1), ('{"a": 1}', True, 0), ("[]", False, 0)]
+)
+def test_sentences_behind_a_json_prompt_are_doubted(edge, prompt, plain, doubted):
+    film = Opened(edge).studio().film(prompt, plain=plain, **(ASKED | {"frames": 1}))
+    assert len([remark for remark in film.remarks if "the setting plain" in remark]) == doubted
+
+
+@pytest.mark.parametrize(
     ("part", "changes", "said"),
     [
         (

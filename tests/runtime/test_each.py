@@ -21,7 +21,7 @@ from a2d.runtime.each import readings
 OPTIONS = Options(max_tokens=12)
 
 
-def ask(frame):
+def ask(frame, clock=None):
     if isinstance(frame, BaseException):
         raise frame
     return toy.prompt(frame)

@@ -13,7 +13,7 @@ from a2d.engines.errors import BundleError, RequestError
 from a2d.runtime.bundle.files import Bundle, sha256_of
 from a2d.runtime.decode.cache import CacheShape
 from a2d.runtime.decode.session import Session
-from a2d.runtime.model import load
+from a2d.runtime.load import load
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from a2d.engines.errors import BundleError, RequestError
 from a2d.engines.targets import TARGETS
 from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.bundle.staging import BIG
+from a2d.runtime.deploy import memory_model
 from a2d.runtime.deploy.memory_fit import GIB, Question, planned
 from a2d.runtime.deploy.memory_model import CPU, estimate, shapes_of
 from a2d.runtime.deploy.profiles import Sizes
@@ -50,6 +51,16 @@ def test_shapes_are_those_of_the_checkpoint(golden, shapes):
     config = json.loads((HERE.parent / "data/golden/a2d-qwen3/config.json").read_text(encoding="utf-8"))
     assert shapes.query_heads == config["num_attention_heads"]
     assert shapes.widest == max(2 * config["intermediate_size"], shapes.projected)
+
+
+def test_a_graph_without_the_tensors_that_tell_widths_is_refused(tiny, monkeypatch):
+    read = memory_model.tensors_of
+    unnamed = lambda path: tuple(t for t in read(path) if t.name != "layers.0.qkv")  # noqa: E731
+    monkeypatch.setattr(memory_model, "tensors_of", unnamed)
+    with pytest.raises(
+        BundleError, match=r"backbone\.fp32\.onnx holds no matrix layers\.0\.qkv.*Export the checkpoint"
+    ):
+        shapes_of(tiny, tiny.variant("fp32"), ALL)
 
 
 def test_weights_are_the_files(tiny, shapes):

@@ -12,7 +12,6 @@ from film_contracts import contract
 
 from a2d.engines.errors import RequestError
 from a2d.engines.size_profile import fitting
-from a2d.export.cli import main as export
 from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.cli.build import main as build
 from a2d.runtime.deploy.engine_set import engine_sets

@@ -15,7 +15,8 @@ from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.deploy.engine_set import engine_sets
 from a2d.runtime.deploy.towers_profiles import towers_profiles, towers_sizes
 from a2d.runtime.film.film import Film
-from a2d.runtime.model import Model, load
+from a2d.runtime.load import load
+from a2d.runtime.model import Model
 
 
 def told(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict:

@@ -58,7 +58,7 @@ class ToyModel:
     def session(self, exact: bool):
         return toy.Toy().session(CONTRACT, exact=exact)
 
-    def prompt(self, prompt, images, raw):
+    def prompt(self, prompt, images, raw, clock=None):
         self.asked.append((prompt, images, raw))
         if prompt == [9, 9]:
             raise NumericsError("not finite")
