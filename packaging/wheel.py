@@ -2,7 +2,7 @@
 
     python packaging/wheel.py build/models dist
 
-Elsewhere than on Linux the wheel is what pip builds. It is refused over 40 MB, or if a model is missing.
+Elsewhere than on Linux the wheel is what pip builds. It is refused over 30 MB, or if a model is missing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-LARGEST = 40_000_000
+LARGEST = 30_000_000
 """Bytes of a wheel at most."""
 
 
