@@ -25,13 +25,18 @@ PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reor
 
 .PHONY: demo docs fuzz soak test test-shapes test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel lint check format clean train-slate-smoke
 
-demo: build/slate.a2d
+demo: build/slate.a2d build/animatic.a2d
 	$(BIN)/a2d demo
 	@echo "In this checkout a2d is $(BIN)/a2d; with \`. $(BIN)/activate\` it is a2d. A wheel for elsewhere: make wheel"
 
 # The built-in slate reader as a bundle, exported once, and again when the checkpoint or the bundle's form is newer.
 build/slate.a2d: $(VENV)/.export examples/slate/model/model.safetensors runtime/bundle/manifest.py
 	$(BIN)/a2d-export examples/slate/model -o $@ --precision fp32 --force
+	@touch $@
+
+# The built-in animatic, likewise.
+build/animatic.a2d: $(VENV)/.export examples/animatic/model/transformer/diffusion_pytorch_model.safetensors runtime/bundle/manifest.py
+	$(BIN)/a2d-export examples/animatic/model -o $@ --precision fp32 --force
 	@touch $@
 
 test: $(VENV)/.dev
@@ -42,7 +47,7 @@ wheel: $(VENV)/.wheel
 	$(BIN)/python packaging/models.py build/models
 	$(BIN)/python packaging/wheel.py build/models dist
 
-# The wheel in clean environments: `a2d demo`, `a2d run slate`, `a2d log`.
+# The wheel in clean environments: `a2d demo`, `a2d run slate`, `a2d log`, `a2d film animatic`.
 test-wheel: wheel $(VENV)/.dev
 	A2D_WHEEL="$$(ls dist/a2d_runtime-*.whl)" $(BIN)/python -m pytest -n 0 tests/packaging
 

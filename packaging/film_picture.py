@@ -26,10 +26,10 @@ from PIL import Image
 import a2d
 from a2d.runtime.cli.live_film import rates
 
-WIDE, GAP, TOP, LEFT = 200, 12, 74, 24
+WIDE, GAP, TOP, LEFT = 168, 12, 74, 24
 """Width of a frame on the page, space between two, and the first one's place, in pixels."""
 
-ACROSS = 4
+ACROSS = 5
 """Frames beside each other."""
 
 

@@ -1,4 +1,5 @@
-"""The built-in models as a wheel carries them: fp16 and int8, calibrated on rendered frames, one folder for each.
+"""The built-in models as a wheel carries them, one folder for each: the slate reader in fp16 and in int8, calibrated on
+rendered frames, and the animatic in fp16.
 
     python packaging/models.py build/models
 
@@ -29,8 +30,8 @@ class Source:
 
     checkpoint: Path
     precisions: str
-    samples: Callable[[Path], Path]
-    """Writes samples into a folder, and returns their index."""
+    samples: Callable[[Path], Path] | None = None
+    """Writes samples for a calibration into a folder, and returns their index."""
 
 
 def slates(folder: Path) -> Path:
@@ -51,7 +52,10 @@ def slates(folder: Path) -> Path:
     return index
 
 
-SOURCES = {"slate": Source(ROOT / "examples" / "slate" / "model", "fp16,int8", slates)}
+SOURCES = {
+    "slate": Source(ROOT / "examples" / "slate" / "model", "fp16,int8", slates),
+    "animatic": Source(ROOT / "examples" / "animatic" / "model", "fp16"),
+}
 """Name of a built-in model to its source."""
 
 
@@ -61,14 +65,15 @@ def build(name: str, folder: Path) -> int:
     if _fresh(bundle, source.checkpoint):
         print(f"{bundle} is newer than {source.checkpoint}")
         return 0
-    index = source.samples(folder / ".samples" / name)
-    flags = ["--precision", source.precisions, "--data", str(index), "--samples", str(SAMPLES), "--force"]
+    flags = ["--precision", source.precisions, "--force"]
+    if source.samples is not None:
+        flags += ["--data", str(source.samples(folder / ".samples" / name)), "--samples", str(SAMPLES)]
     return export_main([str(source.checkpoint), "-o", str(bundle), *flags])
 
 
 def _fresh(bundle: Path, checkpoint: Path) -> bool:
     """True for a bundle of this version's schema that is newer than its checkpoint."""
-    newest = max(file.stat().st_mtime for file in checkpoint.iterdir())
+    newest = max(file.stat().st_mtime for file in checkpoint.rglob("*"))
     try:
         return Bundle.open(bundle).file(MANIFEST).stat().st_mtime > newest
     except BundleError:

@@ -81,7 +81,7 @@ PACKAGES = {
     "runtime/footage/writers": {"runtime/footage", "runtime/console"},
     "runtime/farm": {*MODEL, "runtime/footage", "runtime/footage/writers", "runtime/log"},
     "runtime/log": {*MODEL, "runtime/footage", "runtime/footage/writers"},
-    "runtime/demo": {*MODEL, "runtime/footage"},
+    "runtime/demo": {*MODEL, "runtime/footage", "runtime/dailies"},
     "runtime/dailies": {*MODEL, "runtime/footage", "runtime/footage/writers"},
     "runtime/cli": {
         *MODEL,
@@ -262,6 +262,7 @@ FILES = {
     "export/peers/processes/run_openvino.py": {"lines", "openvino"},
     "export/film/stock_parts.py": {"diffusers"},
     "runtime/demo/page.py": {"jinja2"},
+    "runtime/demo/films.py": {"PIL"},
     "runtime/deploy/build.py": {"filelock"},
     "runtime/farm/pool.py": {"ray"},
     "runtime/film/board.py": {"PIL"},

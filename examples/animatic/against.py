@@ -39,8 +39,7 @@ def by_torch(parts: checkpoint.Checkpoint, prompt: str, noise: Tensor) -> Made:
 
 def by_bundle(model: a2d.Model, prompt: str, noise: Tensor) -> Made:
     """The bundle's loop."""
-    steps = noise[0].transpose(1, 2).contiguous().numpy()
-    film = model.film(prompt, noise=steps[0], renoise=steps[1:])
+    film = model.film(prompt, noise=noise[0, 0].transpose(0, 1).contiguous().numpy())
     blocks = list(film)
     return np.concatenate([b.latents for b in blocks], 1), np.concatenate([b.pixels for b in blocks])
 
@@ -58,7 +57,7 @@ def main() -> None:
     apart = []
     for index in range(chosen.count + 1):
         prompt = prompt_of(scene_of(EVALUATION, index), whole=True)
-        noise = drawn_noise([index], parts.net.config.in_channels, STEPS)
+        noise = drawn_noise([index], parts.net.config.in_channels, 1)
         begun = time.process_time()
         plain = by_torch(parts, prompt, noise)
         between = time.process_time()

@@ -3,6 +3,7 @@
     python examples/animatic/evaluate.py --judge judge.pt --clips build/animatic/clips          fit the judge, verify it
     python examples/animatic/evaluate.py --judge judge.pt --model build/animatic/model --steps 1 2 4 8
     python examples/animatic/evaluate.py --judge judge.pt --model build/animatic/model --sheet sheet.png    24 seeds
+    python examples/animatic/evaluate.py --judge judge.pt --bundle animatic.a2d --precision int8 --steps 4  through a2d
 
 Every number comes with a 95 % interval (Wilson's). `--json` writes everything to a file as well.
 """
@@ -13,7 +14,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from render import sheet
 from studio import checkpoint
 from studio.clip import clip
 from studio.corpus import EVALUATION, SHARD, TRAINING, prompt_of, scene_of
-from studio.film import filmed
+from studio.film import drawn_noise, filmed
 from studio.judge import Judge, fitted, measured
 from studio.scene import Scene
 from studio.score import scored
+
+import a2d
 
 VERIFIED = "verification"
 """A stream of scenes that neither training nor the judge has seen."""
@@ -48,32 +51,59 @@ def fit(clips: Path, count: int) -> Judge:
     return fitted(measured(rendered()))
 
 
-def film_all(parts: checkpoint.Checkpoint, count: int, steps: int, guidance: float, euler: bool) -> NDArray[np.uint8]:
-    """The evaluation's clips: prompt and seed `i` belong together for ever."""
-    prompts = [prompt_of(scene_of(EVALUATION, index), whole=True) for index in range(count)]
-    made = [
-        filmed(parts, prompts[at : at + BATCH], range(count)[at : at + BATCH], steps, guidance, euler)
-        for at in range(0, count, BATCH)
-    ]
-    return np.concatenate(made)
+Films = Callable[[int, int], NDArray[np.uint8]]
+"""The evaluation's first so many clips, in so many steps. Prompt and seed `i` belong together for ever."""
 
 
-def curve(parts: checkpoint.Checkpoint, judge: Judge, chosen: argparse.Namespace) -> dict[str, Any]:
+def prompts(count: int) -> list[str]:
+    return [prompt_of(scene_of(EVALUATION, index), whole=True) for index in range(count)]
+
+
+def by_torch(model: Path, guidance: float, renoise: bool) -> Films:
+    """A checkpoint in the plain loop."""
+    parts = checkpoint.load(model)
+
+    def films(count: int, steps: int) -> NDArray[np.uint8]:
+        said = prompts(count)
+        made = [
+            filmed(parts, said[at : at + BATCH], range(count)[at : at + BATCH], steps, guidance, renoise)
+            for at in range(0, count, BATCH)
+        ]
+        return np.concatenate(made)
+
+    return films
+
+
+def by_bundle(bundle: Path, precision: str | None, threads: int) -> Films:
+    """A bundle, of the same noise."""
+    model = a2d.load(bundle, precision=precision, threads=threads)
+    assert model.manifest.film is not None, f"{bundle} does not film"
+    channels = model.manifest.film.latent.channels
+
+    def films(count: int, steps: int) -> NDArray[np.uint8]:
+        made = []
+        for index, prompt in enumerate(prompts(count)):
+            noise = drawn_noise([index], channels, 1)[0, 0].transpose(0, 1).contiguous().numpy()
+            made.append(np.concatenate([block.frames for block in model.film(prompt, noise=noise, steps=steps)]))
+        return np.stack(made)
+
+    return films
+
+
+def curve(films: Films, judge: Judge, count: int, steps: Sequence[int], far: Films | None) -> dict[str, Any]:
     """Scores by number of steps, and the distance to what many steps make of the same noise."""
-    scenes = [scene_of(EVALUATION, index) for index in range(chosen.count)]
-    far = film_all(parts, min(chosen.count, 2 * BATCH), FAR_STEPS, chosen.guidance, True).astype(float)
+    scenes = [scene_of(EVALUATION, index) for index in range(count)]
+    best = far(min(count, 2 * BATCH), FAR_STEPS).astype(float) if far is not None else None
     found = {}
-    for steps in chosen.steps:
-        begun = time.perf_counter()
-        clips = film_all(parts, chosen.count, steps, chosen.guidance, chosen.euler)
-        seconds = (time.perf_counter() - begun) / chosen.count
+    for number in steps:
+        begun = time.process_time()
+        clips = films(count, number)
+        seconds = (time.process_time() - begun) / count
         score = scored(scenes, clips, judge)
-        distance = float(np.abs(clips[: len(far)] - far).mean())
-        print(
-            f"\n{steps} steps, {seconds:.2f} s a clip, {distance:.1f}/255 from {FAR_STEPS} steps\n{score.table()}",
-            flush=True,
-        )
-        found[str(steps)] = {"seconds": seconds, "distance": distance} | score.facts()
+        distance = float(np.abs(clips[: len(best)] - best).mean()) if best is not None else None
+        away = f", {distance:.1f}/255 from {FAR_STEPS} steps" if distance is not None else ""
+        print(f"\n{number} steps, {seconds:.2f} CPU s a clip{away}\n{score.table()}", flush=True)
+        found[str(number)] = {"seconds": seconds, "distance": distance} | score.facts()
     return found
 
 
@@ -97,14 +127,16 @@ def _measured(chosen: argparse.Namespace) -> dict[str, Any]:
         score = scored(scenes, (clip(scene) for scene in scenes), judge)
         print(f"the judge on renders\n{score.table()}", flush=True)
         found["renders"] = score.facts()
-    if chosen.model:
-        parts = checkpoint.load(chosen.model)
-        found["model"] = curve(parts, judge, chosen)
+    if chosen.model or chosen.bundle:
+        far = by_torch(chosen.model, chosen.guidance, False) if chosen.model else None
+        films = (
+            by_bundle(chosen.bundle, chosen.precision, chosen.threads)
+            if chosen.bundle
+            else by_torch(chosen.model, chosen.guidance, chosen.renoise)
+        )
+        found["model"] = curve(films, judge, chosen.count, chosen.steps, far)
         if chosen.sheet:
-            prompts = [prompt_of(scene_of(EVALUATION, index), whole=True) for index in range(SHOWN)]
-            sheet(list(film_all(parts, SHOWN, chosen.steps[-1], chosen.guidance, chosen.euler)), prompts).save(
-                chosen.sheet
-            )
+            sheet(list(films(SHOWN, chosen.steps[-1])), prompts(SHOWN)).save(chosen.sheet)
     return found
 
 
@@ -119,7 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--count", type=int, default=200, help="prompts")
     parser.add_argument("--guidance", type=float, default=1.0, help="over 1 each step also runs without the prompt")
-    parser.add_argument("--euler", action="store_true", help="add no fresh noise between steps")
+    parser.add_argument("--renoise", action="store_true", help="add fresh noise between steps, as Self-Forcing does")
+    parser.add_argument("--bundle", type=Path, help="bundle that films; distances also want the checkpoint, --model")
+    parser.add_argument("--precision", help="of the bundle")
     parser.add_argument("--sheet", type=Path, help=f"write four frames of each of {SHOWN} unpicked seeds")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--threads", type=int, default=1)

@@ -4,6 +4,7 @@
     python examples/animatic/train.py autoencoder --out build/animatic --minutes 40
     python examples/animatic/train.py words       --out build/animatic --minutes 3         tokenizer and text encoder
     python examples/animatic/train.py latents     --out build/animatic --clips 20000       may run beside the next one
+    python examples/animatic/train.py latents     --out build/animatic --clips 20000 --frames 1      first frames alone
     python examples/animatic/train.py network     --out build/animatic --minutes 600 --compile
     python examples/animatic/train.py assemble    --out build/animatic                     one checkpoint: model/
 
@@ -47,8 +48,11 @@ def words(chosen: argparse.Namespace) -> None:
 
 def latents(chosen: argparse.Namespace) -> None:
     vae = checkpoint.part(AutoencoderTiny, chosen.out / "autoencoder" / "vae").to(chosen.device)
-    folder = chosen.out / "latents"
-    for path in latent_shards(vae, KINDS[chosen.kind], folder, corpus.TRAINING, _shards(chosen), chosen.device):
+    folder = chosen.out / ("firsts" if chosen.frames == 1 else "latents")
+    shards = latent_shards(
+        vae, KINDS[chosen.kind], folder, corpus.TRAINING, _shards(chosen), chosen.device, chosen.frames
+    )
+    for path in shards:
         print(path, flush=True)
 
 
@@ -56,7 +60,7 @@ def run_of(chosen: argparse.Namespace) -> forcing.Run:
     """The network's training as it stands on disk."""
     plan = forcing.Plan(
         batch=chosen.batch or 8, copies=chosen.copies, rate=chosen.rate or 0.01, save_minutes=chosen.save_minutes,
-        device=chosen.device, compile=chosen.compile, shift=checkpoint.SHIFT,
+        device=chosen.device, compile=chosen.compile, shift=checkpoint.SHIFT, cool=chosen.cool,
     )  # fmt: skip
     told = PreTrainedTokenizerFast.from_pretrained(chosen.out / "words" / "tokenizer")
     encoder = UMT5EncoderModel.from_pretrained(chosen.out / "words" / "text_encoder")
@@ -65,7 +69,9 @@ def run_of(chosen: argparse.Namespace) -> forcing.Run:
 
 
 def train_network(chosen: argparse.Namespace) -> None:
-    run_of(chosen).train(Latents(chosen.out / "latents", corpus.TRAINING), chosen.minutes)
+    folders = chosen.out / "latents", chosen.out / "firsts"
+    whole, firsts = (Latents(folder, corpus.TRAINING) if folder.is_dir() else None for folder in folders)
+    run_of(chosen).train(whole or Latents(folders[0], corpus.TRAINING), chosen.minutes, firsts=firsts)
 
 
 def assemble(chosen: argparse.Namespace) -> None:
@@ -101,6 +107,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--first", type=int, default=0, help="the first clip, so that several processes can share a corpus"
     )
+    parser.add_argument("--frames", type=int, choices=(1,), help="of `latents`: the first frame alone, into firsts/")
+    parser.add_argument("--cool", type=float, default=0.0, help="share of --minutes over which the rate falls to zero")
     parser.add_argument("--kind", choices=KINDS, default="packed-32", help="of autoencoder")
     parser.add_argument("--batch", type=int, help="default: 4 windows of the autoencoder, 8 clips of the network")
     parser.add_argument("--copies", type=int, default=2, help="noisy copies of a clip in one pass")

@@ -53,7 +53,7 @@ DEFAULTS = {
 SILENT = ("family", "first_group")
 """Keys of an `a2d` object that say what is known anyway."""
 
-LISTS = {"1": (1000,), "2": (1000, 500), "4": (1000, 750, 500, 250)}
+LISTS = {"1": (1000,), "2": (1000, 500), "4": (1000, 750, 500, 250), "8": (1000, 875, 750, 625, 500, 375, 250, 125)}
 """Step lists that every schedule offers besides its own."""
 
 WARPS = (

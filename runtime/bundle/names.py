@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ...engines.errors import BundleError
 
-__all__ = ["BUILT_IN", "FRAMES", "BuiltIn", "installed", "is_bundle", "located", "made", "no_bundle"]
+__all__ = ["BUILT_IN", "FRAMES", "SHOTS", "BuiltIn", "installed", "is_bundle", "located", "made", "no_bundle"]
 
 ROOT = Path(__file__).parent.parent.parent
 """Folder of the package: the repository's root in a checkout."""
@@ -20,6 +20,9 @@ MANIFEST = "manifest.json"
 
 FRAMES = ROOT / "examples" / "slate" / "frames"
 """Frames with their truth that the slate reader has not seen, in a wheel as in a checkout."""
+
+SHOTS = ROOT / "examples" / "animatic" / "shots.csv"
+"""A list of shots for the animatic, in a wheel as in a checkout."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,10 @@ class BuiltIn:
 
 BUILT_IN = {
     one.name: one
-    for one in (BuiltIn("slate", "reads film slates: scene, take, roll, date and frame rate", "make build/slate.a2d"),)
+    for one in (
+        BuiltIn("slate", "reads film slates: scene, take, roll, date and frame rate", "make build/slate.a2d"),
+        BuiltIn("animatic", "films a line of a shot list as a moving sketch", "make build/animatic.a2d"),
+    )
 }
 """Name to bundle."""
 

@@ -1,4 +1,6 @@
-"""`a2d demo`: slates that the built-in reader has never seen, read while their blocks fill in, against the truth."""
+"""`a2d demo`: slates that the built-in reader has never seen, read while their blocks fill in, against the truth; and
+three shots of a list, filmed by the built-in animatic.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +14,10 @@ from pathlib import Path
 from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
 from ...engines.probe.machine import processor
-from ..bundle.names import FRAMES, located
+from ..bundle.names import FRAMES, SHOTS, located
 from ..console.progress import size
+from ..dailies.shot_list import shot_list
+from ..demo.films import Filmed, curve, filmed
 from ..demo.page import Facts, Frame, Row, render
 from ..demo.ways import Way, entries, frames, measure, rows, ways
 from ..load import load
@@ -27,6 +31,7 @@ THRESHOLD = 0.9
 """The way that is shown: as many whole slates are right as at one token a forward (examples/slate/README.md)."""
 
 NEXT = """next: a2d run slate --image YOUR_FRAME.png     a frame of your own, the board filling the picture
+      a2d film animatic --prompt "wide, dusk, two figures walk left, slow push in" -o shot.mp4
       a2d log YOUR_CLIPS -o shots              slates of footage, as files for editing systems
       a2d inspect slate                        what the bundle holds"""
 
@@ -39,11 +44,14 @@ def main(argv: list[str]) -> int:
 def _parser() -> Parser:
     parser = Parser(
         prog="a2d demo",
-        description="Read slates with the built-in model, compare with the truth, measure several ways of decoding, "
-        "and write all of it as a page.",
+        description="Read slates with the built-in model, compare with the truth, measure several ways of decoding; "
+        "film three shots of a list; and write all of it as a page.",
     )
     parser.add_argument("--bundle", type=located, default="slate", help="a reader of slates (slate, the built-in one)")
     parser.add_argument("--frames", type=Path, default=FRAMES, metavar="DIR", help="frames with truth.json (built-in)")
+    parser.add_argument("--film", type=_filming, default="animatic", metavar="BUNDLE",
+                        help="who films (animatic, the built-in one); none films nothing")  # fmt: skip
+    parser.add_argument("--shots", type=Path, default=SHOTS, metavar="FILE", help="the list of shots (built-in)")
     parser.add_argument("--page", type=Path, default=Path("demo.html"), metavar="FILE", help="the page (demo.html)")
     parser.add_argument("--precision", metavar="NAME", help="one that the bundle holds; default: the best for a CPU")
     parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"of the way that is shown ({THRESHOLD})")
@@ -51,6 +59,10 @@ def _parser() -> Parser:
     parser.add_argument("--threads", type=int, default=1, help="threads of one operator (1)")
     parser.add_argument("--pace", type=float, default=0.04, help="seconds to wait after a step, on a terminal (0.04)")
     return parser
+
+
+def _filming(name: str) -> Path | None:
+    return None if name == "none" else located(name)
 
 
 def _demo(a: argparse.Namespace) -> int:
@@ -71,7 +83,9 @@ def _demo(a: argparse.Namespace) -> int:
     compared = rows(load(a.bundle, precision=a.precision, threads=a.threads), listed, every, made)
     about = _facts(model, read)
     print("\n".join([*_table(compared, about), "", *_measured(about, a)]))
-    _write(a.page, render(read, compared, about))
+    films = [] if a.film is None else filmed(load(a.film, threads=a.threads), shot_list(a.shots), quiet)
+    print("\n".join(_films(films)))
+    _write(a.page, render(read, compared, about, films))
     print(f"\n{a.page.resolve()}   open it in a browser   ({time.monotonic() - started:.0f} s in all)")
     print(NEXT)
     return 0
@@ -132,6 +146,19 @@ def _measured(about: Facts, a: argparse.Namespace) -> Iterator[str]:
         f"{about.processor}, {about.threads} thread(s), {about.engine}, {about.precision}, "
         f"{size(about.weights_bytes)} of weights, medians of {a.repeats}."
     )
+
+
+def _films(films: Sequence[Filmed]) -> Iterator[str]:
+    """Lines on each shot, and a table of what steps cost."""
+    for film in films:
+        take = film.shown
+        cost = f"{take.steps} steps a block: {take.seconds:.2f} s, {take.forwards} forwards"
+        yield f"\n{film.prompt}\n  {take.frames} frames in {cost}"
+    if films:
+        last = films[0].takes[-1].steps
+        yield f"\n{'steps a block':<16}{'s a shot':>10}{f'from {last} steps':>16}"
+    for point in curve(films):
+        yield f"{point.steps:<16}{point.seconds:>10.2f}{point.distance:>12.1f}/255"
 
 
 def _write(path: Path, text: str) -> None:

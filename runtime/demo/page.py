@@ -6,6 +6,7 @@ Knows what a page shows; not how any of it was measured. The form is in page.htm
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from ..footage.slate import FIELDS, values
+from .films import Filmed, Point, curve
 from .trace import Token, Trace
 
 __all__ = ["Facts", "Field", "Frame", "Row", "fields", "render"]
@@ -62,7 +64,7 @@ class Frame:
     @property
     def picture(self) -> str:
         """The file as a data URL."""
-        return "data:image/png;base64," + base64.b64encode(self.path.read_bytes()).decode()
+        return url(self.path.read_bytes(), "png")
 
 
 @dataclass(frozen=True)
@@ -112,15 +114,24 @@ def fields(truth: str, read: str) -> list[Field]:
     return [Field(name, got.get(name, ""), wanted[name]) for name in FIELDS]
 
 
-def render(frames: Sequence[Frame], rows: Sequence[Row], facts: Facts) -> str:
+def render(frames: Sequence[Frame], rows: Sequence[Row], facts: Facts, films: Sequence[Filmed] = ()) -> str:
     """The page as HTML text."""
     environment = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"level": level, "glyph": glyph, "race": race}
+    environment.filters |= {"level": level, "glyph": glyph, "race": race, "url": url, "drawn": drawn}
     chosen = next(row for row in rows if row.chosen)
     template = environment.get_template("page.html.jinja")
-    return template.render(frames=frames, rows=rows, facts=facts, chosen=chosen, slow=rows[0], levels=LEVELS)
+    return template.render(
+        frames=frames,
+        rows=rows,
+        facts=facts,
+        chosen=chosen,
+        slow=rows[0],
+        levels=LEVELS,
+        films=films,
+        curve=curve(films),
+    )
 
 
 def level(confidence: float) -> int:
@@ -139,3 +150,18 @@ def race(trace: Trace) -> Iterator[tuple[Token, float]]:
         for token in block.tokens:
             if not token.behind and token.text:
                 yield token, 1000 * block.at[token.step]
+
+
+def url(picture: bytes, kind: str) -> str:
+    """A picture as a data URL."""
+    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+
+
+def drawn(points: Sequence[Point], width: int, height: int) -> list[tuple[float, float, Point]]:
+    """Points of a curve in a drawing of this size: a step to the right doubles the steps, the bottom is no distance."""
+    most = max((point.distance for point in points), default=0.0) or 1.0
+    right = math.log2(points[-1].steps) if points else 0.0
+    return [
+        (width * math.log2(point.steps) / (right or 1.0), height * (1 - point.distance / most), point)
+        for point in points
+    ]

@@ -18,6 +18,8 @@ import torch
 from diffusers import AutoencoderTiny, WanTransformer3DModel
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 from studio import autoencoder, checkpoint, compression, corpus, film, forcing, language, latents, network
+from studio.clip import clip
+from studio.emphasis import emphasis
 from studio.optim import Mean
 from torch import Tensor
 
@@ -167,6 +169,13 @@ def test_a_prompt_becomes_rows_that_end_with_it(words: Any) -> None:
 
 # -- runs that stop and go on
 
+PARTS = dict(forcing.PARTS)
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
 
 def _run(words: Any, out: Path) -> forcing.Run:
     net = network.fresh(C, language.WIDTH, width=128, layers=1, ffn=64)
@@ -176,7 +185,7 @@ def _run(words: Any, out: Path) -> forcing.Run:
 @pytest.fixture
 def stored(tmp_path: Path) -> latents.Latents:
     rng = np.random.default_rng(0)
-    corpus.save(tmp_path / "train-00000.npy", rng.standard_normal((corpus.SHARD, T, C, H, W)).astype(np.float16))
+    corpus.save(tmp_path / "train-00000.npy", rng.standard_normal((corpus.SHARD, T, C, 14, 24)).astype(np.float16))
     return latents.Latents(tmp_path, corpus.TRAINING)
 
 
@@ -193,17 +202,57 @@ def test_a_resumed_run_is_the_run_that_never_stopped(words: Any, stored: latents
         assert torch.equal(whole.mean.values[name], again.mean.values[name])
 
 
-def test_openings_are_the_beginnings_of_more_clips(words: Any, stored: latents.Latents, tmp_path: Path) -> None:
+def test_steps_are_of_first_frames_openings_and_whole_clips(
+    words: Any, stored: latents.Latents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = _run(words, tmp_path / "run")
-    seen = {}
-    for share in (0.0, 1.0):
-        run.plan = replace(run.plan, opening=share)
-        rng = np.random.default_rng(0)
-        seen[share] = run._drawn(stored, rng)
-    assert seen[0.0][1].shape == (2, T, C, H, W) and seen[1.0][1].shape == (5, forcing.OPENING, C, H, W)
-    for indices, clean in seen.values():
+    for frames, clips in ((1, 14), (2, 5), (None, 2)):
+        monkeypatch.setattr(forcing, "PARTS", {f: (float(f == frames), cost) for f, (_, cost) in PARTS.items()})
+        indices, clean = run._drawn(stored, np.random.default_rng(0))
+        assert clean.shape == (clips, frames or T, C, 14, 24)
         for index, made in zip(indices, clean, strict=True):
-            assert torch.equal(made, torch.from_numpy(stored._files[0][index].astype(np.float32))[: len(made)])
+            assert torch.equal(made, torch.from_numpy(stored._files[0][index].astype(np.float32))[:frames])
+
+
+def test_first_frames_of_other_clips_are_taken_where_there_are_some(
+    words: Any, stored: latents.Latents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus.save(_made(tmp_path / "firsts") / "train-00007.npy", np.ones((corpus.SHARD, 1, C, 14, 24), np.float16))
+    run = _run(words, tmp_path / "run")
+    run.train(stored, steps=0, firsts=latents.Latents(tmp_path / "firsts", corpus.TRAINING))
+    monkeypatch.setattr(forcing, "PARTS", {f: (float(f == 1), cost) for f, (_, cost) in PARTS.items()})
+    indices, clean = run._drawn(stored, np.random.default_rng(0))
+    assert (clean == 1).all() and all(700 <= index < 800 for index in indices)
+
+
+def test_the_rate_falls_to_nothing_at_the_end(words: Any, tmp_path: Path) -> None:
+    run = _run(words, tmp_path / "run")
+    run.plan, run._minutes = replace(run.plan, cool=0.25), 1.0
+    shares = []
+    for run.seconds in (0.0, 45.0, 52.5, 60.0, 70.0):
+        shares.append(run._cooled())
+    assert shares == pytest.approx([1.0, 1.0, 0.5, 0.0, 0.0])
+
+
+def test_figures_weigh_more_than_what_is_behind_them() -> None:
+    for index in range(40):
+        scene = corpus.scene_of(corpus.TRAINING, index)
+        weights = emphasis(scene, 2)
+        assert weights.shape == (2, 14, 24) and weights.mean((1, 2)) == pytest.approx(1.0, abs=1e-5)
+        if scene.size == "wide":
+            bare = replace(scene, figures=(), thing="none", action="stand", side="centre")
+            apart = np.abs(clip(scene, first=1)[0].astype(int) - clip(bare, first=1)[0]).sum(-1) > 60
+            cells = apart.reshape(14, 8, 24, 8).mean((1, 3)) > 0.5
+            assert cells.any() and weights[0][cells].mean() > 1.4 > weights[0][~cells].mean()
+
+
+def test_weights_of_one_change_nothing(net: Any, words: Any) -> None:
+    clean, text = torch.randn(2, T, C, H, W), torch.randn(2, L, 16)
+    losses = []
+    for weights in (None, torch.ones(2, T, H, W)):
+        torch.manual_seed(1)
+        losses.append(forcing.flow_loss(net, clean, text, 2, 3.0, weights=weights).item())
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_the_mean_is_short_at_first_and_what_is_written(words: Any, stored: latents.Latents, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from a2d.export.film import stock
 from a2d.export.film.plan import FilmPlan, plan_film
 from a2d.export.film.stock import film_held_against_stock
 from a2d.runtime.film import positions
+from a2d.runtime.film.contract import TextSpec
 
 GIVEN = {"block_frames": 2, "steps": (1000, 500), "height": 64, "width": 64}
 
@@ -47,6 +48,22 @@ def failing(plan: FilmPlan) -> list[str]:
 
 
 # -- right readings
+
+
+def test_texts_of_more_tokens_than_the_network_has_rows_for_are_cut_as_prompts_are() -> None:
+    spec = TextSpec("tokenizer.json", 8, 4, 1)
+    cases = (
+        ([5, 6, 1], [5, 6, 1]),
+        ([5, 6], [5, 6, 1]),
+        ([5, 6, 7, 8, 9], [5, 6, 7, 1]),
+        ([5, 6, 7, 8, 1], [5, 6, 7, 1]),
+    )
+    assert all(stock.fitted(given, spec) == wanted for given, wanted in cases)
+    assert stock.fitted([5, 6, 7, 8, 9], replace(spec, eos_id=None)) == [5, 6, 7, 8]
+
+
+def test_a_network_of_short_prompts_is_read_as_transformers_does(plain: Path) -> None:
+    assert failing(planned(plain, **GIVEN, text_length=12)) == []
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -62,7 +62,8 @@ def test_it_is_small_and_for_many_linuxes():
     assert Path(WHEEL).stat().st_size < 30_000_000
     assert not sys.platform.startswith("linux") or "manylinux" in Path(WHEEL).name
     names = zipfile.ZipFile(WHEEL).namelist()
-    assert {"a2d/models/slate.a2d/manifest.json", "a2d/runtime/demo/page.html.jinja", "a2d/py.typed"} <= set(names)
+    models = {f"a2d/models/{name}.a2d/manifest.json" for name in ("slate", "animatic")}
+    assert models | {"a2d/runtime/demo/page.html.jinja", "a2d/py.typed"} <= set(names)
     assert not [n for n in names if n.startswith("a2d/tests") or n.endswith((".c", ".safetensors"))]
 
 
@@ -76,7 +77,16 @@ def test_the_demo_runs(plain):
     done = plain.run("a2d", "demo", "--repeats", 1, "--pace", 0)
     assert done.returncode == 0, done.stderr
     assert "one token a forward (8 steps per block)" in done.stdout and "next: a2d run slate" in done.stdout
+    assert "17 frames in 4 steps a block" in done.stdout
     assert (plain.home / "demo.html").stat().st_size > 100_000
+
+
+def test_the_animatic_films_by_name(plain):
+    prompt = ("--prompt", "wide, dusk, two figures walk left, slow push in")
+    done = plain.run("a2d", "film", "animatic", *prompt, "--save", "shot.npz")
+    assert done.returncode == 0, done.stderr
+    done = plain.run("python", "-c", "import numpy; print(numpy.load('shot.npz')['frames'].shape)")
+    assert done.stdout.strip() == "(17, 112, 192, 3)"
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,9 +16,11 @@ from PIL import Image
 
 import a2d
 from a2d.engines.errors import RequestError
-from a2d.runtime.bundle.names import FRAMES
+from a2d.runtime.bundle.names import FRAMES, SHOTS
 from a2d.runtime.cli import demo
-from a2d.runtime.demo.page import Facts, Field, Frame, Row, fields, level, render
+from a2d.runtime.dailies.shot_list import ListedShot, shot_list
+from a2d.runtime.demo.films import Filmed, Take, curve, filmed
+from a2d.runtime.demo.page import Facts, Field, Frame, Row, drawn, fields, level, render
 from a2d.runtime.demo.trace import Block, Token, Trace, trace
 from a2d.runtime.demo.ways import entries, ways
 
@@ -224,19 +228,87 @@ def test_the_page_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert path.read_text(encoding="utf-8") == "two \u2423" and [p.name for p in path.parent.iterdir()] == ["demo.html"]
 
 
-def test_the_whole_demo(slate: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    chosen = ["--bundle", slate, "--page", tmp_path / "demo.html", "--repeats", 1, "--pace", 0]
+# -- the films
+
+
+LISTED = (ListedShot("a", 0.3, "wide, dusk", 1), ListedShot("b", 0.3, "close, day", 2))
+
+
+@pytest.fixture(scope="module")
+def small(filming: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that films, whose own size is that of a stamp."""
+    folder = tmp_path_factory.mktemp("demo") / "film.a2d"
+    shutil.copytree(filming, folder)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    manifest["film"] |= {"height": 32, "width": 48}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def films(small: Path) -> list[Filmed]:
+    return filmed(a2d.load(small, threads=1), LISTED, quiet=True)
+
+
+def test_the_shots_that_are_shipped_are_a_list_of_three() -> None:
+    assert len(shot_list(SHOTS)) == 3
+
+
+def test_every_number_of_steps_is_filmed_and_measured_against_the_most(films: list[Filmed]) -> None:
+    assert [[take.steps for take in film.takes] for film in films] == [[1, 2, 4, 8]] * 2
+    assert [film.chosen for film in films] == [film.shown.steps for film in films] == [4, 4]
+    for film in films:
+        assert all(take.distance > 0 and take.seconds > 0 for take in film.takes[:-1]) and film.takes[-1].distance == 0
+        assert [take.forwards for take in film.takes] == sorted({take.forwards for take in film.takes})
+        with Image.open(io.BytesIO(film.shown.clip)) as clip:
+            assert (clip.format, clip.size) == ("WEBP", (film.width, film.height))
+            assert getattr(clip, "n_frames", 1) == film.shown.frames
+        assert len(film.strip) == 4 and Image.open(io.BytesIO(film.strip[0])).size == (film.width, film.height)
+    assert films[0].takes[0].clip != films[1].takes[0].clip
+
+
+def test_a_strip_ends_with_the_block_that_is_filmed(small: Path, films: list[Filmed]) -> None:
+    last = np.asarray(Image.open(io.BytesIO(films[0].strip[-1])))
+    block = next(a2d.load(small, threads=1).film(LISTED[0].prompt, seed=1, seconds=0.3))
+    assert np.abs(last.astype(int) - block.frames[-1]).max() <= 1
+
+
+def test_a_curve_is_the_mean_of_the_shots() -> None:
+    def one(near: float) -> Filmed:
+        return Filmed("x", (Take(1, b"", 1, 2.0, 2, near), Take(4, b"", 1, 4.0, 5, 0.0)), 4, (), 8, 8)
+
+    points = curve([one(2.0), one(4.0)])
+    assert [(p.steps, p.seconds, p.distance) for p in points] == [(1, 2.0, 3.0), (4, 4.0, 0.0)]
+    assert [(x, y) for x, y, _ in drawn(points, 100, 10)] == [(0.0, 0.0), (100.0, 10.0)]
+    assert curve([]) == [] and drawn([], 100, 10) == []
+
+
+def test_the_page_shows_films_beside_their_prompts(frame: Frame, films: list[Filmed]) -> None:
+    page = Page(render([frame], ROWS, FACTS, films))
+    assert page.open == [] and all(link.startswith(("data:image/png;", "data:image/webp;")) for link in page.loads)
+    assert all(film.prompt in page.text for film in films) and "4 steps a block" in page.text
+    assert "Lines of a shot list" not in Page(render([frame], ROWS, FACTS)).text
+
+
+# -- all of it
+
+
+def test_the_whole_demo(slate: Path, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "shots.csv").write_text("id,seconds,prompt\n1,0.3,a street at dusk\n", encoding="utf-8")
+    filmed_by = ["--film", small, "--shots", tmp_path / "shots.csv"]
+    chosen = ["--bundle", slate, *filmed_by, "--page", tmp_path / "demo.html", "--repeats", 1, "--pace", 0]
     assert demo.main([str(argument) for argument in chosen]) == 0
     said = capsys.readouterr().out
     for entry in ENTRIES:
         assert f"{entry['file']}\n" in said
     assert "one token a forward (8 steps per block)" in said and re.search(r"fields right; \w+ \S+ for ", said)
     assert "next: a2d run slate --image" in said and "thread(s)" in said
+    assert "a street at dusk" in said and re.search(r"\n8 +[\d.]+ +0\.0/255", said)
     page = Page((tmp_path / "demo.html").read_text(encoding="utf-8"))
     assert page.open == [] and all(entry["file"] in page.text for entry in ENTRIES)
 
 
-@pytest.mark.parametrize("flags", [["--repeats", "0"], ["--frames", "nowhere"]])
+@pytest.mark.parametrize("flags", [["--repeats", "0"], ["--frames", "nowhere"], ["--shots", "nowhere.csv"]])
 def test_what_cannot_be_shown_is_bad_input(flags, capsys) -> None:
     assert demo.main(flags) == 2
     assert capsys.readouterr().err.startswith("a2d demo: ")

@@ -25,8 +25,8 @@ __all__ = ["SHIFT", "STEPS", "Checkpoint", "load", "part", "write"]
 SHIFT = 3.0
 STEPS = (1000, 750, 500, 250)
 CONTRACT = {
-    "family": "causal_wan", "block_frames": 1, "steps": list(STEPS), "commit_timestep": 0.0, "text_length": LENGTH,
-    "frames": FRAMES, "fps": FPS, "height": HEIGHT, "width": WIDTH, "first_group": "last_frame",
+    "family": "causal_wan", "block_frames": 1, "steps": list(STEPS), "rule": "euler", "commit_timestep": 0.0,
+    "text_length": LENGTH, "frames": FRAMES, "fps": FPS, "height": HEIGHT, "width": WIDTH, "first_group": "last_frame",
 }  # fmt: skip
 """What the stock files do not say. Of the first latent frame's four frames the last one counts."""
 
@@ -73,7 +73,7 @@ def write(parts: Checkpoint, model: Path, dtype: torch.dtype = torch.float16) ->
         each.to(dtype).save_pretrained(model / name)
         each.float()
     parts.words.save_pretrained(model / "tokenizer")
-    FlowMatchEulerDiscreteScheduler(shift=SHIFT, stochastic_sampling=True).save_pretrained(model / "scheduler")
+    FlowMatchEulerDiscreteScheduler(shift=SHIFT).save_pretrained(model / "scheduler")
     index = {
         "_class_name": "WanPipeline", "_diffusers_version": diffusers.__version__,
         "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],

@@ -20,7 +20,7 @@ from .palettes import COSTUMES, HAIR, PALETTES, SKIN, THING_COLOURS, Palette, gr
 from .pose import Pose, pose
 from .scene import SIDES, Scene
 
-__all__ = ["TALL", "Actor", "clip", "staged"]
+__all__ = ["TALL", "Actor", "clip", "staged", "thing_place"]
 
 TALL = {"wide": 43.0, "medium": 106.0, "close": 258.0}
 """Height of a figure in pixels."""
@@ -100,12 +100,13 @@ def _reaching(scene: Scene, index: int, progress: float) -> float:
     return _eased((progress - 0.1) / 0.35) - 0.65 * _eased((progress - 0.6) / 0.4)
 
 
-def clip(scene: Scene, frames: int = FRAMES) -> NDArray[np.uint8]:
-    """[frames, H, W, 3]."""
+def clip(scene: Scene, frames: int = FRAMES, first: int | None = None) -> NDArray[np.uint8]:
+    """[frames, H, W, 3]; only the first so many of them, if `first` is given."""
     layers, palette, costumes = backdrop(scene), PALETTES[scene.time], _costumes(scene)
     light, vignette = light_side(scene), _vignette()
-    made = np.empty((frames, HEIGHT, WIDTH, 3), np.uint8)
-    for index, view in enumerate(views(scene, frames)):
+    seen = views(scene, frames)[:first]
+    made = np.empty((len(seen), HEIGHT, WIDTH, 3), np.uint8)
+    for index, view in enumerate(seen):
         picture = layers[0].seen(view)[..., :3]
         for layer in layers[1:]:
             picture = over(picture, layer.seen(view))
@@ -157,7 +158,7 @@ def _shadows(picture: Picture, scene: Scene, view: View, actors: list[Actor], pa
     return picture
 
 
-def _thing_place(scene: Scene) -> float:
+def thing_place(scene: Scene) -> float:
     """Beside the figures, on the roomier side."""
     actors = staged(scene, 0.0)
     left, right = actors[0].x, actors[-1].x
@@ -184,7 +185,7 @@ def _props(
     if scene.action == "exchange":
         _thing(canvas, scene.thing, *_in_hands(scene, view, actors, progress), tall * 0.8, palette)
         return
-    x, y = view.place(_thing_place(scene), FEET[scene.size])
+    x, y = view.place(thing_place(scene), FEET[scene.size])
     if scene.size == "medium":
         y = _plinth(canvas, x, y, tall, palette)
     _thing(canvas, scene.thing, x, y, tall, palette)
@@ -254,7 +255,7 @@ def _lit(picture: Picture, scene: Scene, view: View, actors: list[Actor], progre
     if scene.action == "exchange":
         x, y = _in_hands(scene, view, actors, progress)
     else:
-        x, y = view.place(_thing_place(scene), FEET[scene.size])
+        x, y = view.place(thing_place(scene), FEET[scene.size])
         y -= 0.5 * tall if scene.size == "medium" else 0
     v, u = np.mgrid[0:HEIGHT, 0:WIDTH]
     d = np.hypot(u - x, v - (y - 0.14 * tall)) / (0.62 * tall)

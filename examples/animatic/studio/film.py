@@ -1,6 +1,7 @@
 """The plain decode loop: prompts and noise in, frames out, block after block with a cache. Slow and obvious.
 
-The rules are those of Self-Forcing: x0 = x - sigma v, then x <- (1 - sigma') x0 + sigma' noise; the last x0 is the
+A step goes straight on, x <- x - (sigma - sigma') v, the rule of a network that has learned velocities alone;
+`renoise` is Self-Forcing's, x0 = x - sigma v, x <- (1 - sigma') x0 + sigma' noise. What the last step gives is the
 block, and a forward at time 0 commits it. Knows no bundles.
 """
 
@@ -48,9 +49,9 @@ def latents(
     steps: int,
     guidance: float = 1.0,
     unprompted: Tensor | None = None,
-    euler: bool = False,
+    renoise: bool = False,
 ) -> Tensor:
-    """[N, T, C, h, w]. `guidance` over 1 needs the rows of an empty prompt; `euler` adds no fresh noise."""
+    """[N, T, C, h, w]. `guidance` over 1 needs the rows of an empty prompt; `renoise` wants noise for every step."""
     cache, bare = Cache(net, text), Cache(net, unprompted) if unprompted is not None else None
     levels, done = sigmas(steps), []
     for frame in range(noise.shape[2]):
@@ -60,7 +61,7 @@ def latents(
             if bare is not None and guidance != 1.0:
                 free = step(net, x, sigma, bare)
                 v = free + guidance * (v - free)
-            if euler or following == 0.0:
+            if not renoise or following == 0.0:
                 x = x - (sigma - following) * v
             else:
                 x = (1 - following) * (x - sigma * v) + following * noise[:, index + 1, frame]
@@ -79,12 +80,12 @@ def filmed(
     seeds: Sequence[int],
     steps: int = 4,
     guidance: float = 1.0,
-    euler: bool = False,
+    renoise: bool = False,
 ) -> NDArray[np.uint8]:
     """[N, frames, H, W, 3]."""
     text = rows(parts.encoder, parts.words, prompts)
     unprompted = rows(parts.encoder, parts.words, [""] * len(prompts)) if guidance != 1.0 else None
-    noise = drawn_noise(seeds, parts.net.config.in_channels, 1 if euler else steps)
-    made = latents(parts.net, text, noise, steps, guidance, unprompted, euler)
+    noise = drawn_noise(seeds, parts.net.config.in_channels, steps if renoise else 1)
+    made = latents(parts.net, text, noise, steps, guidance, unprompted, renoise)
     frames = decoded(parts.vae, parts.kind, made)
     return ((frames.clamp(-1, 1) + 1) * 127.5).round().byte().movedim(2, -1).numpy()

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from . import language
 from .corpus import TRAINING, prompt_of, scene_of
+from .emphasis import emphasis
 from .latents import Latents
 from .network import layer, teacher_forced
 from .optim import Mean, Optimizers
@@ -28,10 +29,10 @@ from .work import worked
 __all__ = ["Plan", "Run"]
 
 STATE = "state.pt"
-OPENING = 2
-"""Latent frames in which all of a prompt is decided: those behind them go on with what is there."""
-DEARER = 2.5
-"""Cost of a whole clip in units of its opening."""
+PARTS: dict[int | None, tuple[float, float]] = {1: (0.5, 7.0), 2: (0.25, 2.5), None: (0.25, 1.0)}
+"""What steps are made of: the first so many latent frames of a clip (None: all), by the share of steps, and how many
+clips cost what one whole clip costs. Nearly all of a prompt is decided in the first frame, the hardest: at
+the highest level its error is nine times that of the second one, which goes on with what is there."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class Plan:
     """Muon's."""
     warm: int = 200
     """Steps until the rate is reached."""
-    opening: float = 0.75
-    """Share of steps over a clip's first OPENING latent frames alone, of as many clips as cost the same."""
+    cool: float = 0.0
+    """Share of the run's minutes, at the end, over which the rate falls to zero."""
     shift: float = 3.0
     """Levels: uniform u, then shift u / (1 + (shift - 1) u)."""
     unprompted: float = 0.1
@@ -64,6 +65,8 @@ class Run:
         self.out, self.plan = out, plan
         self.optimizers, self.mean = Optimizers(self.net), Mean(self.net)
         self.steps, self.seconds = 0, 0.0
+        self._minutes: float | None = None
+        self._firsts: Latents | None = None
         out.mkdir(parents=True, exist_ok=True)
         if (out / STATE).is_file():
             self._resume()
@@ -86,8 +89,11 @@ class Run:
         self.net.save_pretrained(self.out / "transformer")
         self.net.load_state_dict(trained, strict=False)
 
-    def train(self, latents: Latents, minutes: float | None = None, steps: int | None = None) -> None:
-        """Until so many minutes or steps of the whole run are done."""
+    def train(
+        self, latents: Latents, minutes: float | None = None, steps: int | None = None, firsts: Latents | None = None
+    ) -> None:
+        """Until so many minutes or steps of the whole run are done. `firsts` are first latent frames of other clips."""
+        self._minutes, self._firsts = minutes, firsts
         run = torch.compile(layer, dynamic=False) if self.plan.compile else layer
         begun, saved, losses = worked(self.plan.device) - self.seconds, time.monotonic(), []
         while not self._done(minutes, steps):
@@ -97,6 +103,8 @@ class Run:
                 self._log(losses, len(latents))
                 losses = []
                 latents.look()
+                if firsts is not None:
+                    firsts.look()
             if time.monotonic() - saved > 60 * self.plan.save_minutes:
                 self.save()
                 saved = time.monotonic()
@@ -113,20 +121,28 @@ class Run:
         with torch.no_grad():
             text = language.rows(self.encoder, self.words, [self._prompt(index, rng) for index in indices])
         with torch.autocast(plan.device, torch.bfloat16):
-            loss = flow_loss(self.net, clean.to(plan.device), text, plan.copies, plan.shift, run)
+            weights = torch.from_numpy(np.stack([emphasis(scene_of(TRAINING, i), clean.shape[1]) for i in indices]))
+            loss = flow_loss(self.net, clean.to(plan.device), text, plan.copies, plan.shift, run, weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-        self.optimizers.step(plan.rate * min(1.0, (self.steps + 1) / plan.warm))
+        self.optimizers.step(plan.rate * min(1.0, (self.steps + 1) / plan.warm) * self._cooled())
         self.steps += 1
         self.mean.update(self.net, self.steps)
         return loss.detach()
 
+    def _cooled(self) -> float:
+        """The share of the rate that is left towards the end."""
+        if not self._minutes or not self.plan.cool:
+            return 1.0
+        left = 1 - self.seconds / (60 * self._minutes)
+        return min(1.0, max(0.0, left / self.plan.cool))
+
     def _drawn(self, latents: Latents, rng: np.random.Generator) -> tuple[list[int], Tensor]:
-        """Clips' numbers and latents: openings of many, or fewer clips as a whole."""
-        if rng.random() >= self.plan.opening:
-            return latents.drawn(rng, self.plan.batch)
-        indices, clean = latents.drawn(rng, round(DEARER * self.plan.batch))
-        return indices, clean[:, :OPENING]
+        """Clips' numbers and latents: first frames of many, openings of some, or few clips as a whole."""
+        frames = list(PARTS)[int(rng.choice(len(PARTS), p=[share for share, _ in PARTS.values()]))]
+        source = self._firsts if frames == 1 and self._firsts is not None else latents
+        indices, clean = source.drawn(rng, round(PARTS[frames][1] * self.plan.batch))
+        return indices, clean[:, :frames]
 
     def _prompt(self, index: int, rng: np.random.Generator) -> str:
         if rng.random() < self.plan.unprompted:
@@ -145,8 +161,10 @@ class Run:
             file.write(json.dumps(facts | {"plan": asdict(self.plan)}) + "\n")
 
 
-def flow_loss(net: Any, clean: Tensor, text: Tensor, copies: int, shift: float, run: Any = layer) -> Tensor:
-    """Mean squared error of the velocity, over all copies, frames and levels."""
+def flow_loss(
+    net: Any, clean: Tensor, text: Tensor, copies: int, shift: float, run: Any = layer, weights: Tensor | None = None
+) -> Tensor:
+    """Mean squared error of the velocity, over copies, frames and levels; `weights` [N, T, h, w] have mean 1."""
     n, t = clean.shape[:2]
     u = (torch.arange(n * copies * t, device=clean.device) + torch.rand(n * copies * t, device=clean.device)) / (
         n * copies * t
@@ -156,4 +174,5 @@ def flow_loss(net: Any, clean: Tensor, text: Tensor, copies: int, shift: float, 
     noise = torch.randn(n, copies, *clean.shape[1:], device=clean.device)
     x0, level = clean[:, None], sigma[..., None, None, None]
     said = teacher_forced(net, clean, (1 - level) * x0 + level * noise, sigma, text, run)
-    return (said.float() - (noise - x0)).square().mean()
+    error = (said.float() - (noise - x0)).square()
+    return error.mean() if weights is None else (error.mean((1, 3)) * weights.to(error.device)).mean()

@@ -18,15 +18,17 @@ __all__ = ["Latents", "latent_shards"]
 
 
 @torch.no_grad()
-def latent_shards(vae: Any, kind: Kind, folder: Path, stream: str, shards: range, device: str) -> Iterator[Path]:
-    """Files of [SHARD, T, C, h, w] float16; those that exist are left as they are."""
+def latent_shards(
+    vae: Any, kind: Kind, folder: Path, stream: str, shards: range, device: str, first: int | None = None
+) -> Iterator[Path]:
+    """Files of [SHARD, T, C, h, w] float16, of a clip's `first` frames alone, if given; those that exist stay."""
     folder.mkdir(parents=True, exist_ok=True)
     for shard in shards:
         path = folder / f"{stream}-{shard:05}.npy"
         if not path.is_file():
             made = []
             for index in range(shard * SHARD, (shard + 1) * SHARD):
-                frames = pixels(clip(scene_of(stream, index)))[None].to(device)
+                frames = pixels(clip(scene_of(stream, index), first=first))[None].to(device)
                 made.append(encoded(vae, kind, frames)[0].float().cpu().numpy().astype(np.float16))
             save(path, np.stack(made))
         yield path

@@ -15,7 +15,7 @@ __all__ = ["Mean", "Optimizers"]
 
 ADAM_SHARE = 0.1
 """AdamW's learning rate in units of Muon's."""
-MEMORY = 0.999
+MEMORY = 0.998
 
 
 class Optimizers:
