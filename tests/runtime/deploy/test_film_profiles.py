@@ -12,7 +12,6 @@ from film_contracts import contract
 
 from a2d.engines.errors import RequestError
 from a2d.engines.size_profile import fitting
-from a2d.export.cli import main as export
 from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.cli.build import main as build
 from a2d.runtime.deploy.engine_set import engine_sets
@@ -72,6 +71,8 @@ def test_sizes_that_do_not_divide_are_refused():
 def test_a_bundle_that_films_is_built_ahead(tmp_path, capsys):
     pytest.importorskip("tensorrt_rtx")
     bundle = tmp_path / "bundle"
+
+    from a2d.export.cli import main as export  # torch is for this test alone
 
     assert export([str(CHECKPOINT), "-o", str(bundle), "--precision", "fp16", "--quiet", *FLAGS]) == 0
     assert build([str(bundle), "--target", "rtx", "--sm", "89", "--quiet"]) == 0
