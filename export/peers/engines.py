@@ -83,7 +83,7 @@ def _number_words(vocab: int, folder: Path) -> None:
     words = {f"<{number}>": number for number in range(vocab)}
     model = {"type": "WordLevel", "vocab": words, "unk_token": "<0>"}
     parts = dict.fromkeys(("truncation", "padding", "normalizer", "pre_tokenizer", "post_processor", "decoder"))
-    whole = {"version": "1.0", "added_tokens": [], **parts, "model": model}
+    whole: dict[str, object] = {"version": "1.0", "added_tokens": [], **parts, "model": model}
     (folder / "tokenizer.json").write_text(json.dumps(whole), encoding="utf-8")
     said = {"tokenizer_class": "PreTrainedTokenizerFast"}
     (folder / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
