@@ -231,7 +231,10 @@ def test_bench_against_one_token_per_forward(golden):
     [
         ([], "give a BUNDLE or --synthetic NAME"),
         (["--synthetic", "1g"], "got '1g', expected one of: 100m"),
-        (["x", "--against", "nothing"], "got 'nothing', expected one of: autoregressive, llama.cpp, openvino, torch"),
+        (
+            ["x", "--against", "nothing"],
+            "expected one of: autoregressive, llama.cpp, onnxruntime-genai, openvino, torch",
+        ),
         (["x", "--repeats", "0"], "--repeats: got 0"),
     ],
 )

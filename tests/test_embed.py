@@ -115,7 +115,14 @@ def embedded(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 def test_the_benchmark_shows_what_the_child_process_adds(built, slate):
     library = next(built.glob("liba2d.*"))
-    chosen = ["--temperature", 0.5, "--seed", 3]  # the same in both processes, or they write something else
+    chosen = [
+        "--temperature",
+        0.5,
+        "--seed",
+        3,
+        "--steps",
+        4,
+    ]  # the same in both processes, or they write something else
     done = embedded(slate, "--library", library, "--pairs", 20, "--json", *chosen)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)

@@ -115,6 +115,7 @@ def sources(folder: Path) -> None:
         shutil.copytree(REPOSITORY / source, folder / place, ignore=shutil.ignore_patterns("__pycache__"))
     for source, place in wheel["force-include"].items():
         copy = shutil.copytree if (REPOSITORY / source).is_dir() else shutil.copy
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
         copy(REPOSITORY / source, folder / place)
 
 
