@@ -36,7 +36,7 @@ published.sdar(Path(sys.argv[4]))
 """
 
 
-BLOCKS = ("make wheel", "a2d log", "a2d film", "hf download")
+BLOCKS = ("make wheel", "a2d log", "a2d film film.a2d", "hf download")
 """Beginnings of commands, each in a block that a test below runs."""
 
 
@@ -129,6 +129,6 @@ def test_a_film(reader):
     export_film(Job(work / "checkpoint", work / "film.a2d", quiet=True))
     shutil.copy(FRAMES / "easy-10.png", work / "board.png")
     (work / "reel.csv").write_text("id,seconds,prompt\none,1,a street\ntwo,1,a red ball\n", encoding="utf-8")
-    reader.types(f"PATH={here}:$PATH\n{block('a2d film')}", work, here)
+    reader.types(f"PATH={here}:$PATH\n{block('a2d film film.a2d')}", work, here)
     assert (work / "shot.mp4").stat().st_size > 1000
     assert len(list((work / "reel").glob("*.mp4"))) == 2
