@@ -80,24 +80,25 @@ class CodedWeights:
     def loss(self, name: str, treatment: str) -> float:
         """Squared error of a matrix in shares of its power."""
         weight = self.weights.weight(name)
-        made = code(weight, *_arguments(self._layout(name, treatment)))
-        self._keep(name, treatment, made)
-        return loss(weight, made)
+        return loss(weight, self._coded(name, treatment, weight))
 
     def kept(self, name: str, treatment: str) -> KeptCodes:
         """A matrix, which is quantized when it is first asked for."""
         key = self._key(name, treatment)
         if key not in self._kept:
-            made = code(self.weights.weight(name), *_arguments(self._layout(name, treatment)))
-            self._keep(name, treatment, made)
+            self._coded(name, treatment, self.weights.weight(name))
         return self._kept[key]
 
-    def _keep(self, name: str, treatment: str, made: Coded) -> None:
+    def _coded(self, name: str, treatment: str, weight: NDArray[np.float32]) -> Coded:
+        """Quantize a matrix and keep its codes."""
+        layout = self._layout(name, treatment)
+        made = code(weight, layout.form, layout.axis, layout.group)
         offset = self._file.seek(0, 2)
         for array in (made.codes, made.scale):
             self._file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-        at = KeptCodes(self._layout(name, treatment), made.codes.shape, made.scale.shape, offset, self._file)
+        at = KeptCodes(layout, made.codes.shape, made.scale.shape, offset, self._file)
         self._kept[self._key(name, treatment)] = at
+        return made
 
     def _key(self, name: str, treatment: str) -> tuple[int, str, int, int | None]:
         """Tied tables are one place in the source's file."""
@@ -112,10 +113,6 @@ class CodedWeights:
         group = RELIEF_GROUP if relieved else self.recipe.group
         rows = int(self.weights.source.tensors[name].shape[0])
         return Layout(FORMATS["int8" if relieved else self.recipe.weights], 1, _whole_group(rows, group))
-
-
-def _arguments(layout: Layout) -> tuple[Format, int, int | None]:
-    return layout.form, layout.axis, layout.group
 
 
 def _whole_group(rows: int, group: int | None) -> int | None:

@@ -18,6 +18,7 @@ from ..dailies.shot_list import ListedShot
 from ..film.contract import StepList
 from ..film.film import Film
 from ..film.loop import Step
+from ..film.pixels import PixelStream
 from ..model import Model
 
 __all__ = ["Filmed", "Point", "Take", "curve", "filmed"]
@@ -120,15 +121,15 @@ def _strip(model: Model, shot: ListedShot, steps: StepList) -> tuple[bytes, ...]
     taken: list[Step] = []
     film = model.film(shot.prompt, seed=shot.seed or 0, seconds=shot.seconds, on_step=taken.append)
     next(film)
-    return tuple(_png(_decoded(model, shot, step, steps)) for step in taken)
+    return tuple(_png(_decoded(model, step, steps)) for step in taken)
 
 
-def _decoded(model: Model, shot: ListedShot, step: Step, steps: StepList) -> NDArray[np.float32]:
+def _decoded(model: Model, step: Step, steps: StepList) -> NDArray[np.float32]:
     """The last frame of what the network takes for the clean block; where noise is added anew, of the block."""
     latents = step.latents
     if not steps.noise[step.step]:
         latents = np.asarray(latents - steps.sigmas[step.step + 1] * step.velocity, np.float32)
-    stream = model.film(shot.prompt, seconds=shot.seconds).stream  # decoders remember: each picture gets a fresh one
+    stream = PixelStream(model.engine)  # decoders remember: each picture gets a fresh one
     frames = list(stream.decode(step.block, latents))[-1]
     return np.asarray(frames[-1], np.float32)
 

@@ -105,12 +105,18 @@ def _codes(value: ir.Value) -> bool:
     return producer is not None and producer.op_type == "DequantizeLinear"
 
 
-def test_a_weight_beyond_half_precision_is_refused(floats, tmp_path):
+def beyond_half(floats: Path) -> ir.Model:
+    """The backbone with one weight that float16 cannot hold."""
     model = ir.load(floats / "backbone.fp32.onnx")
     weight = model.graph.initializers["layers.1.down"]
     far = weight.const_value.numpy().copy()
     far[3, 4] = 7e4
     weight.const_value = ir.tensor(far, name="layers.1.down")
+    return model
+
+
+def test_a_weight_beyond_half_precision_is_refused(floats, tmp_path):
+    model = beyond_half(floats)
     with pytest.raises(
         EngineError, match=r"layers\.1\.down holds values beyond 65504.*\[precision=bf16\] or \[precision=fp32\]"
     ):
@@ -118,11 +124,7 @@ def test_a_weight_beyond_half_precision_is_refused(floats, tmp_path):
 
 
 def test_products_of_weights_that_are_named_stay_exact(floats, tmp_path):
-    model = ir.load(floats / "backbone.fp32.onnx")
-    weight = model.graph.initializers["layers.1.down"]
-    far = weight.const_value.numpy().copy()
-    far[3, 4] = 7e4
-    weight.const_value = ir.tensor(far, name="layers.1.down")
+    model = beyond_half(floats)
     made = halve_products(model, exact=("*.down",)).graph
     downs = [n for n in products(made) if any(v is not None and str(v.name).endswith(".down") for v in n.inputs)]
     assert len(downs) == sum(name.endswith(".down") for name in made.initializers) > 0
