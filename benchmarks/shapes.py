@@ -19,22 +19,22 @@ from typing import Any
 import a2d
 from a2d.runtime.footage.slate import values
 
-PATTERNS = {
-    "scene": r"-|[0-9]{1,3}[A-Z]{0,2}",
-    "take": r"-|[0-9]{1,2}",
-    "roll": r"-|[A-Z]{0,2}[0-9]{1,4}",
-    "date": r"-|[0-9]{4}-[0-9]{2}-[0-9]{2}",
-    "fps": r"-|[0-9]{2,3}(\.[0-9]{1,3})?",
-}
-"""Values of a slate's fields, `-` for one that is not on it."""
-
-TEMPLATE = " ".join(f"{name} {{{name}:{pattern}}}" for name, pattern in PATTERNS.items())
+UNKNOWN = "-"
+"""Value of a slate's field that is not on it."""
 
 SCHEMA = {
     "type": "object",
-    "properties": {name: {"type": "string", "pattern": f"^({pattern})$"} for name, pattern in PATTERNS.items()},
-    "required": list(PATTERNS),
+    "properties": {
+        "scene": {"type": ["string", "null"]},
+        "take": {"type": ["integer", "null"], "minimum": 1},
+        "roll": {"type": ["string", "null"], "maxLength": 8},
+        "date": {"anyOf": [{"type": "string", "format": "date"}, {"type": "null"}]},
+        "fps": {"anyOf": [{"type": "number"}, {"type": "null"}]},
+    },
+    "required": ["scene", "take", "roll", "date", "fps"],
+    "additionalProperties": False,
 }
+"""A slate as a user of the client would write it."""
 
 PEOPLE = (
     ("Maria", 34, "Lisbon"), ("John", 27, "Boston"), ("Aiko", 41, "Osaka"), ("Peter", 63, "Vienna"),
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path)
     parser.add_argument("--precision")
     parser.add_argument("--threshold", type=float)
-    parser.add_argument("--json", action="store_true", help="slates: also as JSON, which the model was not taught")
+    parser.add_argument("--count", type=int, default=200, help="slates: frames of each folder")
     arguments = parser.parse_args()
     model = a2d.load(arguments.bundle, threads=1, precision=arguments.precision)
     print("| asked | as | answers that are right | fields that are right | parse | forwards | tokens | ms, median |")
@@ -105,7 +105,7 @@ def _table(name: str, ways: dict[str, Callable[[Any], Row]], items: list[tuple[A
 
 
 def _slates(model: a2d.Model, arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any], list[Any]]]:
-    template, schema = model.shape(template=TEMPLATE), model.shape(schema=SCHEMA)
+    template, schema = model.shape(template=model.manifest.text.sentences[0]), model.shape(schema=SCHEMA)
     chosen = {} if arguments.threshold is None else {"threshold": arguments.threshold}
 
     def text(form: Any) -> Callable[[Path], Row]:
@@ -116,15 +116,15 @@ def _slates(model: a2d.Model, arguments: argparse.Namespace) -> Iterator[tuple[s
         return ask
 
     def through_schema(frame: Path) -> Row:
-        result = model.generate(images=[str(frame)], max_tokens=160, form=schema, **chosen)
-        return json.loads(result.text), result
+        result = model.generate(images=[str(frame)], max_tokens=96, form=schema, **chosen)
+        said = json.loads(result.text, parse_float=str, parse_int=str)  # as they stand there
+        return {name: UNKNOWN if value is None else value for name, value in said.items()}, result
 
-    ways = {"text": text({}), "template": text({"form": template})}
-    ways |= {"JSON schema": through_schema} if arguments.json else {}
+    ways = {"text": text({}), "template": text({"form": template}), "JSON schema": through_schema}
     for folder in arguments.folders:
         truths = json.loads((folder / "truth.json").read_text(encoding="utf-8"))
         rows = [(folder / row["file"], values(row["truth"])) for row in truths if values(row["truth"])]
-        yield f"{len(rows)} slates, {folder.name}", ways, rows
+        yield f"{len(rows[: arguments.count])} {folder.name} boards", ways, rows[: arguments.count]
 
 
 def _chat(model: a2d.Model, arguments: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any], list[Any]]]:  # noqa: ARG001

@@ -19,19 +19,24 @@ __all__ = ["slate"]
 def slate(quiet: bool = False) -> Path | None:
     """The slate reader's bundle: the wheel's, or that of the source tree's build folder; None where there is neither.
 
-    In a source tree it is exported once, and again when the checkpoint is newer than its bundle, or the bundle of
-    another version.
+    In a source tree it is exported once, and again when a file of the checkpoint is newer than its bundle, or the
+    bundle of another version.
     """
     if is_bundle(installed("slate")):
         return installed("slate")
     checkpoint, bundle = ROOT / "examples" / "slate" / "model", made("slate")
-    weights, manifest = checkpoint / "model.safetensors", bundle / "manifest.json"
-    if not weights.is_file():
+    manifest = bundle / "manifest.json"
+    if not (checkpoint / "model.safetensors").is_file():
         return bundle if manifest.is_file() else None
-    if not _readable(bundle) or manifest.stat().st_mtime < weights.stat().st_mtime:
+    if not _readable(bundle) or manifest.stat().st_mtime < _changed(checkpoint):
         status = export([str(checkpoint), "-o", str(bundle), "--force", *(["--quiet"] if quiet else [])])
         return bundle if status == 0 else None
     return bundle
+
+
+def _changed(checkpoint: Path) -> float:
+    """Time of the last change of one of a checkpoint's files."""
+    return max(file.stat().st_mtime for file in checkpoint.iterdir())
 
 
 def _readable(bundle: Path) -> bool:

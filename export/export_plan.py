@@ -10,9 +10,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from ..engines.errors import ContractError
+from ..engines.errors import ContractError, RequestError
 from ..runtime.inputs.patches import VisionSpec
 from ..runtime.schema import Violations, check_choice
+from ..runtime.shapes.sentence import sentences_of
 from .checkpoint.author_config import Asking, asking
 from .checkpoint.directory import Checkpoint
 from .checkpoint.sources import stored_shape
@@ -178,10 +179,23 @@ def plan(job: Job) -> Plan:
             f"prompt: got {asked.prompt!r} ({asked.origins['prompt']}), expected a text, and a checkpoint with a "
             "tokenizer.json to read it; leave the prompt out"
         )
+    _check_sentences(asked, checkpoint)
     made = Plan(job, checkpoint, family, resolved, network, asked, vision, _max_context(job, family, resolved))
     if made.chat_template is not None:
         check_template(made.chat_template, checkpoint)
     return made
+
+
+def _check_sentences(asked: Asking, checkpoint: Checkpoint) -> None:
+    """Raise ContractError for sentences that cannot be read, or that nothing can write."""
+    if not asked.sentences:
+        return
+    if checkpoint.tokenizer is None:
+        raise ContractError("sentences: this checkpoint has no tokenizer.json to write them with; leave them out")
+    try:
+        sentences_of(asked.sentences)
+    except RequestError as error:
+        raise ContractError(f"the answers' sentences cannot be ({asked.origins['sentences']}):\n{error}") from error
 
 
 def _vision(asked: Asking, family: Family) -> VisionSpec | None:

@@ -49,7 +49,7 @@ def export(job: Job, say: Callable[[str], None] = lambda _: None) -> Manifest:
 
 
 def _text_files(made: Plan, staging: Staging) -> TextFiles:
-    checkpoint = made.checkpoint
+    checkpoint, asked = made.checkpoint, made.asking
     tokenizer = template = None
     if checkpoint.tokenizer is not None:
         tokenizer = "tokenizer.json"
@@ -58,7 +58,8 @@ def _text_files(made: Plan, staging: Staging) -> TextFiles:
     if text is not None:
         template = "chat_template.jinja"
         staging.add(template, text.encode())
-    return TextFiles(tokenizer, template, special_tokens(checkpoint), made.asking.prompt)
+    special, sentences = special_tokens(checkpoint), asked.sentences or ()
+    return TextFiles(tokenizer, template, special, asked.prompt, sentences, asked.unknown)
 
 
 def _manifest(made: Plan, text: TextFiles, variants: dict[str, Variant], staging: Staging) -> Manifest:

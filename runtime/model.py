@@ -204,13 +204,17 @@ class Model:
         """A form that holds answers to a template, choices or a JSON schema, one of them; pass it as `form`.
 
         A template is text with values, as `"scene {scene:[0-9]+[A-Z]*} take {take:int}"`; a schema is what `json.loads`
-        makes of one. Raises RequestError: it is not supported, or this model's tokens cannot write it.
+        makes of one. Where it asks for values of the bundle's own sentences, the model writes such a sentence, and the
+        answer's text is the object made of it. Raises RequestError: it is not supported, or this model's tokens cannot
+        write it.
         """
-        from .shapes.make import language_of, shaped, vocabulary_of  # noqa: PLC0415 - few answers have a shape
+        from .shapes.make import form_of, vocabulary_of  # noqa: PLC0415 - few answers have a shape
 
-        language = language_of(template, choices, schema)
+        words = self._words
         spelled = None if self._text is None else (self._text.token_bytes(), self._text.encode)
-        return shaped(language, vocabulary_of(spelled, self._words.decode, self._words.model.vocab))
+        vocabulary = vocabulary_of(spelled, words.decode, words.model.vocab)
+        own = {"sentences": words.text.sentences, "unknown": words.text.unknown}
+        return form_of(vocabulary, template, choices, schema, **own)  # type: ignore[arg-type]
 
     def stream(
         self,

@@ -170,6 +170,7 @@ PACKAGES = {
         "export/graphs",
         "export/precision",
         "export/write",
+        "runtime/shapes",
         *DECODING,
     },
     "export/parity": {

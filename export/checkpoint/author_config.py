@@ -1,10 +1,12 @@
 """The `a2d` object of a checkpoint: what its author says of it in generation_config.json or config.json.
 
     "a2d": {"mask_token_id": 304, "block_size": 8,
-            "prompt": "read the slate", "letterbox": {"height": 112, "width": 224}}
+            "prompt": "read the slate", "letterbox": {"height": 112, "width": 224},
+            "sentences": ["take {take:-|[0-9]+}", "no slate"], "unknown": "-"}
 
 Fields of the decode contract stand in it under their own names (`contract.py`). Beside them stands how the model is to
-be asked: the prompt where a caller gives none, and the one size in which it wants its frames.
+be asked: the prompt where a caller gives none, the one size in which it wants its frames, and the sentences in which it
+answers, as templates, with its word for a value that it does not know.
 """
 
 from __future__ import annotations
@@ -24,10 +26,12 @@ __all__ = ["Asking", "asking", "contract_fields", "own_objects"]
 
 @dataclass(frozen=True)
 class Asking:
-    """The question that the model is asked and its frame's size; None where nobody says it."""
+    """The question that the model is asked, its frame's size, and its answers; None where nobody says it."""
 
     prompt: str | None = None
     letterbox: Letterbox | None = None
+    sentences: tuple[str, ...] | None = None
+    unknown: str | None = None
     origins: dict[str, str] = field(default_factory=dict)
     """Place where each value stood, by field."""
 
@@ -35,10 +39,11 @@ class Asking:
         """One line a value that was found, for people."""
         box = self.letterbox
         shown = {"prompt": repr(self.prompt), "letterbox": box and f"{box.width}x{box.height}"}
+        shown |= {"sentences": str(len(self.sentences or ())), "unknown": repr(self.unknown)}
         return [f"{name:<17} {shown[name]:<14} {origin}" for name, origin in self.origins.items()]
 
 
-KEYS = ("prompt", "letterbox")
+KEYS = ("prompt", "letterbox", "sentences", "unknown")
 """Fields of Asking that the object may hold."""
 
 

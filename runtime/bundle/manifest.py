@@ -124,8 +124,16 @@ class TextFiles:
     """Names that a chat template may use: `bos_token`, `eos_token`, ..."""
     default_prompt: str | None = None
     """Prompt where the caller gives none; None where the caller must."""
+    sentences: tuple[str, ...] = ()
+    """Templates of the answers that the model was taught, of which objects are made (`runtime/shapes/sentence.py`)."""
+    unknown: str | None = None
+    """Text of a value in them that is not known."""
 
     def __post_init__(self) -> None:
+        if self.sentences and self.tokenizer is None:
+            raise ValueError(f"sentences: got {self.sentences[0][:60]!r}, but there is no tokenizer to write it")
+        if self.unknown == "":
+            raise ValueError("unknown: got '', but nothing at all cannot be told from a value; expected null")
         if self.default_prompt is None:
             return
         if not self.default_prompt or self.tokenizer is None:
@@ -223,6 +231,8 @@ class Manifest:
         """Texts that `a2d inspect` prints must not be able to steer a terminal."""
         texts = [("name", self.name), ("producer", self.producer), ("family", self.family)]
         texts += [("variants", precision) for precision in self.variants]
+        if self.words is not None:
+            texts += [("words.text.sentences", text) for text in self.words.text.sentences]
         if self.film is not None:
             texts += [("film.licence", self.film.licence or "")]
             texts += [("film.presets", text) for name, one in self.film.presets.items() for text in (name, one.what)]

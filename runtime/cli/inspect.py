@@ -54,6 +54,8 @@ def _words(w: Words) -> Iterator[str]:
     yield f"  text     {w.text.tokenizer or 'token ids only'}{', chat template' if w.text.chat_template else ''}"
     if w.text.default_prompt is not None:
         yield f"  prompt   {w.text.default_prompt!r} where none is given"
+    for sentence in w.text.sentences:
+        yield f"  answers  {sentence!r}"
     if w.vision is not None:
         yield f"  vision   {_frames(w.vision)}, patches of {w.vision.patch_size}"
 

@@ -60,7 +60,7 @@ class Generation:
         clock: Clock | None = None,
     ) -> None:
         self._session, self._contract, self._clock = session, session.contract, clock
-        self._detokenize = detokenize
+        self._detokenize, self._form = detokenize, form
         self._count = _Count()
         self._cancelled = threading.Event()
         self._tokens: list[int] = []
@@ -117,14 +117,22 @@ class Generation:
 
     @property
     def text(self) -> str:
-        """Text of `tokens`, up to a stop token or text."""
-        return _before(self._words(self.tokens), self._plan.options.stop_texts)
+        """Text of `tokens`, up to a stop token or text; with a form that makes JSON of it, that once it is whole."""
+        return self._form.text(self._written(self.tokens), self._whole)
 
     @property
     def settled_text(self) -> str:
         """Text of the finished blocks, up to a stop token or text."""
-        kept = self._tokens[: self._plan.options.max_tokens]
-        return _before(self._words(kept), self._plan.options.stop_texts)
+        return self._form.text(self._written(self._tokens), self._whole)
+
+    @property
+    def _whole(self) -> bool:
+        """No token of a finished block is followed by another one."""
+        ended = any(stop in self._tokens for stop in self._contract.stop_token_ids)
+        return ended or len(self._tokens) >= self._plan.options.max_tokens or self._count.ended == "context"
+
+    def _written(self, tokens: list[int]) -> str:
+        return _before(self._words(tokens[: self._plan.options.max_tokens]), self._plan.options.stop_texts)
 
     def _words(self, tokens: list[int]) -> str:
         return self._detokenize(until(tokens, self._contract.stop_token_ids))
@@ -143,9 +151,11 @@ class Generation:
     @property
     def result(self) -> TextResult:
         """The outcome as of now."""
+        written, text = self._written(self.tokens), self.text
         return TextResult(
             tokens=tuple(self._tokens[: self._plan.options.max_tokens]),
-            text=self.text,
+            text=text,
+            written=None if written == text else written,
             stop_reason=self._stop_reason(),
             forwards=self._session.backbone.forwards - self._before,
             steps=self._count.steps,

@@ -40,6 +40,8 @@ class TextResult(Result):
     """Generated token ids, up to and including the block that holds a stop token."""
     text: str
     """Their text up to the stop token; empty where the bundle has no tokenizer."""
+    written: str | None = None
+    """Sentence that the tokens are, where `text` is an object made of it; None elsewhere."""
     prompt_tokens: int
     cached_tokens: int
     """Prompt rows that were in the cache already."""

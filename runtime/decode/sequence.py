@@ -37,6 +37,9 @@ class Form(Protocol):
         Raises RequestError if no answer can keep to it under this plan, or in so many rows.
         """
 
+    def text(self, written: str, whole: bool) -> str:
+        """An answer's text, of what the model has written; `whole`: that goes on no more."""
+
 
 class Chooser(Protocol):
     """Restrictions of one answer, block after block."""
@@ -66,6 +69,10 @@ class Free:
     def begin(self, plan: Plan, start: int, last: int) -> Chooser:  # noqa: ARG002 - see `Form`
         """See `Form.begin`."""
         return self
+
+    def text(self, written: str, whole: bool) -> str:  # noqa: ARG002 - see `Form`
+        """See `Form.text`."""
+        return written
 
     def lay(self, block: Block) -> Block:
         """See `Chooser.lay`."""

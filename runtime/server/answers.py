@@ -30,6 +30,7 @@ def own_facts(ended: Ended) -> dict[str, Any]:
     made = result.budget
     return {
         "stop_reason": ended.reason,
+        "written": result.written,
         "tokens": list(result.tokens),
         "confidence": list(result.confidence),
         "forwards": result.forwards,

@@ -70,11 +70,10 @@ class Forms:
         return self._made[key]
 
     def _compiled(self, bundle: Path, shape: str) -> Form:
-        from ..shapes.shape import Shape  # noqa: PLC0415 - few answers have a shape
-
         said = self._said([str(self._limits.shape_memory), str(bundle)], shape)
         if said[:1] == MADE:
-            return Shape(pickle.loads(said[1:]))  # our own process wrote it
+            made: Form = pickle.loads(said[1:])  # our own process wrote it
+            return made
         if said[:1] == REFUSED:
             raise RequestError(said[1:].decode())
         raise RequestError(

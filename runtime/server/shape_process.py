@@ -1,4 +1,4 @@
-"""`python -m a2d.runtime.server.shape_process BUNDLE`: one shape on stdin to its automaton on stdout, in little memory.
+"""`python -m a2d.runtime.server.shape_process BUNDLE`: one shape on stdin to its form on stdout, in little memory.
 
 A process of its own, because a short schema can ask for any amount of time and memory. Knows a bundle's tokenizer, no
 weights.
@@ -14,13 +14,13 @@ from typing import Any
 
 from ...engines.errors import A2DError, RequestError
 from ..bundle.files import Bundle, text_of
-from ..shapes.automaton import Automaton
-from ..shapes.make import language_of, shaped, vocabulary_of
+from ..shapes.make import form_of, vocabulary_of
+from ..shapes.shape import Shape
 
 __all__ = ["MADE", "REFUSED", "main"]
 
 MADE, REFUSED = b"A", b"E"
-"""First byte of what is written: an automaton follows, pickled, or a message."""
+"""First byte of what is written: a form follows, pickled, or a message."""
 
 MOST_BYTES = 256 << 20
 """Size of an automaton's sets at most."""
@@ -43,12 +43,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _compiled(path: Path, asked: dict[str, Any]) -> Automaton:
+def _compiled(path: Path, asked: dict[str, Any]) -> Shape:
     bundle = Bundle.open(path)
     text, words = text_of(bundle), bundle.manifest
     spelled = None if text is None else (text.token_bytes(), text.encode)
-    made = shaped(language_of(**asked), vocabulary_of(spelled, words.decode, words.model.vocab)).automaton
-    if made.sets.nbytes > MOST_BYTES:
+    vocabulary = vocabulary_of(spelled, words.decode, words.model.vocab)
+    made = form_of(vocabulary, **asked, sentences=words.text.sentences, unknown=words.text.unknown)
+    if made.automaton.sets.nbytes > MOST_BYTES:
         raise RequestError("the shape has too many sets of tokens; ask for shorter values, or fewer of them")
     return made
 

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import RequestError
-from .language import Chain, Either, Language, Literal, Pattern, Repeat
+from .language import Chain, Common, Either, Language, Literal, Pattern, Repeat
 
 __all__ = ["Automaton", "Vocabulary", "compiled"]
+
+Index: TypeAlias = "tuple[int, set[int], dict[int, dict[int, NDArray[np.int64]]]]"
+"""First state, last states, and moves: from each state the tokens that lead to another."""
 
 END = b"\0"
 """Mark behind a pattern's texts, which no text holds."""
@@ -70,7 +73,7 @@ class _Net:
     edges: list[dict[int, list[NDArray[np.int64]]]] = field(default_factory=list)
     silent: list[list[int]] = field(default_factory=list)
     """States that are entered without a token."""
-    indices: dict[str, Any] = field(default_factory=dict)
+    indices: dict[tuple[str, ...], Index] = field(default_factory=dict)
 
     def state(self) -> int:
         """A new state."""
@@ -94,10 +97,15 @@ class _Net:
 
     def pattern(self, language: Pattern, start: int) -> int:
         """See `add`."""
-        index = self.indices.get(language.regex)
-        if index is None:
-            index = self.indices[language.regex] = _indexed(language.regex, self.vocabulary)
-        first, ends, moves = index
+        return self._matched((language.regex,), start)
+
+    def common(self, language: Common, start: int) -> int:
+        """See `add`."""
+        return self._matched(language.regexes, start)
+
+    def _matched(self, regexes: tuple[str, ...], start: int) -> int:
+        """Put the texts that all of these match behind state `start`."""
+        first, ends, moves = self._index(regexes)
         states = {name: self.state() for name in {first, *ends, *moves}}
         for name, following in moves.items():
             for target, tokens in following.items():
@@ -107,6 +115,13 @@ class _Net:
         for name in ends:
             self.silent[states[name]].append(end)
         return end
+
+    def _index(self, regexes: tuple[str, ...]) -> Index:
+        if regexes not in self.indices:
+            *before, last = regexes
+            index = _indexed(last, self.vocabulary)
+            self.indices[regexes] = _both(self._index(tuple(before)), index) if before else index
+        return self.indices[regexes]
 
     def chain(self, language: Chain, start: int) -> int:
         """See `add`."""
@@ -144,6 +159,7 @@ class _Net:
 ADDED: dict[type[Any], Callable[[_Net, Any, int], int]] = {
     Literal: _Net.literal,
     Pattern: _Net.pattern,
+    Common: _Net.common,
     Chain: _Net.chain,
     Either: _Net.either,
     Repeat: _Net.repeat,
@@ -259,8 +275,8 @@ def _longest(wanted: bytes, vocabulary: Vocabulary, text: str) -> list[int]:
     return made
 
 
-def _indexed(regex: str, vocabulary: Vocabulary) -> tuple[int, set[int], dict[int, dict[int, NDArray[np.int64]]]]:
-    """First state, last states and moves of outlines-core's index. Raises RequestError for what it does not take."""
+def _indexed(regex: str, vocabulary: Vocabulary) -> Index:
+    """The index of outlines-core. Raises RequestError for what it does not take."""
     try:
         import outlines_core  # noqa: PLC0415 - an extra
     except ImportError as error:
@@ -286,6 +302,24 @@ def _indexed(regex: str, vocabulary: Vocabulary) -> tuple[int, set[int], dict[in
     ends = {state for state, following in every.items() if following.get(mark) in index.get_final_states()}
     none = (vocabulary.stop, mark)
     return index.get_initial_state(), ends, {state: _by_target(following, none) for state, following in every.items()}
+
+
+def _both(one: Index, other: Index) -> Index:
+    """The index of the texts of both: its states are pairs, and a token leads on where it does in either."""
+    start = (one[0], other[0])
+    numbers, found, moves = {start: 0}, [start], {}
+    for number, (left, right) in enumerate(found):  # which grows meanwhile
+        moves[number] = {}
+        for target, tokens in one[2].get(left, {}).items():
+            for beside, others in other[2].get(right, {}).items():
+                if len(common := np.intersect1d(tokens, others, assume_unique=True)):
+                    pair = (target, beside)
+                    if pair not in numbers:
+                        numbers[pair] = len(found)
+                        found.append(pair)
+                    moves[number][numbers[pair]] = common
+    ends = {number for (left, right), number in numbers.items() if left in one[1] and right in other[1]}
+    return 0, ends, moves
 
 
 def _by_target(following: Mapping[int, int], none: tuple[int, ...]) -> dict[int, NDArray[np.int64]]:

@@ -99,7 +99,11 @@ def integers(least: int, most: int) -> str:
     ranges = [
         (max(least, 0 if digits == 1 else 10 ** (digits - 1)), min(most, 10**digits - 1)) for digits in range(1, 19)
     ]
-    return "|".join(_digits(str(low), str(high)) for low, high in ranges if low <= high)
+    some = [(low, high) for low, high in ranges if low <= high]
+    whole = [len(str(low)) for low, high in some if low == 10 ** (len(str(low)) - 1) and high == 10 * low - 1]
+    parts = [f"[1-9][0-9]{{{whole[0] - 1},{whole[-1] - 1}}}"] if whole else []  # those of so many digits, all of them
+    parts += [_digits(str(low), str(high)) for low, high in some if len(str(low)) not in whole]
+    return "|".join(parts)
 
 
 def _digits(low: str, high: str) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import unquote
 
 from ...engines.errors import RequestError
@@ -16,7 +16,10 @@ from .json_pattern import CHARACTER, integers, json_pattern
 from .language import Chain, Either, Language, Literal, Pattern, Repeat, optional
 from .template import TYPES
 
-__all__ = ["json_schema"]
+__all__ = ["Members", "json_schema", "members"]
+
+Members: TypeAlias = "dict[str, tuple[Language, bool]]"
+"""Members of an object by name: the texts of their values, and whether each has to be there."""
 
 NOTES = {
     "$schema", "$id", "$comment", "$defs", "definitions", "$anchor", "title", "description", "default", "examples",
@@ -36,7 +39,7 @@ KEYWORDS = {
 """Types to the keywords that are kept to for them. Keywords of other types assert nothing of a value."""
 
 NUMBERS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
-MOST = 10**15
+MOST = 10**15 - 1
 """Integers up to here are written, unless a schema asks for larger ones."""
 
 DEEPEST = 1
@@ -57,6 +60,14 @@ FORMATS = {
 def json_schema(schema: object) -> Language:
     """JSON texts that are valid under `schema`. Raises RequestError: an unsupported keyword, or nothing is valid."""
     return _Reader(schema).language(schema, "#", ())
+
+
+def members(schema: object) -> Members:
+    """Members that an object under `schema` has; none where it is a schema of something else, or declares none.
+
+    Raises RequestError as `json_schema` does.
+    """
+    return _Reader(schema).declared(schema, "#", ())
 
 
 class _Reader:
@@ -86,7 +97,23 @@ class _Reader:
             raise RequestError(f"{at}: {', '.join(unknown)} {'is' if len(unknown) == 1 else 'are'} not supported here")
         return Either(tuple(self._typed(kind, said, at, seen) for kind in kinds))
 
+    def declared(self, schema: object, at: str, seen: tuple[str, ...]) -> Members:
+        """See `members`."""
+        if not isinstance(schema, Mapping):
+            return {}
+        said = {name: value for name, value in schema.items() if name not in NOTES}
+        if "$ref" in said:
+            return self.declared(self._target(said, at, seen), str(said["$ref"]), (*seen, said["$ref"]))
+        if {"enum", "const", "anyOf"} & set(said) or _kinds(said, at) != ["object"]:
+            return {}
+        return self._members(said, at, seen)
+
     def _referred(self, said: Mapping[str, Any], at: str, seen: tuple[str, ...]) -> Language:
+        target, name = self._target(said, at, seen), said["$ref"]
+        return self.language(target, name, (*seen, name))
+
+    def _target(self, said: Mapping[str, Any], at: str, seen: tuple[str, ...]) -> Any:
+        """The schema that a reference leads to."""
         _only(said, {"$ref"}, at)
         name = said["$ref"]
         if name in seen:
@@ -99,7 +126,7 @@ class _Reader:
             if not isinstance(target, Mapping) or key not in target:
                 raise RequestError(f"{at}: $ref {name!r} leads nowhere")
             target = target[key]
-        return self.language(target, name, (*seen, name))
+        return target
 
     def _any_of(self, schemas: object, at: str, seen: tuple[str, ...]) -> Language:
         if not isinstance(schemas, list) or not schemas:
@@ -123,6 +150,17 @@ class _Reader:
         return Literal("null") if kind == "null" else Either((Literal("true"), Literal("false")))
 
     def _object(self, said: Mapping[str, Any], at: str, seen: tuple[str, ...]) -> Language:
+        others = said.get("additionalProperties", True)
+        if not said.get("properties") and not said.get("required") and others is not False:
+            return self._map(others, at, seen)
+        found: list[tuple[Language, bool]] = []
+        for name, (value, required) in self._members(said, at, seen).items():
+            key = Literal(f"{json.dumps(name, ensure_ascii=False)}: ")
+            found.append((Chain((key, value)), required))
+        return Chain((Literal("{"), _joined(found), Literal("}")))
+
+    def _members(self, said: Mapping[str, Any], at: str, seen: tuple[str, ...]) -> Members:
+        """Members that are declared, or required alone."""
         declared, required = said.get("properties", {}), said.get("required", [])
         others = said.get("additionalProperties", True)
         if not isinstance(declared, Mapping) or not isinstance(required, list):
@@ -130,16 +168,11 @@ class _Reader:
         missing = {name: others for name in required if name not in declared}
         if missing and others is False:
             raise RequestError(f"{at}: {', '.join(missing)}: required, and no additional property may be there")
-        every = {**declared, **missing}
-        if not every and others is not False:
-            return self._map(others, at, seen)
-        members: list[tuple[Language, bool]] = []
-        for name, one in every.items():
-            if one is not False or name in required:
-                value = self.language(one, f"{at}/properties/{name}", seen)
-                key = Literal(f"{json.dumps(name, ensure_ascii=False)}: ")
-                members.append((Chain((key, value)), name in required))
-        return Chain((Literal("{"), _members(members), Literal("}")))
+        return {
+            name: (self.language(one, f"{at}/properties/{name}", seen), name in required)
+            for name, one in {**declared, **missing}.items()
+            if one is not False or name in required
+        }
 
     def _map(self, others: object, at: str, seen: tuple[str, ...]) -> Language:
         """An object with any names, whose values are valid under `others`."""
@@ -174,7 +207,7 @@ def _anything(deep: int) -> Language:
     return Either((scalar, _listed("[", value, "]"), _listed("{", Chain((NAME, value)), "}")))
 
 
-def _members(members: list[tuple[Language, bool]]) -> Language:
+def _joined(members: list[tuple[Language, bool]]) -> Language:
     """Members of an object with commas between them, of which those that are not required may be missing."""
     comma = Literal(", ")
     first = next((number for number, (_, required) in enumerate(members) if required), None)
@@ -267,6 +300,8 @@ def _integer(said: Mapping[str, Any], at: str) -> str:
     for name in NUMBERS & set(said):
         if not isinstance(said[name], (int, float)) or isinstance(said[name], bool):
             raise RequestError(f"{at}/{name}: got {json.dumps(said[name])}, expected a number")
+    if not NUMBERS & set(said):
+        return TYPES["int"]
     low = [-(-said["minimum"] // 1)] if "minimum" in said else []
     low += [said["exclusiveMinimum"] // 1 + 1] if "exclusiveMinimum" in said else []
     high = [said["maximum"] // 1] if "maximum" in said else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-__all__ = ["Chain", "Either", "Language", "Literal", "Pattern", "Repeat", "optional"]
+__all__ = ["Chain", "Common", "Either", "Language", "Literal", "Pattern", "Repeat", "optional"]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,13 @@ class Pattern:
 
     regex: str
     """In the syntax of Rust's `regex`."""
+
+
+@dataclass(frozen=True)
+class Common:
+    """All texts that each of several regular expressions matches whole."""
+
+    regexes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class Repeat:
     """None where there is no limit."""
 
 
-Language: TypeAlias = "Literal | Pattern | Chain | Either | Repeat"
+Language: TypeAlias = "Literal | Pattern | Common | Chain | Either | Repeat"
 
 
 def optional(part: Language) -> Language:

@@ -12,11 +12,12 @@ from ..decode.contract import DecodeContract
 from .automaton import Vocabulary, compiled
 from .json_schema import json_schema
 from .language import Language
+from .sentence import Rendering, object_of, sentences_of
 from .shape import Shape
 from .template import choices as one_of
 from .template import template as filled
 
-__all__ = ["language_of", "shaped", "vocabulary_of"]
+__all__ = ["form_of", "language_of", "shaped", "vocabulary_of"]
 
 
 def language_of(template: str | None = None, choices: Sequence[str] | None = None, schema: object = None) -> Language:
@@ -32,9 +33,27 @@ def language_of(template: str | None = None, choices: Sequence[str] | None = Non
     return one_of(choices) if choices is not None else json_schema(schema)
 
 
-def shaped(language: Language, vocabulary: Vocabulary) -> Shape:
+def shaped(language: Language, vocabulary: Vocabulary, rendering: Rendering | None = None) -> Shape:
     """The form of answers in `language`. Raises RequestError where the model's tokens cannot write it."""
-    return Shape(compiled(language, vocabulary))
+    return Shape(compiled(language, vocabulary), rendering)
+
+
+def form_of(
+    vocabulary: Vocabulary,
+    template: str | None = None,
+    choices: Sequence[str] | None = None,
+    schema: object = None,
+    *,
+    sentences: Sequence[str] = (),
+    unknown: str | None = None,
+) -> Shape:
+    """The form that is asked for, of a model that writes `sentences` and `unknown` for a value that it does not know.
+
+    Raises RequestError as `language_of` and `shaped` do.
+    """
+    language = language_of(template, choices, schema)
+    made = object_of(schema, sentences_of(sentences), unknown) if schema is not None and sentences else None
+    return shaped(language, vocabulary) if made is None else shaped(made[0], vocabulary, made[1])
 
 
 def vocabulary_of(

@@ -21,6 +21,7 @@ from ..decode.packed import accepted
 from ..decode.sequence import Chooser
 from .automaton import Automaton
 from .best_string import Ways, advanced, best_string, forced, ways
+from .sentence import Rendering
 
 __all__ = ["Shape"]
 
@@ -33,6 +34,14 @@ class Shape:
     """The form of an answer: the strings of an automaton."""
 
     automaton: Automaton
+    rendering: Rendering | None = None
+    """JSON that is made of what is written; None where the answer is that itself."""
+
+    def text(self, written: str, whole: bool) -> str:
+        """See `Form.text`."""
+        if self.rendering is None:
+            return written
+        return self.rendering.json(written) if whole else ""
 
     def begin(self, plan: Plan, start: int, last: int) -> Chooser:
         """See `Form.begin`."""

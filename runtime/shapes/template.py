@@ -6,21 +6,33 @@ In braces stand a value's name and, behind a colon, its type or a regular expres
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from ...engines.errors import RequestError
 from .language import Chain, Either, Language, Literal, Pattern
 
-__all__ = ["TYPES", "choices", "template"]
+__all__ = ["TYPES", "Value", "choices", "parts_of", "template"]
 
 TYPES = {
     "int": r"-?(0|[1-9][0-9]{0,14})",
     "number": r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,15})?",
     "word": r"[^\s\x00-\x1F]+",
     "line": r"[^\x00-\x1F]+",
-    "date": r"[12][0-9]{3}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])",
+    "date": (
+        r"([12][0-9]{3}-((0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])|(0[13-9]|1[0-2])-(29|30)|(0[13578]|1[02])-31)"
+        r"|([12][0-9](0[48]|[2468][048]|[13579][26])|(12|16|20|24|28)00)-02-29)"
+    ),
     "bool": r"yes|no",
 }
 """Types of values to their regular expressions; a value without a type is a line."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A part of a template that is filled in."""
+
+    name: str
+    regex: str
 
 
 def choices(texts: Sequence[str]) -> Language:
@@ -32,13 +44,18 @@ def choices(texts: Sequence[str]) -> Language:
 
 def template(text: str) -> Language:
     """The texts that a template stands for. Raises RequestError that says where it is wrong."""
+    return Chain(tuple(Pattern(part.regex) if isinstance(part, Value) else part for part in parts_of(text)))
+
+
+def parts_of(text: str) -> tuple[Literal | Value, ...]:
+    """The parts of a template, one after the other. Raises RequestError that says where it is wrong."""
     parts = tuple(_parts(text))
     if not parts:
         raise RequestError("template: got an empty one, expected text and values, as 'take {take:int}'")
-    return Chain(parts)
+    return parts
 
 
-def _parts(text: str) -> Iterator[Language]:
+def _parts(text: str) -> Iterator[Literal | Value]:
     at, plain = 0, ""
     while at < len(text):
         if text[at : at + 2] in ("{{", "}}"):
@@ -73,18 +90,19 @@ def _closing(text: str, start: int) -> int:
     raise RequestError(f"template: the value that opens at {start} has no end: {text[start:]!r}; close it with a brace")
 
 
-def _value(inside: str, text: str) -> Language:
+def _value(inside: str, text: str) -> Value:
     name, _, kind = inside.partition(":")
-    if not name.strip():
+    name = name.strip()
+    if not name:
         raise RequestError(
             f"template: a value without a name in {text!r}, expected {{name}}, {{name:type}} or {{name:regex}}"
         )
     kind = kind.strip() or "line"
     if kind in TYPES:
-        return Pattern(TYPES[kind])
+        return Value(name, TYPES[kind])
     if kind.isalpha():
         known = "\n".join(f"  {one:<8} {regex}" for one, regex in TYPES.items())
         raise RequestError(
             f"template: value {name!r} has type {kind!r}, expected a regular expression or one of\n{known}"
         )
-    return Pattern(kind)
+    return Value(name, kind)

@@ -12,6 +12,7 @@ __all__ = [
     "LONGEST_VALUE",
     "MISSING",
     "NO_SLATE",
+    "VALUES",
     "Slate",
     "answer",
     "draw_label",
@@ -26,6 +27,15 @@ NO_SLATE = "no slate"
 MISSING = "-"
 LONGEST_VALUE = 10
 """Characters of the longest value in an answer: a date."""
+
+VALUES = {
+    "scene": "[A-Z]{0,2}[0-9]{1,4}(-[0-9]{1,3})?[A-Z]{0,3}",
+    "take": "[0-9]{1,3}",
+    "roll": "[A-Z]{0,2}[0-9]{1,4}(C[0-9]{1,4})?",
+    "date": "[0-9]{4}-[0-9]{2}-[0-9]{2}",
+    "fps": "[0-9]{1,3}([.][0-9]{1,3})?",
+}
+"""Regular expressions of values as answers have them, of these slates and of broad ones."""
 
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 """No I and no O: film sets skip them, since they look like 1 and 0."""

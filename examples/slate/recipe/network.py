@@ -17,12 +17,16 @@ from torch import Tensor, nn
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from . import language, tower
+from .fields import MISSING, NO_SLATE, VALUES
 from .grid import CHARS, KINDS, PLACES, Grid
 from .words import MASK, QUESTION, STOP
 
 __all__ = ["AUTOREGRESSIVE", "DIFFUSION", "Reader", "frame_grid", "load", "write"]
 
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json", "preprocessor_config.json")
+
+SENTENCES = [" ".join(f"{name} {{{name}:{MISSING}|{value}}}" for name, value in VALUES.items()), NO_SLATE]
+"""Answers as templates, of which objects are made where somebody asks for JSON."""
 
 DIFFUSION: dict[str, Any] = {
     "mask_token_id": MASK,
@@ -34,8 +38,13 @@ DIFFUSION: dict[str, Any] = {
     "schedule": "base-remainder",
     "threshold": 0.9,
     "prompt": QUESTION,
+    "sentences": SENTENCES,
+    "unknown": MISSING,
 }
-"""What a2d-export reads: the second stage's decode contract and the question. `write` adds the one size of a frame."""
+"""What a2d-export reads: the second stage's decode contract, the question, and the sentences that answer it.
+
+`write` adds the one size of a frame.
+"""
 
 AUTOREGRESSIVE: dict[str, Any] = DIFFUSION | {
     "block_size": 1,
