@@ -267,6 +267,7 @@ FILES = {
     "export/film/stock_parts.py": {"diffusers"},
     "runtime/demo/page.py": {"jinja2"},
     "runtime/demo/films.py": {"PIL"},
+    "runtime/bundle/graph_index.py": {"onnx_ir"},
     "runtime/deploy/build.py": {"filelock"},
     "runtime/farm/pool.py": {"ray"},
     "runtime/film/board.py": {"PIL"},
