@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -98,10 +99,12 @@ SHEETS = (
 )
 
 
-def frame(name: str, index: int, size: tuple[int, int] = (960, 540)) -> Frame:
-    """Frame `index` of a set. Raises KeyError for an unknown set."""
+def frame(name: str, index: int, size: tuple[int, int] = (960, 540), photographs: bool = True) -> Frame:
+    """Frame `index` of a set; without `photographs` every board stands before a plain ground, and the frame may be
+    given away. Raises KeyError for an unknown set.
+    """
     d, rng = LEVELS[name], Random(f"foreign/{name}/{index}")
-    behind = _behind(rng, size)
+    behind = _behind(rng, size, photos(True) if photographs else ())
     if name.endswith("no slate"):
         return Frame(_shot(rng, behind, d), answer(None))
     slate = draw_broad_slate(Random(f"foreign/{name}/{index}/truth"))  # it does not depend on the assets
@@ -192,8 +195,7 @@ def _written(rng: Random, slate: Slate, field: str) -> str:
     )
 
 
-def _behind(rng: Random, size: tuple[int, int]) -> Image.Image:
-    known = photos(True)
+def _behind(rng: Random, size: tuple[int, int], known: Sequence[str]) -> Image.Image:
     if known and rng.random() < 0.7:
         return (
             Image.open(rng.choice(known))
