@@ -43,16 +43,15 @@ def frames(name: str, index: int) -> Iterator[tuple[NDArray[np.uint8], str]]:
 
 def film(path: Path, name: str, index: int) -> str:
     """Write the clip; returns what stands on its board."""
-    answer = ""
+    made = list(frames(name, index))
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "veryfast"})
         stream.pix_fmt = "yuv420p"
-        for pixels, told in frames(name, index):
-            answer = answer or told
-            stream.height, stream.width = pixels.shape[:2]
+        stream.height, stream.width = made[0][0].shape[:2]
+        for pixels, _ in made:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode())
-    return answer
+    return made[0][1]
 
 
 def measured(bundle: str, name: str, count: int, work: Path) -> tuple[int, int]:
