@@ -27,7 +27,6 @@ from studio.autoencoder import KINDS
 from studio.latents import Latents, latent_shards
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
 
-
 GUIDANCE = 3.0
 """Scale that measures best (README)."""
 

@@ -258,9 +258,7 @@ def test_weights_of_one_change_nothing(net: Any, words: Any) -> None:
 def test_guidance_goes_from_the_bare_velocity_through_the_prompted_one(net: Any) -> None:
     noised = forcing.Noised.drawn(torch.randn(2, T, C, H, W), 2, 3.0)
     text, bare = torch.randn(2, L, 16), torch.randn(2, L, 16)
-    said, free = (
-        network.teacher_forced(net, noised.clean, noised.noisy, noised.sigma, rows) for rows in (text, bare)
-    )
+    said, free = (network.teacher_forced(net, noised.clean, noised.noisy, noised.sigma, rows) for rows in (text, bare))
     for scale, wanted in ((0.0, free), (1.0, said), (3.0, 3 * said - 2 * free)):
         assert torch.allclose(forcing.guided(net, noised, text, bare, scale), wanted, atol=1e-4)
 
