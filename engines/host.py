@@ -78,10 +78,14 @@ def check_rows(source: Buffer, start: int, count: int, target: Buffer, at: int) 
 
 def _fits(feed: Array | Buffer, expected: Signature) -> bool:
     """True if `feed` has dtype and shape of `expected`. Called for each input of each step, so it calls little."""
-    if not isinstance(feed, (np.ndarray, HostBuffer)) and not hasattr(feed, "numpy"):
+    if isinstance(feed, np.ndarray):
+        dtype = _name(feed.dtype)  # numpy reads a name anew each time it compares a dtype with one
+    elif isinstance(feed, HostBuffer) or hasattr(feed, "numpy"):
+        dtype = feed.dtype
+    else:
         return False
     shape = feed.shape
-    if feed.dtype != expected.dtype or len(shape) != len(expected.shape):
+    if dtype != expected.dtype or len(shape) != len(expected.shape):
         return False
     for axis, size in expected.fixed:  # noqa: SIM110 - a generator would be a call for each axis
         if shape[axis] != size:

@@ -10,8 +10,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from ..engines.errors import ParityError
+from ..runtime.bundle.graph_index import index_of
 from ..runtime.bundle.manifest import ParityRow, Variant
 from ..runtime.bundle.staging import Staging
+from ..runtime.bundle.weight_index import GraphIndex
 from ..runtime.console.progress import Progress
 from ..runtime.heap import release
 from .checkpoint.safetensors_file import Entry
@@ -78,19 +80,20 @@ def builder_of(plan: Planned) -> Builder:
 def write_variant(plan: Planned, precision: Precision, builder: Builder, staging: Staging, prove: Prove) -> Variant:
     """Write weights and graphs of one precision, and compare them with the checkpoint."""
     weights = _weights(plan, precision, staging)
-    names: dict[str, str] = {}
+    names, index = dict[str, str](), dict[str, GraphIndex]()
     for graph in builder.graphs:
         model = weights.link(builder.build(graph, precision), plan.family.aliases)
         # Where the graph came from, for whoever opens it; a2d's runtime does not look.
         model.metadata_props[CONFIG_KEY] = json.dumps(plan.checkpoint.config)
         save_graph(model, graph, precision, staging)
-        names[graph] = graph_name(graph, precision)
+        names[graph], index[graph] = graph_name(graph, precision), index_of(model)
     return Variant(
         graphs=names,
         weights=weights.file.name,
         weights_bytes=weights.file.size,
         step_bytes=plan.step_bytes(precision),
         kv_dtype=precision.kv_dtype,
+        index=index,
         parity=prove(precision, weights, builder),
     )
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from a2d.runtime.bundle.manifest import SCHEMA, FileRecord, Manifest, ModelShape, ParityRow, TextFiles, Variant, Words
+from a2d.runtime.bundle.weight_index import GraphIndex, StoredTensor
 from a2d.runtime.decode.contract import DecodeContract
 from a2d.runtime.inputs.images import Letterbox
 from a2d.runtime.inputs.patches import VisionSpec
@@ -72,11 +73,21 @@ MANIFEST = Manifest(
             weights_bytes=1000,
             step_bytes=900,
             kv_dtype="float32",
+            index={
+                "backbone": GraphIndex({"embedding": StoredTensor(0, 800, (100, 2), "FLOAT")}),
+                **dict.fromkeys(("denoise", "sample", "vision"), GraphIndex({})),
+            },
             parity=(ParityRow("backbone", "hidden states", 1.5e-6, 2e-7, "PASS"),),
         )
     },
     files={name: record(data) for name, data in CONTENT.items()},
 )
+
+
+def variant_of(graphs: dict[str, str], index: dict[str, GraphIndex] | None = None, **changes) -> Variant:
+    """A variant of these graphs, which read no weights unless `index` says so."""
+    index = dict.fromkeys(graphs, GraphIndex({})) if index is None else index
+    return replace(MANIFEST.variants["fp32"], graphs=graphs, index=index, **changes)
 
 
 def spoken(manifest: Manifest, **changes) -> Manifest:

@@ -18,7 +18,8 @@ from PIL import Image
 WIDTH, HEIGHT = 224, 112
 FRAMES = EXAMPLES / "slate" / "frames"
 TRUTH = {entry["file"]: entry["truth"] for entry in json.loads((FRAMES / "truth.json").read_text(encoding="utf-8"))}
-SLATES = [name for name, truth in TRUTH.items() if truth != "no slate"]
+SLATES = [name for name, truth in TRUTH.items() if truth != "no slate" and name.endswith(".png")]
+"""Frames with a slate, of WIDTH x HEIGHT."""
 
 NTSC = {whole: Fraction(1000 * whole, 1001) for whole in (24, 30, 60)}
 

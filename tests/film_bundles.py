@@ -7,16 +7,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from bundles import MANIFEST, record
+from bundles import MANIFEST, record, variant_of
 from film_contracts import contract
 from film_network import engines, random_wan
 
 import a2d.runtime.model
 from a2d.engines.protocol import Engine
 from a2d.runtime.bundle.manifest import FILM, PICTURE
+from a2d.runtime.bundle.weight_index import GraphIndex, StoredTensor
 from a2d.runtime.film.contract import FilmContract, LatentSpec
 
 TOKENIZER = Path(__file__).parent / "data" / "golden-frames" / "v1" / "checkpoint" / "tokenizer" / "tokenizer.json"
+
+WEIGHT = StoredTensor(0, 800, (10, 20), "FLOAT")
 
 SMALL = {"latent": LatentSpec(4), "height": 32, "width": 48}
 
@@ -29,7 +32,8 @@ def write(folder: Path, made: FilmContract, tokenizer: Path = TOKENIZER) -> Path
     content |= {"weights-fp32.bin": bytes(1000), "tokenizer.json": tokenizer.read_bytes()}
     for name, data in content.items():
         (folder / name).write_bytes(data)
-    variant = replace(MANIFEST.variants["fp32"], graphs=graphs, parity=())
+    index = dict.fromkeys(graphs, GraphIndex({})) | {"frames": GraphIndex({"w": WEIGHT})}
+    variant = variant_of(graphs, index, parity=())
     files = {name: record(data) for name, data in content.items()}
     manifest = replace(MANIFEST, words=None, film=made, family="causal_wan", variants={"fp32": variant}, files=files)
     (folder / "manifest.json").write_text(manifest.dumps(), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The published 1.3B network as sizes alone: graphs whose tensors have names and shapes, and no bytes.
+"""The published 1.3B network as sizes alone: an index of tensors with names and shapes, and no graph.
 
 Shapes are those of Wan 2.1's transformer, of UMT5-XXL's encoder and of the pixel decoder (16 channels, width 96); the
 decoder's states are those that the exporter writes for it.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
-import onnx
-from bundles import MANIFEST, record
+from bundles import MANIFEST, record, variant_of
 from film_contracts import contract
-from onnx import TensorProto, helper
 
-from a2d.runtime.bundle.manifest import FILM, PICTURE
+from a2d.runtime.bundle.manifest import FILM, PICTURE, Variant
+from a2d.runtime.bundle.weight_index import GraphIndex, StoredTensor
 from a2d.runtime.film.contract import LatentSpec, NetworkSpec, TextSpec
 
 LAYERS, WIDE, MLP = 30, 1536, 8960
@@ -58,42 +58,39 @@ WEIGHTS = {
 }
 
 
-def graph(
+def index(
     name: str,
     weights: Mapping[str, Sequence[tuple[str, tuple[int, ...]]]],
     states: Sequence[tuple[int, int]],
-    operators: Sequence[str] = (),
-) -> bytes:
-    """An ONNX file with the tensors' shapes, and the decoder's states (channels and scale of each) as inputs."""
-    kinds = {True: TensorProto.FLOAT, False: TensorProto.FLOAT16}
+    fused: bool = False,
+) -> GraphIndex:
+    """A graph's entry: tensors of these shapes, and the decoder's states of two frames (channels, scale of each)."""
     exact = {n: name in ("text", "frames", "frames_merged") and any(p in n for p in EXACT) for n, _ in weights[name]}
-    tensors = [TensorProto(name=n, dims=s, data_type=kinds[exact[n]]) for n, s in weights[name]]
-    ports = []
-    if name == "pixels_next":
-        for i, (channels, times) in enumerate(states):
-            shape = [1, channels, 2, f"high_{times}", f"wide_{times}"]
-            ports.append(helper.make_tensor_value_info(f"past_state_{i}", TensorProto.FLOAT16, shape))
-    nodes = [helper.make_node(one, ["x"], ["y"]) for one in operators]
-    made = helper.make_graph(nodes, name, ports, [], initializer=tensors)
-    return onnx.ModelProto(graph=made, ir_version=10).SerializeToString()
+    tensors, end = {}, 0
+    for n, shape in weights[name]:
+        size = prod(shape) * (4 if exact[n] else 2)
+        tensors[n], end = StoredTensor(end, size, shape, "FLOAT" if exact[n] else "FLOAT16"), end + size
+    held = tuple(channels * 2 * times**2 for channels, times in states) if name == "pixels_next" else ()
+    return GraphIndex(tensors, held, fused)
+
+
+def indexed_variant(made: Mapping[str, GraphIndex]) -> Variant:
+    """The fp16 variant of these graphs."""
+    graphs = {name: f"{name}.fp16.onnx" for name in made}
+    size = max(at.offset + at.bytes for one in made.values() for at in one.tensors.values())
+    return variant_of(graphs, dict(made), weights="weights.bin", weights_bytes=size, kv_dtype="float16", parity=())
 
 
 def write(folder: Path, **changes) -> Path:
-    """The bundle's manifest and graphs; its weights file is not there."""
+    """The bundle's manifest, and files that are empty."""
     folder.mkdir()
-    graphs = {name: f"{name}.fp16.onnx" for name in (*FILM, PICTURE)}
-    content = {file: graph(name, WEIGHTS, STATES) for name, file in graphs.items()} | {
-        "tokenizer.json": b"{}",
-        "weights.bin": b"",
-    }
+    variant = indexed_variant({name: index(name, WEIGHTS, STATES) for name in (*FILM, PICTURE)})
+    content = dict.fromkeys((*variant.graphs.values(), "weights.bin"), b"") | {"tokenizer.json": b"{}"}
     for name, data in content.items():
         (folder / name).write_bytes(data)
     network = NetworkSpec(LAYERS, 12, 128, (44, 42, 42))
     sizes = {"latent": LatentSpec(16), "network": network, "text": TextSpec("tokenizer.json", 4096, 512, 1, "wan")}
     sizes |= {"frames": 81, "height": 480, "width": 832}
-    variant = replace(
-        MANIFEST.variants["fp32"], graphs=graphs, weights="weights.bin", weights_bytes=1, kv_dtype="float16", parity=()
-    )
     files = {name: record(data) for name, data in content.items()}
     made = contract(**(sizes | changes))
     manifest = replace(MANIFEST, name="wan-1.3b", words=None, film=made, variants={"fp16": variant}, files=files)

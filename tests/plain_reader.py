@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from tokenizers import Tokenizer
 from transformers import Qwen2_5_VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
@@ -32,12 +32,12 @@ class PlainReader:
 
     @torch.no_grad()
     def read(self, frame: Path, steps: int, threshold: float | None, max_tokens: int = 40) -> str:
-        """What a frame of the model's own size says, by the static rule (`threshold` None) or the dynamic one."""
+        """What a frame says, by the static rule (`threshold` None) or the dynamic one."""
         B, mask = self.contract["block_size"], self.contract["mask_token_id"]
         (stop,) = self.contract["stop_token_ids"]
-        seen = self.processor(Image.open(frame).convert("RGB"), return_tensors="pt")
+        seen = self.processor(self._boxed(Image.open(frame).convert("RGB")), return_tensors="pt")
         grid = seen["image_grid_thw"]
-        pads = "<|image_pad|>" * int(grid.prod())
+        pads = "<|image_pad|>" * (int(grid.prod()) // self.processor.merge_size**2)
         rows = self.tokenizer.encode(QUESTION.format(pads), add_special_tokens=False).ids
         prompt = len(rows)
         while len(rows) < prompt + max_tokens and stop not in rows[prompt:]:
@@ -58,6 +58,11 @@ class PlainReader:
                     break
         answer = rows[prompt:]
         return self.tokenizer.decode(answer[: answer.index(stop)] if stop in answer else answer)
+
+    def _boxed(self, frame: Image.Image) -> Image.Image:
+        """The whole frame in the model's size, between black bars."""
+        size = self.contract["letterbox"]["width"], self.contract["letterbox"]["height"]
+        return ImageOps.pad(frame, size, Image.Resampling.BICUBIC, color=(0, 0, 0))
 
     def _probabilities(
         self, rows: list[int], prompt: int, B: int, pixels: torch.Tensor, grid: torch.Tensor

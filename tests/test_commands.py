@@ -1,4 +1,4 @@
-"""The commands as a user meets them: a process, its output, its exit status."""
+"""The commands as a user meets them: their output, their exit status, and what a signal or a closed pipe does."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import a2d
 from conftest import DATA, EXAMPLES
 from patience import PATIENCE
 from PIL import Image
@@ -19,11 +20,6 @@ from PIL import Image
 from a2d import load
 
 FRAME = EXAMPLES / "slate" / "frames" / "easy-01.png"
-
-
-def a2d(*arguments: object, **options) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "a2d", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False, **options)
 
 
 def events(output: str) -> list[dict]:

@@ -17,6 +17,7 @@ import re
 import statistics
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,13 @@ PACKAGES = {
     # engines: what runs, what asks the machine, what builds
     "engines": {"engines/errors", "engines/protocol"},
     "engines/errors": set(),
+    "engines/graph_nodes": set(),
     "engines/install": set(),
     "engines/protocol": set(),
     "engines/host": {"engines/errors", "engines/protocol"},
     "engines/*": BASE,
     "engines/tensorrt": BASE,
-    "engines/tensorrt/builder": {"engines/tensorrt", *BASE},
+    "engines/tensorrt/builder": {"engines/graph_nodes", "engines/tensorrt", *BASE},
     "engines/probe": {"engines/tensorrt", *BASE},
     # runtime, from the floor up
     "runtime": set(),
@@ -121,6 +123,7 @@ PACKAGES = {
         "runtime/console",
         "engines/*",
         "engines/errors",
+        "engines/graph_nodes",
     },
     "calibration/film": {
         *MODEL,
@@ -161,7 +164,7 @@ PACKAGES = {
     "export/precision": {"engines/errors"},
     "export/graphs": {"export/checkpoint", "engines/errors"},
     "export/families": {"export/checkpoint", "export/graphs", *DECODING},
-    "export/write": {"export/graphs", "export/precision", "runtime/bundle"},
+    "export/write": {"export/graphs", "export/precision", "runtime/bundle", "engines/graph_nodes"},
     "export/decode_contract": {"export/checkpoint", "export/families", *DECODING},
     "export/export_plan": {
         "export/checkpoint",
@@ -252,6 +255,7 @@ FILES = {
     "calibration/verify/page.py": {"jinja2"},
     "runtime/inputs/crops.py": {"PIL"},
     "engines/_import_onnxruntime.py": {"onnxruntime"},
+    "engines/graph_nodes.py": {"onnx_ir"},
     "engines/tensorrt/builder/copy.py": {"onnx_ir"},
     "engines/tensorrt/builder/compare_layers.py": {"polygraphy"},
     "engines/tensorrt/builder/fp16_products.py": {"onnx_ir"},
@@ -264,6 +268,7 @@ FILES = {
     "export/film/stock_parts.py": {"diffusers"},
     "runtime/demo/page.py": {"jinja2"},
     "runtime/demo/films.py": {"PIL"},
+    "runtime/bundle/graph_index.py": {"onnx_ir"},
     "runtime/deploy/build.py": {"filelock"},
     "runtime/farm/pool.py": {"ray"},
     "runtime/film/board.py": {"PIL"},
@@ -299,6 +304,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
 def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bundles import MANIFEST, record
+from bundles import MANIFEST, record, variant_of
 from diffusers import (
     AutoencoderKLWan,
     Cosmos3OmniPipeline,
@@ -274,7 +274,7 @@ def written(folder: Path, opened: Opened) -> Path:
     content |= dict(opened.plan.resolved.files)
     for name, data in content.items():
         (folder / name).write_bytes(data)
-    variant = replace(MANIFEST.variants["fp32"], graphs=graphs, parity=())
+    variant = variant_of(graphs, parity=())
     files = {name: record(data) for name, data in content.items()}
     made = replace(
         MANIFEST, words=opened.plan.resolved.words, film=opened.contract, family="cosmos3_edge",

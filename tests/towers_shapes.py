@@ -1,4 +1,4 @@
-"""Cosmos 3 Edge as sizes alone: graphs whose tensors have names and shapes, and no bytes.
+"""Cosmos 3 Edge as sizes alone: an index of tensors with names and shapes, and no graph.
 
 Shapes are those of the published configs: 28 layers of 2048, 16 heads over 8, an MLP of 9216, 131072 tokens, and the
 autoencoder of Wan 2.2 with 48 channels, whose decoder is 256 wide.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bundles import MANIFEST, record
 from film_contracts import contract
-from film_shapes import graph
+from film_shapes import index, indexed_variant
 
 from a2d.runtime.film.contract import LatentSpec, NetworkSpec, TextSpec
 from a2d.runtime.film.presets import Preset
@@ -43,12 +43,11 @@ WEIGHTS = {
 }
 
 
-def write(folder: Path, attention: str = "MultiHeadAttention") -> Path:
-    """The bundle's manifest and graphs; its weights file is not there. `attention`: an operator of its networks."""
+def write(folder: Path, fused: bool = True) -> Path:
+    """The bundle's manifest, and files that are empty. `fused`: attention is one operator."""
     folder.mkdir()
-    graphs = {name: f"{name}.fp16.onnx" for name in WEIGHTS}
-    content = {file: graph(name, WEIGHTS, STATES, [attention]) for name, file in graphs.items()}
-    content |= {"tokenizer.json": b"{}", "chat.jinja": b"", "weights.bin": b""}
+    variant = indexed_variant({name: index(name, WEIGHTS, STATES, fused) for name in WEIGHTS})
+    content = dict.fromkeys((*variant.graphs.values(), "chat.jinja", "weights.bin"), b"") | {"tokenizer.json": b"{}"}
     for name, data in content.items():
         (folder / name).write_bytes(data)
     places = PlacesSpec(tuple(1.0 / 10 ** (i / 16) for i in range(64)), (0,) * 64)
@@ -59,9 +58,6 @@ def write(folder: Path, attention: str = "MultiHeadAttention") -> Path:
         text=TextSpec("tokenizer.json", WIDE, 4096), frames=121, height=480, width=832, fps=24.0, block_frames=31,
         window=None, sink=0, presets={"draft": Preset("a quick look", height=192, width=320)},
     )  # fmt: skip
-    variant = replace(
-        MANIFEST.variants["fp32"], graphs=graphs, weights="weights.bin", weights_bytes=1, kv_dtype="float16", parity=()
-    )
     files = {name: record(data) for name, data in content.items()}
     manifest = replace(MANIFEST, name="edge", words=None, film=made, variants={"fp16": variant}, files=files)
     (folder / "manifest.json").write_text(manifest.dumps(), encoding="utf-8")

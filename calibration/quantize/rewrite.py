@@ -19,14 +19,17 @@ import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassError, PassResult, PostconditionError, PreconditionError, Sequential
 
+from ...engines.graph_nodes import GraphNodes
 from ..source.products import Point, external, lookups, points
 from .assign import Decision, input_format
 from .coded_weights import CodedWeights, KeptCodes
-from .graph_editor import GraphEditor, Value
-from .number_formats import FORMATS, Format
+from .number_formats import Format
 from .weight_file import CodeFile
 
 __all__ = ["rewrite"]
+
+PREFIX = "quantized."
+"""Beginning of the names of added nodes: ONNX Runtime wants every node's name to be its own."""
 
 
 def rewrite(model: ir.Model, decision: Decision, weights: CodedWeights, file: CodeFile) -> None:
@@ -40,6 +43,12 @@ def rewrite(model: ir.Model, decision: Decision, weights: CodedWeights, file: Co
         raise
 
 
+def _new_nodes(graph: ir.Graph) -> GraphNodes:
+    """Nodes that are numbered from 1 in one row, whichever pass adds them."""
+    there = sum(str(node.name).startswith(PREFIX) for node in graph)
+    return GraphNodes(graph, lambda _, count: f"{PREFIX}{count}", there + 1)
+
+
 @dataclass(frozen=True)
 class _Parts:
     """Decisions, weights and their file, common to all passes."""
@@ -48,16 +57,16 @@ class _Parts:
     weights: CodedWeights
     file: CodeFile
 
-    def codes(self, editor: GraphEditor, name: str, form: str) -> tuple[Value, Value, KeptCodes]:
+    def codes(self, nodes: GraphNodes, name: str, form: str) -> tuple[ir.Value, ir.Value, KeptCodes]:
         """Codes and scales of weights as initializers, whose bytes lie in the weight file: of tied tables, the same."""
         made = self.weights.kept(name, form)
         numbers = ir.DataType[made.layout.form.onnx]
-        scale = editor.initializer(f"{name}.scale", self.file.write(f"{name}.scale", made.scale, ir.DataType.FLOAT))
-        return editor.initializer(f"{name}.codes", self.file.write(name, made.codes, numbers)), scale, made
+        scale = nodes.initializer(f"{name}.scale", self.file.write(f"{name}.scale", made.scale, ir.DataType.FLOAT))
+        return nodes.initializer(f"{name}.codes", self.file.write(name, made.codes, numbers)), scale, made
 
-    def product(self, editor: GraphEditor, point: Point) -> tuple[Value, Value, KeptCodes]:
+    def product(self, nodes: GraphNodes, point: Point) -> tuple[ir.Value, ir.Value, KeptCodes]:
         """Codes and scales of a product's weights."""
-        return self.codes(editor, point.name, self.form(point))
+        return self.codes(nodes, point.name, self.form(point))
 
     def form(self, point: Point) -> str:
         """Treatment of a product."""
@@ -82,9 +91,9 @@ class QuantizeLookups(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         """Rewrite every lookup."""
         found = [] if self._high else lookups(model.graph)
-        editor = GraphEditor(model.graph)
+        nodes = _new_nodes(model.graph)
         for node in found:
-            self._lookup(editor, node)
+            self._lookup(nodes, node)
         return PassResult(model, modified=bool(found))
 
     def ensures(self, model: ir.Model) -> None:
@@ -94,16 +103,16 @@ class QuantizeLookups(InPlacePass):
         if left and not self._high:
             raise PostconditionError(f"looked up as floats: {left}")
 
-    def _lookup(self, editor: GraphEditor, node: ir.Node) -> None:
+    def _lookup(self, nodes: GraphNodes, node: ir.Node) -> None:
         table, index = node.inputs[0], node.inputs[1]
         assert table is not None and index is not None
-        codes, scale, _ = self._parts.codes(editor, str(table.name), "lookup")
-        one = editor.constant("lookup.scale", np.ones((), np.float32))
-        zero = editor.constant("lookup.zero", np.zeros((), np.int8), FORMATS["int8"])
-        whole = editor.add(node, "DequantizeLinear", editor.add(node, "Gather", codes, index), one, zero)
-        last = editor.constant("lookup.axis", np.array([-1], np.int64))
-        steps = editor.add(node, "Unsqueeze", editor.add(node, "Gather", scale, index), last)
-        editor.replace(node, editor.add(node, "Mul", whole, steps))
+        codes, scale, _ = self._parts.codes(nodes, str(table.name), "lookup")
+        one = nodes.constant("lookup.scale", np.ones((), np.float32))
+        zero = nodes.constant("lookup.zero", np.zeros((), np.int8))
+        whole = nodes.add(node, "DequantizeLinear", nodes.add(node, "Gather", codes, index), one, zero)
+        last = nodes.constant("lookup.axis", np.array([-1], np.int64))
+        steps = nodes.add(node, "Unsqueeze", nodes.add(node, "Gather", scale, index), last)
+        nodes.replace(node, nodes.add(node, "Mul", whole, steps))
 
 
 class QuantizeProducts(InPlacePass):
@@ -121,9 +130,9 @@ class QuantizeProducts(InPlacePass):
     def call(self, model: ir.Model) -> PassResult:
         """Rewrite every product."""
         found = [point for point in points(model.graph) if self._parts.form(point) != "high"]
-        editor = GraphEditor(model.graph)
+        nodes = _new_nodes(model.graph)
         for point in found:
-            WRITTEN[self._parts.form(point)](self._parts, editor, point)
+            WRITTEN[self._parts.form(point)](self._parts, nodes, point)
         return PassResult(model, modified=bool(found))
 
     def ensures(self, model: ir.Model) -> None:
@@ -157,34 +166,34 @@ class StoreTheRest(InPlacePass):
             raise PostconditionError(f"in another file: {away}")
 
 
-def _static(parts: _Parts, editor: GraphEditor, point: Point) -> None:
+def _static(parts: _Parts, nodes: GraphNodes, point: Point) -> None:
     """Both sides quantized, each with a scale known beforehand."""
     numbers = input_format(parts.decision.recipe, point.table)
     limit = parts.decision.layers[point.name].limit
-    scale = editor.constant(f"{point.name}.input_scale", numbers.scale(np.array(limit or 0.0)))
-    zero = editor.constant(f"{point.name}.input_zero", np.zeros((), numbers.storage), numbers)
-    x = editor.add(point.node, "QuantizeLinear", point.activation, scale, zero)
-    x = editor.add(point.node, "DequantizeLinear", x, scale, zero)
-    _multiply(editor, point, x, _decoded(parts, editor, point))
+    scale = nodes.constant(f"{point.name}.input_scale", numbers.scale(np.array(limit or 0.0)))
+    zero = nodes.constant(f"{point.name}.input_zero", np.zeros((), numbers.storage), ir.DataType[numbers.onnx])
+    x = nodes.add(point.node, "QuantizeLinear", point.activation, scale, zero)
+    x = nodes.add(point.node, "DequantizeLinear", x, scale, zero)
+    _multiply(nodes, point, x, _decoded(parts, nodes, point))
 
 
-def _weights(parts: _Parts, editor: GraphEditor, point: Point) -> None:
+def _weights(parts: _Parts, nodes: GraphNodes, point: Point) -> None:
     """The weights alone."""
-    _multiply(editor, point, point.activation, _decoded(parts, editor, point))
+    _multiply(nodes, point, point.activation, _decoded(parts, nodes, point))
 
 
-def _dynamic(parts: _Parts, editor: GraphEditor, point: Point) -> None:
+def _dynamic(parts: _Parts, nodes: GraphNodes, point: Point) -> None:
     """The input quantized by its own range, in integers all the way."""
-    made, node = parts.product(editor, point), point.node
-    codes = editor.add(node, "Transpose", made[0], perm=[1, 0]) if point.table else made[0]
-    x, step, zero = editor.add_many(node, "DynamicQuantizeLinear", 3, point.activation)
-    whole = editor.add(node, "MatMulInteger", x, codes, zero)
-    scale = editor.add(node, "Mul", step, made[1])
-    floats = editor.add(node, "Cast", whole, to=int(ir.DataType.FLOAT))
-    editor.replace(node, editor.add(node, "Mul", floats, scale))
+    made, node = parts.product(nodes, point), point.node
+    codes = nodes.add(node, "Transpose", made[0], perm=[1, 0]) if point.table else made[0]
+    x, step, zero = nodes.add_many(node, "DynamicQuantizeLinear", 3, point.activation)
+    whole = nodes.add(node, "MatMulInteger", x, codes, zero)
+    scale = nodes.add(node, "Mul", step, made[1])
+    floats = nodes.add(node, "Cast", whole, to=int(ir.DataType.FLOAT))
+    nodes.replace(node, nodes.add(node, "Mul", floats, scale))
 
 
-WRITTEN: dict[str, Callable[[_Parts, GraphEditor, Point], None]] = {
+WRITTEN: dict[str, Callable[[_Parts, GraphNodes, Point], None]] = {
     "static": _static,
     "weights": _weights,
     "relief": _weights,
@@ -193,26 +202,26 @@ WRITTEN: dict[str, Callable[[_Parts, GraphEditor, Point], None]] = {
 """Form of a product to the function that writes it; `high` is left as it is."""
 
 
-def _multiply(editor: GraphEditor, point: Point, x: Value, weight: Value) -> None:
+def _multiply(nodes: GraphNodes, point: Point, x: ir.Value, weight: ir.Value) -> None:
     """A Gemm by a table becomes a MatMul, whose quantized form engines know."""
-    editor.replace(point.node, editor.add(point.node, "MatMul", x, weight))
+    nodes.replace(point.node, nodes.add(point.node, "MatMul", x, weight))
 
 
-def _decoded(parts: _Parts, editor: GraphEditor, point: Point) -> Value:
+def _decoded(parts: _Parts, nodes: GraphNodes, point: Point) -> ir.Value:
     """The weights as a graph sees them, `[in, out]`."""
-    codes, scale, made = parts.product(editor, point)
+    codes, scale, made = parts.product(nodes, point)
     form, axis, group = made.layout.form, made.layout.axis, made.layout.group
     if group is not None:
-        zeros = [_zeros(parts.file, editor, point.name, made.scale_shape, form)] if form.bits == 8 else []
-        return editor.add(point.node, "DequantizeLinear", codes, scale, *zeros, axis=0, block_size=group)
-    zero = editor.constant(f"{point.name}.zero", np.zeros(made.scale_shape, form.storage), form)
-    wide = editor.add(point.node, "DequantizeLinear", codes, scale, zero, axis=axis)
-    return editor.add(point.node, "Transpose", wide, perm=[1, 0]) if point.table else wide
+        zeros = [_zeros(parts.file, nodes, point.name, made.scale_shape, form)] if form.bits == 8 else []
+        return nodes.add(point.node, "DequantizeLinear", codes, scale, *zeros, axis=0, block_size=group)
+    zero = nodes.constant(f"{point.name}.zero", np.zeros(made.scale_shape, form.storage), ir.DataType[form.onnx])
+    wide = nodes.add(point.node, "DequantizeLinear", codes, scale, zero, axis=axis)
+    return nodes.add(point.node, "Transpose", wide, perm=[1, 0]) if point.table else wide
 
 
-def _zeros(file: CodeFile, editor: GraphEditor, name: str, shape: tuple[int, ...], form: Format) -> Value:
+def _zeros(file: CodeFile, nodes: GraphNodes, name: str, shape: tuple[int, ...], form: Format) -> ir.Value:
     """Zero points of a matrix in groups, of its own name: the same bytes for all matrices of one shape.
 
     ONNX Runtime's option for processors that saturate moves bytes by 128, and needs a zero point to move with them.
     """
-    return editor.initializer(f"{name}.zero", file.zeros(shape, ir.DataType[form.onnx], form.storage))
+    return nodes.initializer(f"{name}.zero", file.zeros(shape, ir.DataType[form.onnx], form.storage))

@@ -11,9 +11,11 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 from onnx_ir.passes.common import CheckerPass
 
+from ...runtime.bundle.graph_index import index_of
 from ...runtime.bundle.manifest import Variant
 from ...runtime.bundle.staging import Staging
 from ...runtime.bundle.weight_file import WeightFile
+from ...runtime.bundle.weight_index import GraphIndex
 from ...runtime.console.progress import Progress
 from ..source.products import external
 from ..source.smoothquant import Smoothed
@@ -33,6 +35,7 @@ class Quantized:
     decision: Decision
     file: CodeFile
     graphs: dict[str, str]
+    index: dict[str, GraphIndex]
 
     def variant(self, source: Variant, step_bytes: int) -> Variant:
         """The variant for a manifest."""
@@ -42,6 +45,7 @@ class Quantized:
             weights=self.file.file.name,
             weights_bytes=self.file.file.size,
             step_bytes=step_bytes,
+            index=self.index,
             parity=(),
         )
 
@@ -56,15 +60,16 @@ def write_quantized(
         decision = decide(made_once)
         progress.add()
         file = CodeFile(WeightFile(name, staging), weights)
-        graphs = {graph: f"{graph}.{name}.onnx" for graph in source.graphs}
+        graphs, index = {graph: f"{graph}.{name}.onnx" for graph in source.graphs}, dict[str, GraphIndex]()
         for graph, made in graphs.items():
             model = source.model(graph)
             rewrite(model, decision, made_once, file)
+            index[graph] = index_of(model)
             staging.add(made, ir.to_proto(model).SerializeToString())
             _check(model)
             progress.add()
     file.file.close()
-    return Quantized(decision, file, graphs)
+    return Quantized(decision, file, graphs, index)
 
 
 def _check(model: ir.Model) -> None:

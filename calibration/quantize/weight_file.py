@@ -19,7 +19,7 @@ Array = NDArray[np.generic]
 
 @dataclass(frozen=True)
 class CodeFile:
-    """The weight file of a quantized variant. A tensor's key is its place in the source's file, and its part of it."""
+    """The weight file of a quantized variant. A tensor's key: place in the source's file, number type, part of it."""
 
     file: WeightFile
     weights: Smoothed
@@ -31,7 +31,7 @@ class CodeFile:
 
     def write(self, name: str, made: Callable[[], Array], kind: ir.DataType) -> ir.ExternalTensor:
         """A tensor's place in the file; it is made, and its bytes are appended, when it is first asked for."""
-        return self._placed(self._key(name), name, made, kind)
+        return self._placed(self._key(name, kind), name, made, kind)
 
     def zeros(self, shape: tuple[int, ...], kind: ir.DataType, storage: np.dtype[np.generic]) -> ir.ExternalTensor:
         """Zeros, one place for all of a shape and a kind: they may be many, since each group of each column has one."""
@@ -54,11 +54,11 @@ class CodeFile:
         kind, shape = ir.DataType[at.kind], ir.Shape(at.shape)
         return ir.ExternalTensor(self.file.name, at.offset, at.bytes, kind, shape=shape, name=name, base_dir=folder)
 
-    def _key(self, name: str) -> str:
-        """Tied tensors are one place in the source's file, and one here."""
+    def _key(self, name: str, kind: ir.DataType) -> str:
+        """Tied tensors are one place in the source's file, and one here for all that are coded, or kept, alike."""
         stem = name.removesuffix(".scale")
         tensor = self.weights.source.tensors[stem]
-        return f"{tensor.offset}{name[len(stem) :]}"
+        return f"{tensor.offset}.{kind.name}{name[len(stem) :]}"
 
 
 def _bytes(array: Array, kind: ir.DataType) -> NDArray[np.uint8]:

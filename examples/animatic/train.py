@@ -6,6 +6,7 @@
     python examples/animatic/train.py latents     --out build/animatic --clips 20000       may run beside the next one
     python examples/animatic/train.py latents     --out build/animatic --clips 20000 --frames 1      first frames alone
     python examples/animatic/train.py network     --out build/animatic --minutes 600 --compile
+    python examples/animatic/train.py student     --out build/animatic --minutes 60 --compile       guidance inside
     python examples/animatic/train.py assemble    --out build/animatic                     one checkpoint: model/
 
 With a GPU add `--device cuda`, and to `network` `--batch 64`. `--minutes` counts a stage's whole training, earlier
@@ -25,6 +26,9 @@ from studio import checkpoint, compression, corpus, forcing, language, network
 from studio.autoencoder import KINDS
 from studio.latents import Latents, latent_shards
 from transformers import PreTrainedTokenizerFast, UMT5EncoderModel
+
+GUIDANCE = 3.0
+"""Scale that measures best (README)."""
 
 
 def render(chosen: argparse.Namespace) -> None:
@@ -56,26 +60,38 @@ def latents(chosen: argparse.Namespace) -> None:
         print(path, flush=True)
 
 
-def run_of(chosen: argparse.Namespace) -> forcing.Run:
-    """The network's training as it stands on disk."""
+def run_of(chosen: argparse.Namespace, name: str, guidance: float = 0.0) -> forcing.Run:
+    """Training of the network, or of its student, as it stands on disk."""
     plan = forcing.Plan(
         batch=chosen.batch or 8, copies=chosen.copies, rate=chosen.rate or 0.01, save_minutes=chosen.save_minutes,
-        device=chosen.device, compile=chosen.compile, shift=checkpoint.SHIFT, cool=chosen.cool,
+        device=chosen.device, compile=chosen.compile, shift=checkpoint.SHIFT, cool=chosen.cool, guidance=guidance,
     )  # fmt: skip
     told = PreTrainedTokenizerFast.from_pretrained(chosen.out / "words" / "tokenizer")
     encoder = UMT5EncoderModel.from_pretrained(chosen.out / "words" / "text_encoder")
     net = network.fresh(KINDS[chosen.kind].channels, language.WIDTH)
-    return forcing.Run(net, told, encoder, chosen.out / "network", plan)
+    return forcing.Run(net, told, encoder, chosen.out / name, plan)
 
 
 def train_network(chosen: argparse.Namespace) -> None:
+    _trained(run_of(chosen, "network"), chosen)
+
+
+def train_student(chosen: argparse.Namespace) -> None:
+    """The network goes on with what it says itself under guidance, and then needs no guidance."""
+    run = run_of(chosen, "student", chosen.guidance)
+    run.follow(checkpoint.part(type(run.net), chosen.out / "network" / "transformer"))
+    _trained(run, chosen)
+
+
+def _trained(run: forcing.Run, chosen: argparse.Namespace) -> None:
     folders = chosen.out / "latents", chosen.out / "firsts"
     whole, firsts = (Latents(folder, corpus.TRAINING) if folder.is_dir() else None for folder in folders)
-    run_of(chosen).train(whole or Latents(folders[0], corpus.TRAINING), chosen.minutes, firsts=firsts)
+    run.train(whole or Latents(folders[0], corpus.TRAINING), chosen.minutes, firsts=firsts)
 
 
 def assemble(chosen: argparse.Namespace) -> None:
-    run = run_of(chosen)
+    """Of the student if there is one."""
+    run = run_of(chosen, "student" if (chosen.out / "student").is_dir() else "network")
     run.save()
     net = checkpoint.part(type(run.net), run.out / "transformer")
     vae = checkpoint.part(AutoencoderTiny, chosen.out / "autoencoder" / "vae")
@@ -89,6 +105,7 @@ STAGES: dict[str, Callable[[argparse.Namespace], None]] = {
     "words": words,
     "latents": latents,
     "network": train_network,
+    "student": train_student,
     "assemble": assemble,
 }
 
@@ -109,6 +126,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--frames", type=int, choices=(1,), help="of `latents`: the first frame alone, into firsts/")
     parser.add_argument("--cool", type=float, default=0.0, help="share of --minutes over which the rate falls to zero")
+    parser.add_argument("--guidance", type=float, default=GUIDANCE, help=f"of the student's teacher ({GUIDANCE})")
     parser.add_argument("--kind", choices=KINDS, default="packed-32", help="of autoencoder")
     parser.add_argument("--batch", type=int, help="default: 4 windows of the autoencoder, 8 clips of the network")
     parser.add_argument("--copies", type=int, default=2, help="noisy copies of a clip in one pass")

@@ -34,7 +34,7 @@ HERE = Path(__file__).parent
 STEPS = (8, 4, 2, 1)
 THRESHOLDS = (0.7, 0.8, 0.9, 0.95)
 AUTOREGRESSIVE = "autoregressive stage"
-FIELDS_OF = "A2D, 4 steps"
+FIELDS_OF = "A2D, above 0.9"
 """The way whose fields are told one by one."""
 
 

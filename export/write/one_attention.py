@@ -9,12 +9,14 @@ not which pieces are written so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
+from ...engines.graph_nodes import GraphNodes, named_after
 from .trace import Traced
 
 __all__ = ["DOMAIN", "one_attention"]
@@ -38,51 +40,30 @@ def _replace(graph: ir.Graph, softmax: ir.Node, heads: int) -> None:
     (second,) = [node for node, _ in _ahead_of_cast(softmax.outputs[0]).uses()]
     turned, scale = _maker(first.inputs[1], "Transpose"), scaled.inputs[1]
     assert second.op_type == "MatMul" and scale is not None and scale.const_value is not None
-    query, key, value = first.inputs[0], turned.inputs[0], second.inputs[1]
-    made = _Attention(graph, heads, float(scale.const_value.numpy()), second)
-    ir.convenience.replace_all_uses_with(second.outputs[0], made.of(query, key, value))
+    parts = first.inputs[0], turned.inputs[0], second.inputs[1]
+    nodes = GraphNodes(graph, named_after(second))
+    made = _attention(nodes, second, heads, float(scale.const_value.numpy()), parts)
+    ir.convenience.replace_all_uses_with(second.outputs[0], made)
 
 
-class _Attention:
-    """New nodes before `place`."""
+def _attention(
+    nodes: GraphNodes, place: ir.Node, heads: int, scale: float, parts: Sequence[ir.Value | None]
+) -> ir.Value:
+    """The mixed values `[1,H,R,D]` of queries, keys and values, of the type of `v`, before `place`."""
 
-    def __init__(self, graph: ir.Graph, heads: int, scale: float, place: ir.Node) -> None:
-        self.graph, self.heads, self.scale, self.place, self.count = graph, heads, scale, place, 0
-
-    def of(self, *parts: ir.Value | None) -> ir.Value:
-        """The mixed values `[1,H,R,D]`, of the type of `v`."""
-        kind, flat = _kind(self.place.outputs[0]), self.constant("flat", [0, 0, -1])
-        wide = [self.cast(self.node("Reshape", self.swapped(part), flat), kind, ir.DataType.FLOAT) for part in parts]
-        mixed = self.node("MultiHeadAttention", *wide, domain=DOMAIN, num_heads=self.heads, scale=self.scale)
-        made = self.swapped(self.node("Reshape", mixed, self.constant("apart", [0, 0, self.heads, -1])))
-        return self.cast(made, ir.DataType.FLOAT, kind)
-
-    def cast(self, value: ir.Value, given: ir.DataType, wanted: ir.DataType) -> ir.Value:
-        return value if given == wanted else self.node("Cast", value, kind=wanted, to=int(wanted))
-
-    def swapped(self, value: ir.Value | None) -> ir.Value:
-        return self.node("Transpose", value, perm=SWAPPED)
-
-    def node(
-        self,
-        operator: str,
-        *inputs: ir.Value | None,
-        domain: str = "",
-        kind: ir.DataType | None = None,
-        **attributes: Any,
+    def add(
+        operator: str, value: ir.Value | None, *inputs: ir.Value, dtype: ir.DataType | None = None, **more: Any
     ) -> ir.Value:
-        made = ir.node(operator, inputs, attributes, domain=domain, name=f"{self.place.name}.{operator}_{self.count}")
-        made.outputs[0].name = f"{made.name}.0"
-        made.outputs[0].type = ir.TensorType(kind or _kind(inputs[0]))
-        self.graph.insert_before(self.place, made)
-        self.count += 1
-        return made.outputs[0]
+        return nodes.add(place, operator, value, *inputs, dtype=dtype or _kind(value), **more)
 
-    def constant(self, name: str, numbers: list[int]) -> ir.Value:
-        tensor = ir.tensor(np.array(numbers, np.int64), name=f"attention.{name}")
-        value = ir.Value(name=tensor.name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=tensor.shape)
-        self.graph.initializers[str(tensor.name)] = value
-        return value
+    def cast(value: ir.Value, wanted: ir.DataType) -> ir.Value:
+        return value if value.dtype == wanted else add("Cast", value, dtype=wanted, to=int(wanted))
+
+    flat = nodes.constant("attention.flat", np.array([0, 0, -1], np.int64))
+    wide = [cast(add("Reshape", add("Transpose", part, perm=SWAPPED), flat), ir.DataType.FLOAT) for part in parts]
+    mixed = add("MultiHeadAttention", *wide, domain=DOMAIN, num_heads=heads, scale=scale)
+    apart = nodes.constant("attention.apart", np.array([0, 0, heads, -1], np.int64))
+    return cast(add("Transpose", add("Reshape", mixed, apart), perm=SWAPPED), _kind(place.outputs[0]))
 
 
 def _kind(value: ir.Value | None) -> ir.DataType:

@@ -14,7 +14,8 @@ import onnx_ir as ir
 import torch
 
 from ...runtime.bundle.staging import Staging
-from ...runtime.bundle.weight_file import StoredTensor, WeightFile, file_bytes
+from ...runtime.bundle.weight_file import WeightFile, file_bytes
+from ...runtime.bundle.weight_index import StoredTensor
 from ..precision import Precision
 
 __all__ = ["CONFIG_KEY", "TorchWeightFile", "graph_name", "planned_bytes", "save_graph"]

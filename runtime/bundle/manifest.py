@@ -14,13 +14,13 @@ from ...engines.errors import BundleError
 from ...engines.install import update
 from ..decode.contract import DecodeContract
 from ..film.contract import FilmContract
-from ..film.presets import DRAFT
 from ..inputs.patches import VisionSpec
 from ..schema import Violations, bounds, from_json, parse, to_json
+from .weight_index import GraphIndex
 
 __all__ = ["GRAPHS", "SCHEMA", "FileRecord", "Manifest", "ModelShape", "ParityRow", "TextFiles", "Variant", "Words"]
 
-SCHEMA = 5
+SCHEMA = 6
 """Version of the manifest's form and of the graphs' ports. A reader refuses every other."""
 
 MAX_MANIFEST_BYTES = 4 << 20
@@ -54,6 +54,9 @@ DRAFTS = ("pixels_first_draft", "pixels_next_draft")
 
 KV_DTYPES = ("float32", "float16", "bfloat16")
 """Number types of a cache, by numpy's names."""
+
+_NUMBERS = re.compile(r"\[\n[\d,\s]+\]")
+"""A list of whole numbers over several lines, which no text of JSON holds."""
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -104,6 +107,8 @@ class Variant:
     step_bytes: int = field(metadata=bounds(1, 2**44))
     """Bytes of weights that one denoising step reads: layers and output projection."""
     kv_dtype: str
+    index: dict[str, GraphIndex]
+    """Stored tensors by graph."""
     parity: tuple[ParityRow, ...] = ()
 
     def __post_init__(self) -> None:
@@ -112,6 +117,13 @@ class Variant:
             raise ValueError(f"graphs: unknown {unknown}; known are {', '.join(GRAPHS)}")
         if self.kv_dtype not in KV_DTYPES:
             raise ValueError(f"kv_dtype: got {self.kv_dtype!r}, expected one of {', '.join(KV_DTYPES)}")
+        beyond = [
+            f"index[{graph!r}].tensors[{name!r}]"
+            for graph, one in self.index.items()
+            for name in one.beyond(self.weights_bytes)
+        ]
+        if beyond:
+            raise Violations([f"{place}: it ends beyond the {self.weights_bytes} bytes of weights" for place in beyond])
 
 
 @dataclass(frozen=True)
@@ -267,11 +279,14 @@ class Manifest:
             beyond = sorted(set(v.graphs) - allowed)
             if missing or beyond:
                 lines.append(f"variants[{precision!r}]: graphs: missing {missing}, not asked for {beyond}")
+            if set(v.index) != set(v.graphs):
+                lines.append(f"variants[{precision!r}]: index: got {sorted(v.index)}, expected {sorted(v.graphs)}")
         return lines
 
     def dumps(self) -> str:
         """The manifest as JSON text."""
-        return json.dumps(to_json(self), indent=1, ensure_ascii=False, sort_keys=False) + "\n"
+        text = json.dumps(to_json(self), indent=1, ensure_ascii=False, sort_keys=False) + "\n"
+        return _NUMBERS.sub(lambda found: " ".join(found[0].split()).replace("[ ", "[").replace(" ]", "]"), text)
 
     @staticmethod
     def loads(raw: bytes) -> Manifest:
@@ -279,7 +294,6 @@ class Manifest:
         try:
             data = parse(_text(raw))
             _check_schema(data)
-            _move_draft(data)
             return from_json(Manifest, data)
         except Violations as error:
             hint = "Export the checkpoint again, or fetch the bundle again."
@@ -295,16 +309,6 @@ def _text(raw: bytes) -> str:
         raise Violations([f"it is not UTF-8: {error}"]) from error
 
 
-def _move_draft(data: Any) -> None:
-    """The first bundles of schema 5 had the preset of drafts as a field of its own."""
-    film = data.get("film") if isinstance(data, dict) else None
-    if not isinstance(film, dict) or "draft" not in film or "presets" in film:
-        return
-    draft = film.pop("draft")
-    row = {"what": "a quick look: another picture", "small_decoder": True}
-    film["presets"] = {DRAFT: draft | row} if isinstance(draft, dict) else {}
-
-
 def _check_schema(data: Any) -> None:
     """Another schema first says what to do, not which of its keys we do not know."""
     schema = data.get("schema") if isinstance(data, dict) else None
@@ -314,7 +318,7 @@ def _check_schema(data: Any) -> None:
         raise Violations([f"schema: got {schema}, this a2d reads up to {SCHEMA}; update a2d ({update()})"])
     raise Violations(
         [
-            f"schema: got {schema}, this a2d reads {SCHEMA}, whose graphs have other inputs; export the checkpoint "
+            f"schema: got {schema}, this a2d reads {SCHEMA}, which says more of graphs; export the checkpoint "
             "again: a2d-export CHECKPOINT -o BUNDLE"
         ]
     )

@@ -13,19 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .staging import Staging, aligned
+from .weight_index import StoredTensor
 
-__all__ = ["StoredTensor", "WeightFile", "file_bytes"]
-
-
-@dataclass(frozen=True)
-class StoredTensor:
-    """The place of a tensor in a weight file."""
-
-    offset: int
-    bytes: int
-    shape: tuple[int, ...]
-    kind: str
-    """ONNX's name of its number type: `FLOAT`, `INT8`."""
+__all__ = ["WeightFile", "file_bytes"]
 
 
 @dataclass

@@ -18,7 +18,7 @@ from ..bundle.names import FRAMES, SHOTS, located
 from ..console.progress import size
 from ..dailies.shot_list import shot_list
 from ..demo.films import Filmed, curve, filmed
-from ..demo.page import Facts, Frame, Row, render
+from ..demo.page import Facts, Frame, Row, by_set, render
 from ..demo.ways import Way, entries, frames, measure, rows, ways
 from ..load import load
 from ..model import Model
@@ -82,6 +82,7 @@ def _demo(a: argparse.Namespace) -> int:
         _tell(model, frame, every["fast"], a.pace)
     compared = rows(load(a.bundle, precision=a.precision, threads=a.threads), listed, every, made)
     about = _facts(model, read)
+    print(_sets(read))
     print("\n".join([*_table(compared, about), "", *_measured(about, a)]))
     films = [] if a.film is None else filmed(load(a.film, threads=a.threads), shot_list(a.shots), quiet)
     print("\n".join(_films(films)))
@@ -129,6 +130,11 @@ def _verdict(frame: Frame) -> Iterator[str]:
         f"  {fast.forwards} forwards, {1000 * fast.seconds:.1f} ms; one token a forward: {slow.forwards} forwards, "
         f"{1000 * slow.seconds:.1f} ms, {slow.seconds / fast.seconds:.2f} times as long"
     )
+
+
+def _sets(read: Sequence[Frame]) -> str:
+    told = ", ".join(f"{name} {right} of {every}" for name, right, every in by_set(read))
+    return f"whole slates right: {told}\n(foreign frames are drawn by a program that training never uses)\n"
 
 
 def _table(compared: Sequence[Row], about: Facts) -> Iterator[str]:

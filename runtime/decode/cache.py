@@ -58,7 +58,9 @@ class Pool:
     def __init__(self, shape: CacheShape, memory: Memory) -> None:
         self.shape, self.memory, self.capacity = shape, memory, 0
         self._names = [f"{kind}_{layer}" for layer in range(shape.layers) for kind in ("key", "value")]
+        self._made = tuple(f"new_{name}" for name in self._names)
         self._buffers: dict[str, Buffer] = {}
+        self._feeds: dict[str, Buffer] = {}
         self._caches: WeakSet[Cache] = WeakSet()
 
     @property
@@ -66,13 +68,13 @@ class Pool:
         """Several caches have slots here."""
         return len(self._caches) > 1
 
-    def feeds(self) -> dict[str, Buffer]:
+    def feeds(self) -> Mapping[str, Buffer]:
         """The buffers by the backbone's input names."""
-        return {f"past_{name}": buffer for name, buffer in self._buffers.items()}
+        return self._feeds
 
     def outputs(self) -> Sequence[str]:
         """The backbone's output names whose rows `write` takes."""
-        return [f"new_{name}" for name in self._names]
+        return self._made
 
     def write(self, new: Mapping[str, Buffer], first: int, count: int, at: int) -> None:
         """Copy `count` rows of the backbone's outputs from the `first` on to row `at`."""
@@ -113,11 +115,12 @@ class Pool:
             self.memory.copy_rows(zeros, 0, cache.capacity, buffer, cache.start)
 
     def _resize(self, rows: int, used: int) -> None:
+        self._feeds = {}  # those who were given the old ones keep them
         for name in self._names:  # one at a time, so that only one is ever held twice
             made = self._empty(rows)
             if used:
                 self.memory.copy_rows(self._buffers[name], 0, used, made, 0)
-            self._buffers[name] = made
+            self._buffers[name] = self._feeds[f"past_{name}"] = made
         self.capacity = rows
 
     def _empty(self, rows: int) -> Buffer:
@@ -157,7 +160,7 @@ class Cache:
         """Sizes of a row."""
         return self.pool.shape
 
-    def feeds(self) -> dict[str, Buffer]:
+    def feeds(self) -> Mapping[str, Buffer]:
         """The pool's buffers by the backbone's input names."""
         return self.pool.feeds()
 

@@ -98,12 +98,12 @@ def gather_rows(shift: str, rows: int, block: int, end: int) -> NDArray[np.int64
 
     Rows of the block that are not among them get numbers that mean nothing.
     """
-    own = np.arange(block) + rows - end + 1
+    own = rows - end + 1
     if shift == "none":
-        return own
-    before = own - 1
+        return np.arange(own, own + block)
+    before = np.arange(own - 1, own - 1 + block)
     if shift == "right_in_block" and end:  # where the block was not run, only the row before it can say its first
-        before[0] = own[0]
+        before[0] = own
     return before
 
 
@@ -177,8 +177,8 @@ class Denoiser:
 
     def _propose(self, ask: Propose, rows: int) -> Query:
         # Only masked rows can be accepted: where nothing is revised, the others need not be projected on a vocabulary.
-        every = np.arange(len(ask.block))
-        return self._block(ask, every if self.plan.options.revises else ask.block.masked.nonzero()[0], rows)
+        every = self.plan.options.revises
+        return self._block(ask, np.arange(len(ask.block)) if every else ask.block.masked.nonzero()[0], rows)
 
     def _block(self, ask: Propose, asked: NDArray[np.intp], rows: int) -> Query:
         block = ask.block
@@ -187,7 +187,7 @@ class Denoiser:
         if self.graph == "sample":
             noise = uniform(self.plan.options.seed, *ask.at, len(block))[0, asked]
             drawn = self._drawn(np.full_like(noise, MOST_PROBABLE) if self.plan.temperature == 0 else noise)
-        query = self._query(self.graph, block[asked], gather[asked], ask.count, drawn, ask.at, asked)
+        query = self._query(self.graph, _asked(block, asked), gather[asked], ask.count, drawn, ask.at, asked)
         further = TEMPERED.get(self.plan.confidence, ())
         return replace(query, outputs=(*OUTPUTS, *further)) if further else query
 
@@ -204,13 +204,13 @@ class Denoiser:
 
     def _weigh(self, ask: Weigh, rows: int) -> Query:
         gather = gather_rows(self.shift, rows, len(ask.block), len(ask.block) if ask.end is None else ask.end)
-        asked = replace(ask.block[ask.rows], allowed=ask.allowed)
+        asked = _asked(ask.block, ask.rows)._replace(allowed=ask.allowed)
         return self._query("denoise", asked, gather[ask.rows], 0, None, ask.at, ask.rows)
 
     def _predict_first(self, ask: PredictFirst, rows: int) -> Query:
         """The block's first row as the last hidden row predicts it: always the most probable token."""
         first = np.array([0])
-        return self._query("denoise", ask.block[first], np.array([rows]), 1, None, (ask.index, 0), first)
+        return self._query("denoise", _asked(ask.block, first), np.array([rows]), 1, None, (ask.index, 0), first)
 
     def _first(self, ask: PredictFirst, query: Query, made: Mapping[str, Any]) -> Block:
         proposal = _spread(made, ask.block, query.rows)
@@ -222,7 +222,7 @@ class Denoiser:
         if self.plan.temperature > 0:
             seed, graph = self.plan.options.seed, "sample"  # the noise of a token is what it would be in blocks of one
             drawn = self._drawn(np.concatenate([uniform(seed, ask.first + i, 0, 1)[0] for i in range(count)]))
-        masked = Block.of(0, np.empty(0, np.int64), count, 0)
+        masked = _Rows(np.zeros(count, np.int64), np.ones(count, np.bool_), Allowed.everything(count))
         return self._query(graph, masked, ask.rows, count, drawn, (ask.index, 0), ask.rows)
 
     def _prediction(self, ask: Weigh | PredictNext, query: Query, made: Mapping[str, Any]) -> Prediction:  # noqa: ARG002
@@ -234,7 +234,7 @@ class Denoiser:
     def _query(
         self,
         graph: str,
-        asked: Block,
+        asked: _Rows,
         gather: NDArray[np.int64],
         count: int,
         drawn: Drawn | None,
@@ -244,6 +244,18 @@ class Denoiser:
         """The query about `asked`, which are these `rows` of their block."""
         sets, bar = _within(asked.allowed, self.allowed), self.plan.bar
         return Query(graph, OUTPUTS, rows, gather, asked.tokens, asked.masked, sets, count, bar, drawn, at)
+
+
+class _Rows(NamedTuple):
+    """Some rows as a query has them."""
+
+    tokens: NDArray[np.int64]
+    masked: NDArray[np.bool_]
+    allowed: Allowed
+
+
+def _asked(block: Block, rows: NDArray[np.intp]) -> _Rows:
+    return _Rows(block.tokens[rows], block.masked[rows], block.allowed[rows])
 
 
 class _Asked(NamedTuple):
@@ -285,6 +297,8 @@ OUTPUTS = ("proposed", "confidence", "entropy", "held", "next_tokens", "next_mas
 
 def _spread(made: Mapping[str, Any], block: Block, rows: NDArray[np.intp]) -> Proposal:
     """The graph's outputs for `rows` among the rows of the block; the others propose what they hold."""
+    if len(rows) == len(block):  # in rising order, as rows of a block are asked about
+        return Proposal(*(made[name][0] for name in OUTPUTS))
     entropy = np.zeros(len(block), np.float32)
     held: list[NDArray[Any]] = [block.tokens, block.confidence, entropy, block.confidence, block.tokens, block.masked]
     full = {name: values.copy() for name, values in zip(OUTPUTS, held, strict=True)}
@@ -295,8 +309,9 @@ def _spread(made: Mapping[str, Any], block: Block, rows: NDArray[np.intp]) -> Pr
 
 def check_finite(rows: NDArray[np.intp], confidence: NDArray[np.float32], graph: str, at: tuple[int, int]) -> None:
     """Raise NumericsError if the `confidence` of one of the block's `rows` is not finite; `at` is (block, step)."""
-    bad = rows[~np.isfinite(confidence)]
-    if len(bad):
+    finite = np.isfinite(confidence)
+    if not finite.all():
+        bad = rows[~finite]
         raise NumericsError(
             f"graph {graph!r}, block {at[0]}, step {at[1]}: the confidence of rows {bad.tolist()} is not finite. "
             "The weights or activations overflow at this precision: export with [precision=fp32] (or bf16) and "

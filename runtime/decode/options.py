@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, TypedDict, Unpack
 
 import numpy as np
@@ -193,7 +194,7 @@ class Plan:
     accept: Callable[..., NDArray[np.bool_]] | None = None
     """Accept rule in the place of that of the options, whatever the graph decides; None leaves it to them."""
 
-    @property
+    @cached_property
     def bar(self) -> float:
         """A confidence that is above this passes the threshold: 2, which none is, where there is no threshold."""
         if self.threshold is None:
@@ -201,7 +202,7 @@ class Plan:
         least = np.float32(self.threshold)
         return float(np.nextafter(least, np.float32(-1)) if self.comparison == "at-least" else least)
 
-    @property
+    @cached_property
     def fused(self) -> bool:
         """True where the denoise graph decides which tokens are accepted."""
         return (self.options.rule, self.confidence) == ("confidence", "raw") and self.fallback in ("count", "top-1")

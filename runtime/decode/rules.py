@@ -119,11 +119,10 @@ FALLBACKS: Choices[Fallback] = Choices(
 
 def settled(block: Block, proposal: Proposal, accept: NDArray[np.bool_]) -> Block:
     """The block with the accepted rows written."""
-    return replace(
-        block,
-        tokens=np.where(accept, proposal.proposed, block.tokens),
-        masked=block.masked & ~accept,
-        confidence=np.where(accept, proposal.confidence, block.confidence),
+    return block.written(
+        np.where(accept, proposal.proposed, block.tokens),
+        block.masked & ~accept,
+        np.where(accept, proposal.confidence, block.confidence),
     )
 
 

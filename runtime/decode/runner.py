@@ -51,6 +51,8 @@ class Backbone:
         """Reading what a forward gives waits for a device."""
         taken = engine.inputs.get("features")
         self._feature_values = None if taken is None else int(taken.shape[-1])
+        self._blank = _blank(0, self._feature_values or 0)
+        self._seen: tuple[tuple[int | None, ...], NDArray[np.int64], NDArray[np.bool_]] | None = None
 
     def forward(self, rows: Rows, keep: int, draft: int = 0, tokens: Buffer | None = None) -> Buffer:
         """Run `rows`, which follow the cached ones; keep the first `keep` in the cache. Returns hidden `[1, R, H]`.
@@ -83,10 +85,16 @@ class Backbone:
 
     def visible(self, rows: Rows, at: int | None) -> NDArray[np.bool_]:
         """The mask `[1, 1, R, C + R]` of `rows` over the C rows of this cache's slot, and over themselves."""
-        cache = self.cache
+        cache, reach = self.cache, rows.reach
+        case = (cache.length, cache.drafted, cache.capacity, at)
+        if self._seen is not None and self._seen[0] == case and self._seen[1] is reach:
+            return self._seen[2]  # the steps of one block see the same
         if at is None:
-            return visibility(rows.reach, cache.length, cache.capacity)
-        return visibility(rows.reach, cache.length + cache.drafted, cache.capacity, cache.length + at)
+            mask = visibility(reach, cache.length, cache.capacity)
+        else:
+            mask = visibility(reach, cache.length + cache.drafted, cache.capacity, cache.length + at)
+        self._seen = case, reach, mask
+        return mask
 
     def run(
         self, rows: Rows, visible: NDArray[np.bool_], outputs: Iterable[str], tokens: Buffer | None = None
@@ -112,11 +120,16 @@ class Backbone:
 
     def _features(self, rows: Rows) -> dict[str, NDArray[np.generic]]:
         if rows.features is None or rows.is_feature is None:
-            return {
-                "features": np.zeros((1, len(rows), self._feature_values or 0), np.float32),
-                "is_feature": np.zeros((1, len(rows)), np.bool_),
-            }
+            count = len(rows)
+            if self._blank[0].shape[1] < count:
+                self._blank = _blank(count, self._feature_values or 0)
+            return {"features": self._blank[0][:, :count], "is_feature": self._blank[1][:, :count]}
         return {"features": rows.features[None], "is_feature": rows.is_feature[None]}
+
+
+def _blank(rows: int, values: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Features of rows that have none, and which rows have some."""
+    return np.zeros((1, rows, values), np.float32), np.zeros((1, rows), np.bool_)
 
 
 Answer = Proposal | Prediction | Block | Iterator[tuple[Block, NDArray[np.float32]]] | None

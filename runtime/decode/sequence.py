@@ -212,7 +212,7 @@ class Sequence:
         p, head = self.prompt, self.prompt.rows[block.start :]
         first = max(block.start - len(p), 0) + p.next_position
         own = np.arange(first, first + len(block) - len(head))
-        own = own if head.positions.ndim == 1 else np.broadcast_to(own, (3, len(own)))
+        own = own if head.positions.ndim == 1 else np.repeat(own[None], 3, 0)
         rows = Rows(block.tokens[len(head) :], own, reach[len(head) :])
         return rows if not len(head) else replace(head + rows, reach=reach)
 

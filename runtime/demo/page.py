@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import base64
 import math
+import mimetypes
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
 from ..footage.slate import FIELDS, values
 from .films import Filmed, Point, curve
 from .trace import Token, Trace
 
-__all__ = ["Facts", "Field", "Frame", "Row", "fields", "render"]
+__all__ = ["Facts", "Field", "Frame", "Row", "by_set", "fields", "render"]
 
 HERE = Path(__file__).parent
+WIDTH = 224
+"""Width of a frame on the page, in pixels."""
 
 LEVELS = (0.5, 0.8, 0.95, 0.99)
 """Confidences at which one colour ends and the next begins."""
@@ -64,7 +68,13 @@ class Frame:
     @property
     def picture(self) -> str:
         """The file as a data URL."""
-        return url(self.path.read_bytes(), "png")
+        return url(self.path.read_bytes(), mimetypes.guess_type(self.path.name)[0] or "image/png")
+
+    @property
+    def height(self) -> int:
+        """Height of the picture in a column of WIDTH pixels."""
+        with Image.open(self.path) as image:
+            return round(WIDTH * image.height / image.width)
 
 
 @dataclass(frozen=True)
@@ -129,9 +139,20 @@ def render(frames: Sequence[Frame], rows: Sequence[Row], facts: Facts, films: Se
         chosen=chosen,
         slow=rows[0],
         levels=LEVELS,
+        sets=by_set(frames),
         films=films,
         curve=curve(films),
     )
+
+
+def by_set(frames: Sequence[Frame]) -> list[tuple[str, int, int]]:
+    """Sets in the order of their frames: the name, frames without any error, and all."""
+    names = dict.fromkeys(frame.set for frame in frames)
+    return [(name, *_counts([frame.right for frame in frames if frame.set == name])) for name in names]
+
+
+def _counts(right: Sequence[bool]) -> tuple[int, int]:
+    return sum(right), len(right)
 
 
 def level(confidence: float) -> int:
@@ -153,8 +174,8 @@ def race(trace: Trace) -> Iterator[tuple[Token, float]]:
 
 
 def url(picture: bytes, kind: str) -> str:
-    """A picture as a data URL."""
-    return f"data:image/{kind};base64,{base64.b64encode(picture).decode()}"
+    """A picture of this media type as a data URL."""
+    return f"data:{kind};base64,{base64.b64encode(picture).decode()}"
 
 
 def drawn(points: Sequence[Point], width: int, height: int) -> list[tuple[float, float, Point]]:

@@ -17,23 +17,22 @@ Knows sizes; neither builds nor runs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from math import prod
 
 from ...engines.errors import BundleError
 from ..bundle.files import Bundle
 from ..bundle.manifest import DRAFTS
+from ..bundle.weight_index import StoredTensor
 from ..console.progress import size
 from ..decode.cache import CacheShape
-from ..film.clip import Clip, clip_of
+from ..film.clip import clip_of
 from ..film.options import FilmOptions, settled
-from .graph_tensors import Port, Tensor, inputs_of, tensors_of
 from .memory_model import PROCESS, Widths
 from .precisions import EXACT
 
-__all__ = ["MAPS", "FilmEstimate", "elements", "film_estimate", "stored_bytes"]
+__all__ = ["MAPS", "FilmEstimate", "film_estimate"]
 
 WHOLE = ("pixels_first", "pixels_next")
 """Decoder of films that are no drafts."""
@@ -119,23 +118,23 @@ class FilmEstimate:
 def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Widths) -> FilmEstimate:
     """Memory of a clip with `options`. Raises RequestError for what cannot be filmed, BundleError for other bundles."""
     contract = bundle.manifest.film
-    graphs = bundle.variant(variant).graphs
-    if contract is None or "frames" not in graphs:
+    index = bundle.variant(variant).index
+    if contract is None or "frames" not in index:
         raise BundleError(f"{bundle.path}: memory is planned for words, and for causal networks that film")
     wanted = settled(contract, options)
     clip = clip_of(contract, wanted.frames, wanted.height, wanted.width, False, wanted.window)
-    draft = wanted.small_decoder and DRAFTS[1] in graphs
+    draft = wanted.small_decoder and DRAFTS[1] in index
     left_out = {*(WHOLE if draft else DRAFTS), *([] if wanted.merged else ["frames_merged"])}
-    held = {name: tensors_of(bundle.file(file)) for name, file in graphs.items() if name not in left_out}
+    held = {name: one.tensors for name, one in index.items() if name not in left_out}
     weights = {name: _weights(name, tensors, widths) for name, tensors in held.items()}
     n, rows = contract.network, clip.rows
     past = max(len(clip.window.past(block)) for block in clip.blocks) * rows
     block = max(len(one) for one in clip.blocks) * rows
     cache = CacheShape(n.layers, n.heads, n.head_dim, widths.cache)
-    ports = inputs_of(bundle.file(graphs[DRAFTS[1] if draft else WHOLE[1]]))
+    states = [clip.grid[0] * clip.grid[1] * each for each in index[DRAFTS[1] if draft else WHOLE[1]].states]
     w, wide = widths.computed, n.heads * n.head_dim
-    mlp = max(t.shape[-1] for t in held["frames"] if len(t.shape) == 2)
-    largest = max((elements(p, clip) // 2 for p in ports if p.name.startswith("past_state")), default=0) * w
+    mlp = max(t.shape[-1] for t in held["frames"].values() if len(t.shape) == 2)
+    largest = max(states, default=0) // 2 * w
     fused = widths.apart or not widths.mapped
     row = 5 * wide + 3 * mlp if fused else 4 * wide + mlp
     network = block * row * w + cache.bytes(block)
@@ -147,7 +146,7 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
         text=weights.get("text", 0),
         cache=cache.bytes(past + block),
         prompt=cache.bytes(contract.text.length),
-        states=2 * sum(elements(port, clip) for port in ports if port.name.startswith("past_state")) * w,
+        states=2 * sum(states) * w,
         network=network,
         decoder=decoder,
         scores=scores,
@@ -158,39 +157,15 @@ def film_estimate(bundle: Bundle, variant: str, options: FilmOptions, widths: Wi
     )
 
 
-def _weights(graph: str, tensors: Sequence[Tensor], widths: Widths) -> int:
+def _weights(graph: str, tensors: Mapping[str, StoredTensor], widths: Widths) -> int:
     """Bytes of a graph's weights; products that stay exact are never narrower than they are stored."""
+    floats = replace(widths, codes=None)
     return sum(
-        stored_bytes(t, replace(widths, codes=widths.codes if _coded(graph, t.name) else None))
-        if not any(fnmatchcase(t.name, pattern) for pattern in EXACT.get(graph, ()))
-        else t.bytes
-        for t in tensors
+        t.bytes if _named(name, EXACT, graph) else (widths if _named(name, CODED, graph) else floats).stored(t)
+        for name, t in tensors.items()
     )
 
 
-def _coded(graph: str, name: str) -> bool:
-    """The weight becomes codes in a precision that is yet to be made."""
-    return any(fnmatchcase(name, pattern) for pattern in CODED.get(graph, ()))
-
-
-def stored_bytes(tensor: Tensor, widths: Widths) -> int:
-    """Bytes of a weight at the target's width."""
-    if not tensor.is_float:
-        return tensor.bytes
-    if widths.codes is not None and len(tensor.shape) > 1:
-        return tensor.elements * widths.codes
-    return tensor.bytes if widths.floats is None else tensor.elements * widths.floats
-
-
-def elements(port: Port, clip: Clip) -> int:
-    """Elements of a state, whose axes `high_k` and `wide_k` are k times the latents' height and width."""
-    return prod(_axis(axis, clip.grid) for axis in port.shape)
-
-
-def _axis(axis: int | str, grid: Sequence[int]) -> int:
-    if isinstance(axis, int):
-        return axis
-    name, _, times = axis.rpartition("_")
-    if name not in ("high", "wide") or not times.isdecimal():
-        raise BundleError(f"a state of pixels_next has an axis {axis!r}, expected high_k or wide_k; export it again")
-    return grid[0 if name == "high" else 1] * int(times)
+def _named(name: str, patterns: Mapping[str, tuple[str, ...]], graph: str) -> bool:
+    """A tensor of the graph is one of those that the patterns mean."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns.get(graph, ()))

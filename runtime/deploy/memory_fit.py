@@ -107,7 +107,7 @@ def _plan(question: Question, precision: str, held: Sizes) -> MemoryPlan:
     bundle, target = question.bundle, question.target
     variant, widths = source_of(bundle, target, precision)
     graphs = [name for name in bundle.variant(variant).graphs if name != "sample" or question.sampling]
-    taken = estimate(bundle.manifest, shapes_of(bundle, bundle.variant(variant), graphs), held, widths)
+    taken = estimate(bundle.manifest, shapes_of(bundle.manifest, bundle.variant(variant), graphs), held, widths)
     share = SHARE if widths.apart else SHARE_UNIFIED
     fits = tuple(MemorySize(size, int(size * share), taken.peak <= size * share) for size in sorted(question.memories))
     return MemoryPlan(target.name, precision, variant, widths.codes is not None, held, taken, fits, ())

@@ -19,15 +19,14 @@ measured against it. Knows sizes; neither builds nor runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ...engines.errors import BundleError
-from ..bundle.files import Bundle
 from ..bundle.manifest import Manifest, ModelShape, Variant
+from ..bundle.weight_index import StoredTensor
 from ..decode.cache import CacheShape
 from ..inputs.patches import VisionSpec
-from .graph_tensors import Tensor, tensors_of
 from .profiles import Sizes
 
 __all__ = ["CPU", "Estimate", "Shapes", "Widths", "estimate", "shapes_of"]
@@ -64,6 +63,19 @@ class Widths:
     logits: int
     """Tensors of the logits' size that an output graph holds at once."""
 
+    def stored(self, tensor: StoredTensor) -> int:
+        """Bytes of a weight."""
+        if not tensor.is_float:
+            return tensor.bytes
+        if self.codes is not None and len(tensor.shape) > 1:
+            return tensor.elements * self.codes
+        return tensor.bytes if self.floats is None else tensor.elements * self.floats
+
+    def weights(self, graph: str, tensors: Mapping[str, StoredTensor]) -> int:
+        """Bytes of a graph's weights: of a table that is mapped, only pages are in memory, and not for long."""
+        left_out = self.mapped and graph == "backbone"
+        return sum(self.stored(t) for name, t in tensors.items() if not (left_out and name.startswith("embedding")))
+
 
 CPU = Widths(floats=4, codes=None, computed=4, cache="float32", mapped=True, apart=False, logits=3)
 """fp16 is widened to compute."""
@@ -80,7 +92,7 @@ class Shapes:
     """Width of a layer's widest product."""
     vision_hidden: int
     vision_widest: int
-    tensors: dict[str, tuple[Tensor, ...]]
+    tensors: dict[str, Mapping[str, StoredTensor]]
     """Stored tensors by graph."""
 
 
@@ -113,10 +125,10 @@ class Estimate:
         return self.total if self.apart else self.total + self.load
 
 
-def shapes_of(bundle: Bundle, variant: Variant, graphs: Iterable[str]) -> Shapes:
-    """Read the shapes of `graphs`, by names that docs/bundle.md gives. Raises BundleError where a file differs."""
-    held = {name: tensors_of(bundle.file(variant.graphs[name])) for name in graphs}
-    m, vision = bundle.manifest.model, held.get("vision", ())
+def shapes_of(manifest: Manifest, variant: Variant, graphs: Iterable[str]) -> Shapes:
+    """The shapes of `graphs`, by names that docs/bundle.md gives. Raises BundleError where the index lacks one."""
+    held: dict[str, Mapping[str, StoredTensor]] = {name: variant.index[name].tensors for name in graphs}
+    m, vision = manifest.model, held.get("vision", {})
     layers, tower = _widths(held["backbone"], "layers."), _widths(vision, "vision.")
     projected = _width(layers, PROJECTED, variant.graphs["backbone"])
     return Shapes(
@@ -137,15 +149,15 @@ def _width(widths: dict[str, int], name: str, graph: str) -> int:
     return found
 
 
-def _widths(tensors: tuple[Tensor, ...], prefix: str) -> dict[str, int]:
+def _widths(tensors: Mapping[str, StoredTensor], prefix: str) -> dict[str, int]:
     """Output widths of the matrices `[in, out]`, or `[experts, in, out]`, whose names begin so."""
-    return {t.name: t.shape[-1] for t in tensors if t.name.startswith(prefix) and len(t.shape) > 1}
+    return {name: t.shape[-1] for name, t in tensors.items() if name.startswith(prefix) and len(t.shape) > 1}
 
 
 def estimate(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -> Estimate:
     """Memory that the graphs in `shapes` take."""
     m = manifest.model
-    weights = {name: _weights(name, tensors, widths) for name, tensors in shapes.tensors.items()}
+    weights = {name: widths.weights(name, tensors) for name, tensors in shapes.tensors.items()}
     activations = _activations(manifest, shapes, sizes, widths)
     cache = CacheShape(m.layers, m.kv_heads, m.head_dim, widths.cache)
     return Estimate(
@@ -169,19 +181,6 @@ def _caches(shape: CacheShape, sizes: Sizes, packs: bool) -> int:
     if sizes.sessions == 1 or not packs:
         return every
     return every + shape.bytes(sizes.context) + every // (2 * shape.layers)
-
-
-def _weights(graph: str, tensors: tuple[Tensor, ...], widths: Widths) -> int:
-    left_out = widths.mapped and graph == "backbone"
-    return sum(_bytes(t, widths) for t in tensors if not (left_out and t.name.startswith("embedding")))
-
-
-def _bytes(tensor: Tensor, widths: Widths) -> int:
-    if not tensor.is_float:
-        return tensor.bytes
-    if widths.codes is not None and len(tensor.shape) > 1:
-        return tensor.elements * widths.codes
-    return tensor.bytes if widths.floats is None else tensor.elements * widths.floats
 
 
 def _activations(manifest: Manifest, shapes: Shapes, sizes: Sizes, widths: Widths) -> dict[str, int]:
@@ -223,5 +222,5 @@ def _load(shapes: Shapes, weights: int, on_cpu: bool) -> int:
     """ONNX Runtime packs one matrix after the other; a GPU's library reads an engine whole, and then has it twice."""
     if not on_cpu:
         return weights
-    every = (tensor for tensors in shapes.tensors.values() for tensor in tensors)
+    every = (tensor for tensors in shapes.tensors.values() for tensor in tensors.values())
     return max(t.bytes if t.is_float else QUANTIZED_LOAD * t.bytes for t in every)

@@ -13,18 +13,18 @@ Knows sizes; neither builds nor runs. docs/cosmos.md has what was measured.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ...engines.errors import BundleError
 from ..bundle.files import Bundle
+from ..bundle.weight_index import StoredTensor
 from ..decode.cache import CHUNK, CacheShape
 from ..film.clip import Clip, clip_of
 from ..film.condition import PIECE
 from ..film.contract import FilmContract
 from ..film.options import FilmOptions, settled
 from ..film.studio import SHOWN
-from .film_memory import elements, stored_bytes
-from .graph_tensors import Tensor, inputs_of, operators_of, tensors_of
 from .memory_model import PROCESS, Widths
 
 __all__ = ["TowersEstimate", "towers_estimate"]
@@ -40,9 +40,6 @@ MORE = 25 << 20
 
 PIXEL = 13
 """Bytes a pixel and colour on the host: as float three times for a moment, and as a byte."""
-
-ONE_OPERATOR = "MultiHeadAttention"
-"""Operator of a graph whose attention holds no scores on a CPU either."""
 
 
 @dataclass(frozen=True)
@@ -134,18 +131,18 @@ def towers_estimate(
 
     Raises RequestError for what cannot be filmed, BundleError for other bundles.
     """
-    contract, graphs = bundle.manifest.film, bundle.variant(variant).graphs
+    contract, index = bundle.manifest.film, bundle.variant(variant).index
     if contract is None or contract.towers is None:
         raise BundleError(f"{bundle.path} is no bundle of two towers")
     wanted = settled(contract, options)
     clip = clip_of(contract, wanted.frames, wanted.height, wanted.width)
-    held = {name: tensors_of(bundle.file(file)) for name, file in graphs.items() if name not in ("denoise", "sample")}
+    held = {name: one.tensors for name, one in index.items() if name not in ("denoise", "sample", "vision")}
     n, w, length = contract.network, widths.computed, words or contract.text.length
     cache = CacheShape(n.layers, n.heads, n.head_dim, widths.cache)
     guided = any(wanted.guidance.guided(t) for t in wanted.first.timesteps)
     rows = _rows(clip, contract)
     layer = _Layer.of(held["velocity"], contract)
-    past = [p for p in inputs_of(bundle.file(graphs["pixels_next"])) if p.name.startswith("past_state")]
+    states = [clip.grid[0] * clip.grid[1] * each for each in index["pixels_next"].states]
     network = rows * (4 * layer.hidden + layer.projected + 2 * layer.widest) * w
     piece, rounded = min(PIECE, length), -(-length // CHUNK) * CHUNK
     own = contract.towers.own_key
@@ -154,16 +151,16 @@ def towers_estimate(
         + cache.bytes(piece) * (3 if own else 2) // 2
     )
     return TowersEstimate(
-        weights={name: _weights(name, tensors, widths) for name, tensors in held.items() if name != "vision"},
+        weights={name: widths.weights(name, tensors) for name, tensors in held.items()},
         prompts=cache.bytes(length) * (2 if guided else 1),
         cache=cache.bytes(rounded),
         reader=reader + layer.heads * piece * (rounded + piece) * w,
         network=network + 2 * (rows + length) * layer.heads_held * n.head_dim * w,
         scores=2 * layer.heads * rows * (rows + length) * w,
-        states=2 * sum(elements(port, clip) for port in past) * w,
-        decoder=MAPS * max((elements(port, clip) // 2 for port in past), default=0) * w,
+        states=2 * sum(states) * w,
+        decoder=MAPS * (max(states, default=0) // 2) * w,
         clip=PIXEL * min(clip.frames, SHOWN * contract.latent.temporal) * clip.height * clip.width * 3,
-        fused=widths.apart or not widths.mapped or ONE_OPERATOR in operators_of(bundle.file(graphs["velocity"])),
+        fused=widths.apart or not widths.mapped or index["velocity"].fused,
         process=PROCESS + MORE,
         apart=widths.apart,
     )
@@ -184,9 +181,9 @@ class _Layer:
     """Heads of keys and values."""
 
     @staticmethod
-    def of(tensors: tuple[Tensor, ...], contract: FilmContract) -> _Layer:
+    def of(tensors: Mapping[str, StoredTensor], contract: FilmContract) -> _Layer:
         n = contract.network
-        shapes = {t.name.removesuffix(".codes"): t.shape for t in tensors if "generator.layers.0." in t.name}
+        shapes = {name.removesuffix(".codes"): t.shape for name, t in tensors.items() if "generator.layers.0." in name}
         hidden, projected = shapes["generator.layers.0.qkv"]
         widest = max(shape[-1] for shape in shapes.values() if len(shape) == 2)
         return _Layer(hidden, projected, widest, projected // n.head_dim - 2 * n.heads, n.heads)
@@ -197,8 +194,3 @@ def _rows(clip: Clip, contract: FilmContract) -> int:
     assert contract.towers is not None, "a contract of two towers"
     patch = contract.towers.patch
     return clip.latents * -(-clip.grid[0] // patch) * -(-clip.grid[1] // patch)
-
-
-def _weights(graph: str, tensors: tuple[Tensor, ...], widths: Widths) -> int:
-    left_out = widths.mapped and graph == "backbone"
-    return sum(stored_bytes(t, widths) for t in tensors if not (left_out and t.name.startswith("embedding")))

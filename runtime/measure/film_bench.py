@@ -12,7 +12,6 @@ from statistics import median
 
 import numpy as np
 
-from ..deploy.graph_tensors import tensors_of
 from ..film.film import Film
 from ..film.options import FilmOptions
 from ..film.towers import TowerNetwork
@@ -132,12 +131,12 @@ def _work(model: Model, film: Film) -> tuple[float, float]:
     """Operations and bytes of a forward of the last block."""
     contract, clip = model.studio.contract, film.clip
     n, block = contract.network, clip.blocks[-1]
-    tensors = tensors_of(model.bundle.file(model.variant.graphs[contract.denoiser]))
-    elements = sum(tensor.elements for tensor in tensors if len(tensor.shape) == 2)
+    tensors = model.variant.index[contract.denoiser].tensors
+    elements = sum(tensor.elements for tensor in tensors.values() if len(tensor.shape) == 2)
     if isinstance(film.network, TowerNetwork):
         seen = film.network.wanted.condition.length
         rows = film.network.wanted.rope_cos.shape[1]
-        projected = next(t.shape[1] for t in tensors if t.name.startswith("generator.layers.0.qkv"))
+        projected = next(t.shape[1] for name, t in tensors.items() if name.startswith("generator.layers.0.qkv"))
         heads, crossed = projected // n.head_dim - 2 * n.heads, 0
     else:
         rows, seen, heads = len(block) * clip.rows, len(clip.window.past(block)) * clip.rows, n.heads

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import a2d
 from patience import PATIENCE
 
 from a2d.runtime.bundle.files import Bundle
@@ -23,14 +24,15 @@ sys.exit(main(sys.argv[1:]))
 ONNX = ("torch", "onnx", "onnx_ir", "ml_dtypes", "onnxscript", "transformers")
 
 
-def a2d(*arguments: object, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def lacking(without: tuple[str, ...], *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command in a process that has no package of these names."""
     command = [sys.executable, "-c", WITHOUT.format(names=without), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def test_calibrate_needs_no_torch_and_says_what_it_did(floats, data, tmp_path):
     flags = ["-o", tmp_path / "q.a2d", "--precision", "int8,fp8", "--data", data, "--max-tokens", "16"]
-    done = a2d("calibrate", floats, *flags, without=("torch", "onnxscript", "transformers", "safetensors"))
+    done = lacking(("torch", "onnxscript", "transformers", "safetensors"), "calibrate", floats, *flags)
     assert done.returncode == 0, done.stderr
     for part in (
         "int8: ",
@@ -46,7 +48,7 @@ def test_calibrate_needs_no_torch_and_says_what_it_did(floats, data, tmp_path):
 
 
 def test_calibrate_without_its_packages_says_which(floats, tmp_path):
-    done = a2d("calibrate", floats, "-o", tmp_path / "q", "--precision", "int8", without=ONNX)
+    done = lacking(ONNX, "calibrate", floats, "-o", tmp_path / "q", "--precision", "int8")
     assert done.returncode == 2 and "[calibrate]'" in done.stderr and "a2d[" not in done.stderr
 
 
@@ -68,7 +70,7 @@ def test_calibrate_bad_input(floats, tmp_path, flags, message):
 
 def test_verify_ends_with_one_object_and_needs_no_onnx(quantized, data):
     flags = ["--precision", "int8", "--against", "fp32", "--data", data, "--max-tokens", "16", "--force", "--json"]
-    done = a2d("verify", quantized, *flags, without=ONNX)
+    done = lacking(ONNX, "verify", quantized, *flags)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["n"] == 6 and 0 <= found["token_agreement"] <= 1 and found["size_ratio"] < 0.35
@@ -116,9 +118,8 @@ def test_bench_compares_precisions(quantized):
 
 
 def test_export_in_quantized_precisions(tiny_checkpoint, data, tmp_path):
-    command = [sys.executable, "-m", "a2d.export.cli", str(tiny_checkpoint), "-o", str(tmp_path / "b.a2d")]
-    flags = ["--precision", "int8", "--data", str(data), "--samples", "3"]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    flags = ["-o", tmp_path / "b.a2d", "--precision", "int8", "--data", data, "--samples", "3"]
+    done = a2d("export", tiny_checkpoint, *flags)
     assert done.returncode == 0, done.stderr
     assert list(Bundle.open(tmp_path / "b.a2d").manifest.variants) == ["int8"]
     assert [path.name for path in Path(tmp_path).iterdir()] == ["b.a2d"]

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent.parent.parent
-FRAME = HERE / "examples" / "slate" / "frames" / "easy-01.png"
+FRAME = HERE / "examples" / "slate" / "frames" / "easy-06.png"
 SKIPPED = 77
 
 

@@ -247,12 +247,46 @@ def test_figures_weigh_more_than_what_is_behind_them() -> None:
 
 
 def test_weights_of_one_change_nothing(net: Any, words: Any) -> None:
-    clean, text = torch.randn(2, T, C, H, W), torch.randn(2, L, 16)
-    losses = []
-    for weights in (None, torch.ones(2, T, H, W)):
-        torch.manual_seed(1)
-        losses.append(forcing.flow_loss(net, clean, text, 2, 3.0, weights=weights).item())
+    noised, text = forcing.Noised.drawn(torch.randn(2, T, C, H, W), 2, 3.0), torch.randn(2, L, 16)
+    losses = [
+        forcing.flow_loss(net, noised, text, noised.velocity, weights=weights).item()
+        for weights in (None, torch.ones(2, T, H, W))
+    ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_guidance_goes_from_the_bare_velocity_through_the_prompted_one(net: Any) -> None:
+    noised = forcing.Noised.drawn(torch.randn(2, T, C, H, W), 2, 3.0)
+    text, bare = torch.randn(2, L, 16), torch.randn(2, L, 16)
+    said, free = (network.teacher_forced(net, noised.clean, noised.noisy, noised.sigma, rows) for rows in (text, bare))
+    for scale, wanted in ((0.0, free), (1.0, said), (3.0, 3 * said - 2 * free)):
+        assert torch.allclose(forcing.guided(net, noised, text, bare, scale), wanted, atol=1e-4)
+
+
+def test_a_student_begins_as_its_teacher_and_goes_to_what_it_says_under_guidance(
+    words: Any, stored: latents.Latents, tmp_path: Path
+) -> None:
+    teacher = network.fresh(C, language.WIDTH, width=128, layers=1, ffn=64)
+    torch.nn.init.normal_(teacher.proj_out.weight, std=0.1)
+    kept = {name: value.clone() for name, value in teacher.state_dict().items()}
+    noised = forcing.Noised.drawn(torch.randn(2, T, C, 14, 24), 1, 3.0)
+    losses = []
+    for scale in (1.0, 4.0):
+        run = _run(words, tmp_path / f"student {scale}")
+        run.plan = replace(run.plan, guidance=scale, warm=1, rate=0.0005)
+        run.follow(teacher)
+        assert all(torch.equal(value, kept[name]) for name, value in run.net.state_dict().items())
+        text = language.rows(run.encoder, words, ["dusk, a figure in red", "night, two figures"])
+        aim = forcing.guided(teacher, noised, text, language.rows(run.encoder, words, ["", ""]), scale)
+        losses.append([forcing.flow_loss(run.net, noised, text, aim).item()])
+        run.train(stored, steps=12)
+        losses[-1].append(forcing.flow_loss(run.net, noised, text, aim).item())
+    assert losses[0][0] == pytest.approx(0.0, abs=1e-8)
+    assert losses[1][1] < losses[1][0]
+    again = _run(words, tmp_path / "student 4.0")
+    again.follow(teacher)
+    assert again.steps == 12 and not torch.equal(again.net.proj_out.weight, teacher.proj_out.weight)
+    assert all(torch.equal(value, kept[name]) for name, value in teacher.state_dict().items())
 
 
 def test_the_mean_is_short_at_first_and_what_is_written(words: Any, stored: latents.Latents, tmp_path: Path) -> None:

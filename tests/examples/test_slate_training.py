@@ -72,8 +72,8 @@ def test_rows_behind_the_block_with_the_stop_token_are_not_wanted() -> None:
 
 def test_the_course_anneals_block_and_noise() -> None:
     plan, ar = Plan(stages=("adapt",), shares=(1.0,)), Plan(stages=("ar",), shares=(1.0,))
-    assert [now(plan, p).block for p in (0.0, 0.1, 0.2, 0.5, 1.0)] == [1, 2, 4, 8, 8]
-    assert now(plan, 0.281).high < now(plan, 0.6).high == 1.0
+    assert [now(plan, p).block for p in (0.0, 0.05, 0.1, 0.5, 1.0)] == [1, 2, 4, 8, 8]
+    assert now(plan, 0.141).high < now(plan, 0.6).high == 1.0
     every = Plan(shares=(1.0, 2.0, 1.0))
     stages = ["look", "look", "ar", "ar", "adapt", "adapt"]
     assert [now(every, p).stage for p in (0.0, 0.24, 0.25, 0.74, 0.75, 1.0)] == stages

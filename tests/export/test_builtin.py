@@ -10,6 +10,7 @@ from bundles import MANIFEST
 from a2d.__main__ import GIVEN
 from a2d.export import builtin
 from a2d.runtime.bundle import names
+from a2d.runtime.bundle.manifest import SCHEMA
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_it_is_exported_again_where_its_bundle_is_of_another_version(tree, tmp_p
     _, made = tree
     builtin.slate()
     manifest = tmp_path / "build" / "slate.a2d" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"schema": 5', '"schema": 4'))
+    manifest.write_text(manifest.read_text().replace(f'"schema": {SCHEMA}', f'"schema": {SCHEMA - 1}'))
     assert builtin.slate() == builtin.slate() == manifest.parent and len(made) == 2
 
 

@@ -11,12 +11,13 @@ so that products are in the type of q, k and v, and the softmax in float32.
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
 from ...errors import EngineError
+from ...graph_nodes import GraphNodes, named_after
 
 __all__ = ["OPERATOR", "open_attention"]
 
@@ -37,10 +38,12 @@ def _open(graph: ir.Graph, node: ir.Node) -> None:
     cast = node.inputs[0].producer().op_type == "Cast"
     if cast:
         end = _reader(end, "Cast", node)
-    add = _Adder(graph, node)
+    nodes = GraphNodes(graph, named_after(node))
+    add = partial(nodes.add, node)
     scores = add("MatMul", query, add("Transpose", key, perm=(0, 1, 3, 2)))
     wide = add("Cast", scores, to=int(ir.DataType.FLOAT)) if cast else scores
-    weights = add("Softmax", add("Mul", wide, add.number(node.attributes["scale"].as_float())), axis=-1)
+    scale = nodes.constant(f"{node.name}.scale", np.array(node.attributes["scale"].as_float(), np.float32))
+    weights = add("Softmax", add("Mul", wide, scale), axis=-1)
     narrow = add("Cast", weights, to=end.attributes["to"].as_int()) if cast else weights
     ir.convenience.replace_all_uses_with(end.outputs[0], add("MatMul", narrow, value))
 
@@ -69,24 +72,3 @@ def _reader(node: ir.Node, operator: str, attention: ir.Node) -> ir.Node:
 
 def _other_form(node: ir.Node) -> EngineError:
     return EngineError(f"{node.name}: {OPERATOR} stands in a form that a2d does not write; export the checkpoint again")
-
-
-class _Adder:
-    """Adds nodes before a place."""
-
-    def __init__(self, graph: ir.Graph, place: ir.Node) -> None:
-        self.graph, self.place, self.count = graph, place, 0
-
-    def __call__(self, operator: str, *inputs: ir.Value, **attributes: Any) -> ir.Value:
-        name = f"{self.place.name}.{operator}_{self.count}"
-        made = ir.node(operator, inputs, attributes, name=name)
-        made.outputs[0].name = f"{name}.0"
-        self.graph.insert_before(self.place, made)
-        self.count += 1
-        return made.outputs[0]
-
-    def number(self, number: float) -> ir.Value:
-        tensor = ir.tensor(np.float32(number), name=f"{self.place.name}.scale")
-        made = ir.Value(name=tensor.name, const_value=tensor, type=ir.TensorType(tensor.dtype), shape=tensor.shape)
-        self.graph.initializers[str(tensor.name)] = made
-        return made

@@ -26,7 +26,7 @@ from .network import layer, teacher_forced
 from .optim import Mean, Optimizers
 from .work import worked
 
-__all__ = ["Plan", "Run"]
+__all__ = ["Noised", "Plan", "Run", "flow_loss", "guided"]
 
 STATE = "state.pt"
 PARTS: dict[int | None, tuple[float, float]] = {1: (0.5, 7.0), 2: (0.25, 2.5), None: (0.25, 1.0)}
@@ -52,6 +52,8 @@ class Plan:
     """Levels: uniform u, then shift u / (1 + (shift - 1) u)."""
     unprompted: float = 0.1
     """Share of clips without a prompt, for guidance of a teacher."""
+    guidance: float = 0.0
+    """Scale at which a teacher is guided whose velocities are learned in place of the data's; 0 for no teacher."""
     save_minutes: float = 4.0
     device: str = "cpu"
     compile: bool = False
@@ -67,6 +69,7 @@ class Run:
         self.steps, self.seconds = 0, 0.0
         self._minutes: float | None = None
         self._firsts: Latents | None = None
+        self._teacher: Any = None
         out.mkdir(parents=True, exist_ok=True)
         if (out / STATE).is_file():
             self._resume()
@@ -77,6 +80,13 @@ class Run:
         self.optimizers.load(kept["optimizers"])
         self.mean.load(kept["mean"])
         self.steps, self.seconds = kept["steps"], kept["seconds"]
+
+    def follow(self, teacher: Any) -> None:
+        """Learn from now on what `teacher` says under guidance; a run that has not begun begins with its weights."""
+        self._teacher = teacher.to(self.plan.device).eval().requires_grad_(False)
+        if self.steps == 0:
+            self.net.load_state_dict(teacher.state_dict())
+            self.mean = Mean(self.net)
 
     def save(self) -> None:
         """The state, replaced whole; and the mean's weights as a checkpoint."""
@@ -120,9 +130,12 @@ class Run:
         indices, clean = self._drawn(latents, rng)
         with torch.no_grad():
             text = language.rows(self.encoder, self.words, [self._prompt(index, rng) for index in indices])
+            bare = language.rows(self.encoder, self.words, [""] * len(indices)) if self._teacher is not None else None
         with torch.autocast(plan.device, torch.bfloat16):
             weights = torch.from_numpy(np.stack([emphasis(scene_of(TRAINING, i), clean.shape[1]) for i in indices]))
-            loss = flow_loss(self.net, clean.to(plan.device), text, plan.copies, plan.shift, run, weights)
+            noised = Noised.drawn(clean.to(plan.device), plan.copies, plan.shift)
+            aim = noised.velocity if bare is None else guided(self._teacher, noised, text, bare, plan.guidance, run)
+            loss = flow_loss(self.net, noised, text, aim, run, weights)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimizers.step(plan.rate * min(1.0, (self.steps + 1) / plan.warm) * self._cooled())
@@ -145,7 +158,7 @@ class Run:
         return indices, clean[:, :frames]
 
     def _prompt(self, index: int, rng: np.random.Generator) -> str:
-        if rng.random() < self.plan.unprompted:
+        if self._teacher is None and rng.random() < self.plan.unprompted:
             return ""
         return prompt_of(scene_of(TRAINING, index), int(rng.integers(1000)), whole=bool(rng.random() < 0.5))
 
@@ -161,18 +174,53 @@ class Run:
             file.write(json.dumps(facts | {"plan": asdict(self.plan)}) + "\n")
 
 
+@dataclass(frozen=True)
+class Noised:
+    """Copies of clips at levels of their own: x = (1 - sigma) x0 + sigma eps."""
+
+    clean: Tensor
+    """x0 [N, T, C, h, w]."""
+    noise: Tensor
+    """eps [N, K, T, C, h, w]."""
+    sigma: Tensor
+    """[N, K, T]."""
+
+    @classmethod
+    def drawn(cls, clean: Tensor, copies: int, shift: float) -> Noised:
+        """Levels are stratified, so that every batch sees all of them."""
+        n, t = clean.shape[:2]
+        each = torch.arange(n * copies * t, device=clean.device)
+        u = (each + torch.rand(len(each), device=clean.device)) / len(each)
+        u = u[torch.randperm(len(u), device=clean.device)].view(n, copies, t)
+        noise = torch.randn(n, copies, *clean.shape[1:], device=clean.device)
+        return cls(clean, noise, shift * u / (1 + (shift - 1) * u))
+
+    @property
+    def noisy(self) -> Tensor:
+        """x [N, K, T, C, h, w]."""
+        level = self.sigma[..., None, None, None]
+        return (1 - level) * self.clean[:, None] + level * self.noise
+
+    @property
+    def velocity(self) -> Tensor:
+        """The data's: eps - x0."""
+        return self.noise - self.clean[:, None]
+
+
+@torch.no_grad()
+def guided(teacher: Any, noised: Noised, text: Tensor, bare: Tensor, scale: float, run: Any = layer) -> Tensor:
+    """What the teacher says under classifier-free guidance, v0 + w (v - v0) (Ho and Salimans, 2207.12598); a network
+    that learns it needs no second forward (Meng et al., 2210.03142). Clean frames of the past are the data's.
+    """
+    said = teacher_forced(teacher, noised.clean, noised.noisy, noised.sigma, text, run).float()
+    free = teacher_forced(teacher, noised.clean, noised.noisy, noised.sigma, bare, run).float()
+    return free + scale * (said - free)
+
+
 def flow_loss(
-    net: Any, clean: Tensor, text: Tensor, copies: int, shift: float, run: Any = layer, weights: Tensor | None = None
+    net: Any, noised: Noised, text: Tensor, aim: Tensor, run: Any = layer, weights: Tensor | None = None
 ) -> Tensor:
     """Mean squared error of the velocity, over copies, frames and levels; `weights` [N, T, h, w] have mean 1."""
-    n, t = clean.shape[:2]
-    u = (torch.arange(n * copies * t, device=clean.device) + torch.rand(n * copies * t, device=clean.device)) / (
-        n * copies * t
-    )
-    u = u[torch.randperm(len(u), device=clean.device)].view(n, copies, t)  # stratified: every batch sees all levels
-    sigma = shift * u / (1 + (shift - 1) * u)
-    noise = torch.randn(n, copies, *clean.shape[1:], device=clean.device)
-    x0, level = clean[:, None], sigma[..., None, None, None]
-    said = teacher_forced(net, clean, (1 - level) * x0 + level * noise, sigma, text, run)
-    error = (said.float() - (noise - x0)).square()
+    said = teacher_forced(net, noised.clean, noised.noisy, noised.sigma, text, run)
+    error = (said.float() - aim).square()
     return error.mean() if weights is None else (error.mean((1, 3)) * weights.to(error.device)).mean()

@@ -102,7 +102,7 @@ def _stage(plan: Plan, progress: float) -> tuple[str, float]:
 
 def _block(share: float) -> tuple[int, float]:
     """The block size at this share of the adaptation, and how far its own time has run."""
-    steps = ((0.0, 1), (0.08, 2), (0.16, 4), (0.28, 8), (1.0, 8))
+    steps = ((0.0, 1), (0.04, 2), (0.08, 4), (0.14, 8), (1.0, 8))
     for (start, block), (end, _) in pairwise(steps):
         if share < end:
             return block, (share - start) / (end - start)

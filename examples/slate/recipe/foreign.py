@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -25,7 +26,7 @@ from .broad import draw_broad_slate
 from .effects import homography
 from .fields import MONTHS, Slate, answer
 
-__all__ = ["LEVELS", "SHEETS", "Frame", "frame"]
+__all__ = ["LEVELS", "SHEETS", "Frame", "frame", "held"]
 
 LEVELS = {"foreign easy": 0.0, "foreign medium": 0.45, "foreign hard": 0.9, "foreign no slate": 0.5}
 """Difficulty by set."""
@@ -98,15 +99,35 @@ SHEETS = (
 )
 
 
-def frame(name: str, index: int, size: tuple[int, int] = (960, 540)) -> Frame:
-    """Frame `index` of a set. Raises KeyError for an unknown set."""
+def frame(name: str, index: int, size: tuple[int, int] = (960, 540), photographs: bool = True) -> Frame:
+    """Frame `index` of a set; without `photographs` every board stands before a plain ground, and the frame may be
+    given away. Raises KeyError for an unknown set.
+    """
     d, rng = LEVELS[name], Random(f"foreign/{name}/{index}")
-    behind = _behind(rng, size)
+    behind = _behind(rng, size, photos(True) if photographs else ())
     if name.endswith("no slate"):
         return Frame(_shot(rng, behind, d), answer(None))
     slate = draw_broad_slate(Random(f"foreign/{name}/{index}/truth"))  # it does not depend on the assets
     board = _board(rng, slate, held_hand=rng.random() < 0.6)
     return Frame(_shot(rng, _placed(rng, board, behind, d), d), answer(slate))
+
+
+def held(name: str, index: int, count: int, size: tuple[int, int] = (960, 540)) -> Iterator[Frame]:
+    """The board of `frame(name, index)` held for `count` frames: the camera drifts by a few pixels, grain is fresh.
+    Raises KeyError for an unknown set, ValueError for one without slates.
+    """
+    if name.endswith("no slate"):
+        raise ValueError(f"got {name!r}, expected a set with boards to hold")
+    d, rng = LEVELS[name], Random(f"foreign/{name}/{index}")
+    behind = _behind(rng, size, photos(True))
+    slate = draw_broad_slate(Random(f"foreign/{name}/{index}/truth"))
+    board = _board(rng, slate, held_hand=rng.random() < 0.6)
+    same = rng.getstate()
+    for number in range(count):
+        rng.setstate(same)  # where the board stands and how it is lit does not change
+        drift = round(3 * math.sin(number / 5)), round(2 * math.cos(number / 7))
+        image = ImageChops.offset(_placed(rng, board, behind.copy(), d), *drift)
+        yield Frame(_shot(rng, image, d), answer(slate))
 
 
 def _board(rng: Random, slate: Slate, held_hand: bool) -> Image.Image:
@@ -192,8 +213,7 @@ def _written(rng: Random, slate: Slate, field: str) -> str:
     )
 
 
-def _behind(rng: Random, size: tuple[int, int]) -> Image.Image:
-    known = photos(True)
+def _behind(rng: Random, size: tuple[int, int], known: Sequence[str]) -> Image.Image:
     if known and rng.random() < 0.7:
         return (
             Image.open(rng.choice(known))

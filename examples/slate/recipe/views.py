@@ -14,7 +14,7 @@ from .frame import Sample
 
 __all__ = ["PATHS", "view"]
 
-PATHS = {"classic": 0.16, "boards": 0.84}
+PATHS = {"classic": 0.3, "boards": 0.7}
 """Share of each path. `classic` is the one of the evaluation sets, in frames of 224 by 112; `boards` is `staged`."""
 
 

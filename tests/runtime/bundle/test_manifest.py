@@ -28,6 +28,7 @@ from a2d.runtime.bundle.manifest import (
     Variant,
     Words,
 )
+from a2d.runtime.bundle.weight_index import GraphIndex, StoredTensor
 from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, POSITIONS, SHIFTS, DecodeContract
 from a2d.runtime.decode.rules import SCHEDULES
 from a2d.runtime.inputs.images import Letterbox
@@ -80,11 +81,16 @@ def manifests(draw: st.DrawFn) -> Manifest:
     vision = draw(st.none() | st.just(VISION) | st.just(replace(VISION, letterbox=Letterbox(112, 224, (1, 2, 3)))))
     graphs = ["backbone", "denoise", "sample", *(["vision"] if vision else [])]
     row = st.builds(ParityRow, lines, lines, positive, positive, lines)
+    numbers = st.lists(st.integers(0, 2**20), max_size=3).map(tuple)
+    tensor = st.builds(StoredTensor, st.integers(0, 2**20), st.integers(0, 2**20), numbers, lines)
+    positives = st.lists(st.integers(1, 2**44), max_size=2).map(tuple)
+    index = st.builds(GraphIndex, st.dictionaries(lines, tensor, max_size=2), positives, st.booleans())
     variant = st.builds(
         Variant,
         graphs=st.fixed_dictionaries(dict.fromkeys(graphs, file)),
+        index=st.fixed_dictionaries(dict.fromkeys(graphs, index)),
         weights=file,
-        weights_bytes=sizes,
+        weights_bytes=st.integers(2**21, 2**44),
         step_bytes=sizes,
         kv_dtype=st.sampled_from(KV_DTYPES),
         parity=st.lists(row, max_size=2).map(tuple),
@@ -181,6 +187,14 @@ SUM = {"bytes": 1, "sha256": "0" * 64}
         (("files", "manifest.json"), SUM, "files['manifest.json']"),
         (("files", "tokenizer.json"), KeyError, "'tokenizer.json' is used, but not listed in files"),
         (("variants", "fp32", "weights"), "../w", "'../w' is used, but not listed in files"),
+        (("variants", "fp32", "index"), KeyError, "variants['fp32'].index: missing"),
+        (("variants", "fp32", "index", "vision"), KeyError, "variants['fp32']: index: got ['backbone', 'denoise',"),
+        (
+            ("variants", "fp32", "index", "backbone", "tensors", "embedding", "offset"),
+            201,
+            "variants['fp32'].index['backbone'].tensors['embedding']: it ends beyond the 1000 bytes of weights",
+        ),
+        (("variants", "fp32", "index", "denoise", "states"), [0], "index['denoise'].states[0]: got 0, expected 1 to"),
         (("variants", "fp32", "graphs", "vision"), "/etc/passwd", "'/etc/passwd' is used, but not listed in files"),
         (
             ("variants", "fp32", "graphs", "vision"),

@@ -63,7 +63,7 @@ def test_a_plan_says_which_memories_it_fits_and_what_to_lower(shapes, capsys, ta
 def test_a_cpu_holds_no_scores_and_the_pixels_of_some_frames(shapes, tmp_path, capsys):
     """Scores of 16 heads: 21 GB in float32 at 12,090 rows behind 1700 tokens, if they are products in the graph."""
     asked = ["--target", "cpu", "--precision", "fp16", "--context", "1700"]
-    one, products = shapes, write(tmp_path / "products.a2d", attention="MatMul")
+    one, products = shapes, write(tmp_path / "products.a2d", fused=False)
     for bundle, counted in ((one, False), (products, True)):
         found = told(capsys, "plan", bundle, *asked, "--memory", "96")
         assert found["scores_counted"] is counted and found["scores_bytes"] == 2 * 16 * 12090 * (12090 + 1700) * 4

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from bundles import MANIFEST, record
+from bundles import MANIFEST, record, variant_of
 from film_contracts import contract, steps
 
 from a2d.engines.errors import BundleError
@@ -20,7 +20,7 @@ def filming(**changes) -> Manifest:
     """A manifest of a bundle that films and decodes no words."""
     graphs = {name: f"{name}.fp32.onnx" for name in (*FILM, PICTURE)}
     names = [*graphs.values(), "weights-fp32.bin", "tokenizer.json"]
-    variant = replace(MANIFEST.variants["fp32"], graphs=graphs)
+    variant = variant_of(graphs)
     files = {name: record(name.encode()) for name in names}
     return replace(
         MANIFEST, words=None, film=contract(**changes), family="causal_wan", variants={"fp32": variant}, files=files
@@ -46,16 +46,6 @@ def test_a_manifest_that_films_survives_being_written(changes):
     assert made.texts() == ["tokenizer.json"] and made.required() == FILM
 
 
-def test_a_draft_of_the_first_bundles_is_a_preset():
-    data = to_json(filming(presets={"draft": Preset("x", height=16, width=32, steps="1", small_decoder=True)}))
-    del data["film"]["presets"]
-    data["film"]["draft"] = {"height": 16, "width": 32, "steps": "1"}
-    (row,) = Manifest.loads(json.dumps(data).encode()).film.presets.items()
-    assert row == ("draft", Preset(row[1].what, height=16, width=32, steps="1", small_decoder=True))
-    data["film"]["draft"] = None
-    assert Manifest.loads(json.dumps(data).encode()).film.presets == {}
-
-
 def test_a_bundle_that_films_says_that_it_decodes_no_words():
     made = filming()
     for name in ("model", "decode", "text", "vision"):
@@ -68,11 +58,11 @@ def test_graphs_are_those_that_the_contracts_ask_for():
     variant = made.variants["fp32"]
     without = {name: file for name, file in variant.graphs.items() if name != "cross"}
     with pytest.raises(Violations, match=r"missing \['cross'\], not asked for \[\]"):
-        replace(made, variants={"fp32": replace(variant, graphs=without)})
+        replace(made, variants={"fp32": variant_of(without)})
     with pytest.raises(Violations, match=r"missing \[\], not asked for \['denoise'\]"):
-        replace(made, variants={"fp32": replace(variant, graphs=variant.graphs | {"denoise": "cross.fp32.onnx"})})
+        replace(made, variants={"fp32": variant_of(variant.graphs | {"denoise": "cross.fp32.onnx"})})
     silent = {name: file for name, file in variant.graphs.items() if name != PICTURE}
-    assert replace(made, variants={"fp32": replace(variant, graphs=silent)}).film == made.film
+    assert replace(made, variants={"fp32": variant_of(silent)}).film == made.film
     with pytest.raises(Violations, match="words, film: both are null"):
         replace(made, film=None)
 

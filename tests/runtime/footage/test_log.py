@@ -303,7 +303,7 @@ def test_a_bundle_that_cannot_read_footage(card, tmp_path, capsys, changes, argu
     if "vision" in changes:
         variant = bundles.MANIFEST.variants["fp32"]
         graphs = {name: file for name, file in variant.graphs.items() if name != "vision"}
-        changes |= {"variants": {"fp32": replace(variant, graphs=graphs)}}
+        changes |= {"variants": {"fp32": bundles.variant_of(graphs)}}
     blind = bundles.write(tmp_path / "other", **changes)
     assert main([str(card), "-o", str(tmp_path / "out" / "log"), "--bundle", str(blind), *arguments]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
