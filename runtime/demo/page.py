@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from PIL import Image
 
 from ..footage.slate import FIELDS, values
 from .films import Filmed, Point, curve
@@ -23,8 +22,6 @@ from .trace import Token, Trace
 __all__ = ["Facts", "Field", "Frame", "Row", "by_set", "fields", "render"]
 
 HERE = Path(__file__).parent
-WIDTH = 224
-"""Width of a frame on the page, in pixels."""
 
 LEVELS = (0.5, 0.8, 0.95, 0.99)
 """Confidences at which one colour ends and the next begins."""
@@ -69,12 +66,6 @@ class Frame:
     def picture(self) -> str:
         """The file as a data URL."""
         return url(self.path.read_bytes(), mimetypes.guess_type(self.path.name)[0] or "image/png")
-
-    @property
-    def height(self) -> int:
-        """Height of the picture in a column of WIDTH pixels."""
-        with Image.open(self.path) as image:
-            return round(WIDTH * image.height / image.width)
 
 
 @dataclass(frozen=True)

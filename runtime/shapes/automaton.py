@@ -307,7 +307,8 @@ def _indexed(regex: str, vocabulary: Vocabulary) -> Index:
 def _both(one: Index, other: Index) -> Index:
     """The index of the texts of both: its states are pairs, and a token leads on where it does in either."""
     start = (one[0], other[0])
-    numbers, found, moves = {start: 0}, [start], {}
+    numbers, found = {start: 0}, [start]
+    moves: dict[int, dict[int, NDArray[np.int64]]] = {}
     for number, (left, right) in enumerate(found):  # which grows meanwhile
         moves[number] = {}
         for target, tokens in one[2].get(left, {}).items():

@@ -154,7 +154,7 @@ def test_values_that_no_sentence_has_are_told(value, message):
     ("templates", "message"),
     [
         (["{a:int} a"], "begins with a value, expected some text before it"),
-        (["a {a:int}{b:int}"], "'y' stands right behind 'x', expected text between them"),
+        (["a {a:int}{b:int}"], "'b' stands right behind 'a', expected text between them"),
         (["a {a:int} b {a:int}"], "has two values of one name"),
         (["a {a:int}", "a b"], "more than one begins with 'a '"),
         (["a", "a"], "more than one begins with 'a'"),
@@ -171,7 +171,7 @@ def test_the_reader_says_the_same_in_text_template_and_schema(slate):
     own = model.manifest.text.sentences
     schema = {"type": "object", "properties": dict.fromkeys(FIELDS, TEXT), "required": list(FIELDS)}
     through, template = model.shape(schema=schema), model.shape(template=own[0])
-    nullable = dict.fromkeys(FIELDS, {"anyOf": [TEXT, NONE]})
+    nullable = {key: {"anyOf": [TEXT, NONE]} for key in FIELDS}
     nulls = model.shape(schema=schema | {"properties": nullable})
     forwards = {"text": 0, "schema": 0}
     for frame in sorted((EXAMPLES / "slate" / "frames").glob("*.png")):
