@@ -1,6 +1,6 @@
 """The README's picture: one frame, and its reading step by step, as an SVG that is made from a decode on this machine.
 
-    python packaging/picture.py docs/reading.svg [--frame easy-01.png] [--bundle slate]
+    python packaging/picture.py docs/reading.svg [--frame easy-06.png] [--bundle slate]
 
 Nothing in it is drawn by hand: texts, steps and confidences are those of the decode.
 """
@@ -95,7 +95,7 @@ def _drawn_line(row: list[Piece], top: float) -> Iterator[str]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--frame", default="easy-01.png", help="one of examples/slate/frames")
+    parser.add_argument("--frame", default="easy-06.png", help="one of examples/slate/frames")
     parser.add_argument("--bundle", default="slate")
     parser.add_argument("--threshold", type=float, default=0.9)
     chosen = parser.parse_args(arguments)
