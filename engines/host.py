@@ -79,7 +79,8 @@ def check_rows(source: Buffer, start: int, count: int, target: Buffer, at: int) 
 def _fits(feed: Array | Buffer, expected: Signature) -> bool:
     """True if `feed` has dtype and shape of `expected`. Called for each input of each step, so it calls little."""
     if isinstance(feed, np.ndarray):
-        dtype = _name(feed.dtype)  # numpy reads a name anew each time it compares a dtype with one
+        # numpy reads a name anew each time it compares a dtype with one; the name does not tell the order of bytes
+        dtype = _name(feed.dtype) if feed.dtype.isnative else ""
     elif isinstance(feed, HostBuffer) or hasattr(feed, "numpy"):
         dtype = feed.dtype
     else:

@@ -249,7 +249,7 @@ def test_a_slate_s_doubts_are_marked_and_a_board_that_is_too_small_is_refused(sl
     assert "scene" in last["unsure"] and set(last["fields"]) == {"scene", "take", "roll", "date", "fps"}
     with Image.open(FRAME) as board:
         wide = Image.new("RGB", (1920, 1080), (90, 90, 90))
-        wide.paste(board.resize((960, 480)), (480, 300))
+        wide.paste(board.resize((480, 240)), (720, 420))
     wide.save(tmp_path / "half.png")
     for flags in ([], ["--each"]):
         done = a2d("run", slate, "--image", tmp_path / "half.png", *flags)

@@ -55,7 +55,7 @@ def _words(w: Words) -> Iterator[str]:
     if w.text.default_prompt is not None:
         yield f"  prompt   {w.text.default_prompt!r} where none is given"
     for sentence in w.text.sentences:
-        yield f"  answers  {sentence!r}"
+        yield f"  answers  {textwrap.shorten(repr(sentence), 110, placeholder=' ...')}"
     if w.vision is not None:
         yield f"  vision   {_frames(w.vision)}, patches of {w.vision.patch_size}"
 

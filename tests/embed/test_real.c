@@ -157,7 +157,7 @@ static void test_repeats(a2d_model *model) {
     a2d_result result = A2D_RESULT_INIT;
     request.prompt_format = A2D_PROMPT_TOKENS;
     request.prompt = "[5, 6, 7]";
-    request.options = "{\"stop_repeats\": 2, \"steps\": 4}";
+    request.options = "{\"stop_repeats\": 2, \"steps\": 1}";
     a2d_generation *generation = start(model, &request);
     check_status(__FILE__, __LINE__, a2d_wait(generation, 60000, &result, &error), A2D_OK, error.message);
     CHECK(result.stop == A2D_STOP_REPEATS && result.modality == A2D_MODALITY_TEXT && result.token_count > 0);

@@ -92,16 +92,24 @@ def test_wrong_choices_are_refused() -> None:
 
 
 @pytest.fixture(scope="module")
-def merged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint of the shape that sees more pixels, its patches merged."""
-    made = tmp_path_factory.mktemp("shape")
-    begin("coarse", CHECKPOINT, made)
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the first reader's shape, whose patches are not merged."""
+    made = tmp_path_factory.mktemp("small")
+    begin("small", CHECKPOINT, made)
     return made
 
 
-@pytest.mark.parametrize("shape", ["shipped", "merged"])
-def test_the_batched_forward_is_transformers_forward(shape: str, merged: Path) -> None:
-    checkpoint = CHECKPOINT if shape == "shipped" else merged
+@pytest.fixture(scope="module")
+def merged(small: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint of the shape that sees more pixels, begun with the small one's weights, its patches merged."""
+    made = tmp_path_factory.mktemp("shape")
+    begin("coarse", small, made)
+    return made
+
+
+@pytest.mark.parametrize("shape", ["shipped", "small", "merged"])
+def test_the_batched_forward_is_transformers_forward(shape: str, small: Path, merged: Path) -> None:
+    checkpoint = {"shipped": CHECKPOINT, "small": small, "merged": merged}[shape]
     reader = network.load(checkpoint).eval()
     grid, words = reader.grid, Words(checkpoint, reader.grid)
     batch = render("forward", 0, 2, 0.3, grid, PATH)
@@ -137,8 +145,8 @@ def _as_transformers(reader: network.Reader, pixels: torch.Tensor) -> torch.Tens
     return twice.reshape(len(pixels) * grid.tokens * grid.merge**2, -1)
 
 
-def test_a_new_shape_begins_with_the_weights_that_fit(merged: Path) -> None:
-    before, after = network.load(CHECKPOINT).network.state_dict(), network.load(merged).network.state_dict()
+def test_a_new_shape_begins_with_the_weights_that_fit(small: Path, merged: Path) -> None:
+    before, after = network.load(small).network.state_dict(), network.load(merged).network.state_dict()
     same = {name for name, weight in after.items() if name in before and before[name].shape == weight.shape}
     assert {name for name in after if name not in same} == {
         f"model.visual.merger.mlp.{part}" for part in ("0.weight", "0.bias", "2.weight")

@@ -38,6 +38,7 @@ class Shape:
 
 
 SHAPES = {
+    "small": Shape(224, 112, 14, 112, merge=1),
     "coarse": Shape(448, 224, 14, 112),
     "even": Shape(480, 240, 12, 120),
     "fine": Shape(480, 240, 10, 80),
@@ -73,9 +74,9 @@ def _taken(name: str, weight: Tensor, before: Tensor | None) -> Tensor:
     """What a weight begins with."""
     if before is None or before.shape == weight.shape:
         return weight if before is None else before
-    if "merger.mlp" not in name:
-        return weight
     copies = weight.shape[-1] // before.shape[-1]
+    if "merger.mlp" not in name or not copies:
+        return weight
     if name.endswith("mlp.0.weight"):
         return torch.block_diag(*[before] * copies) + 0.05 * weight
     return before.repeat(copies) if name.endswith("mlp.0.bias") else before.repeat(1, copies) / copies

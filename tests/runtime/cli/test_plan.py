@@ -114,7 +114,7 @@ def test_a_picture_takes_what_its_size_says(slate):
         return estimate(spoken(manifest, vision=replace(spec, **changes)), held, SIZES, CPU).activations["vision"]
 
     boxed = taken()
-    assert taken(letterbox=None, max_pixels=1_000_000) > 100 * boxed  # every patch sees every patch
+    assert taken(letterbox=None, max_pixels=1_000_000) > 40 * boxed  # every patch sees every patch
     assert taken(letterbox=None, crops=Crops(112, ((112, 224),), 4), max_pixels=1_000_000) < boxed  # one at a time
 
 
