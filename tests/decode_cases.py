@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 from toy import V, contract
 
@@ -12,19 +14,26 @@ PROMPTS = st.lists(st.integers(4, V - 2), min_size=1, max_size=21)
 
 
 @st.composite
+def contracts(draw, **more):
+    """Contracts of every block size, alignment, mask, shift and opening; `more` are strategies of other fields."""
+    shift = draw(st.sampled_from(list(SHIFTS)))
+    return contract(
+        block_size=draw(st.integers(1, 9)),
+        prompt_alignment=draw(st.sampled_from(list(ALIGNMENTS))),
+        context_mask=draw(st.sampled_from(list(CONTEXT_MASKS))),
+        shift=shift,
+        opening=draw(st.sampled_from(list(OPENINGS))) if shift != "none" else "masked",
+        **{name: draw(strategy) for name, strategy in more.items()},
+    )
+
+
+@st.composite
 def cases(draw):
-    B, shift = draw(st.integers(1, 9)), draw(st.sampled_from(list(SHIFTS)))
+    c = draw(contracts(last_block=st.none() | st.sampled_from(list(LAST_BLOCKS))))
+    B = c.block_size
     return {
         "prompt": draw(PROMPTS),
-        "contract": contract(
-            block_size=B,
-            prompt_alignment=draw(st.sampled_from(list(ALIGNMENTS))),
-            context_mask=draw(st.sampled_from(list(CONTEXT_MASKS))),
-            shift=shift,
-            opening=draw(st.sampled_from(list(OPENINGS))) if shift != "none" else "masked",
-            last_block=draw(st.none() | st.sampled_from(list(LAST_BLOCKS))),
-            sub_block_size=draw(st.none() | st.integers(1, B)),
-        ),
+        "contract": replace(c, sub_block_size=draw(st.none() | st.integers(1, B))),
         "steps": draw(st.integers(1, B)),
         "threshold": draw(st.none() | st.floats(0.05, 0.95)),
         "max_tokens": draw(st.integers(1, 26)),

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from decode_cases import PROMPTS
+from decode_cases import PROMPTS, contracts
 from hypothesis import strategies as st
-from toy import MASK, STOP, Toy, contract
+from toy import MASK, STOP, Toy
 
-from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, OPENINGS, SHIFTS
 from a2d.runtime.decode.rules import RULES
 from a2d.runtime.decode.session import until
 from a2d.runtime.shapes.automaton import Vocabulary
@@ -40,15 +39,8 @@ def text_of(tokens) -> str:
 
 @st.composite
 def decodes(draw):
-    B, shift = draw(st.integers(1, 9)), draw(st.sampled_from(list(SHIFTS)))
-    c = contract(
-        block_size=B,
-        prompt_alignment=draw(st.sampled_from(list(ALIGNMENTS))),
-        context_mask=draw(st.sampled_from(list(CONTEXT_MASKS))),
-        shift=shift,
-        opening=draw(st.sampled_from(list(OPENINGS))) if shift != "none" else "masked",
-        stop=draw(st.sampled_from(["block", "reached"])),
-    )
+    c = draw(contracts(stop=st.sampled_from(["block", "reached"])))
+    B = c.block_size
     rule = draw(st.sampled_from(list(RULES)))
     chosen = {"rule": rule, "steps": draw(st.integers(1, B)), "max_tokens": draw(st.integers(1, 24))}
     chosen |= {"sub_block_size": draw(st.none() | st.integers(1, B)), "block_cache": draw(st.booleans())}

@@ -13,18 +13,17 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from numpy.typing import NDArray
 from recipe.foreign import LEVELS, held
 
 from a2d.calibration.verify.intervals import wilson
 from a2d.runtime.cli.log import main as log
+from a2d.runtime.dailies.movie import opened
 
-RATE = Fraction(24)
+RATE = 24
 BOARD, AFTER = 24, 24
 """Frames of the board, and of the scene behind it."""
 
@@ -43,15 +42,11 @@ def frames(name: str, index: int) -> Iterator[tuple[NDArray[np.uint8], str]]:
 
 def film(path: Path, name: str, index: int) -> str:
     """Write the clip; returns what stands on its board."""
-    made = list(frames(name, index))
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=RATE, options={"crf": "23", "preset": "veryfast"})
-        stream.pix_fmt = "yuv420p"
-        stream.height, stream.width = made[0][0].shape[:2]
-        for pixels, _ in made:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
-        container.mux(stream.encode())
-    return made[0][1]
+    pictures, answers = zip(*frames(name, index), strict=True)
+    movie = opened(path, *pictures[0].shape[:2], RATE, f"board {index} of {name}")
+    movie.add(np.stack(pictures))
+    movie.close()
+    return str(answers[0])
 
 
 def measured(bundle: str, name: str, count: int, work: Path) -> tuple[int, int]:

@@ -107,8 +107,7 @@ def frame(name: str, index: int, size: tuple[int, int] = (960, 540), photographs
     behind = _behind(rng, size, photos(True) if photographs else ())
     if name.endswith("no slate"):
         return Frame(_shot(rng, behind, d), answer(None))
-    slate = draw_broad_slate(Random(f"foreign/{name}/{index}/truth"))  # it does not depend on the assets
-    board = _board(rng, slate, held_hand=rng.random() < 0.6)
+    slate, board = _written_board(rng, name, index)
     return Frame(_shot(rng, _placed(rng, board, behind, d), d), answer(slate))
 
 
@@ -120,14 +119,18 @@ def held(name: str, index: int, count: int, size: tuple[int, int] = (960, 540)) 
         raise ValueError(f"got {name!r}, expected a set with boards to hold")
     d, rng = LEVELS[name], Random(f"foreign/{name}/{index}")
     behind = _behind(rng, size, photos(True))
-    slate = draw_broad_slate(Random(f"foreign/{name}/{index}/truth"))
-    board = _board(rng, slate, held_hand=rng.random() < 0.6)
+    slate, board = _written_board(rng, name, index)
     same = rng.getstate()
     for number in range(count):
         rng.setstate(same)  # where the board stands and how it is lit does not change
         drift = round(3 * math.sin(number / 5)), round(2 * math.cos(number / 7))
         image = ImageChops.offset(_placed(rng, board, behind.copy(), d), *drift)
         yield Frame(_shot(rng, image, d), answer(slate))
+
+
+def _written_board(rng: Random, name: str, index: int) -> tuple[Slate, Image.Image]:
+    slate = draw_broad_slate(Random(f"foreign/{name}/{index}/truth"))  # it does not depend on the assets
+    return slate, _board(rng, slate, held_hand=rng.random() < 0.6)
 
 
 def _board(rng: Random, slate: Slate, held_hand: bool) -> Image.Image:

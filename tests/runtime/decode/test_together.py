@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from decode_cases import PROMPTS
+from decode_cases import PROMPTS, contracts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import HEADS, LAYERS, D, Toy, contract, prompt
@@ -14,7 +14,7 @@ from toy import HEADS, LAYERS, D, Toy, contract, prompt
 from a2d.engines.errors import EngineError, NumericsError, RequestError
 from a2d.runtime.decode.block import Allowed
 from a2d.runtime.decode.cache import CacheShape
-from a2d.runtime.decode.contract import ALIGNMENTS, CONFIDENCES, CONTEXT_MASKS, OPENINGS, SHIFTS, DecodeContract
+from a2d.runtime.decode.contract import CONFIDENCES, DecodeContract
 from a2d.runtime.decode.options import BARRED, COMMITS, Options
 from a2d.runtime.decode.rules import FALLBACKS, RULES
 from a2d.runtime.decode.sequence import Given
@@ -37,14 +37,8 @@ class Case:
 
 @st.composite
 def asked(draw):
-    B, shift = draw(st.integers(1, 9)), draw(st.sampled_from(list(SHIFTS)))
-    c = contract(
-        block_size=B,
-        prompt_alignment=draw(st.sampled_from(list(ALIGNMENTS))),
-        context_mask=draw(st.sampled_from(list(CONTEXT_MASKS))),
-        shift=shift,
-        opening=draw(st.sampled_from(list(OPENINGS))) if shift != "none" else "masked",
-    )
+    c = draw(contracts())
+    B, shift = c.block_size, c.shift
     speculative = c.context_mask == "token_causal" and shift != "none" and draw(st.booleans())
     drawn = {"temperature": draw(st.sampled_from([0.0, 0.8, 1.3])), "seed": draw(st.integers(0, 3))}
     drawn |= {"top_k": draw(st.sampled_from([0, 3])), "max_tokens": draw(st.integers(1, 22))}
