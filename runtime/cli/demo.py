@@ -133,8 +133,10 @@ def _verdict(frame: Frame) -> Iterator[str]:
 
 
 def _sets(read: Sequence[Frame]) -> str:
-    told = ", ".join(f"{name} {right} of {every}" for name, right, every in by_set(read))
-    return f"whole slates right: {told}\n(foreign frames are drawn by a program that training never uses)\n"
+    sets = by_set(read)
+    told = ", ".join(f"{name} {right} of {every}" for name, right, every in sets)
+    foreign = "\n(foreign frames are drawn by a program that training never uses)"
+    return f"whole slates right: {told}{foreign if any(name.startswith('foreign') for name, *_ in sets) else ''}\n"
 
 
 def _table(compared: Sequence[Row], about: Facts) -> Iterator[str]:

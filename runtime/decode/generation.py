@@ -151,7 +151,8 @@ class Generation:
     @property
     def result(self) -> TextResult:
         """The outcome as of now."""
-        written, text = self._written(self.tokens), self.text
+        written = self._written(self.tokens)
+        text = self._form.text(written, self._whole)
         return TextResult(
             tokens=tuple(self._tokens[: self._plan.options.max_tokens]),
             text=text,

@@ -138,12 +138,10 @@ def render(frames: Sequence[Frame], rows: Sequence[Row], facts: Facts, films: Se
 
 def by_set(frames: Sequence[Frame]) -> list[tuple[str, int, int]]:
     """Sets in the order of their frames: the name, frames without any error, and all."""
-    names = dict.fromkeys(frame.set for frame in frames)
-    return [(name, *_counts([frame.right for frame in frames if frame.set == name])) for name in names]
-
-
-def _counts(right: Sequence[bool]) -> tuple[int, int]:
-    return sum(right), len(right)
+    right: dict[str, list[bool]] = {}
+    for frame in frames:
+        right.setdefault(frame.set, []).append(frame.right)
+    return [(name, sum(own), len(own)) for name, own in right.items()]
 
 
 def level(confidence: float) -> int:
