@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them, the slowest files first (tests/shared.py); what exports is shared by all.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs fuzz soak test test-shapes test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel lint check format clean train-slate-smoke
+.PHONY: demo docs fuzz soak test test-shapes test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel wire lint check format clean train-slate-smoke
 
 demo: build/slate.a2d build/animatic.a2d
 	$(BIN)/a2d demo
@@ -41,6 +41,10 @@ build/animatic.a2d: $(VENV)/.export examples/animatic/model/transformer/diffusio
 
 test: $(VENV)/.dev
 	$(BIN)/python $(PYTEST)
+
+# The C library's side of the messages, written from the Python side's.
+wire: $(VENV)/.python
+	$(BIN)/python packaging/wire_header.py
 
 # A wheel for many Linuxes with the built-in models in it, in dist/. Wants a C compiler.
 wheel: $(VENV)/.wheel
