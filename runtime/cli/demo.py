@@ -5,7 +5,6 @@ three shots of a list, filmed by the built-in animatic.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
+from ...engines.paths import written_whole
 from ...engines.probe.machine import processor
 from ..bundle.names import FRAMES, SHOTS, located
 from ..console.progress import size
@@ -86,7 +86,9 @@ def _demo(a: argparse.Namespace) -> int:
     print("\n".join([*_table(compared, about), "", *_measured(about, a)]))
     films = [] if a.film is None else filmed(load(a.film, threads=a.threads), shot_list(a.shots), quiet)
     print("\n".join(_films(films)))
-    _write(a.page, render(read, compared, about, films))
+    a.page.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(a.page) as part:
+        part.write_text(render(read, compared, about, films), encoding="utf-8")
     print(f"\n{a.page.resolve()}   open it in a browser   ({time.monotonic() - started:.0f} s in all)")
     print(NEXT)
     return 0
@@ -167,14 +169,3 @@ def _films(films: Sequence[Filmed]) -> Iterator[str]:
         yield f"\n{'steps a block':<16}{'s a shot':>10}{f'from {last} steps':>16}"
     for point in curve(films):
         yield f"{point.steps:<16}{point.seconds:>10.2f}{point.distance:>12.1f}/255"
-
-
-def _write(path: Path, text: str) -> None:
-    """The file, whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
