@@ -89,7 +89,9 @@ def read(way: Way, sample: Sample | Seen, tally: Tally) -> None:
     began = time.perf_counter()
     shown = Reader(way.model, None, way.options).still(result, lambda: sample.pixels, way.looks, MIN_CONFIDENCE)
     seconds = result.seconds + time.perf_counter() - began  # the further looks are encoded within it
-    tally.add(sample.answer, shown.text, useful, result.forwards * len(shown.looks), seconds, shown.confidence)
+    tally.add(
+        sample.answer, shown.text, useful, result.forwards, seconds, shown.confidence
+    )  # forwards of the first look
 
 
 def measure(bundles: Bundles, names: list[str], count: int, workers: int) -> dict[str, dict[str, Tally]]:

@@ -10,6 +10,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from .clip import Look, Shot, certainty
@@ -110,9 +111,8 @@ def vote(start: float, end: float, looks: Sequence[Look]) -> Shot:
 def still(looks: Sequence[Look]) -> Shot:
     """Several looks at one still together: the slate that they vote for, where more show one than say there is none."""
     slates, blank = [one for one in looks if one.fields], [one for one in looks if one.text == NO_SLATE]
-    if len(slates) > len(blank):
-        return vote(0.0, 0.0, slates)
-    return caption(0.0, 0.0, blank or looks)
+    shown = vote(0.0, 0.0, slates) if len(slates) > len(blank) else caption(0.0, 0.0, blank or looks)
+    return replace(shown, looks=tuple(looks))
 
 
 def unsure(looks: Sequence[Look], least: float = MIN_CONFIDENCE) -> bool:

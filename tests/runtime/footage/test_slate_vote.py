@@ -123,6 +123,7 @@ def test_looks_at_a_still_vote():
     other = read(TEXT.replace("take 3", "take 8"), 0.6)
     assert still([other, read(chance=0.9), read(chance=0.9)]).text == TEXT
     assert still([BLANK, read(), read()]).text == TEXT
+    assert len(still([BLANK, read(), read()]).looks) == 3  # those that saw nothing as well
     assert still([BLANK, BLANK, read(), SPOILT]).text == NO_SLATE
     assert still([read(), BLANK]).text == NO_SLATE  # a board that one of two looks shows is none
     assert still([SPOILT, read(chance=0.5)]).text == TEXT
