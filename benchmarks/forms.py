@@ -30,9 +30,9 @@ import numpy as np
 
 from a2d.calibration.quantize.assign import Decision, Layer
 from a2d.calibration.quantize.recipes import RECIPES
-from a2d.calibration.quantize.source import Source
 from a2d.calibration.quantize.variant import write_quantized
 from a2d.calibration.source.smoothquant import Smoothed
+from a2d.calibration.source.source import Source
 from a2d.engines import onnxruntime
 from a2d.engines.cpu import this_cpu
 from a2d.engines.onnxruntime import load

@@ -55,8 +55,6 @@ def _config(shape: DecoderShape, context: int) -> dict[str, Any]:
         "architectures": [{"qwen3": "Qwen3", "qwen2": "Qwen2", "llama": "Llama"}[kind] + "ForCausalLM"],
         "model_type": kind,
         "vocab_size": shape.vocab,
-        "eos_token_id": shape.vocab - 1,  # some token of the table: nobody ends there, and who has none looks for one
-        "pad_token_id": shape.vocab - 1,
         "hidden_size": shape.hidden,
         "intermediate_size": shape.intermediate,
         "num_hidden_layers": shape.layers,

@@ -164,7 +164,8 @@ class Patches:
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 of the picture: the same only for the same pixels on the same grid."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.pixels))  # where it lies: a copy takes as long as the rest
+        # Where they lie: a copy takes as long as the rest.
+        digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
         digest.update(repr(self.grid).encode())
         return digest.digest()
 
