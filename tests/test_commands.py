@@ -52,13 +52,13 @@ def reading(slate) -> str:
 
 
 def test_run_reads_a_frame(slate, reading):
-    flags = ["--steps", "4", "--max-tokens", "64", "--min-confidence", "0"]
+    flags = ["--steps", "4", "--max-tokens", "64", "--min-confidence", "0", "--looks", "1"]
     done = a2d("run", slate, "--image", FRAME, "--prompt", "read the slate", *flags)
     assert (done.returncode, done.stdout) == (0, f"{reading}\n"), done.stderr
 
 
 def test_run_asks_the_bundle_s_own_question(slate, reading):
-    last = events(a2d("run", slate, "--image", FRAME, "--json").stdout)[-1]
+    last = events(a2d("run", slate, "--image", FRAME, "--json", "--looks", "1").stdout)[-1]
     assert (last["event"], last["text"]) == ("done", reading)
     done = a2d("run", slate)
     assert done.returncode == 2 and "this bundle asks 'read the slate' of an image; give an image" in done.stderr
@@ -71,7 +71,9 @@ def test_run_reads_each_frame_by_itself_and_goes_on_after_a_bad_one(slate, readi
         shutil.copy(FRAME, folder / name)
     (folder / "take 3.png").write_text("no image")
     (tmp_path / "empty").mkdir()
-    done = a2d("run", slate, "--each", "--json", "--image", folder, tmp_path / "empty", "--image", FRAME)
+    done = a2d(
+        "run", slate, "--each", "--json", "--image", folder, tmp_path / "empty", "--image", FRAME, "--looks", "1"
+    )
     lines = events(done.stdout)
     assert [(e["event"], e["image"]) for e in lines] == [
         ("done", str(folder / "take 2.PNG")),
@@ -87,7 +89,7 @@ def test_run_reads_each_frame_by_itself_and_goes_on_after_a_bad_one(slate, readi
 
 def test_run_prints_a_line_for_each_frame(slate, reading, tmp_path):
     missing = tmp_path / "missing.png"
-    done = a2d("run", slate, "--image", FRAME, missing, FRAME, "--each", "--min-confidence", "0")
+    done = a2d("run", slate, "--image", FRAME, missing, FRAME, "--each", "--min-confidence", "0", "--looks", "1")
     assert done.stdout == f"{FRAME}\t{reading}\n" * 2
     assert done.returncode == 2 and done.stderr.count(str(missing)) >= 1
     assert a2d("run", slate, "--image", FRAME, "--each").returncode == 0
@@ -252,9 +254,32 @@ def test_a_slate_s_doubts_are_marked_and_a_board_that_is_too_small_is_refused(sl
         wide.paste(board.resize((700, 350)), (480, 300))
     wide.save(tmp_path / "half.png")
     for flags in ([], ["--each"]):
-        done = a2d("run", slate, "--image", tmp_path / "half.png", "--min-confidence", "0.95", *flags)
+        done = a2d("run", slate, "--image", tmp_path / "half.png", "--min-confidence", "0.95", "--looks", "1", *flags)
         assert done.returncode == 2 and "fills the picture" in done.stderr and "?" in done.stdout
     assert a2d("run", slate, "--image", FRAME, "--min-confidence", "2").returncode == 2
+
+
+def test_an_unsure_slate_is_looked_at_again(slate):
+    hard = EXAMPLES / "slate" / "frames" / "hard-11.png"
+    last = events(a2d("run", slate, "--image", hard, "--json").stdout)[-1]
+    once = events(a2d("run", slate, "--image", hard, "--json", "--looks", "1").stdout)[-1]
+    assert last["looks"] == 8 and once["looks"] == 1 and once["tokens"] == last["tokens"]
+    quick = events(a2d("run", slate, "--each", "--image", hard, "--json", "--budget", "10 s").stdout)[-1]
+    assert quick["looks"] == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--looks", "9"], "got 9, expected 1 to 8"),
+        (["--looks", "2", "--prompt", "what is this?"], "only slates are looked at again"),
+        (["--looks", "2", "--choices", "yes,no"], "only slates are looked at again"),
+        (["--looks", "2", "--budget", "10 s"], "a budget is spent by the first look"),
+    ],
+)
+def test_looks_that_cannot_be_taken(slate, flags, message):
+    done = a2d("run", slate, "--image", FRAME, *flags)
+    assert (done.returncode, done.stdout) == (2, "") and "--looks" in done.stderr and message in done.stderr
 
 
 def test_no_slate_comes_with_its_reason(slate):

@@ -29,10 +29,15 @@ from recipe.words import LONGEST, QUESTION, STOP
 
 import a2d
 from a2d.export.job import Job, export
+from a2d.runtime.footage.reader import Reader
+from a2d.runtime.footage.slate import MIN_CONFIDENCE
+from a2d.runtime.inputs.windows import WINDOWS
 
 HERE = Path(__file__).parent
 STEPS = (8, 4, 2, 1)
 THRESHOLDS = (0.7, 0.8, 0.9, 0.95)
+SEVERAL = "A2D, several looks"
+"""The way of `a2d run`: above 0.9, and again where it is unsure."""
 AUTOREGRESSIVE = "autoregressive stage"
 FIELDS_OF = "A2D, above 0.9"
 """The way whose fields are told one by one."""
@@ -45,6 +50,8 @@ class Way:
     name: str
     model: a2d.Model
     options: a2d.Options
+    looks: int = 1
+    """As many looks at most."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ def ways(bundles: Bundles) -> tuple[Way, ...]:
     model = a2d.load(bundles.model, threads=bundles.threads)
     found = [Way(f"A2D, {s} steps", model, a2d.Options(steps=s, max_tokens=LONGEST)) for s in STEPS]
     found += [Way(f"A2D, above {t}", model, a2d.Options(threshold=t, max_tokens=LONGEST)) for t in THRESHOLDS]
+    found.append(Way(SEVERAL, model, a2d.Options(threshold=0.9, max_tokens=LONGEST), len(WINDOWS)))
     if bundles.autoregressive is not None:
         slow = a2d.load(bundles.autoregressive, threads=bundles.threads)
         found.insert(0, Way(AUTOREGRESSIVE, slow, a2d.Options(max_tokens=LONGEST)))
@@ -74,8 +82,16 @@ def read(way: Way, sample: Sample | Seen, tally: Tally) -> None:
     prompt = way.model.prompt(QUESTION, [sample.pixels])
     result = way.model.session().generate(prompt, way.options)
     useful = result.tokens.index(STOP) + 1 if STOP in result.tokens else len(result.tokens)
-    sure = math.prod(result.confidence[:useful])
-    tally.add(sample.answer, result.text, useful, result.forwards, result.seconds, sure)
+    if way.looks == 1:
+        sure = math.prod(result.confidence[:useful])
+        tally.add(sample.answer, result.text, useful, result.forwards, result.seconds, sure)
+        return
+    began = time.perf_counter()
+    shown = Reader(way.model, None, way.options).still(result, lambda: sample.pixels, way.looks, MIN_CONFIDENCE)
+    seconds = result.seconds + time.perf_counter() - began  # the further looks are encoded within it
+    tally.add(
+        sample.answer, shown.text, useful, result.forwards, seconds, shown.confidence
+    )  # forwards of the first look
 
 
 def measure(bundles: Bundles, names: list[str], count: int, workers: int) -> dict[str, dict[str, Tally]]:
@@ -185,7 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     results = measure(bundles, chosen.sets, chosen.frames, chosen.workers)
-    told = [way for way in next(iter(results.values())) if way in (FIELDS_OF, AUTOREGRESSIVE)]
+    told = [way for way in next(iter(results.values())) if way in (FIELDS_OF, SEVERAL, AUTOREGRESSIVE)]
     print("\n\n".join([table(results), *(each(results, way) for way in told for each in (field_table, sure_table))]))
     if chosen.json:
         facts = {n: {w: t.facts(_has_slates(n)) for w, t in ts.items()} for n, ts in results.items()}

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ..decode.options import Options
-from ..decode.session import TextResult
-from ..footage.reader import Reader
+from ..footage.clip import Shot
 from ..footage.slate import FIELDS, NO_SLATE, QUESTION, UNSURE, certainty, marked
 from ..model import Model
 
@@ -32,22 +30,26 @@ class Doubts:
 
     text: str
     """The answer, with a mark before each value that is unsure."""
+    plain: str
+    """The answer without marks."""
     fields: dict[str, str]
     certainty: dict[str, float]
     unsure: tuple[str, ...]
     """Names of fields that are less certain."""
     sure: bool
     """Some of the answer can be relied upon: a field, or that there is no slate."""
+    looks: int
+    """Looks that were taken."""
 
     @staticmethod
-    def of(model: Model, result: TextResult, least: float) -> Doubts:
-        """Judge an answer."""
-        read = Reader(model, None, Options()).read(result)
+    def of(read: Shot, least: float) -> Doubts:
+        """Judge what was read."""
+        count = len(read.looks)
         if not read.fields:
             sure = read.text == NO_SLATE and read.confidence >= least
-            return Doubts(read.text if sure else f"{UNSURE} {read.text}", {}, {}, (), sure)
+            return Doubts(read.text if sure else f"{UNSURE} {read.text}", read.text, {}, {}, (), sure, count)
         low = tuple(name for name in FIELDS if certainty(read, name) < least)
-        return Doubts(marked(read, least), read.fields, read.certainty, low, len(low) < len(FIELDS))
+        return Doubts(marked(read, least), read.text, read.fields, read.certainty, low, len(low) < len(FIELDS), count)
 
     def line(self, least: float) -> str | None:
         """A sentence on what is unsure, or why no slate may have been read; None where there is nothing to say."""
@@ -61,4 +63,10 @@ class Doubts:
 
     def facts(self) -> dict[str, Any]:
         """The fields for JSON."""
-        return {"fields": self.fields, "certainty": self.certainty, "unsure": list(self.unsure)}
+        return {
+            "text": self.plain,
+            "fields": self.fields,
+            "certainty": self.certainty,
+            "unsure": list(self.unsure),
+            "looks": self.looks,
+        }

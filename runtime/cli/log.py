@@ -80,6 +80,9 @@ def _parser() -> Parser:
     looking.add_argument("--detector", choices=list(DETECTORS), help=f"how shots are found. {ways} (adaptive)")
     looking.add_argument("--shortest", type=float, metavar="SECONDS", help="a shot lasts at least so long (0.3)")
     looking.add_argument("--frames", dest="per_shot", type=int, metavar="N", help="frames read of each shot (3, 1)")
+    looking.add_argument(
+        "--looks", type=int, metavar="N", help="looks at a frame with an unsure slate: all of it, then windows (3, 1)"
+    )
     looking.add_argument("--head", type=float, metavar="SECONDS", help="read a clip's beginning closely (12, 0)")
     looking.add_argument("--tail", type=float, metavar="SECONDS", help="and its end (12, 0)")
     looking.add_argument("--every", type=float, metavar="SECONDS", help="from one such frame to the next (0.5)")

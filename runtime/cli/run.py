@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,12 @@ from ..decode.block import Prompt, Step
 from ..decode.options import Options
 from ..decode.session import Generation, TextResult
 from ..each import Reading
+from ..footage.reader import Reader
 from ..footage.slate import MIN_CONFIDENCE
+from ..inputs.images import load_image
 from ..inputs.messages import normalised
 from ..inputs.prompt import Messages
+from ..inputs.windows import WINDOWS
 from ..load import load_placed
 from ..model import Model
 from ..schema import Violations, parse
@@ -83,6 +87,13 @@ def _parser() -> Parser:
         help=f"of a slate: what is read less surely is marked ? ({MIN_CONFIDENCE})",
     )
     parser.add_argument(
+        "--looks",
+        type=int,
+        metavar="N",
+        help="of a slate: looks at a picture with an unsure field, at all of it and then at windows of it, which vote "
+        f"({len(WINDOWS)}; 1 with --budget)",
+    )
+    parser.add_argument(
         "--together", type=int, default=1, metavar="N", help="with --each, images read side by side (1)"
     )
     add_shape(parser)
@@ -111,6 +122,7 @@ def _run(arguments: argparse.Namespace) -> int:
     with loading(arguments.bundle):
         model = load_placed(arguments.bundle, placement_from(arguments))
     tell_passed_over("a2d run", model)
+    _check_looks(model, arguments, options)
     if arguments.each:
         return _each(model, arguments, options)
     if _converses(model, arguments):
@@ -119,26 +131,51 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         for event in _events(generation, model):
             print(json.dumps(event, ensure_ascii=False), flush=True)
-        doubts = _doubts(generation.result, model, arguments)
+        doubts = _doubts(generation.result, model, arguments, arguments.image)
         print(json.dumps(_done(generation.result, model, doubts), ensure_ascii=False), flush=True)
         return 0 if doubts is None or doubts.sure else BAD_INPUT
     if sys.stdout.isatty():
         _show(generation, model)
-        return _told(_doubts(generation.result, model, arguments), arguments)
+        doubts = _doubts(generation.result, model, arguments, arguments.image)
+        if doubts is not None and doubts.looks > 1:
+            print(f"{doubts.text}  {DIM}after {doubts.looks} looks{PLAIN}")
+        return _told(doubts, arguments)
     result = generation.run()
-    doubts = _doubts(result, model, arguments)
+    doubts = _doubts(result, model, arguments, arguments.image)
     print(_shown(result, model) if doubts is None else doubts.text)
     if cut := _cut(result):
         print(f"a2d run: {cut}", file=sys.stderr)
     return _told(doubts, arguments)
 
 
-def _doubts(result: TextResult, model: Model, arguments: argparse.Namespace) -> Doubts | None:
-    """The doubts of a slate reader; None for other answers."""
-    asked = (arguments.messages or arguments.token_ids) if arguments.prompt is None else arguments.prompt
-    if is_shaped(arguments) or not reads_slates(model, asked):
+def _doubts(result: TextResult, model: Model, arguments: argparse.Namespace, pictures: Sequence[str]) -> Doubts | None:
+    """The doubts of a slate reader, after as many looks at the picture as it takes; None for other answers."""
+    if not _reads_slates(model, arguments):
         return None
-    return Doubts.of(model, result, arguments.min_confidence)
+    options, looks = options_from(arguments), arguments.looks
+    if looks is None:
+        looks = 1 if options.budget is not None else len(WINDOWS)
+    looks, least = looks if len(pictures) else 1, arguments.min_confidence
+    read = Reader(model, None, options).still(result, cache(lambda: load_image(pictures[0])), looks, least)
+    return Doubts.of(read, least)
+
+
+def _reads_slates(model: Model, arguments: argparse.Namespace) -> bool:
+    asked = (arguments.messages or arguments.token_ids) if arguments.prompt is None else arguments.prompt
+    return not is_shaped(arguments) and reads_slates(model, asked)
+
+
+def _check_looks(model: Model, arguments: argparse.Namespace, options: Options) -> None:
+    """Raise RequestError for looks that cannot be taken: it is before anything is read."""
+    looks = arguments.looks
+    if looks is None:
+        return
+    if not 1 <= looks <= len(WINDOWS):
+        raise RequestError(f"--looks: got {looks}, expected 1 to {len(WINDOWS)}")
+    if not _reads_slates(model, arguments):
+        raise RequestError("--looks: only slates are looked at again, and none is asked for; leave it out")
+    if looks > 1 and options.budget is not None:
+        raise RequestError(f"--looks: got {looks} with a budget, expected 1: a budget is spent by the first look")
 
 
 def _told(doubts: Doubts | None, arguments: argparse.Namespace) -> int:
@@ -200,7 +237,7 @@ def _tell(reading: Reading, model: Model, arguments: argparse.Namespace) -> bool
     """Print a reading; false for one with an error, and for a slate of which nothing is sure."""
     image, fault = one_line(str(reading.image)), one_line(worded(str(reading.error)))
     result = reading.result
-    doubts = None if result is None else _doubts(result, model, arguments)
+    doubts = None if result is None else _doubts(result, model, arguments, [str(reading.image)])
     line = None if doubts is None else doubts.line(arguments.min_confidence)
     if arguments.json:
         event: dict[str, Any] = {"event": "error", "image": image, "message": fault}

@@ -17,12 +17,14 @@ from ...engines.errors import ClipError, ImageError, NumericsError, SoundOnlyErr
 from ..console.one_line import one_line
 from ..console.progress import Progress
 from ..inputs.patches import fitted
+from ..inputs.windows import WINDOWS, windowed
 from .clip import Clip, Look, Shot
 from .journal import Stamp
 from .prefetch import Ahead
 from .reader import Reader
 from .sampling import Sampling
 from .sights import Fit, Meter, Sight, Survey
+from .slate import unsure
 
 __all__ = ["Pipeline"]
 
@@ -137,7 +139,8 @@ class Pipeline:
         assert isinstance(survey, Survey)
         found: dict[int, list[Seen]] = defaultdict(list)
         seen: list[tuple[Sight, bool]] = []
-        views = _views(items, self._reader().prompt is None, seen, found)
+        looks = self._sampling.looks if self._reader().prompt is None else 0
+        views = _views(items, looks, seen, found)
         for count, look in enumerate(self._reader().looks(views), 1):
             sight, turned = seen.pop(0)
             found[sight.shot].append((replace(look, turned=turned), sight.thumbnail))
@@ -153,20 +156,39 @@ class Pipeline:
 
 
 def _views(
-    items: Iterator[Survey | Sight], slates: bool, seen: list[tuple[Sight, bool]], found: Mapping[int, Sequence[Seen]]
+    items: Iterator[Survey | Sight], looks: int, seen: list[tuple[Sight, bool]], found: Mapping[int, Sequence[Seen]]
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Pictures to read, each noted in `seen` with whether it is turned.
+    """Pictures to read, each noted in `seen` with whether it is turned; `looks` is 0 where no slates are looked for.
 
-    An end board is held upside down, so that nobody takes it for the next take's: where slates are looked for, pictures
-    of a clip's tail are read both ways until one is read surely as it stands.
+    An end board is held upside down, so that nobody takes it for the next take's: pictures of a clip's tail are read
+    both ways until one is read surely as it stands. While a shot is unsure of its slate, windows of it are read.
     """
     for sight in items:
         assert isinstance(sight, Sight)
+        before = len(found[sight.shot])
         seen.append((sight, False))
         yield sight.seconds, sight.picture
-        if slates and sight.tail and not any(_sure(look) for looks in found.values() for look, _ in looks):
+        if looks and sight.tail and not any(_sure(look) for some in found.values() for look, _ in some):
             seen.append((sight, True))
             yield sight.seconds, np.rot90(sight.picture, 2)
+        for picture, turned in _windows(sight, looks, found[sight.shot], before):
+            seen.append((sight, turned))
+            yield sight.seconds, picture
+
+
+def _windows(sight: Sight, looks: int, found: Sequence[Seen], before: int) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+    """Windows of a picture that shows a slate, the way up in which it does, while its shot is unsure.
+
+    `found` grows by what is read; looks at this picture begin at `before`. Each look of a shot has another window.
+    """
+    best = max((look for look, _ in found[before:] if look.fields), key=lambda look: look.confidence, default=None)
+    if best is None:
+        return
+    picture = np.rot90(sight.picture, 2) if best.turned else sight.picture
+    for _ in range(looks - 1):
+        if not unsure([look for look, _ in found if look.fields]):
+            return
+        yield windowed(picture, 1 + len(found) % (len(WINDOWS) - 1)), best.turned
 
 
 def _sure(look: Look) -> bool:

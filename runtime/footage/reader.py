@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ..decode.options import Options
 from ..decode.session import TextResult, until
+from ..inputs.windows import windowed
 from ..model import Model
 from .clip import Look, Shot
-from .slate import Token, caption, look, vote
+from .slate import Token, caption, look, still, unsure, vote
 
 __all__ = ["Reader"]
 
@@ -49,6 +50,17 @@ class Reader:
         for reading in read:  # in the frames' order
             assert reading.result is not None  # strict
             yield look(moments.popleft(), reading.result.text, self._tokens(reading.result))
+
+    def still(self, first: TextResult, picture: Callable[[], NDArray[np.uint8]], looks: int, least: float) -> Shot:
+        """A still, whose first reading may be unsure: its windows are read until every field is as sure as `least`.
+
+        `looks` is how many may be taken, the first one among them; `picture` is asked for if there is another one.
+        Raises as `looks`.
+        """
+        taken = [self.read(first)]
+        while len(taken) < looks and unsure(taken, least):
+            taken += self.looks([(0.0, windowed(picture(), len(taken)))])
+        return still(taken)
 
     def read(self, result: TextResult) -> Look:
         """One result as a reading of a still."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..inputs.windows import WINDOWS
 from ..schema import bounds
 
 __all__ = ["CAPTIONS", "SLATES", "Sampling", "moments"]
@@ -30,8 +31,11 @@ class Sampling:
     every: float = field(default=0.5, metadata=bounds(0.01, 3600))
     """Seconds from one frame that is read closely to the next."""
 
+    looks: int = field(default=1, metadata=bounds(1, len(WINDOWS)))
+    """Looks at a frame of whose slate its shot is not sure: at all of it, then at windows of it."""
 
-SLATES = Sampling(per_shot=3, head=12.0, tail=12.0)
+
+SLATES = Sampling(per_shot=3, head=12.0, tail=12.0, looks=3)
 """A board is held up for a second or two, within some seconds of a clip's beginning or end."""
 
 CAPTIONS = Sampling()

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,7 +24,7 @@ from patience import PATIENCE
 from a2d.runtime import log as job
 from a2d.runtime.cli.log import main
 from a2d.runtime.footage import pipeline
-from a2d.runtime.footage.slate import caption, look, vote
+from a2d.runtime.footage.slate import ENOUGH, caption, look, vote
 from a2d.runtime.footage.writers import WRITERS
 
 TEXT = "scene 12A take 3 roll A004 date 2025-03-14 fps 24"
@@ -44,6 +44,9 @@ class Reader:
 
     prompt: str | None = None
     read: int = 0
+    chance: float = 0.85
+    sizes: list[tuple[int, ...]] = field(default_factory=list)
+    """Height and width of the pictures that were read."""
 
     @property
     def model(self):
@@ -56,8 +59,9 @@ class Reader:
     def looks(self, frames):
         for seconds, picture in frames:
             self.read += 1
+            self.sizes.append(picture.shape[:2])
             text = TEXT if picture.mean() > 200 else "no slate"
-            yield look(seconds, self.prompt or text, [(0, len(text), 0.85)])
+            yield look(seconds, self.prompt or text, [(0, len(text), self.chance)])
 
 
 @pytest.fixture
@@ -130,6 +134,32 @@ def test_a_card_becomes_a_log(log, card, tmp_path, reader):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names of files that are no UTF-8")
+def looks_of(tmp_path, name):
+    (first, *_) = [line for line in lines(tmp_path) if Path(line["file"]).name == name]
+    return [frame["seconds"] for frame in first["frames"]]
+
+
+def test_an_unsure_slate_is_looked_at_again(log, card, tmp_path, reader):
+    reader.chance = 0.5
+    assert log(card / "A1.mov", "--frames", "2", "--head", "0", "--tail", "0", "--looks", "3")[0] == 0
+    early, late = sorted(set(looks_of(tmp_path, "A1.mov")))
+    assert looks_of(tmp_path, "A1.mov") == [early] * 3 + [late] * 3
+    assert len(set(reader.sizes[:3])) == 3  # all of it, and two windows
+
+
+def test_a_sure_slate_is_looked_at_until_there_are_enough(log, card, tmp_path, reader):
+    assert log(card / "A1.mov", "--frames", "2", "--head", "0", "--tail", "0", "--looks", "8")[0] == 0
+    early, late = sorted(set(looks_of(tmp_path, "A1.mov")))
+    assert looks_of(tmp_path, "A1.mov") == [early] * ENOUGH + [late]
+    assert len(reader.sizes) == ENOUGH + 1 + 4  # two frames each of the shots without a slate
+
+
+@pytest.mark.parametrize("looks", ["0", "9"])
+def test_looks_that_there_are_not(log, card, looks):
+    status, _, err = log(card, "--looks", looks)
+    assert status == 2 and "looks" in err and "8" in err
+
+
 def test_a_name_may_be_half_a_character(log, card, tmp_path, reader):
     path = card / os.fsdecode(b"half \xff.mp4")
     (card / "A1.mov").rename(path)

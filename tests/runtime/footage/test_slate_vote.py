@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2d.runtime.footage.clip import Clip, Look, Shot
-from a2d.runtime.footage.slate import FIELDS, NO_SLATE, caption, look, vote
+from a2d.runtime.footage.slate import ENOUGH, FIELDS, NO_SLATE, caption, look, still, unsure, vote
 
 TEXT = "scene 12A take 3 roll A004 date 2025-03-14 fps 24"
 
@@ -113,3 +113,30 @@ GUESS = Shot(0, 1, fields={"scene": "8", "take": "1"}, certainty={"scene": 0.3, 
 )
 def test_which_slate_names_a_shot(shots, names):
     assert [name for _, _, name in Clip("a.mov", shots=tuple(shots)).named(0.8)] == names
+
+
+BLANK = look(0.0, NO_SLATE, letters(NO_SLATE, [1.0] * len(NO_SLATE)))
+SPOILT = look(0.0, f"{TEXT} and", letters(f"{TEXT} and", [1.0] * (len(TEXT) + 4)))
+
+
+def test_looks_at_a_still_vote():
+    other = read(TEXT.replace("take 3", "take 8"), 0.6)
+    assert still([other, read(chance=0.9), read(chance=0.9)]).text == TEXT
+    assert still([BLANK, read(), read()]).text == TEXT
+    assert len(still([BLANK, read(), read()]).looks) == 3  # those that saw nothing as well
+    assert still([BLANK, BLANK, read(), SPOILT]).text == NO_SLATE
+    assert still([read(), BLANK]).text == NO_SLATE  # a board that one of two looks shows is none
+    assert still([SPOILT, read(chance=0.5)]).text == TEXT
+    assert still([SPOILT]).text == SPOILT.text and still([SPOILT]).fields == {}
+
+
+def test_one_look_is_not_enough_to_be_sure_of_a_slate():
+    sure = [read()] * ENOUGH
+    assert unsure(sure[:1]) and unsure(sure[:-1]) and not unsure(sure)
+    assert unsure([*sure, read(TEXT.replace("take 3", "take 8"))])  # they contradict one another
+    assert unsure([read(take=0.5)] * ENOUGH) and not unsure([read(take=0.5)] * ENOUGH, 0.5)
+
+
+def test_a_frame_without_a_slate_is_looked_at_once():
+    assert not unsure([BLANK]) and not unsure([replace(BLANK, confidence=0.1)])
+    assert unsure([BLANK, read()]) and unsure([SPOILT]) and unsure([SPOILT] * ENOUGH)
