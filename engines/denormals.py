@@ -1,10 +1,10 @@
 """Numbers too small for a whole mantissa (denormals), taken as zero by the calling thread while it runs a graph.
 
 A score that a mask hides leaves ONNX Runtime's softmax as 4e-39 and not as 0, and an x86-64 processor takes a hundred
-times as long for a product with such a number: half of a picture's time was that. Nothing that is computed from them
-differs, since they are lost in the first sum with any other number. ONNX Runtime's own option sets its pool's threads
-for good, and of the callers only the one that makes the first session, for everything else that it computes: so the
-caller's state is kept here and put back. Knows threads' states; no graphs.
+times as long for a product with such a number: a third of a vision tower's time was that. Nothing that is computed from
+them differs, since they are lost in the first sum with any other number. ONNX Runtime's own option sets its pool's
+threads for good, and of the callers only the one that makes the first session, for everything else that it computes:
+so the caller's state is kept here and put back. Knows threads' states; no graphs.
 """
 
 from __future__ import annotations
