@@ -1,10 +1,13 @@
 """A step's time in every form of weights, on each kind of processor that this machine can be taken for, in one run.
 
-    python benchmarks/forms.py BUNDLE [--rows 1,8,16,32,128] [--past 512] [--threads 1] [--kinds AVX2,AMX] [--rounds 9]
+    python benchmarks/forms.py BUNDLE [--rows 1,8,16,32,128] [--past 512] [--room 32] [--threads 1] [--kinds AVX2,AMX]
+                               [--only fp32,int8] [--rounds 9]
 
 BUNDLE holds the precisions to compare: `a2d bench --synthetic 100m --keep build` makes one. A step is a forward of the
 backbone over `rows` new and `past` cached rows and, but for a prefill of 128, the denoise graph over these rows. Forms
-run in turn; the least of the rounds is kept, because whatever else a machine does only adds. `error` is the hidden
+run in turn; the least of the rounds is kept, because whatever else a machine does only adds. Behind the cached rows is
+the `room` that a cache has taken and nothing stands in, which a mask hides. "As before" is int8 without what `a2d` does
+about denormals (`engines/denormals.py`): the step as it was. `error` is the hidden
 rows' distance from fp32's, in shares of their size. The kinds are played as `tests/cpus/played.py` does it.
 """
 
@@ -17,17 +20,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
 from a2d.calibration.quantize.assign import Decision, Layer
 from a2d.calibration.quantize.recipes import RECIPES
-from a2d.calibration.quantize.source import Source
 from a2d.calibration.quantize.variant import write_quantized
 from a2d.calibration.source.smoothquant import Smoothed
+from a2d.calibration.source.source import Source
+from a2d.engines import onnxruntime
 from a2d.engines.cpu import this_cpu
 from a2d.engines.onnxruntime import load
 from a2d.runtime.bundle.staging import Staging
@@ -46,12 +52,15 @@ class Form:
     precision: str
     options: Mapping[str, str] = field(default_factory=dict)
     """Session options instead of those of the processor's kind."""
+    before: bool = False
+    """Run with denormals, as a2d once did."""
 
 
 FORMS = (
     Form("fp32", "fp32"),
     Form("fp16, widened at every run", "fp16"),
     Form("int8, products as they are", "int8", PLAIN),
+    Form("int8, widened where it has to be, as before", "int8", before=True),
     Form("int8, products widened", "int8", WIDENED),
     Form("int8-avx2, as it is", "int8-avx2"),
     Form("int8, inputs measured at every run", "dynamic", PLAIN),
@@ -62,16 +71,17 @@ FORMS = (
 )
 
 
-def feeds_of(engine: Any, rows: int, past: int, like: Mapping[str, Any]) -> dict[str, Any]:
-    """Random inputs of a graph: of `rows` rows behind `past` cached ones, with what `like` holds already."""
+def feeds_of(engine: Any, rows: int, past: int, like: Mapping[str, Any], room: int = 0) -> dict[str, Any]:
+    """Random inputs of a graph: of `rows` rows behind `past` cached ones and `room`, with what `like` holds already."""
     random, made = np.random.default_rng(0), dict[str, Any]()
-    sizes = {"rows": rows, "block": rows, "context": past, "keys": past + rows, "masks": 1}
+    sizes = {"rows": rows, "block": rows, "context": past + room, "keys": past + room + rows, "masks": 1}
     for name, port in engine.inputs.items():
         shape = [one if isinstance(one, int) else sizes[one] for one in port.shape]
         if name in like:
             made[name] = like[name]
         elif name in ("visible", "masked"):
             made[name] = np.ones(shape, np.bool_)
+            made[name][..., past : past + room] = name == "masked"
         elif name == "allowed":
             made[name] = np.full(shape, 255, np.uint8)
         elif port.dtype == "int64":
@@ -86,14 +96,21 @@ class Runs:
 
     def __init__(self, folder: Path, form: Form, threads: int) -> None:
         kind = replace(this_cpu(), options=form.options or this_cpu().options)
+        self.form = form
         known = form.precision if form.precision != "dynamic" else "int8"
         graphs = [folder / f"{graph}.{form.precision}.onnx" for graph in ("backbone", "denoise")]
         self.backbone, self.denoise = (load(g, precision=known, threads=threads, cpu=kind) for g in graphs)
 
-    def step(self, rows: int, past: int) -> Any:
+    def step(self, rows: int, past: int, room: int = 0) -> Any:
         """The hidden rows of a step, and its seconds."""
+        before = patch.object(onnxruntime, "flushing", lambda call, *given: call(*given))
+        with before if self.form.before else nullcontext():
+            return self._step(rows, past, room)
+
+    def _step(self, rows: int, past: int, room: int) -> Any:
         tokens = np.arange(10, 10 + rows)[None]
-        asked = feeds_of(self.backbone, rows, past, {"tokens": tokens, "positions": past + np.arange(rows)[None]})
+        known = {"tokens": tokens, "positions": past + np.arange(rows)[None]}
+        asked = feeds_of(self.backbone, rows, past, known, room)
         started = time.perf_counter()
         hidden = self.backbone.run(asked, ["hidden"])["hidden"]
         if rows < PREFILL:
@@ -117,19 +134,21 @@ def with_dynamic(bundle: Path, scratch: Path) -> Path:
     return scratch
 
 
-def measured(folder: Path, rows: list[int], past: int, threads: int, rounds: int) -> dict[str, Any]:
+def measured(folder: Path, asked: argparse.Namespace) -> dict[str, Any]:
     """Least milliseconds of a step by form and rows, and errors, on the processor as it is."""
-    there = [form for form in FORMS if (folder / f"backbone.{form.precision}.onnx").is_file()]
+    rows, past, threads, rounds = [int(n) for n in asked.rows.split(",")], asked.past, int(asked.threads), asked.rounds
+    wanted = asked.only.split(",") if asked.only else [form.precision for form in FORMS]
+    there = [one for one in FORMS if one.precision in wanted and (folder / f"backbone.{one.precision}.onnx").is_file()]
     runs = {form.name: Runs(folder, form, threads) for form in there}
     best: dict[str, dict[str, float]] = {name: {} for name in runs}
     made = {name: run.step(8, past)[0] for name, run in runs.items()}
     size = float(np.sqrt(np.square(made["fp32"]).mean()))
     errors = {name: float(np.sqrt(np.square(x - made["fp32"]).mean())) / size for name, x in made.items()}
     for count in rows:
-        held = past if count < PREFILL else 0
+        held, room = (past, asked.room) if count < PREFILL else (0, 0)
         for _ in range(rounds):
             for name, run in runs.items():
-                seconds = run.step(count, held)[1]
+                seconds = run.step(count, held, room)[1]
                 best[name][str(count)] = min(seconds * 1e3, best[name].get(str(count), float("inf")))
     return {"kind": this_cpu().name, "threads": threads, "past": past, "ms": best, "errors": errors}
 
@@ -152,21 +171,22 @@ def main() -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--rows", default="1,8,16,32,128")
     parser.add_argument("--past", type=int, default=512)
+    parser.add_argument("--room", type=int, default=32)
+    parser.add_argument("--only", help="precisions by comma, fp32 among them")
     parser.add_argument("--threads", default="1")
     parser.add_argument("--kinds", help="by comma; default: this processor, and those that it can be taken for")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--here", action="store_true", help="this process alone, as JSON")
     asked = parser.parse_args()
     if asked.here:
-        rows = [int(n) for n in asked.rows.split(",")]
-        print(json.dumps(measured(asked.bundle, rows, asked.past, int(asked.threads), asked.rounds)))
+        print(json.dumps(measured(asked.bundle, asked)))
         return
     sys.path.insert(0, str(ROOT / "tests" / "cpus"))
     from played import PLAYED, as_kind  # type: ignore[import-not-found]  # noqa: PLC0415 - a folder of the tests
 
     kinds = asked.kinds.split(",") if asked.kinds else dict.fromkeys([this_cpu().name, *PLAYED])
     with tempfile.TemporaryDirectory(prefix="a2d-", dir=asked.bundle.resolve().parent) as scratch:
-        folder = with_dynamic(asked.bundle.resolve(), Path(scratch))
+        folder = asked.bundle.resolve() if asked.only else with_dynamic(asked.bundle.resolve(), Path(scratch))
         for threads in asked.threads.split(","):
             for kind in kinds:
                 command = as_kind(kind)
@@ -174,7 +194,9 @@ def main() -> None:
                     print(f"{kind}: nothing plays it here at full speed\n")
                     continue
                 own = ["--here", "--rows", asked.rows, "--past", str(asked.past), "--threads", threads]
-                line = [*command, __file__, str(folder), *own, "--rounds", str(asked.rounds)]
+                own += ["--room", str(asked.room), "--rounds", str(asked.rounds)]
+                own += ["--only", asked.only] if asked.only else []
+                line = [*command, __file__, str(folder), *own]
                 print(table(json.loads(subprocess.run(line, check=True, capture_output=True, text=True).stdout)))
 
 

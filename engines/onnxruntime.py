@@ -19,6 +19,7 @@ import numpy as np
 
 from ._import_onnxruntime import ort
 from .cpu import CpuKind, this_cpu
+from .denormals import OPTION, flushing, kept_state
 from .errors import EngineError
 from .host import HostBuffer, HostMemory, checked
 from .paths import utf8_path
@@ -51,6 +52,11 @@ PROVIDERS = {
     ),
 }
 """Devices by name; `cuda:1` is the second GPU."""
+
+UNFUSED = dict.fromkeys(("int8", "int8-avx2", "int4-int8", "int4"), ("MatMulAddFusion",))
+"""Optimizers to leave out, by precision. A product and its bias in one node (`Gemm`, made where rows have two axes, as
+in a vision tower) has no kernel for bytes: its codes would be widened at every run, and it be computed in floats.
+"""
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -98,7 +104,7 @@ class OnnxRuntimeEngine:
     def _run(self, outputs: Sequence[str], arrays: Mapping[str, Array]) -> list[Array]:
         started = time.perf_counter()
         try:
-            made: list[Array] = self._session.run(outputs, arrays)
+            made: list[Array] = flushing(self._session.run, outputs, arrays)
             return made
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise EngineError(f"{self.graph}: ONNX Runtime failed: {error}") from error
@@ -139,6 +145,7 @@ def load(
     # Rows and context change all the time, so a memory plan would be made anew for every shape.
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+    options.add_session_config_entry(OPTION, "1")
     # Products of weights in groups: by int8 arithmetic, 4 to 20 times faster than widening them.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
     kind = cpu or this_cpu()
@@ -146,7 +153,7 @@ def load(
         options.add_session_config_entry(name, value)
     if device.startswith("cuda"):
         return _on_gpu(path, provider, options, device)
-    without = _frugal(options) if frugal else ()
+    without = _frugal(options) if frugal else UNFUSED.get(precision, ())
     if not fuse:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     return OnnxRuntimeEngine(path, provider, options, without, kind)
@@ -203,7 +210,7 @@ def _session(
         raise EngineError(f"{path}: no such graph; export the checkpoint again")
     chosen = [(provider.name, dict(settings or {}))]
     try:
-        with utf8_path(path) as spelled:
+        with utf8_path(path) as spelled, kept_state():
             return ort.InferenceSession(spelled, options, providers=chosen, disabled_optimizers=[*without])
     except Exception as error:  # as above
         raise EngineError(f"{path.name}: ONNX Runtime {ort.__version__} cannot load it: {error}") from error

@@ -98,7 +98,15 @@ def _built(checkpoint: Path, precision: str, python: Path) -> Path:
     if made.returncode:
         said = "\n".join(made.stderr.strip().splitlines()[-LINES:])
         raise EngineError(f"onnxruntime-genai's builder makes no {precision} model of these weights. It said:\n{said}")
+    _within_table(folder / "genai_config.json")
     return folder
+
+
+def _within_table(path: Path) -> None:
+    """Name tokens of the table as those that end and pad: a tokenizer without any makes up one behind its last."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["model"] |= dict.fromkeys(("eos_token_id", "pad_token_id"), config["model"]["vocab_size"] - 1)
+    path.write_text(json.dumps(config), encoding="utf-8")
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Another engine in a process of its own, which decodes what it is asked for.
 
 The process says in a line of JSON which forms it holds, and then answers a line for each line: {"form", "prompt",
-"following"} gets {"tokens", "seconds", "cpu_seconds"}, a preferred token for each that follows (null: the preferred
-one). Its standard error is kept, to be told if it ends. Knows no engine.
+"following"} gets {"tokens", "seconds", "cpu_seconds"} and the same up to the first token, a preferred token for each
+that follows (null: the preferred one). Its standard error is kept, to be told if it ends. Knows no engine.
 """
 
 from __future__ import annotations
@@ -52,7 +52,8 @@ class ProcessRival:
         made = self._answer()
         if len(made["tokens"]) != len(following):
             raise EngineError(f"{self.name}, {form}: got {len(made['tokens'])} tokens, expected {len(following)}")
-        return PeerRun(tuple(made["tokens"]), made["seconds"], len(following), made["cpu_seconds"])
+        first = made.get("first_seconds"), made.get("first_cpu_seconds")
+        return PeerRun(tuple(made["tokens"]), made["seconds"], len(following), made["cpu_seconds"], *first)
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

@@ -164,7 +164,10 @@ class Patches:
     @cached_property
     def digest(self) -> bytes:
         """SHA-256 of the picture: the same only for the same pixels on the same grid."""
-        return hashlib.sha256(self.pixels.tobytes() + repr(self.grid).encode()).digest()
+        # Where they lie: a copy takes as long as the rest.
+        digest = hashlib.sha256(np.ascontiguousarray(self.pixels).data)
+        digest.update(repr(self.grid).encode())
+        return digest.digest()
 
     def feeds(self) -> Iterator[dict[str, NDArray[Any]]]:
         """The inputs of the vision graph, once per frame group."""
@@ -296,8 +299,10 @@ def _in_windows(raster: NDArray[np.uint8], grid: Grid, spec: VisionSpec) -> Patc
     """Patches as `_patchify` makes them, normalised and rearranged into padded windows."""
     merge = spec.merge_size
     slots, order = _windows(grid.h // merge, grid.w // merge, spec.window_groups)
-    pixels = np.zeros((grid.t, len(slots), *raster.shape[2:]), np.float32)
-    pixels[:, order] = normalised(raster, spec)
+    placed = np.zeros((grid.t, len(slots), *raster.shape[2:]), np.uint8)
+    placed[:, order] = raster  # while a pixel is a byte: of the floats there is one copy
+    pixels = normalised(placed, spec)
+    pixels[:, slots < 0] = 0
     positions = np.zeros((len(slots), merge**2, 2), np.int64)
     rows, columns = np.divmod(np.arange(len(order)), grid.w // merge)
     corner = np.stack([rows, columns], -1)[:, None] * merge

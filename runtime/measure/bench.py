@@ -109,6 +109,9 @@ class PeerRun:
     forwards: int
     cpu_seconds: float | None = None
     """Processor time of its threads in these seconds; None where it is not told."""
+    first_seconds: float | None = None
+    """Time to the first token, the prompt's; None where it is not told."""
+    first_cpu_seconds: float | None = None
 
 
 class Peer(Protocol):

@@ -108,6 +108,45 @@ def test_a_model_that_genais_builder_does_not_make_is_told_with_what_it_said(flo
         pass
 
 
+GENAI = """
+import numpy as np
+__version__ = "0"
+class Config:
+    def __init__(self, folder): pass
+    def overlay(self, text): pass
+class Model:
+    def __init__(self, config): pass
+class GeneratorParams:
+    def __init__(self, model): pass
+    def set_search_options(self, **chosen): self.chosen = chosen
+class Generator:
+    def __init__(self, model, params):
+        self.own, self.seen = 0, []
+        assert params.chosen["min_length"] == params.chosen["max_length"], "an end token would end the answer"
+    def append_tokens(self, tokens): self.seen += tokens.tolist()
+    def get_logits(self):
+        assert not self.own
+        return np.eye(1, 9, (self.seen[-1] + 1) % 9, dtype=np.float32)[None]
+    def generate_next_token(self):
+        self.own += 1
+        self.seen.append((self.seen[-1] + 2) % 9)
+    def get_next_tokens(self): return self.seen[-1:]
+"""
+
+
+def test_genai_answers_freely_by_its_own_loop_and_follows_by_its_logits(tmp_path):
+    (tmp_path / "onnxruntime_genai.py").write_text(GENAI)
+    job = {"threads": 1, "forbidden": [7], "models": {"int4": "nowhere"}}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    begin = f"import runpy, sys; sys.path[:0] = [{str(tmp_path)!r}, {str(PROCESSES)!r}]; sys.argv = sys.argv[1:]; "
+    code = begin + "runpy.run_path(sys.argv[0], run_name='__main__')"
+    command = [sys.executable, "-c", code, PROCESSES / "run_genai.py", tmp_path / "job.json"]
+    with rival_process("onnxruntime-genai", [command]) as rival:
+        run = rival.decode("int4", np.array([1, 3]), 3)
+        assert run.tokens == (5, 7, 0) and run.first_seconds is not None and run.first_cpu_seconds is not None
+        assert tuple(rival.preferred("int4", np.array([1, 3]), [6, 2, 5])) == (4, 0, 3)  # never the forbidden 7
+
+
 # -- an environment
 
 

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 
 __all__ = ["answer", "timed"]
 
@@ -18,16 +19,19 @@ def answer(version: str, forms: Iterable[str], tokens: Tokens) -> None:
     _say({"version": version, "forms": [*forms]})
     for line in sys.stdin:
         asked = json.loads(line)
-        made, seconds, busy = timed(iter(tokens(asked["form"], asked["prompt"], asked["following"])))
-        _say({"tokens": made, "seconds": seconds, "cpu_seconds": busy})
+        _say(timed(iter(tokens(asked["form"], asked["prompt"], asked["following"]))))
 
 
-def timed(tokens: Iterator[int]) -> tuple[list[int], float, float]:
-    """All tokens, the seconds from the first to the last, and the processor's in this process."""
+def timed(tokens: Iterator[int]) -> dict[str, object]:
+    """All tokens; seconds from the first to the last, and up to the first; the same of this process's processor."""
+    clocks = [(time.perf_counter(), time.process_time())]
     made = [next(tokens)]
-    started, before = time.perf_counter(), time.process_time()
+    clocks.append((time.perf_counter(), time.process_time()))
     made.extend(tokens)
-    return made, time.perf_counter() - started, time.process_time() - before
+    clocks.append((time.perf_counter(), time.process_time()))
+    (first, first_busy), (seconds, busy) = ((b[0] - a[0], b[1] - a[1]) for a, b in pairwise(clocks))
+    said = {"seconds": seconds, "cpu_seconds": busy, "first_seconds": first, "first_cpu_seconds": first_busy}
+    return {"tokens": made, **said}
 
 
 def _say(what: object) -> None:
