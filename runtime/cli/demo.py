@@ -19,7 +19,7 @@ from ..console.progress import size
 from ..dailies.shot_list import shot_list
 from ..demo.films import Filmed, curve, filmed
 from ..demo.page import Facts, Frame, Row, by_set, render
-from ..demo.ways import Way, entries, frames, measure, rows, ways
+from ..demo.ways import Way, entries, frames, measure, rows, several, ways
 from ..load import load
 from ..model import Model
 from .arguments import Parser, guarded
@@ -76,8 +76,9 @@ def _demo(a: argparse.Namespace) -> int:
     every = ways(model.manifest.decode.block_size, a.threshold)
     print(f"{len(listed)} frames that the model has not seen; {every['fast'].name} are accepted at once\n")
     quiet = not sys.stderr.isatty()
-    made = measure(model, [entry.path for entry in listed], every, a.repeats, quiet)
-    read = frames(listed, made)
+    paths = [entry.path for entry in listed]
+    made = measure(model, paths, every, a.repeats, quiet)
+    read = frames(listed, made, several(model, paths, every["fast"], quiet))
     for frame in read:
         _tell(model, frame, every["fast"], a.pace)
     compared = rows(load(a.bundle, precision=a.precision, threads=a.threads), listed, every, made)
@@ -128,6 +129,8 @@ def _verdict(frame: Frame) -> Iterator[str]:
         yield f"  truth  {frame.truth}"
         count = f"{len(frame.fields) - len(wrong)} of {len(frame.fields)} fields right"
         yield f"  {count}; {', '.join(wrong) or 'not exact'}"
+    if frame.looks > 1:
+        yield f"  in {frame.looks} looks: {frame.voted}{', right' if frame.voted_right else ''}"
     yield (
         f"  {fast.forwards} forwards, {1000 * fast.seconds:.1f} ms; one token a forward: {slow.forwards} forwards, "
         f"{1000 * slow.seconds:.1f} ms, {slow.seconds / fast.seconds:.2f} times as long"
@@ -136,9 +139,11 @@ def _verdict(frame: Frame) -> Iterator[str]:
 
 def _sets(read: Sequence[Frame]) -> str:
     sets = by_set(read)
-    told = ", ".join(f"{name} {right} of {every}" for name, right, every in sets)
+    once = ", ".join(f"{one.name} {one.right} of {one.frames}" for one in sets)
+    again = ", ".join(f"{one.name} {one.voted} of {one.frames}" for one in sets)
     foreign = "\n(foreign frames are drawn by a program that training never uses)"
-    return f"whole slates right: {told}{foreign if any(name.startswith('foreign') for name, *_ in sets) else ''}\n"
+    told = foreign if any(one.name.startswith("foreign") for one in sets) else ""
+    return f"whole slates right in one look: {once}\nin several looks, as a2d run takes them: {again}{told}\n"
 
 
 def _table(compared: Sequence[Row], about: Facts) -> Iterator[str]:
