@@ -54,7 +54,7 @@ class Frame:
     voted: str
     """Text that several looks at it vote for."""
     looks: int
-    """As many were taken: one where there is no slate."""
+    """Number of looks that were taken; one where there is no slate."""
 
     @property
     def voted_right(self) -> bool:
