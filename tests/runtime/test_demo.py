@@ -222,16 +222,6 @@ def test_whatever_a_model_writes_stays_text(frame: Frame) -> None:
     assert page.open == [] and evil in page.text
 
 
-def test_the_page_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "sub" / "demo.html"
-    demo._write(path, "one")
-    demo._write(path, "two \u2423")
-    assert path.read_text(encoding="utf-8") == "two \u2423"
-    with pytest.raises(UnicodeEncodeError):
-        demo._write(path, "\ud800")
-    assert path.read_text(encoding="utf-8") == "two \u2423" and [p.name for p in path.parent.iterdir()] == ["demo.html"]
-
-
 # -- the films
 
 
