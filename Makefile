@@ -20,10 +20,13 @@ endif
 export OMP_NUM_THREADS = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
+# Where an image sets it, every process of the suite would compile all that it imports: half a minute each.
+unexport PYTHONDONTWRITEBYTECODE
+
 # Tests run on all cores, a file on one of them, the slowest files first (tests/shared.py); what exports is shared by all.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs fuzz soak test test-shapes test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel wire lint check format clean train-slate-smoke
+.PHONY: demo docs fuzz soak test test-properties test-shapes test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel wire lint check format clean train-slate-smoke
 
 demo: build/slate.a2d build/animatic.a2d
 	$(BIN)/a2d demo
@@ -86,6 +89,10 @@ test-footage: $(VENV)/.dev build/slate.a2d
 # Many more requests than the suite sends, to every place of `a2d serve`, described and not; no 500 may come back.
 fuzz: $(VENV)/.dev
 	A2D_FUZZ=300 $(BIN)/python -m pytest -n 0 tests/runtime/server/test_fuzz.py --timeout 3600
+
+# Every property with ten times the examples that the suite takes; some minutes.
+test-properties: $(VENV)/.dev
+	A2D_EXAMPLES=10 $(BIN)/python $(PYTEST) --timeout 7200 tests/runtime tests/export/test_denoise.py tests/export/test_crops.py
 
 # 10,000 answers of random models to the schemas of the JSON Schema Test Suite and to random ones, and 5,000 made of
 # sentences: all have to be valid.

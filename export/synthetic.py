@@ -24,7 +24,7 @@ from .families import describe
 from .job import Job
 from .quantized import Quantizers, export_all, split
 
-__all__ = ["Synthetic", "bundle_100m", "checkpoint"]
+__all__ = ["MODEL_100M", "Synthetic", "bundle_100m", "checkpoint"]
 
 GAIN = 1.5
 """Standard deviation of a projection's output for inputs of standard deviation 1."""
@@ -122,19 +122,24 @@ def _shards(shapes: Shapes, numbers: int) -> Iterator[Shapes]:
     yield part
 
 
-def bundle_100m(path: Path, precisions: str = "fp32", quantizers: Quantizers | None = None) -> Path:
-    """Export the synthetic model of 100 million parameters, `100m` of `a2d bench`, to `path`, replacing it."""
-    model = Synthetic(
-        layers=12,
-        hidden=768,
-        heads=12,
-        kv_heads=4,
-        head_dim=64,
-        intermediate=2048,
-        vocab=32000,
-        max_context=8192,
-        contract={**CONTRACT, "steps": 2},
-    )
+MODEL_100M = Synthetic(
+    layers=12,
+    hidden=768,
+    heads=12,
+    kv_heads=4,
+    head_dim=64,
+    intermediate=2048,
+    vocab=32000,
+    max_context=8192,
+    contract={**CONTRACT, "steps": 2},
+)
+"""The model of 100 million parameters, `100m` of `a2d bench`."""
+
+
+def bundle_100m(
+    path: Path, precisions: str = "fp32", quantizers: Quantizers | None = None, model: Synthetic = MODEL_100M
+) -> Path:
+    """Export the synthetic model of 100 million parameters, or one like it, to `path`, replacing it."""
     with tempfile.TemporaryDirectory(prefix="a2d-") as scratch:
         floats, quantized = split(precisions, quantizers or {})
         source = checkpoint(Path(scratch) / "synthetic-100m", model)

@@ -11,6 +11,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -77,11 +78,21 @@ def exported(checkpoint: Path, bundle: Path, *flags: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def filming(shared: Shared) -> Path:
+def golden_film(shared: Shared) -> Callable[[str], Path]:
+    """The bundle of a golden checkpoint that films, by name, exported by the command line that its cases name."""
+
+    def bundle(name: str) -> Path:
+        folder = DATA / "golden-frames" / name
+        flags = json.loads((folder / "case-1.json").read_text(encoding="utf-8"))["export"]
+        return shared(f"film-{name}.a2d", lambda path: exported(folder / "checkpoint", path, "--quiet", *flags))
+
+    return bundle
+
+
+@pytest.fixture(scope="session")
+def filming(golden_film: Callable[[str], Path]) -> Path:
     """The bundle of a tiny checkpoint that films: blocks of 3 latent frames in 4 steps."""
-    folder = DATA / "golden-frames" / "v1"
-    flags = json.loads((folder / "case-1.json").read_text(encoding="utf-8"))["export"]
-    return shared("film.a2d", lambda path: exported(folder / "checkpoint", path, "--quiet", *flags))
+    return golden_film("v1")
 
 
 @pytest.fixture(scope="session")
@@ -102,10 +113,11 @@ def floats(shared: Shared, tiny_checkpoint: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def large(shared: Shared) -> Path:
-    """The synthetic model of 100 million parameters in fp32."""
-    from a2d.export.synthetic import bundle_100m
+    """The synthetic model of 100 million parameters with a third of its layers, in fp32: products of the same sizes."""
+    from a2d.export.synthetic import MODEL_100M, bundle_100m
 
-    return shared("100m.a2d", bundle_100m)
+    model = replace(MODEL_100M, layers=4)
+    return shared("100m.a2d", lambda path: bundle_100m(path, model=model))
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,7 @@ def test_completion_and_help_show_the_public_names_alone():
 
 
 HERE = Path(__file__).parent
-TRACED = ("export", "calibration", "examples", "real")
+TRACED = ("export", "examples", "real")
 """Folders whose tests are of torch's modules, or of scripts that train them."""
 
 

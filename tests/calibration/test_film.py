@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import exported
 from PIL import Image
 
 from a2d.calibration.cli.calibrate import main as calibrate
@@ -17,7 +18,6 @@ from a2d.calibration.film.job import FilmJob, calibrate_film
 from a2d.calibration.film.shots import Shot, built_in, load_prompts
 from a2d.calibration.source.source import Source
 from a2d.engines.errors import ParityError, RequestError
-from a2d.export.cli import main
 from a2d.runtime.bundle.files import Bundle
 from a2d.runtime.deploy.placement import Placement
 from a2d.runtime.model import Model
@@ -29,7 +29,7 @@ FLAGS = ["--block-frames", "3", "--steps-list", "1000,750,500,250", "--size", "6
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("film") / "bundle"
-    assert main([str(CHECKPOINT), "-o", str(path), *FLAGS]) == 0
+    exported(CHECKPOINT, path, *FLAGS)
     return path
 
 

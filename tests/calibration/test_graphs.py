@@ -9,7 +9,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-import torch
 from cpus.played import PLAYED, ask
 from cpus.probe import feeds
 
@@ -19,11 +18,6 @@ from a2d.calibration.source.products import points
 from a2d.calibration.source.smoothquant import Smoothed, factors
 from a2d.calibration.source.source import Source
 from a2d.engines import cpu, load_engine
-from a2d.export.checkpoint.directory import Checkpoint
-from a2d.export.families import describe
-from a2d.export.graphs import backbone
-from a2d.export.graphs.shapes import Network
-from a2d.export.parity.torch_engine import TorchEngine, Weights
 from a2d.runtime.bundle.files import Bundle
 
 GRAPHS = ("backbone", "denoise", "sample")
@@ -115,6 +109,14 @@ def test_zero_points_are_zero_and_signed(quantized, precision):
 
 def test_fp8_is_a_torch_float8_reference_to_rounding(tiny_checkpoint, floats, quantized, monkeypatch):
     """The same layers in torch, its own float8 cast around every product: independent of our numbers and our graph."""
+    import torch
+
+    from a2d.export.checkpoint.directory import Checkpoint
+    from a2d.export.families import describe
+    from a2d.export.graphs import backbone
+    from a2d.export.graphs.shapes import Network
+    from a2d.export.parity.torch_engine import TorchEngine, Weights
+
     graph, given = model_of(quantized, "backbone", "fp8"), feeds()
     names = [point.name for point in points(model_of(floats, "backbone", "fp32").graph)]
     scales = iter([float(initial(graph, f"{name}.input_scale")) for name in names])

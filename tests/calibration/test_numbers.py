@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from a2d.calibration.collect.histogram import Histogram
 from a2d.calibration.quantize.merge import MERGES, error, limit
@@ -22,6 +21,8 @@ def histogram(values) -> Histogram:
 
 
 def test_fp8_rounds_as_torch_does():
+    import torch
+
     x = np.concatenate([CHANCE.normal(0, s, 4000) for s in (1e-3, 0.1, 1, 30, 300)]).astype(np.float32)
     x = np.concatenate([x, [0, 448, -448, 2**-9, 2**-10, 1.5 * 2**-9]]).astype(np.float32)
     ours = FORMATS["fp8"].encode(x, np.float32(1))

@@ -6,21 +6,22 @@ import json
 
 import numpy as np
 import pytest
-import vl_published
 from PIL import Image
 
 from a2d.calibration.job import Job, calibrate
 from a2d.calibration.quantize.recipes import recipes
-from a2d.export.decode_contract import Flags
-from a2d.export.job import Job as Export
-from a2d.export.job import export
-
-IMAGE = vl_published.IMAGE
+from a2d.runtime.bundle.files import Bundle
 
 
 @pytest.fixture(scope="module")
 def seeing(tmp_path_factory):
     """A bundle of a tiny vision-language model without words."""
+    import vl_published
+
+    from a2d.export.decode_contract import Flags
+    from a2d.export.job import Job as Export
+    from a2d.export.job import export
+
     folder = tmp_path_factory.mktemp("seeing")
     vl_published.fast_dvlm(folder / "ck")
     flags = Flags.of(stop_token_ids=("2",), mask_token_id="94", block_size=8)
@@ -50,5 +51,6 @@ def test_a_tower_that_saw_nothing_stays_high_and_that_is_told(seeing, tmp_path):
 
 
 def test_a_tower_that_saw_a_picture_is_quantized(seeing, tmp_path):
-    layers, said = calibrated(seeing, tmp_path, {"tokens": [5, IMAGE, 6], "images": ["a.png"]})
+    picture = Bundle.open(seeing).manifest.vision.image_token_id
+    layers, said = calibrated(seeing, tmp_path, {"tokens": [5, picture, 6], "images": ["a.png"]})
     assert "static" in of_tower(layers) and "not seen" not in said

@@ -25,3 +25,6 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(tmp_path):
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileNotFoundError), written_whole(tmp_path / "none" / "file") as part:
         part.write_text("new")
+    with pytest.raises(UnicodeEncodeError), written_whole(path) as part:
+        part.write_text("\ud800", encoding="utf-8")
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]

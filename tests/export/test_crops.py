@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -68,7 +69,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(st.integers(1, 150), st.integers(1, 150))
 def test_pixels_are_those_of_transformers(height: int, width: int) -> None:
     one = picture(height, width)
@@ -83,7 +84,7 @@ def test_several_pictures_are_a_square_each() -> None:
         np.testing.assert_allclose(made.pixels, patches(expected), atol=1e-6)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(1, 9))
 def test_features_are_packed_as_in_transformers(height: int, width: int, most: int) -> None:
     """Chosen by size, freed of bars, reduced, ended line by line."""

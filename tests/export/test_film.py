@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,6 @@ from safetensors.torch import load_file, save_file
 from a2d.engines.errors import BundleError, CheckpointError, ContractError, RequestError
 from a2d.export.checkpoint.pipeline import Pipeline
 from a2d.export.checkpoint.sources import Source, assemble
-from a2d.export.cli import main
 from a2d.export.export_plan import Job
 from a2d.export.families.causal_wan import describe_film
 from a2d.export.film.contract import warped
@@ -127,14 +127,9 @@ def test_a_draft_is_decoded_by_the_small_decoder(made):
 
 
 @pytest.fixture(scope="module", params=["v1", "v2"])
-def golden(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Opened]:
-    """A checkpoint of another code, exported by the command line that its cases name."""
-    folder, bundle = GOLDEN / request.param, tmp_path_factory.mktemp(request.param) / "bundle"
-    if request.param == "v1":
-        return folder, Opened(request.getfixturevalue("filming"))
-    flags = json.loads((folder / "case-1.json").read_text())["export"]
-    assert main([str(folder / "checkpoint"), "-o", str(bundle), "--quiet", *flags]) == 0
-    return folder, Opened(bundle)
+def golden(request: pytest.FixtureRequest, golden_film: Callable[[str], Path]) -> tuple[Path, Opened]:
+    """A checkpoint of another code, with its cases."""
+    return GOLDEN / request.param, Opened(golden_film(request.param))
 
 
 @pytest.mark.parametrize("number", [1, 2])

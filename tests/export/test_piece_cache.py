@@ -65,8 +65,8 @@ def test_no_folder_keeps_nothing(traces: list[int]) -> None:
 
 
 def test_a_piece_is_the_same_whatever_it_was_traced_with() -> None:
-    builders = [Builder(Network(SHAPE), (PRECISIONS["fp32"],), graphs) for graphs in (("sample", "backbone"), None)]
-    network = builders[0].network
+    network, fp32, company = Network(SHAPE), (PRECISIONS["fp32"],), default_folder()
+    builders = Builder(network, fp32, ("sample", "backbone")), Builder(network, fp32, None, company)
     names = {piece.name for graph in ("backbone", "sample") for piece in kinds(network)[graph].pieces(network)}
     names.remove("settle")  # reads the size of a block from one or another of the inputs that all have it
     alone, together = ([text(builder.traced(name, torch.float32)) for name in names] for builder in builders)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from bundles import MANIFEST, VISION
+from counts import examples
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -377,7 +378,7 @@ def test_random_json(tree):
     survives(json.dumps(tree).encode())
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 @given(st.data())
 def test_manifests_with_strange_values(data):
     root = place = to_json(MANIFEST)

@@ -9,6 +9,7 @@ import unicodedata
 
 import numpy as np
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -110,7 +111,7 @@ def blocks(draw):
     return made
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(100))
 @given(blocks())
 def test_the_screen_shows_the_text_after_every_step(blocks):
     screen = Screen()

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
+from counts import examples
 from decode_cases import cases, options
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -55,7 +56,7 @@ def timed(toy: Toy, made, asked: Options, budget: float, hand: Hand, tokens=(5, 
     return session.stream(prompt(list(tokens)), asked, clock=clock).run()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(cases(), st.sampled_from(list(RULES)), st.floats(1, 40), st.lists(st.floats(0.2, 6), min_size=1, max_size=5))
 def test_no_forward_begins_behind_the_deadline(case, rule, budget, spans):
     asked = options(case, rule=rule) if rule in ("confidence", "prefix") else replace(
@@ -71,7 +72,7 @@ def test_no_forward_begins_behind_the_deadline(case, rule, budget, spans):
     assert result.tokens or result.stop_reason == "budget"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(cases())
 def test_time_enough_changes_nothing(case):
     toy, asked = Toy(case["seed"]), options(case)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import choices_reference
 import numpy as np
 import pytest
+from counts import examples
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from toy import MASK, Toy, V, contract, prompt
@@ -57,7 +58,7 @@ def chosen(draw):
     return c, o
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(chosen(), PROMPTS, st.integers(0, 5))
 def test_every_choice_agrees_with_the_slow_loop(case, tokens, seed):
     c, o = case
@@ -69,7 +70,7 @@ def test_every_choice_agrees_with_the_slow_loop(case, tokens, seed):
         assert result.steps == steps
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=examples(20), deadline=None)
 @given(chosen(), PROMPTS)
 def test_defaults_of_the_contract_are_those_of_a_caller(case, tokens):
     c, o = case

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import reference
+from counts import examples
 from decode_cases import cases, options
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ def form(rows: int, tokens: dict[int, int], sets: dict[int, set[int]]) -> Given:
     return Given(held, is_given, Allowed(np.array(masks, np.uint8).reshape(-1, WIDTH), by))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(
     cases(),
     st.dictionaries(st.integers(0, 25), st.integers(4, V - 2), max_size=12),

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import reference
+from counts import examples
 from decode_cases import cases, options
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from a2d.engines.errors import NumericsError, RequestError
 from a2d.runtime.decode.options import COMMITS, Options
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(cases())
 def test_cached_merged_and_full_agree(case):
     toy, c = Toy(case["seed"]), case["contract"]
@@ -37,7 +38,7 @@ def test_cached_merged_and_full_agree(case):
     assert separate.forwards == steps - opened + (start > 0) + merged.blocks - 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(cases(), st.sampled_from(["entropy", "sequential"]), st.floats(0, 3))
 def test_host_rules_agree_merged_and_separate(case, rule, bound):
     toy, c = Toy(case["seed"]), case["contract"]
@@ -50,7 +51,7 @@ def test_host_rules_agree_merged_and_separate(case, rule, bound):
     assert MASK not in results[0].tokens
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(cases(), st.none() | st.floats(0, 1), st.none() | st.floats(0, 1))
 def test_revision_always_ends(case, below, above):
     toy, c = Toy(case["seed"]), case["contract"]
@@ -79,7 +80,7 @@ def test_sub_blocks_are_filled_from_left_to_right():
     assert [sorted(order[:3]), sorted(order[3:6]), sorted(order[6:])] == [[0, 1, 2], [3, 4, 5], [6, 7]]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(cases())
 def test_a_block_cache_runs_fewer_rows_and_ends(case):
     """What it computes is held against a reference of its own in tests/export/test_text_families.py."""

@@ -7,6 +7,7 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import H, Toy, V, contract, prompt
@@ -25,7 +26,7 @@ def exact(c) -> bool:
     return c.context_mask == "token_causal" or (c.prompt_alignment == "tail" and c.context_mask == "block_causal")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     TOKENS,
     TOKENS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy import LAYERS, STOP, Toy, V, contract, norm, prompt
@@ -29,7 +30,7 @@ def one_by_one(toy: Toy, c: DecodeContract, tokens: list[int], options: Options)
     return toy.session(autoregressive(c)).generate(prompt(tokens), options).tokens
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     st.lists(st.integers(4, V - 2), min_size=1, max_size=21),
     st.integers(1, 9),

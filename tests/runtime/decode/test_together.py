@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from counts import examples
 from decode_cases import PROMPTS, contracts
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -83,7 +84,7 @@ def side_by_side(toy: Toy, cases: list[Case], engines=None):
     return [errors.get(id(generation)) or generation.result for generation in made]
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=examples(50), deadline=None)
 @given(st.lists(asked(), min_size=4, max_size=4), st.integers(0, 3))
 def test_four_side_by_side_are_four_alone(cases, seed):
     toy = Toy(seed)
@@ -127,7 +128,7 @@ class Poisoned(Toy):
         return super().forward(tokens, positions, visible, past, features, is_feature)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(st.lists(asked(), min_size=3, max_size=3), asked(), st.integers(0, 3))
 def test_numbers_that_are_not_finite_end_one_and_no_neighbour(cases, bad, place):
     toy, sick = Poisoned(), Poisoned.TOKEN

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 import onnx
 import pytest
@@ -18,9 +17,6 @@ from a2d.runtime.deploy.engine_set import engine_sets
 from a2d.runtime.deploy.film_profiles import film_profiles, film_sizes
 from a2d.runtime.deploy.precisions import EXACT
 from a2d.runtime.film.clip import clip_of
-
-CHECKPOINT = Path(__file__).parents[2] / "data" / "golden-frames" / "v2" / "checkpoint"
-FLAGS = ["--block-frames", "1", "--steps-list", "1000,500", "--window", "2", "--sink", "1", "--size", "32x48"]
 
 
 @pytest.mark.parametrize("picture", [False, True])
@@ -68,17 +64,13 @@ def test_sizes_that_do_not_divide_are_refused():
         film_sizes(contract(), 33, 48)
 
 
-def test_a_bundle_that_films_is_built_ahead(tmp_path, capsys):
+def test_a_bundle_that_films_is_built_ahead(golden_film, tmp_path, capsys):
     pytest.importorskip("tensorrt_rtx")
-    bundle = tmp_path / "bundle"
-
-    from a2d.export.cli import main as export  # torch is for this test alone
-
-    assert export([str(CHECKPOINT), "-o", str(bundle), "--precision", "fp16", "--quiet", *FLAGS]) == 0
-    assert build([str(bundle), "--target", "rtx", "--sm", "89", "--quiet"]) == 0
-    (made,) = engine_sets(bundle / "engines")
+    flags = [str(golden_film("v2")), "-o", str(tmp_path), "--target", "rtx", "--sm", "89", "--precision", "fp16"]
+    assert build([*flags, "--size", "32x48", "--quiet"]) == 0
+    (made,) = engine_sets(tmp_path)
     assert {"frames.engine", "pixels_next.engine", "text.engine"} <= set(made.record.files)
-    assert (made.record.context, made.record.block_size) == (6, 6)
+    assert (made.record.context, made.record.block_size) == (18, 6)  # 3 frames of 2 x 3 rows, and one
     capsys.readouterr()
-    assert build([str(bundle), "--target", "rtx", "--sm", "89", "--size", "30x48"]) == 2
+    assert build([*flags, "--size", "30x48"]) == 2
     assert "multiple" in capsys.readouterr().err

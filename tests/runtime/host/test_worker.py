@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import toy
 from conftest import EXAMPLES
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from patience import PATIENCE
@@ -270,7 +271,7 @@ STREAM = b"".join(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(st.data())
 def test_whatever_comes_the_answers_are_frames(data):
     """Damaged streams: never an exception, always whole frames, and a host that is not understood is told."""

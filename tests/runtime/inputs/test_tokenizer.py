@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from counts import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -199,7 +200,7 @@ def test_templates_nested_without_end_are_refused_when_they_are_read():
         ChatTemplate("{{ " + "(" * 5000 + "1" + ")" * 5000 + " }}", {})
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(80))
 @given(st.lists(st.sampled_from(["{{", "}}", "{%", "%}", " if ", "x", "messages", ".", "'", "(", ")", "|", "for"])))
 def test_templates_give_text_or_an_error_of_ours(pieces):
     with contextlib.suppress(BundleError, RequestError):

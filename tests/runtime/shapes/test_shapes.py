@@ -10,6 +10,7 @@ import re
 import jsonschema
 import numpy as np
 import pytest
+from counts import examples
 from hypothesis import assume, given, seed, settings
 from hypothesis import strategies as st
 from spelled import NUMBERS, VOCABULARY, decodes, text_of
@@ -64,7 +65,7 @@ def regex_of(language) -> str:
     return f"({regex_of(language.part)}){{{language.least},{most}}}"
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(LANGUAGES, decodes())
 def test_answers_are_in_the_language_merged_and_separate(language, decode):
     c, chosen, tokens, toy = decode
@@ -78,7 +79,7 @@ def test_answers_are_in_the_language_merged_and_separate(language, decode):
     assert re.fullmatch(regex_of(language), text_of(made[0]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(LANGUAGES, st.integers(1, 4), st.integers(0, 3), st.integers(0, 10**6))
 def test_no_string_is_more_probable_than_the_best(language, rows, later, seed):
     automaton = compiled(language, VOCABULARY)
@@ -165,7 +166,7 @@ SCHEMAS = st.deferred(
 
 
 @SEEDED
-@settings(max_examples=ANSWERS or 250, deadline=None)
+@settings(max_examples=ANSWERS or examples(80), deadline=None)
 @given(SCHEMAS, decodes())
 def test_answers_to_a_schema_parse_and_validate(schema, decode):
     c, chosen, tokens, toy = decode
