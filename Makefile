@@ -23,7 +23,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Tests run on all cores, a file on one of them, the slowest files first (tests/shared.py); what exports is shared by all.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo docs fuzz soak test test-shapes test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel lint check format clean train-slate-smoke
+.PHONY: demo docs fuzz soak test test-shapes test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel wire lint check format clean train-slate-smoke
 
 demo: build/slate.a2d build/animatic.a2d
 	$(BIN)/a2d demo
@@ -41,6 +41,10 @@ build/animatic.a2d: $(VENV)/.export examples/animatic/model/transformer/diffusio
 
 test: $(VENV)/.dev
 	$(BIN)/python $(PYTEST)
+
+# The C library's side of the messages, written from the Python side's.
+wire: $(VENV)/.python
+	$(BIN)/python packaging/wire_header.py
 
 # A wheel for many Linuxes with the built-in models in it, in dist/. Wants a C compiler.
 wheel: $(VENV)/.wheel
@@ -83,11 +87,12 @@ test-footage: $(VENV)/.dev build/slate.a2d
 fuzz: $(VENV)/.dev
 	A2D_FUZZ=300 $(BIN)/python -m pytest -n 0 tests/runtime/server/test_fuzz.py --timeout 3600
 
-# 10,000 answers of random models to the schemas of the JSON Schema Test Suite and to random ones: all have to be valid.
+# 10,000 answers of random models to the schemas of the JSON Schema Test Suite and to random ones, and 5,000 made of
+# sentences: all have to be valid.
 test-shapes: $(VENV)/.dev
 	A2D_ANSWERS=5000 $(BIN)/python -m pytest -n 0 tests/runtime/shapes --timeout 7200 -k suite
 	for seed in 1 2 3 4 5 6 7 8 9 10; do \
-	  A2D_ANSWERS=500 A2D_SEED=$$seed $(BIN)/python -m pytest -n 0 tests/runtime/shapes --timeout 7200 -k to_a_schema || exit 1; \
+	  A2D_ANSWERS=500 A2D_SEED=$$seed $(BIN)/python -m pytest -n 0 tests/runtime/shapes --timeout 7200 -k "to_a_schema or made_of_sentences" || exit 1; \
 	done
 
 # A server under mixed requests, vanishing clients and kill -9 for an hour: nothing may be lost or leak.

@@ -7,7 +7,6 @@ somebody else's package, so a message that names a command names the place that 
 from __future__ import annotations
 
 import json
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -41,6 +40,8 @@ def update() -> str:
 
 def _origin() -> tuple[str, str | None]:
     """Pip's flag and the path or address that this distribution was installed from; None for an index."""
+    from importlib import metadata  # noqa: PLC0415 - brings readers of mail, tables and archives, for a seldom message
+
     try:
         text = metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
     except metadata.PackageNotFoundError:

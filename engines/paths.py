@@ -1,13 +1,18 @@
-"""Paths for libraries that take them in UTF-8 alone. Knows file systems, not what lies in them."""
+"""Other names of files: in UTF-8 for libraries that take no others, and beside for what is not whole yet.
+
+Knows file systems, not what lies in them.
+"""
 
 from __future__ import annotations
 
+import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["utf8_path"]
+__all__ = ["utf8_path", "written_whole"]
 
 
 @contextmanager
@@ -25,3 +30,14 @@ def utf8_path(path: Path) -> Iterator[str]:
             yield str(link / path.name)
     else:
         yield str(path)
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """A name to write to; its file takes the place of `path` at the end, and is removed where writing fails."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.partial")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -189,13 +189,19 @@ def plan(job: Job) -> Plan:
 def _check_sentences(asked: Asking, checkpoint: Checkpoint) -> None:
     """Raise ContractError for sentences that cannot be read, or that nothing can write."""
     if not asked.sentences:
+        if asked.unknown is not None:
+            said = f"unknown: got {asked.unknown!r} ({asked.origins['unknown']}) without sentences"
+            raise ContractError(f"{said}; say the sentences that hold it, or leave it out")
         return
     if checkpoint.tokenizer is None:
         raise ContractError("sentences: this checkpoint has no tokenizer.json to write them with; leave them out")
     try:
-        sentences_of(asked.sentences)
+        made = sentences_of(asked.sentences)
     except RequestError as error:
         raise ContractError(f"the answers' sentences cannot be ({asked.origins['sentences']}):\n{error}") from error
+    if not any(one.regexes for one in made):
+        said = f"sentences: none of {len(made)} has a value ({asked.origins['sentences']})"
+        raise ContractError(f"{said}, expected one at least, as 'take {{take:int}}'; else leave them out")
 
 
 def _vision(asked: Asking, family: Family) -> VisionSpec | None:

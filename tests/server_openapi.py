@@ -72,7 +72,30 @@ PROMPT = {
     ]
 }
 
-CHAT = {"messages": {"type": "array", "items": MESSAGE, "maxItems": 3}, "max_completion_tokens": {"type": "integer"}}
+FUNCTION = {
+    "type": "object",
+    "properties": {
+        "name": {"enum": ["f", "g", ""]},
+        "parameters": {"anyOf": [{"enum": [{"type": "object", "properties": {"a": {"type": "integer"}}}]}, {}]},
+    },
+    "required": ["name"],
+}
+
+TOOL = {"type": "object", "properties": {"type": {"const": "function"}, "function": FUNCTION}, "required": ["type"]}
+
+CHOICE = {
+    "anyOf": [
+        {"enum": ["required", "auto", "none", {"type": "function", "function": {"name": "f"}}, {"type": "function"}]},
+        {},
+    ]
+}
+
+CHAT = {
+    "messages": {"type": "array", "items": MESSAGE, "maxItems": 3},
+    "max_completion_tokens": {"type": "integer"},
+    "tools": {"type": "array", "items": TOOL, "maxItems": 2},
+    "tool_choice": CHOICE,
+}
 
 VIDEO = {
     "model": {"enum": ["toy", "film", "film"]},

@@ -67,7 +67,7 @@ def test_the_engine_is_loaded_when_it_is_asked_for():
 
 SELDOM = (
     "tokenizers", "jinja2", "urllib.request", "a2d.runtime.film.studio", "a2d.runtime.shapes.make", "starlette",
-    "uvicorn", "a2d.runtime.server", "a2d.runtime.cli.serve",
+    "uvicorn", "a2d.runtime.server", "a2d.runtime.cli.serve", "importlib.metadata", "email", "difflib", "statistics",
 )  # fmt: skip
 """Modules that a decode of token ids has no use for, and packages that they bring."""
 
@@ -76,6 +76,8 @@ def test_a_command_loads_what_it_uses():
     modules = loaded_by("import a2d.runtime.cli.run")
     assert "a2d.runtime.decode.loop" in modules
     assert [name for name in SELDOM if name in modules] == []
+    measuring = loaded_by("import a2d.runtime.cli.bench")
+    assert [name for name in ("importlib.metadata", "statistics", "a2d.runtime.film.film") if name in measuring] == []
     logging = loaded_by("import a2d.runtime.cli.log")
     assert [name for name in ("ray", "a2d.runtime.farm") if name in logging | modules] == []
 

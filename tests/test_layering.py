@@ -26,8 +26,8 @@ ROOT = Path(__file__).parent.parent
 
 ROOMS = ("engines", "runtime", "calibration", "export")
 
-SEAM = {"engines", "engines/errors", "engines/install", "engines/protocol"}
-"""The part of engines/ that everybody may know: the protocol, its errors, a table of names, and how to install more."""
+SEAM = {"engines", "engines/errors", "engines/install", "engines/paths", "engines/protocol"}
+"""The part of engines/ that everybody may know: the protocol, its errors, names of engines and of files, installing."""
 
 BASE = SEAM | {"engines/host", "engines/*"}
 """All modules that stand in engines/ itself."""
@@ -48,6 +48,7 @@ PACKAGES = {
     "engines/errors": set(),
     "engines/graph_nodes": set(),
     "engines/install": set(),
+    "engines/paths": set(),
     "engines/protocol": set(),
     "engines/host": {"engines/errors", "engines/protocol"},
     "engines/*": BASE,
@@ -69,6 +70,7 @@ PACKAGES = {
         "runtime/inputs",
         "engines/errors",
         "engines/install",
+        "engines/paths",
     },
     "runtime/shapes": {"runtime/decode", "engines/errors"},
     "runtime/deploy": {*DECODING, *BASE, "engines/tensorrt", "engines/tensorrt/builder"},
@@ -164,7 +166,7 @@ PACKAGES = {
     "export/precision": {"engines/errors"},
     "export/graphs": {"export/checkpoint", "engines/errors"},
     "export/families": {"export/checkpoint", "export/graphs", *DECODING},
-    "export/write": {"export/graphs", "export/precision", "runtime/bundle", "engines/graph_nodes"},
+    "export/write": {"export/graphs", "export/precision", "runtime/bundle", "engines/graph_nodes", "engines/paths"},
     "export/decode_contract": {"export/checkpoint", "export/families", *DECODING},
     "export/export_plan": {
         "export/checkpoint",

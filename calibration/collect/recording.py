@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import ContextFullError, RequestError
+from ...engines.paths import written_whole
 from ...runtime.console.progress import Progress
 from ...runtime.decode.options import Options
 from ...runtime.model import Model
@@ -119,9 +119,8 @@ class Kept:
 
     def save(self, recording: Recording) -> None:
         """Replace the file at once."""
-        beside = self.path.with_suffix(f".{os.getpid()}")
-        beside.write_text(recording.dumps(), encoding="utf-8")
-        beside.replace(self.path)
+        with written_whole(self.path) as part:
+            part.write_text(recording.dumps(), encoding="utf-8")
 
     def remove(self) -> None:
         """It is not needed any more."""

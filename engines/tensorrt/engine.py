@@ -16,6 +16,7 @@ from ..cuda import CudaBuffer, Device
 from ..cuda import device as gpu_of
 from ..cuda_engine import CudaEngine
 from ..errors import EngineError
+from ..paths import written_whole
 from ..size_profile import fitting
 from .libraries import LIBRARIES, imported
 from .log import Log
@@ -137,9 +138,8 @@ class _Kernels:
             return
         with suppress(Exception):  # a read-only folder, or an interpreter on its way out: compiled again next time
             made = bytes(self._cache.serialize())
-            partial = self._path.with_suffix(".partial")
-            partial.write_bytes(made)
-            partial.replace(self._path)
+            with written_whole(self._path) as part:
+                part.write_bytes(made)
 
 
 def _content(path: Path) -> bytes:

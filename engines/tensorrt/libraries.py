@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Any
 
 from ..errors import EngineError
@@ -79,11 +78,13 @@ def imported(name: str) -> Any:
     return module
 
 
-def version(name: str, lookup: Callable[[str], str] = metadata.version) -> str | None:
+def version(name: str) -> str | None:
     """The version that is installed, without importing it; None if there is none."""
+    from importlib import metadata  # noqa: PLC0415 - brings readers of mail, tables and archives; only for a GPU
+
     for distribution in LIBRARIES[name].distributions:
         try:
-            return lookup(distribution)
+            return metadata.version(distribution)
         except metadata.PackageNotFoundError:
             continue
     return None

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import os
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from ...engines.paths import written_whole
 from ...runtime.bundle.kept_folder import kept_folder as default_folder
 
 __all__ = ["PieceCache", "default_folder", "statements"]
@@ -46,16 +45,11 @@ class PieceCache:
         """Keep `content`; of several that put the same key at once the last one stays."""
         if self.folder is None:
             return
+        place = self._place(self.folder, key)
         with suppress(OSError):
-            place = self._place(self.folder, key)
             place.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, name = tempfile.mkstemp(dir=place.parent)
-            try:
-                with os.fdopen(descriptor, "wb") as file:
-                    file.write(hashlib.sha256(content).digest() + content)
-                Path(name).replace(place)
-            except OSError:
-                Path(name).unlink(missing_ok=True)
+            with written_whole(place) as part:
+                part.write_bytes(hashlib.sha256(content).digest() + content)
 
     @staticmethod
     def _place(folder: Path, key: str) -> Path:

@@ -5,7 +5,6 @@ Knows folders and commands; opens no bundle.
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +80,9 @@ def is_bundle(path: Path) -> bool:
 def no_bundle(path: Path) -> str:
     """A line on a path that is no bundle, with what to do about it."""
     text, name = str(path), path.resolve().name
-    near = difflib.get_close_matches(text, BUILT_IN, 1)
+    from difflib import get_close_matches  # noqa: PLC0415 - for a name that is none
+
+    near = get_close_matches(text, BUILT_IN, 1)
     hub = text.count("/") == 1 and not path.parent.exists() and path.suffix != ".a2d"
     fetch = f"hf download {text} [local_dir={name}], then a2d-export {name} -o {name}.a2d"
     made_by = "a bundle is a folder, made by a2d-export CHECKPOINT -o NAME.a2d"

@@ -6,11 +6,11 @@ Knows a file and two settings; measures nothing, and changes no manifest.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ...engines.errors import BundleError
+from ...engines.paths import written_whole
 from ..decode.contract import MAX_BLOCK
 from ..schema import Violations, bounds, from_json, parse, to_json
 from .files import Bundle, sha256_of
@@ -81,10 +81,6 @@ def tuned(manifest: Manifest, profile: Profile | None) -> Manifest:
 
 def write_profile(folder: Path, profile: Profile) -> Path:
     """Write the profile of the bundle in `folder`, whole or not at all. Raises OSError."""
-    path, part = folder / PROFILE, folder / f".{PROFILE}.{os.getpid()}.partial"
-    try:
+    with written_whole(folder / PROFILE) as part:
         part.write_text(json.dumps(to_json(profile), indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    return path
+    return folder / PROFILE

@@ -23,11 +23,9 @@ from ...engines.errors import EngineError, RequestError
 from ...engines.install import extra
 from ..bundle.files import MANIFEST, Bundle
 from ..decode.block import Prompt
-from ..film.options import FilmOptions
 from ..load import load, load_placed
 from ..measure.baseline import against_autoregressive
 from ..measure.bench import Peer, Report, Settings, VariantPeer, compare, measure
-from ..measure.film_bench import film_measured
 from ..measure.rivals import Rival, Standing, own_ways, rival_ways, standings
 from ..measure.side_by_side import side_by_side
 from ..model import Model
@@ -179,6 +177,9 @@ def _film(model: Model, arguments: argparse.Namespace) -> int:
     if arguments.against or arguments.together:
         raise RequestError("a bundle that films is measured by itself: leave --against and --together out")
     height, width = arguments.size or (None, None)
+    from ..film.options import FilmOptions  # noqa: PLC0415 - for bundles that film
+    from ..measure.film_bench import film_measured  # noqa: PLC0415 - likewise
+
     options = FilmOptions(frames=arguments.frames, height=height, width=width)
     report = asdict(film_measured(model, options, arguments.repeats))
     engine = model.engine(model.studio.contract.denoiser).describe

@@ -5,7 +5,6 @@ three shots of a list, filmed by the built-in animatic.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,13 +12,14 @@ from pathlib import Path
 
 from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
+from ...engines.paths import written_whole
 from ...engines.probe.machine import processor
 from ..bundle.names import FRAMES, SHOTS, located
 from ..console.progress import size
 from ..dailies.shot_list import shot_list
 from ..demo.films import Filmed, curve, filmed
 from ..demo.page import Facts, Frame, Row, by_set, render
-from ..demo.ways import Way, entries, frames, measure, rows, ways
+from ..demo.ways import Way, entries, frames, measure, rows, several, ways
 from ..load import load
 from ..model import Model
 from .arguments import Parser, guarded
@@ -76,8 +76,9 @@ def _demo(a: argparse.Namespace) -> int:
     every = ways(model.manifest.decode.block_size, a.threshold)
     print(f"{len(listed)} frames that the model has not seen; {every['fast'].name} are accepted at once\n")
     quiet = not sys.stderr.isatty()
-    made = measure(model, [entry.path for entry in listed], every, a.repeats, quiet)
-    read = frames(listed, made)
+    paths = [entry.path for entry in listed]
+    made = measure(model, paths, every, a.repeats, quiet)
+    read = frames(listed, made, several(model, paths, every["fast"], quiet))
     for frame in read:
         _tell(model, frame, every["fast"], a.pace)
     compared = rows(load(a.bundle, precision=a.precision, threads=a.threads), listed, every, made)
@@ -86,7 +87,9 @@ def _demo(a: argparse.Namespace) -> int:
     print("\n".join([*_table(compared, about), "", *_measured(about, a)]))
     films = [] if a.film is None else filmed(load(a.film, threads=a.threads), shot_list(a.shots), quiet)
     print("\n".join(_films(films)))
-    _write(a.page, render(read, compared, about, films))
+    a.page.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(a.page) as part:
+        part.write_text(render(read, compared, about, films), encoding="utf-8")
     print(f"\n{a.page.resolve()}   open it in a browser   ({time.monotonic() - started:.0f} s in all)")
     print(NEXT)
     return 0
@@ -126,6 +129,8 @@ def _verdict(frame: Frame) -> Iterator[str]:
         yield f"  truth  {frame.truth}"
         count = f"{len(frame.fields) - len(wrong)} of {len(frame.fields)} fields right"
         yield f"  {count}; {', '.join(wrong) or 'not exact'}"
+    if frame.looks > 1:
+        yield f"  in {frame.looks} looks: {frame.voted}{', right' if frame.voted_right else ''}"
     yield (
         f"  {fast.forwards} forwards, {1000 * fast.seconds:.1f} ms; one token a forward: {slow.forwards} forwards, "
         f"{1000 * slow.seconds:.1f} ms, {slow.seconds / fast.seconds:.2f} times as long"
@@ -134,9 +139,11 @@ def _verdict(frame: Frame) -> Iterator[str]:
 
 def _sets(read: Sequence[Frame]) -> str:
     sets = by_set(read)
-    told = ", ".join(f"{name} {right} of {every}" for name, right, every in sets)
+    once = ", ".join(f"{one.name} {one.right} of {one.frames}" for one in sets)
+    again = ", ".join(f"{one.name} {one.voted} of {one.frames}" for one in sets)
     foreign = "\n(foreign frames are drawn by a program that training never uses)"
-    return f"whole slates right: {told}{foreign if any(name.startswith('foreign') for name, *_ in sets) else ''}\n"
+    told = foreign if any(one.name.startswith("foreign") for one in sets) else ""
+    return f"whole slates right in one look: {once}\nin several looks, as a2d run takes them: {again}{told}\n"
 
 
 def _table(compared: Sequence[Row], about: Facts) -> Iterator[str]:
@@ -167,14 +174,3 @@ def _films(films: Sequence[Filmed]) -> Iterator[str]:
         yield f"\n{'steps a block':<16}{'s a shot':>10}{f'from {last} steps':>16}"
     for point in curve(films):
         yield f"{point.steps:<16}{point.seconds:>10.2f}{point.distance:>12.1f}/255"
-
-
-def _write(path: Path, text: str) -> None:
-    """The file, whole or not at all."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import RequestError
 from ...engines.install import extra
+from ...engines.paths import written_whole
 from ..dailies.facts import facts, said
 from ..dailies.shoot import FORMATS, ShootJob, shoot
 from ..dailies.shot_list import COLUMNS, LISTS, ListedShot, shot_list
@@ -232,21 +233,12 @@ def _keep(writer: FrameWriter | None, error: BaseException) -> bool:
 
 def _save(latents: list[NDArray[np.float32]], blocks: list[FilmBlock], place: Path | None, arrays: Path | None) -> None:
     if place is not None:
-        _written(place, lambda file: np.save(file, np.concatenate(latents, axis=1)))
+        with written_whole(place) as part, part.open("wb") as file:
+            np.save(file, np.concatenate(latents, axis=1))
     if arrays is not None:
         frames, pixels = (np.concatenate([getattr(block, name) for block in blocks]) for name in ("frames", "pixels"))
-        _written(arrays, lambda file: np.savez(file, frames=frames, pixels=pixels))
-
-
-def _written(path: Path, save: Any) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.partial")
-    try:
-        with part.open("wb") as file:
-            save(file)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+        with written_whole(arrays) as part, part.open("wb") as file:
+            np.savez(file, frames=frames, pixels=pixels)
 
 
 def _arrays(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:

@@ -11,13 +11,14 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ...engines.errors import RequestError
+from ...engines.paths import written_whole
 
 __all__ = ["FACTS", "Stills", "opened"]
 
 FACTS = "film.json"
 """File in the folder that says how the frames were made, and by which the folder is known as one of ours."""
 
-OURS = re.compile(r"\.?\d{6}\.png(\.partial)?")
+OURS = re.compile(r"\.?\d{6}\.png(\.\d+\.\d+\.partial)?")
 
 
 class Stills:
@@ -31,14 +32,8 @@ class Stills:
     def add(self, frames: NDArray[np.uint8]) -> None:
         """See `FrameWriter.add`."""
         for frame in frames:
-            name = f"{self.written:06}.png"
-            part = self.place / f".{name}.partial"
-            try:
+            with written_whole(self.place / f"{self.written:06}.png") as part:
                 Image.fromarray(frame).save(part, format="PNG", compress_level=3, pnginfo=self._info)
-                part.replace(self.place / name)
-            except OSError:
-                part.unlink(missing_ok=True)
-                raise
             self.written += 1
 
     def close(self) -> None:

@@ -51,6 +51,15 @@ class Frame:
     fast: Trace
     slow: Trace
     """One token a forward."""
+    voted: str
+    """Text that several looks at it vote for."""
+    looks: int
+    """Number of looks that were taken; one where there is no slate."""
+
+    @property
+    def voted_right(self) -> bool:
+        """The whole slate exactly, by all looks."""
+        return self.voted == self.truth
 
     @property
     def right(self) -> bool:
@@ -66,6 +75,18 @@ class Frame:
     def picture(self) -> str:
         """The file as a data URL."""
         return url(self.path.read_bytes(), mimetypes.guess_type(self.path.name)[0] or "image/png")
+
+
+@dataclass(frozen=True)
+class OfSet:
+    """The frames of one set."""
+
+    name: str
+    right: int
+    """Frames without any error in one look."""
+    voted: int
+    """And in several."""
+    frames: int
 
 
 @dataclass(frozen=True)
@@ -136,12 +157,15 @@ def render(frames: Sequence[Frame], rows: Sequence[Row], facts: Facts, films: Se
     )
 
 
-def by_set(frames: Sequence[Frame]) -> list[tuple[str, int, int]]:
-    """Sets in the order of their frames: the name, frames without any error, and all."""
-    right: dict[str, list[bool]] = {}
+def by_set(frames: Sequence[Frame]) -> list[OfSet]:
+    """The sets in the order of their frames."""
+    sets: dict[str, list[Frame]] = {}
     for frame in frames:
-        right.setdefault(frame.set, []).append(frame.right)
-    return [(name, sum(own), len(own)) for name, own in right.items()]
+        sets.setdefault(frame.set, []).append(frame)
+    return [
+        OfSet(name, sum(one.right for one in own), sum(one.voted_right for one in own), len(own))
+        for name, own in sets.items()
+    ]
 
 
 def level(confidence: float) -> int:

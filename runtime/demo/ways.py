@@ -9,17 +9,23 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ...engines.errors import RequestError
 from ..console.progress import Progress
 from ..decode.options import Options
+from ..footage.clip import Shot
+from ..footage.reader import Reader
+from ..footage.slate import MIN_CONFIDENCE
+from ..inputs.images import load_image
+from ..inputs.windows import WINDOWS
 from ..model import Model
 from ..schema import Violations, parse
 from .page import Frame, Row, fields
 from .trace import Trace, trace
 
-__all__ = ["Entry", "Way", "entries", "frames", "measure", "rows", "ways"]
+__all__ = ["Entry", "Way", "entries", "frames", "measure", "rows", "several", "ways"]
 
 LONGEST = 64
 """Tokens of an answer at most: the longest has 40."""
@@ -83,10 +89,24 @@ def measure(
     return made
 
 
-def frames(listed: Sequence[Entry], made: Mapping[str, Sequence[Trace]]) -> list[Frame]:
-    """The frames with their readings in the chosen way and at one token a forward."""
-    read = zip(listed, made["fast"], made["slow"], strict=True)
-    return [Frame(entry.path, entry.set, entry.truth, fast, slow) for entry, fast, slow in read]
+def several(model: Model, paths: Sequence[Path], way: Way, quiet: bool) -> list[Shot]:
+    """Read each frame by several looks, taken as `a2d run` takes them."""
+    reader, made = Reader(model, None, way.options), []
+    with Progress("looking again", len(paths), "frames", quiet=quiet) as progress:
+        for path in paths:
+            first = model.generate(images=[path], options=way.options)
+            made.append(reader.still(first, partial(load_image, path), len(WINDOWS), MIN_CONFIDENCE))
+            progress.add()
+    return made
+
+
+def frames(listed: Sequence[Entry], made: Mapping[str, Sequence[Trace]], voted: Sequence[Shot]) -> list[Frame]:
+    """The frames with their readings in the chosen way, at one token a forward, and by several looks."""
+    read = zip(listed, made["fast"], made["slow"], voted, strict=True)
+    return [
+        Frame(entry.path, entry.set, entry.truth, fast, slow, shown.text, len(shown.looks))
+        for entry, fast, slow, shown in read
+    ]
 
 
 def rows(

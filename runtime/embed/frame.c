@@ -46,145 +46,118 @@ const char *a2d_header_read(const uint8_t bytes[A2D_FRAME_HEADER], a2d_header *h
     return header->length > A2D_FRAME_LONGEST ? "a frame that is longer than frames may be" : NULL;
 }
 
-bool a2d_opened_read(a2d_cursor from, a2d_opened *opened) {
-    *opened = (a2d_opened){0};
-    opened->version = a2d_take_text(&from, NULL);
-    opened->name = a2d_take_text(&from, NULL);
-    opened->precision = a2d_take_text(&from, NULL);
-    opened->engine = a2d_take_text(&from, NULL);
-    opened->block_size = a2d_take_u32(&from);
-    opened->max_context = a2d_take_u32(&from);
-    opened->vision = a2d_take_u8(&from);
-    opened->films = a2d_take_u8(&from);
-    opened->frames = a2d_take_u32(&from);
-    opened->height = a2d_take_u32(&from);
-    opened->width = a2d_take_u32(&from);
-    opened->fps = a2d_take_f64(&from);
-    if (a2d_cursor_done(&from) && opened->vision <= 1 && opened->films <= 1)
+/* A number that has to be below `limit`. */
+static uint8_t take_below(a2d_cursor *from, uint8_t limit) {
+    uint8_t number = a2d_take_u8(from);
+    from->failed = from->failed || number >= limit;
+    return from->failed ? 0 : number;
+}
+
+/* Rows of wire.h that fill the members of `*into`; `length` is that of the latest text. */
+#define TAKE(form, name) TAKE_##form(name)
+#define TAKE_flag(name) into->name = take_below(&from, 2);
+#define TAKE_name(name) into->name = take_below(&from, A2D_NAMES_##name);
+#define TAKE_u32(name) into->name = a2d_take_u32(&from);
+#define TAKE_i32(name) into->name = (int32_t)a2d_take_u32(&from);
+#define TAKE_f32(name) into->name = a2d_take_f32(&from);
+#define TAKE_f64(name) into->name = a2d_take_f64(&from);
+#define TAKE_text(name) into->name = a2d_take_text(&from, &length);
+#define TAKE_i32s(name) take_##name(&from, into);
+#define TAKE_f32s(name) take_##name(&from, into);
+#define TAKE_bytes(name) length = a2d_take_u32(&from), into->name = from.at;
+
+bool a2d_opened_read(a2d_cursor from, a2d_opened *into) {
+    size_t length = 0;
+    *into = (a2d_opened){0};
+    A2D_OPENED_FIELDS(TAKE)
+    if (a2d_cursor_done(&from))
         return true;
-    a2d_opened_free(opened);
+    a2d_opened_free(into);
     return false;
 }
 
 /* Not a number is no probability either. */
 static bool probability(float value) { return value >= 0 && value <= 1; }
 
-bool a2d_step_read(a2d_cursor from, a2d_step *step) {
-    *step = (a2d_step){.size = sizeof *step};
-    step->block = a2d_take_u32(&from);
-    step->index = a2d_take_u32(&from);
-    step->accepted = a2d_take_u32(&from);
-    step->masked = a2d_take_u32(&from);
-    step->tokens = a2d_take_u32(&from);
-    step->final = a2d_take_u8(&from);
-    step->confidence = a2d_take_f32(&from);
-    step->text = a2d_take_text(&from, &step->text_length);
-    if (a2d_cursor_done(&from) && step->final <= 1 && probability(step->confidence))
+bool a2d_step_read(a2d_cursor from, a2d_step *into) {
+    size_t length = 0;
+    *into = (a2d_step){.size = sizeof *into};
+    A2D_STEP_FIELDS(TAKE)
+    into->text_length = length;
+    if (a2d_cursor_done(&from) && probability(into->confidence))
         return true;
-    a2d_step_free(step);
+    a2d_step_free(into);
     return false;
 }
 
-static bool read_token_ids(a2d_cursor *from, a2d_result *result) {
-    uint32_t count = a2d_take_u32(from);
-    if (from->failed || count > from->left / 4)
-        return false;
-    int32_t *ids = malloc(((size_t)count + 1) * sizeof *ids);
-    if (ids == NULL)
-        return false;
-    for (uint32_t i = 0; i < count; i++)
+/* Room for a list of numbers of four bytes; NULL where the payload holds fewer. */
+static void *take_count(a2d_cursor *from, uint32_t *count) {
+    *count = a2d_take_u32(from);
+    void *room = from->failed || *count > from->left / 4 ? NULL : malloc(((size_t)*count + 1) * 4);
+    from->failed = room == NULL;
+    return room;
+}
+
+static void take_token_ids(a2d_cursor *from, a2d_result *into) {
+    int32_t *ids = take_count(from, &into->token_count);
+    into->token_ids = ids;
+    for (uint32_t i = 0; !from->failed && i < into->token_count; i++)
         ids[i] = (int32_t)a2d_take_u32(from);
-    result->token_count = count;
-    result->token_ids = ids;
-    return true;
 }
 
 /* One for each token. */
-static bool read_confidences(a2d_cursor *from, a2d_result *result) {
-    uint32_t count = a2d_take_u32(from);
-    if (from->failed || count != result->token_count || count > from->left / 4)
-        return false;
-    float *values = malloc(((size_t)count + 1) * sizeof *values);
-    if (values == NULL)
-        return false;
-    result->token_confidence = values;
-    bool whole = true;
-    for (uint32_t i = 0; i < count; i++)
-        whole = probability(values[i] = a2d_take_f32(from)) && whole;
-    return whole;
+static void take_token_confidence(a2d_cursor *from, a2d_result *into) {
+    uint32_t count;
+    float *values = take_count(from, &count);
+    into->token_confidence = values;
+    bool whole = !from->failed && count == into->token_count;
+    for (uint32_t i = 0; whole && i < count; i++)
+        whole = probability(values[i] = a2d_take_f32(from));
+    from->failed = !whole;
 }
 
-bool a2d_result_read(a2d_cursor from, a2d_result *result) {
-    *result = (a2d_result){.size = sizeof *result};
-    uint8_t stop = a2d_take_u8(&from);
-    result->stop = (a2d_stop)stop;
-    result->modality = A2D_MODALITY_TEXT;
-    result->forwards = a2d_take_u32(&from);
-    result->steps = a2d_take_u32(&from);
-    result->blocks = a2d_take_u32(&from);
-    result->prompt_tokens = a2d_take_u32(&from);
-    result->cached_tokens = a2d_take_u32(&from);
-    result->confidence = a2d_take_f32(&from);
-    result->seconds = a2d_take_f64(&from);
-    result->first_block_seconds = a2d_take_f64(&from);
-    result->text = a2d_take_text(&from, &result->text_length);
-    result->remarks = calloc(1, 1);
-    bool whole = read_token_ids(&from, result) && read_confidences(&from, result) && a2d_cursor_done(&from);
-    if (whole && result->remarks != NULL && stop <= A2D_STOP_BUDGET && probability(result->confidence))
+bool a2d_result_read(a2d_cursor from, a2d_result *into) {
+    size_t length = 0;
+    *into = (a2d_result){.size = sizeof *into, .modality = A2D_MODALITY_TEXT};
+    A2D_DONE_FIELDS(TAKE)
+    into->text_length = length;
+    into->remarks = calloc(1, 1);
+    if (a2d_cursor_done(&from) && into->remarks != NULL && probability(into->confidence))
         return true;
-    a2d_result_free(result);
+    a2d_result_free(into);
     return false;
 }
 
-bool a2d_denoised_read(a2d_cursor from, a2d_step *step) {
-    *step = (a2d_step){.size = sizeof *step};
-    step->block = a2d_take_u32(&from);
-    step->index = a2d_take_u32(&from);
-    step->steps = a2d_take_u32(&from);
-    step->frames = a2d_take_u32(&from);
-    step->final = step->index + 1 == step->steps;
-    step->text = calloc(1, 1);
-    if (a2d_cursor_done(&from) && step->text != NULL && step->index < step->steps)
+bool a2d_denoised_read(a2d_cursor from, a2d_step *into) {
+    *into = (a2d_step){.size = sizeof *into};
+    A2D_DENOISED_FIELDS(TAKE)
+    into->final = into->index + 1 == into->steps;
+    into->text = calloc(1, 1);
+    if (a2d_cursor_done(&from) && into->text != NULL && into->index < into->steps)
         return true;
-    a2d_step_free(step);
+    a2d_step_free(into);
     return false;
 }
 
-bool a2d_pixels_read(a2d_cursor from, a2d_frames *frames) {
-    *frames = (a2d_frames){.size = sizeof *frames};
-    frames->block = a2d_take_u32(&from);
-    frames->first = a2d_take_u32(&from);
-    frames->count = a2d_take_u32(&from);
-    frames->height = a2d_take_u32(&from);
-    frames->width = a2d_take_u32(&from);
-    uint32_t length = a2d_take_u32(&from);
-    uint64_t rows = (uint64_t)frames->count * frames->height; /* each of these products fits: payloads are short */
-    bool fits = !from.failed && length == from.left && frames->width > 0 && rows > 0 && rows <= A2D_FRAME_LONGEST
-                && rows * frames->width * 3 == length;
-    frames->pixels = from.at;
-    frames->length = length;
-    return fits;
+bool a2d_pixels_read(a2d_cursor from, a2d_frames *into) {
+    size_t length = 0;
+    *into = (a2d_frames){.size = sizeof *into};
+    A2D_PIXELS_FIELDS(TAKE)
+    into->length = length;
+    uint64_t rows = (uint64_t)into->count * into->height; /* each of these products fits: payloads are short */
+    return !from.failed && length == from.left && into->width > 0 && rows > 0 && rows <= A2D_FRAME_LONGEST
+           && rows * into->width * 3 == length;
 }
 
-bool a2d_filmed_read(a2d_cursor from, a2d_result *result) {
-    *result = (a2d_result){.size = sizeof *result, .modality = A2D_MODALITY_PIXELS};
-    uint8_t stop = a2d_take_u8(&from);
-    result->stop = (a2d_stop)stop;
-    result->forwards = a2d_take_u32(&from);
-    result->steps = a2d_take_u32(&from);
-    result->blocks = a2d_take_u32(&from);
-    result->frames = a2d_take_u32(&from);
-    result->height = a2d_take_u32(&from);
-    result->width = a2d_take_u32(&from);
-    result->fps = a2d_take_f64(&from);
-    result->seconds = a2d_take_f64(&from);
-    result->first_block_seconds = a2d_take_f64(&from);
-    result->remarks = a2d_take_text(&from, NULL);
-    result->text = calloc(1, 1);
-    bool ended = stop == A2D_STOP_LENGTH || stop == A2D_STOP_CANCELLED;
-    if (a2d_cursor_done(&from) && result->text != NULL && ended)
+bool a2d_filmed_read(a2d_cursor from, a2d_result *into) {
+    size_t length = 0;
+    *into = (a2d_result){.size = sizeof *into, .modality = A2D_MODALITY_PIXELS};
+    A2D_FILMED_FIELDS(TAKE)
+    into->text = calloc(1, 1);
+    bool ended = into->stop == A2D_STOP_LENGTH || into->stop == A2D_STOP_CANCELLED;
+    if (a2d_cursor_done(&from) && into->text != NULL && ended)
         return true;
-    a2d_result_free(result);
+    a2d_result_free(into);
     return false;
 }
 
@@ -195,16 +168,18 @@ static bool workers(int32_t status) {
 }
 
 bool a2d_failed_read(a2d_cursor from, a2d_status *status, char **message) {
-    int32_t number = (int32_t)a2d_take_u32(&from);
-    *message = a2d_take_text(&from, NULL);
-    *status = A2D_ERROR_PROTOCOL;
-    if (a2d_cursor_done(&from) && workers(number)) {
-        *status = (a2d_status)number;
-        return true;
-    }
-    free(*message);
-    *message = NULL;
-    return false;
+    struct {
+        int32_t status;
+        char *message;
+    } failed, *into = &failed;
+    size_t length = 0;
+    A2D_FAILED_FIELDS(TAKE)
+    bool known = a2d_cursor_done(&from) && workers(failed.status);
+    if (!known)
+        free(failed.message);
+    *status = known ? (a2d_status)failed.status : A2D_ERROR_PROTOCOL;
+    *message = known ? failed.message : NULL;
+    return known;
 }
 
 void a2d_opened_free(a2d_opened *opened) {

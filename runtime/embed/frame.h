@@ -1,5 +1,5 @@
-/* The frames that host and worker exchange: a header of 16 bytes, then a payload. docs/embedding.md is the standard; this
- * file and runtime/host/wire.py are its two implementations. Knows bytes, not processes.
+/* The frames that host and worker exchange: a header of 16 bytes, then a payload. docs/embedding.md explains
+ * them, and wire.h has their kinds and fields, written from the Python side's. Knows bytes, not processes.
  *
  *     offset  0  "a2d"      3 bytes
  *             3  version    u8, A2D_FRAME_VERSION
@@ -14,29 +14,15 @@
 #include "bytes.h"
 
 #include "a2d.h"
+#include "wire.h"
 
-#define A2D_FRAME_VERSION 3
-#define A2D_FRAME_HEADER 16
-#define A2D_FRAME_LONGEST (16u << 20)
-
-typedef enum a2d_kind {
-    /* host to worker */
-    A2D_OPEN = 1,
-    A2D_GENERATE = 2,
-    A2D_CANCEL = 3,
-    A2D_PING = 4,
-    A2D_CLOSE = 5,
-    A2D_FILM = 6,
-    /* worker to host */
-    A2D_OPENED = 65,
-    A2D_STEP = 66,
-    A2D_DONE = 67,
-    A2D_FAILED = 68,
-    A2D_PONG = 69,
-    A2D_DENOISED = 70,
-    A2D_PIXELS = 71,
-    A2D_FILMED = 72
-} a2d_kind;
+/** Rows of wire.h that write the members of `*from` to the bytes `to`. */
+#define A2D_PUT(form, name) A2D_PUT_##form(name)
+#define A2D_PUT_u32(name) a2d_put_u32(to, from->name);
+#define A2D_PUT_u64(name) a2d_put_u64(to, from->name);
+#define A2D_PUT_f32(name) a2d_put_f32(to, from->name);
+#define A2D_PUT_name(name) a2d_put_u8(to, (uint8_t)from->name);
+#define A2D_PUT_text(name) a2d_put_text(to, from->name);
 
 typedef struct a2d_header {
     uint16_t kind;

@@ -43,13 +43,13 @@ static a2d_model *new_model(const a2d_open_options *options) {
 }
 
 static bool post_open(a2d_model *model, const char *path, const a2d_open_options *options) {
+    const struct {
+        const char *path, *precision, *engine, *device;
+        uint32_t threads;
+    } open = {path, options->precision, options->engine, options->device, options->threads}, *from = &open;
     a2d_bytes *to = &model->outbox;
     size_t begin = a2d_frame_begin(to, A2D_OPEN, 0);
-    a2d_put_text(to, path);
-    a2d_put_text(to, options->precision);
-    a2d_put_text(to, options->engine);
-    a2d_put_text(to, options->device);
-    a2d_put_u32(to, options->threads);
+    A2D_OPEN_FIELDS(A2D_PUT)
     return a2d_frame_end(to, begin);
 }
 

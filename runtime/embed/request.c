@@ -4,9 +4,8 @@
 
 #include "model.h"
 
-static const uint32_t channels[] = {[A2D_RGB8] = 3, [A2D_RGBA8] = 4, [A2D_BGR8] = 3, [A2D_BGRA8] = 4, [A2D_GRAY8] = 1};
+static const uint32_t channels[] = A2D_CHANNELS; /* by a2d_pixel_format */
 
-enum { PATH = 0, PIXELS = 1 };  /* how an image travels */
 #define MOST_BYTES (1ull << 30) /* of one image: the worker's budget of pixels is far below */
 
 /* One of the two kinds, and its images. */
@@ -104,46 +103,39 @@ static void put_images(a2d_bytes *to, wanted of, uint64_t offset) {
     a2d_put_u32(to, (uint32_t)of.image_count);
     for (size_t i = 0; i < of.image_count; i++) {
         const a2d_image *image = &of.images[i];
-        a2d_put_u8(to, image->path != NULL ? PATH : PIXELS);
+        const struct {
+            const char *path;
+            uint64_t offset;
+            uint32_t width, height;
+            a2d_pixel_format layout;
+        } sent = {image->path, offset, image->width, image->height, image->format}, *from = &sent;
+        a2d_put_u8(to, image->path != NULL ? A2D_IMAGE_PATH : A2D_IMAGE_PIXELS);
         if (image->path != NULL) {
-            a2d_put_text(to, image->path);
-            continue;
+            A2D_IMAGE_PATH_FIELDS(A2D_PUT)
+        } else {
+            A2D_IMAGE_PIXELS_FIELDS(A2D_PUT)
         }
-        a2d_put_u64(to, offset);
-        a2d_put_u32(to, image->width);
-        a2d_put_u32(to, image->height);
-        a2d_put_u8(to, (uint8_t)image->format);
         offset += packed_bytes(image);
     }
 }
 
-static void put_words(a2d_bytes *to, const a2d_request *request) {
-    a2d_put_u8(to, (uint8_t)request->prompt_format);
-    a2d_put_text(to, request->prompt);
-    a2d_put_u32(to, request->max_tokens);
-    a2d_put_u32(to, request->steps);
-    a2d_put_f32(to, request->threshold);
-    a2d_put_text(to, request->options);
+#define A2D_PUT_images(name) put_images(to, of, offset);
+
+static void put_words(a2d_bytes *to, const a2d_request *from, wanted of, uint64_t offset) {
+    A2D_GENERATE_FIELDS(A2D_PUT)
 }
 
-static void put_film(a2d_bytes *to, const a2d_film_request *request) {
-    a2d_put_text(to, request->prompt);
-    a2d_put_u32(to, request->frames);
-    a2d_put_u32(to, request->height);
-    a2d_put_u32(to, request->width);
-    a2d_put_u32(to, request->steps);
-    a2d_put_u64(to, request->seed);
-    a2d_put_text(to, request->options);
+static void put_film(a2d_bytes *to, const a2d_film_request *from, wanted of, uint64_t offset) {
+    A2D_FILM_FIELDS(A2D_PUT)
 }
 
 static bool post(a2d_generation *generation, wanted of) {
     a2d_bytes *to = &generation->model->outbox;
     size_t begin = a2d_frame_begin(to, of.film != NULL ? A2D_FILM : A2D_GENERATE, generation->id);
     if (of.film != NULL)
-        put_film(to, of.film);
+        put_film(to, of.film, of, generation->region.offset);
     else
-        put_words(to, of.words);
-    put_images(to, of, generation->region.offset);
+        put_words(to, of.words, of, generation->region.offset);
     return a2d_frame_end(to, begin);
 }
 

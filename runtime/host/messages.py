@@ -1,6 +1,7 @@
 """Messages between a host and its worker, a dataclass for each kind of frame. docs/embedding.md has tables.
 
-CANCEL, PING, CLOSE and PONG say all by their kind and id, and have no payload. Knows forms, not what is done with them.
+CANCEL, PING, CLOSE and PONG say all by their kind and id, and have no payload. The C library's side is written from
+this file (`packaging/wire_header.py`): fields have the names of its structs. Knows forms, not what is done with them.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .wire import BYTES, MAYBE_TEXT, TEXT, ListOf, Name, Number, Payload, pack, read_fields, wire
+from .wire import BYTES, MAYBE_TEXT, TEXT, Kind, ListOf, Name, Number, Payload, pack, read_fields, wire
 
 __all__ = [
     "CHANNELS",
+    "IMAGE",
+    "PAYLOADS",
     "Denoised",
     "Failed",
     "FilmAsked",
@@ -81,11 +84,14 @@ class _Image:
         return read_fields(self.kinds[self.names.names.index(self.names.read(payload))], payload)  # type: ignore[no-any-return]
 
 
+IMAGE = _Image()
+
+
 @dataclass(frozen=True)
 class Generate:
     """Queue a generation; zeros leave the choice to the bundle."""
 
-    form: str = wire(Name("text", "raw", "messages", "tokens"))
+    prompt_format: str = wire(Name("text", "raw", "messages", "tokens"))
     """A user's message, text as it is, a JSON list of messages, or a JSON list of token ids."""
     prompt: str | None = wire(MAYBE_TEXT)
     """None asks the bundle's own question."""
@@ -94,7 +100,7 @@ class Generate:
     threshold: float = wire(F32)
     options: str | None = wire(MAYBE_TEXT)
     """A JSON object with other fields of Options."""
-    images: tuple[PathImage | Pixels, ...] = wire(ListOf(_Image()))
+    images: tuple[PathImage | Pixels, ...] = wire(ListOf(IMAGE))
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,7 @@ class FilmAsked:
     seed: int = wire(U64)
     options: str | None = wire(MAYBE_TEXT)
     """A JSON object with other fields of FilmOptions."""
-    images: tuple[PathImage | Pixels, ...] = wire(ListOf(_Image()))
+    images: tuple[PathImage | Pixels, ...] = wire(ListOf(IMAGE))
     """The first picture, or none."""
 
 
@@ -170,9 +176,9 @@ class Summary:
     seconds: float = wire(F64)
     first_block_seconds: float = wire(F64)
     text: str = wire(TEXT)
-    tokens: tuple[int, ...] = wire(ListOf(I32))
+    token_ids: tuple[int, ...] = wire(ListOf(I32))
     token_confidence: tuple[float, ...] = wire(ListOf(F32))
-    """One for each of `tokens`, 0 to 1."""
+    """One for each of `token_ids`, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +203,7 @@ class PixelFrames:
     count: int = wire(U32)
     height: int = wire(U32)
     width: int = wire(U32)
-    rgb: bytes = wire(BYTES)
+    pixels: bytes = wire(BYTES)
     """`[count, height, width, 3]`, rows without gaps, top first."""
 
 
@@ -228,3 +234,18 @@ class Failed:
     status: int = wire(I32)
     """An a2d_status of a2d.h."""
     message: str = wire(TEXT)
+
+
+PAYLOADS: dict[Kind, type[Any]] = {
+    Kind.OPEN: Open,
+    Kind.GENERATE: Generate,
+    Kind.FILM: FilmAsked,
+    Kind.OPENED: Opened,
+    Kind.STEP: StepTaken,
+    Kind.DONE: Summary,
+    Kind.FAILED: Failed,
+    Kind.DENOISED: Denoised,
+    Kind.PIXELS: PixelFrames,
+    Kind.FILMED: FilmSummary,
+}
+"""Message of each kind of frame that has a payload."""

@@ -29,9 +29,9 @@ def prompt_of(request: Generate) -> Any:
 
     Raises RequestError for JSON that is none, or not of that kind.
     """
-    if request.prompt is None or request.form in ("text", "raw"):
+    if request.prompt is None or request.prompt_format in ("text", "raw"):
         return request.prompt
-    kind = dict if request.form == "messages" else int
+    kind = dict if request.prompt_format == "messages" else int
     made = _json(request.prompt, "prompt")
     if not isinstance(made, list) or not made or not all(type(item) is kind for item in made):
         expected = '[{"role": "user", "content": ...}]' if kind is dict else "[1, 2, 3]"

@@ -1,5 +1,6 @@
-"""Frames and their payloads as bytes: how a host and its worker talk. docs/embedding.md is the standard; this file and
-`messages.py` are one of its implementations, the C library's `embed/frame.c` is the other.
+"""Frames and their payloads as bytes: how a host and its worker talk, as docs/embedding.md explains it.
+
+What is declared here and in `messages.py` is declared once: `packaging/wire_header.py` writes it for the C library.
 
 A payload is the fields of a dataclass one after the other, each in the form that `wire(...)` gives it. Nothing that
 comes is believed: what is not exactly as it should be is a WireError. Knows bytes, not what they ask for.
@@ -161,10 +162,10 @@ class Form(Protocol):
 
 
 class Number:
-    """One of struct's numbers, little-endian."""
+    """One of struct's numbers, little-endian; `code` is its letter there."""
 
-    def __init__(self, form: str) -> None:
-        self._struct = struct.Struct(f"<{form}")
+    def __init__(self, code: str) -> None:
+        self.code, self._struct = code, struct.Struct(f"<{code}")
 
     def write(self, value: float) -> bytes:
         """See Form."""
@@ -245,18 +246,18 @@ class Name:
 
 
 class ListOf:
-    """Any number of the same form, behind their count."""
+    """Any number of the same form, `item`, behind their count."""
 
-    def __init__(self, form: Form) -> None:
-        self._form = form
+    def __init__(self, item: Form) -> None:
+        self.item = item
 
     def write(self, value: Sequence[Any]) -> bytes:
         """See Form."""
-        return LENGTH.write(len(value)) + b"".join(self._form.write(item) for item in value)
+        return LENGTH.write(len(value)) + b"".join(self.item.write(item) for item in value)
 
     def read(self, payload: Payload) -> tuple[Any, ...]:
         """See Form."""
-        return tuple(self._form.read(payload) for _ in range(LENGTH.read(payload)))
+        return tuple(self.item.read(payload) for _ in range(LENGTH.read(payload)))
 
 
 def wire(form: Form) -> Any:

@@ -220,7 +220,7 @@ class Worker:
         options = options_of(request)
         asked, pictures, turn = prompt_of(request), pictures_of(request, self._pixels), turn_of(request)
         clock = session.clock(options)  # a budget counts from before the pictures are read
-        prompt = model.prompt(asked, pictures, request.form == "raw", **turn, clock=clock)
+        prompt = model.prompt(asked, pictures, request.prompt_format == "raw", **turn, clock=clock)
         generation = session.stream(prompt, options, clock=clock)
         job.begin(generation)
         for step in generation:

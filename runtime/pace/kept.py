@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ...engines.cpu import this_cpu
+from ...engines.paths import written_whole
 from ...engines.protocol import Engine
 from ..bundle.files import MANIFEST, Bundle, sha256_of
 from ..bundle.kept_folder import kept_folder
@@ -156,8 +157,7 @@ def _read(path: Path) -> Entry | None:
 
 
 def _write(path: Path, entry: Entry) -> None:
-    part = path.with_name(f".{path.name}.{os.getpid()}.partial")
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(to_json(entry), indent=1), encoding="utf-8")
-        part.replace(path)
+        with written_whole(path) as part:
+            part.write_text(json.dumps(to_json(entry), indent=1), encoding="utf-8")

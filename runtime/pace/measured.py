@@ -5,7 +5,6 @@ Knows sessions and prompts of token ids; not what the times are for, nor where t
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -125,7 +124,7 @@ def _watched(session: Session, prompt: Prompt, options: Options) -> list[tuple[F
 def _median(seen: list[tuple[Forward, float]], kept: Callable[[int], bool]) -> float:
     """Seconds of the forwards that asked something and kept so many rows; of all where there was none."""
     found = [seconds for forward, seconds in seen if forward.ask is not None and kept(forward.keep)]
-    return statistics.median(found or [seconds for _, seconds in seen])
+    return float(np.median(found or [seconds for _, seconds in seen]))
 
 
 def _row(seen: list[tuple[Forward, float]], step: float, block: int) -> float:

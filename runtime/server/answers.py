@@ -65,26 +65,45 @@ class ChatAnswer(_Answer):
     """A chat completion."""
 
     id: str = field(default_factory=lambda: f"chatcmpl-{secrets.token_hex(12)}")
+    function: str = ""
+    """Name of the function that it calls; its text is the arguments then."""
+    call: str = field(default_factory=lambda: f"call_{secrets.token_hex(12)}")
+    """Id of that call."""
 
     def whole(self, ended: Ended) -> dict[str, Any]:
         """The object of an answer that is not streamed."""
-        message = {"role": "assistant", "content": ended.text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": FINISHES[ended.reason]}
+        said = {"tool_calls": [self._called(ended.text)]} if self.function else {}
+        message = {"role": "assistant", "content": None if said else ended.text, "refusal": None, **said}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": self._finish(ended)}
         head = self._head("chat.completion")
         return {**head, "choices": [choice], "usage": usage_of(ended), "a2d": own_facts(ended)}
 
     def chunks(self, event: Event, usage: bool) -> Iterator[dict[str, Any]]:
         """The chunks that an event makes: none for a step without new text."""
         if isinstance(event, Begun):
-            yield self._chunk({"role": "assistant", "content": ""})
+            opened = {"content": None, "tool_calls": [{"index": 0, **self._called("")}]}
+            yield self._chunk({"role": "assistant", **(opened if self.function else {"content": ""})})
         elif isinstance(event, Stepped) and event.text:
-            yield self._chunk({"content": event.text})
+            yield self._chunk(self._more(event.text))
         elif isinstance(event, Ended):
             if event.rest:
-                yield self._chunk({"content": event.rest})
-            yield {**self._chunk({}, FINISHES[event.reason]), "a2d": own_facts(event)}
+                yield self._chunk(self._more(event.rest))
+            yield {**self._chunk({}, self._finish(event)), "a2d": own_facts(event)}
             if usage:
                 yield {**self._head("chat.completion.chunk"), "choices": [], "usage": usage_of(event)}
+
+    def _called(self, arguments: str) -> dict[str, Any]:
+        return {"id": self.call, "type": "function", "function": {"name": self.function, "arguments": arguments}}
+
+    def _more(self, text: str) -> dict[str, Any]:
+        """The delta of a further piece of text."""
+        if not self.function:
+            return {"content": text}
+        return {"tool_calls": [{"index": 0, "function": {"arguments": text}}]}
+
+    def _finish(self, ended: Ended) -> str:
+        finish = FINISHES[ended.reason]
+        return "tool_calls" if self.function and finish == "stop" else finish
 
     def _chunk(self, delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}

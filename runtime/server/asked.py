@@ -18,6 +18,7 @@ from .fields import ChatFields, CompletionFields, options_of, read, stops_of
 from .limits import Limits
 from .pictures import PictureSources, Pixels
 from .shape_fields import shape_of
+from .tools import call_of
 
 __all__ = ["Question", "asked_in_chat", "asked_to_complete"]
 
@@ -49,6 +50,8 @@ class Question:
     stream: bool = False
     usage: bool = False
     """The stream ends with a count of tokens."""
+    function: str = ""
+    """Name of the function that the answer calls, its text being the arguments; empty for a plain answer."""
     user: str = ""
 
     def check(self, model: Model) -> None:
@@ -67,7 +70,8 @@ class Question:
 
 def asked_in_chat(data: Any, sources: PictureSources) -> Question:
     """The question of a chat completion. Raises RequestError that says what is wrong."""
-    fields, others = read(ChatFields, data, ("messages", "stop", "response_format", "a2d"))
+    apart = ("messages", "stop", "response_format", "tools", "tool_choice", "a2d")
+    fields, others = read(ChatFields, data, apart)
     pictures: list[Pixels] = []
     messages = _messages(others.get("messages"), sources, pictures)
     return _question(fields, others, messages, False, pictures, sources.limits)
@@ -96,7 +100,9 @@ def _question(
     template = own.get("template_options") or {}
     if not isinstance(template, dict):
         raise RequestError(f"a2d.template_options: got a {type(template).__name__}, expected an object")
-    shape = shape_of(others.get("response_format"), own.get("template"), own.get("choices"))
+    call = call_of(others.get("tools"), others.get("tool_choice"))
+    parameters = None if call is None else call.parameters
+    shape = shape_of(others.get("response_format"), own.get("template"), own.get("choices"), parameters)
     streamed = fields.stream_options
     return Question(
         model=fields.model,
@@ -109,6 +115,7 @@ def _question(
         stops=stops_of(others.get("stop")),
         stream=bool(fields.stream),
         usage=streamed is not None and bool(streamed.include_usage),
+        function="" if call is None else call.name,
         user=fields.user or "",
     )
 

@@ -53,6 +53,7 @@ class ChatFields(CommonFields):
     """Fields of a chat completion, its messages and other values of several forms left out."""
 
     max_completion_tokens: int | None = field(default=None, metadata=bounds(1, 1 << 26))
+    parallel_tool_calls: bool | None = None
     logprobs: bool | None = None
     store: bool | None = None
     metadata: dict[str, str] | None = None

@@ -1,4 +1,4 @@
-"""Shapes of answers as requests name them: `response_format`, and `template` and `choices` of a2d. Compiles none."""
+"""Shapes of answers as requests name them: `response_format`, `tools`, and two of a2d's own. Compiles none."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ LONGEST = 100_000
 """Characters of a shape as JSON."""
 
 
-def shape_of(response_format: Any, template: Any, choices: Any) -> str:
-    """The shape as JSON, as `Forms.get` takes it; empty where any text will do. Raises RequestError."""
-    asked = {"schema": _schema(response_format), "template": template, "choices": choices}
+def shape_of(response_format: Any, template: Any, choices: Any, parameters: Any = None) -> str:
+    """The shape as JSON, as `Forms.get` takes it; empty where any text will do. Raises RequestError.
+
+    `parameters`: schema of the arguments of a function that has to be called.
+    """
+    schema = _schema(response_format)
+    asked = {"response_format": schema, "tools": parameters, "template": template, "choices": choices}
     given = {name: value for name, value in asked.items() if value is not None}
     if len(given) > 1:
         raise RequestError(f"got {' and '.join(given)}, expected one shape for an answer: leave the others out")
@@ -28,7 +32,8 @@ def shape_of(response_format: Any, template: Any, choices: Any) -> str:
         raise RequestError(f"a2d.template: got a {type(template).__name__}, expected a text like 'take {{take:int}}'")
     if choices is not None and not (isinstance(choices, list) and all(isinstance(text, str) for text in choices)):
         raise RequestError('a2d.choices: expected a list of texts, as ["yes", "no"]')
-    text = json.dumps(given) if given else ""
+    kinds = {"response_format": "schema", "tools": "schema"}
+    text = json.dumps({kinds.get(name, name): value for name, value in given.items()}) if given else ""
     if len(text) > LONGEST:
         raise RequestError(f"got a shape of {len(text)} characters as JSON, expected at most {LONGEST}")
     return text

@@ -32,7 +32,7 @@ def text_routes(service: Service) -> list[Route]:
 
     async def chat(request: Request) -> ASGIApp:
         question = await _question(request, service, asked_in_chat)
-        return await _answered(request, service, question, ChatAnswer(question.model))
+        return await _answered(request, service, question, ChatAnswer(question.model, function=question.function))
 
     async def complete(request: Request) -> ASGIApp:
         question = await _question(request, service, asked_to_complete)

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -43,15 +44,15 @@ GIT = {"url": "https://example.org/a2d.git", "vcs_info": {"vcs": "git", "commit_
     ],
 )
 def test_an_extra_comes_from_where_a2d_came_from(record, line, monkeypatch):
-    monkeypatch.setattr(install.metadata, "distribution", lambda _: Record(record))
+    monkeypatch.setattr(metadata, "distribution", lambda _: Record(record))
     assert install.extra("log") == line
 
 
 def test_a_checkout_that_nobody_installed_names_itself(monkeypatch):
     def missing(name):
-        raise install.metadata.PackageNotFoundError(name)
+        raise metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(install.metadata, "distribution", missing)
+    monkeypatch.setattr(metadata, "distribution", missing)
     assert install.extra("log") == f"pip install -e '{ROOT}[log]'"
 
 
@@ -60,7 +61,7 @@ def test_a_checkout_that_nobody_installed_names_itself(monkeypatch):
     [(EDITABLE, "from /srv/a 2d; get a newer checkout"), (None, "pip install --upgrade a2d-runtime")],
 )
 def test_an_update_comes_from_there_too(record, words, monkeypatch):
-    monkeypatch.setattr(install.metadata, "distribution", lambda _: Record(record))
+    monkeypatch.setattr(metadata, "distribution", lambda _: Record(record))
     assert words in install.update()
 
 

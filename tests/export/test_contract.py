@@ -149,6 +149,10 @@ def test_how_to_ask_comes_from_the_nearest_source() -> None:
         ({"letterbox": "224x112"}, "letterbox: got '224x112', expected an object"),
         ({"letterbox": {"height": 112}}, "letterbox.width: missing"),
         ({"letterbox": {"height": 0, "width": 224}}, "letterbox.height: got 0"),
+        ({"sentences": "take {take:int}"}, "sentences: got 'take {take:int}', expected"),
+        ({"sentences": [1]}, "sentences.*: got 1, expected a text"),
+        ({"sentences": ["no"], "unknown": 1}, "unknown: got 1, expected a text"),
+        ({"sentence": ["no"]}, "a2d has \\['sentence'\\], expected an object with keys of: .*sentences, unknown"),
         ({"origins": {}}, "a2d has \\['origins'\\], expected an object with keys of: .*prompt, letterbox"),
     ],
 )

@@ -19,8 +19,10 @@ from safetensors.torch import load_file, save_file
 
 from a2d.calibration.exported import EXPORTED
 from a2d.engines import load_engine
+from a2d.engines.errors import ContractError
 from a2d.export import cli, job, variants
 from a2d.export.checkpoint.directory import INDEX, WEIGHTS, Checkpoint
+from a2d.export.export_plan import plan as plan_of
 from a2d.export.job import Job, export
 from a2d.export.parity import torch_engine as engine_module
 from a2d.export.precision import PRECISIONS
@@ -209,15 +211,48 @@ def test_a_letterbox_is_width_by_height(size: str, capsys: pytest.CaptureFixture
     assert f"got {size!r}, expected WIDTHxHEIGHT" in capsys.readouterr().err
 
 
-def test_a_prompt_is_kept_in_the_manifest(tiny: Path, tmp_path: Path) -> None:
-    copy = Path(shutil.copytree(tiny, tmp_path / "asked"))
-    (copy / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {}}}))
+def saying(tiny: Path, copy: Path, own: dict, tokenizer: bool = True) -> Path:
+    """A copy of the checkpoint whose author says `own` of how it is to be asked."""
+    shutil.copytree(tiny, copy)
+    if tokenizer:
+        (copy / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {}}}))
     generation = json.loads((copy / "generation_config.json").read_text())
-    generation["a2d"] |= {"prompt": "what is it"}
+    generation["a2d"] |= own
     (copy / "generation_config.json").write_text(json.dumps(generation))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"sentences": ["no slate", "nothing"]}, "none of 2 has a value \\(generation_config.json, a2d\\)"),
+        ({"sentences": ["take {take"]}, "(?s)cannot be \\(generation_config.json, a2d\\).*has no end"),
+        ({"sentences": ["take {take:[0-9}"]}, "(?s)cannot be \\(generation_config.json, a2d\\).*take"),
+        ({"sentences": ["{take:int}"]}, "begins with a value, expected some text before it"),
+        ({"sentences": ["a {x:int}", "a b"]}, "more than one begins with 'a '"),
+        ({"unknown": "-"}, "unknown: got '-' \\(generation_config.json, a2d\\) without sentences"),
+    ],
+)
+def test_sentences_that_cannot_be_are_told_before_anything_is_traced(tiny, tmp_path, own, message) -> None:
+    with pytest.raises(ContractError, match=message):
+        plan_of(Job(saying(tiny, tmp_path / "said", own), tmp_path / "out", quiet=True))
+    assert not (tmp_path / "out").exists()
+
+
+def test_sentences_want_a_tokenizer(tiny: Path, tmp_path: Path) -> None:
+    copy = saying(tiny, tmp_path / "said", {"sentences": ["take {take:int}"]}, tokenizer=False)
+    with pytest.raises(ContractError, match="sentences: this checkpoint has no tokenizer.json"):
+        plan_of(Job(copy, tmp_path / "out", quiet=True))
+
+
+def test_a_prompt_and_sentences_are_kept_in_the_manifest(tiny: Path, tmp_path: Path) -> None:
+    own = {"prompt": "what is it", "sentences": ["take {take:-|[0-9]+}", "no slate"], "unknown": "-"}
+    copy = saying(tiny, tmp_path / "asked", own)
     said: list[str] = []
     made = export(Job(copy, tmp_path / "out", quiet=True, decode_parity=False), said.append)
     assert made.text.default_prompt == "what is it"
+    assert (made.text.sentences, made.text.unknown) == (tuple(own["sentences"]), "-")
+    assert Bundle.open(tmp_path / "out").manifest.text == made.text
     assert "'what is it'" in said[0] and "generation_config.json, a2d" in said[0]
     assert "--prompt" not in said[-1]
     flags = ["--default-prompt", "and that", "--force", "--quiet"]

@@ -20,7 +20,7 @@ from a2d.runtime.bundle.names import FRAMES, SHOTS
 from a2d.runtime.cli import demo
 from a2d.runtime.dailies.shot_list import ListedShot, shot_list
 from a2d.runtime.demo.films import Filmed, Take, curve, filmed
-from a2d.runtime.demo.page import Facts, Field, Frame, Row, drawn, fields, level, render
+from a2d.runtime.demo.page import Facts, Field, Frame, Row, by_set, drawn, fields, level, render
 from a2d.runtime.demo.trace import Block, Token, Trace, trace
 from a2d.runtime.demo.ways import entries, ways
 
@@ -146,7 +146,7 @@ TRACE = Trace("scene 12A", (Block(TOKENS, (0.004, 0.0051)),), useful=3, forwards
 def frame(tmp_path: Path) -> Frame:
     path = tmp_path / "a.png"
     Image.fromarray(np.zeros((112, 224, 3), np.uint8)).save(path)
-    return Frame(path, "easy", TRUTH, TRACE, replace(TRACE, seconds=0.011))
+    return Frame(path, "easy", TRUTH, TRACE, replace(TRACE, seconds=0.011), TRUTH, 3)
 
 
 ROWS = [
@@ -222,14 +222,13 @@ def test_whatever_a_model_writes_stays_text(frame: Frame) -> None:
     assert page.open == [] and evil in page.text
 
 
-def test_the_page_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "sub" / "demo.html"
-    demo._write(path, "one")
-    demo._write(path, "two \u2423")
-    assert path.read_text(encoding="utf-8") == "two \u2423"
-    with pytest.raises(UnicodeEncodeError):
-        demo._write(path, "\ud800")
-    assert path.read_text(encoding="utf-8") == "two \u2423" and [p.name for p in path.parent.iterdir()] == ["demo.html"]
+def test_several_looks_are_told_beside_the_first(frame: Frame) -> None:
+    wrong = replace(frame, voted=TRUTH.replace("scene ", "scene 9"), looks=8)
+    assert [(one.right, one.voted, one.frames) for one in by_set([frame, wrong])] == [(0, 1, 2)]
+    page = Page(render([frame, wrong], ROWS, FACTS))
+    assert f"In 3 looks: {frame.voted}" in page.text and f"In 8 looks: {wrong.voted}" in page.text
+    assert "easy 0 of 2" in page.text and "easy 1 of 2" in page.text
+    assert "looks: " not in Page(render([replace(frame, looks=1)], ROWS, FACTS)).text
 
 
 # -- the films

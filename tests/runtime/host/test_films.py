@@ -64,7 +64,7 @@ def served(path: Path, *frames: Frame, pixels: io.FileIO | None = None) -> list[
 def images(answers: list[tuple[int, object]]) -> np.ndarray:
     parts = [m for _, m in answers if isinstance(m, PixelFrames)]
     shape = (-1, parts[0].height, parts[0].width, 3)
-    return np.concatenate([np.frombuffer(part.rgb, np.uint8).reshape(shape) for part in parts])
+    return np.concatenate([np.frombuffer(part.pixels, np.uint8).reshape(shape) for part in parts])
 
 
 def test_a_film_comes_step_by_step_and_block_by_block(bundle):

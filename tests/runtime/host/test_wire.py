@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import re
 import struct
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from a2d.engines.errors import A2DError, RequestError
 from a2d.runtime.host.messages import (
     CHANNELS,
+    PAYLOADS,
     Denoised,
     Failed,
     FilmAsked,
@@ -152,8 +154,16 @@ def enumerated(file: str, prefix: str) -> dict[str, int]:
 
 
 def test_kinds_are_numbered_as_in_c():
-    numbered = enumerated("frame.h", "A2D_")
-    assert {kind.name: int(kind) for kind in Kind} == numbered
+    numbered = enumerated("wire.h", "A2D_")
+    assert {kind.name: int(kind) for kind in Kind}.items() <= numbered.items()
+
+
+def test_the_c_library_s_header_is_written_from_these_declarations():
+    spec = importlib.util.spec_from_file_location("wire_header", EMBED.parents[1] / "packaging" / "wire_header.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    assert (EMBED / "wire.h").read_text(encoding="utf-8") == script.header(), "make wire"
+    assert set(PAYLOADS) == set(Kind) - {Kind.CANCEL, Kind.PING, Kind.CLOSE, Kind.PONG}
 
 
 def test_statuses_are_numbered_as_in_c():
@@ -177,7 +187,7 @@ def test_names_are_numbered_as_in_c():
     assert _names(Summary, "stop") == ["stop", *(name.lower() for name in list(stops)[1:])]
     assert _names(FilmSummary, "stop") == _names(Summary, "stop")
     prompts = enumerated("include/a2d.h", "A2D_PROMPT_")
-    assert [name.upper() for name in _names(Generate, "form")] == list(prompts)
+    assert [name.upper() for name in _names(Generate, "prompt_format")] == list(prompts)
     layouts = {n.lower(): i for i, n in enumerate(name.upper() for name in CHANNELS)}
     text = (EMBED / "include" / "a2d.h").read_text(encoding="utf-8")
     assert layouts == {name.lower(): int(n) for name, n in re.findall(r"A2D_((?:RGB|BGR|GRAY)A?8) = (\d)", text)}

@@ -35,8 +35,8 @@ READ = {Kind.OPENED: Opened, Kind.STEP: StepTaken, Kind.DONE: Summary, Kind.FAIL
 
 
 def request(**changes) -> Generate:
-    made = {"form": "tokens", "prompt": "[5, 6, 7]", "max_tokens": 12, "steps": 2, "threshold": 0.0, "options": None}
-    return Generate(**{**made, "images": (), **changes})
+    made = {"prompt_format": "tokens", "prompt": "[5, 6, 7]", "max_tokens": 12, "steps": 2, "threshold": 0.0}
+    return Generate(**{**made, "options": None, "images": (), **changes})
 
 
 def generate(number: int, **changes) -> Frame:
@@ -93,13 +93,13 @@ def test_generations_come_in_order_step_by_step():
         mine = [f for f in answers if f.id == number]
         expected = toy.Toy().session(CONTRACT).generate(toy.prompt(prompt), a2d.Options(max_tokens=12, steps=2))
         summary = told(mine[-1])
-        assert (summary.tokens, summary.stop) == (expected.tokens, expected.stop_reason)
+        assert (summary.token_ids, summary.stop) == (expected.tokens, expected.stop_reason)
         assert (summary.forwards, summary.steps) == (expected.forwards, expected.steps)
         assert 0 < summary.confidence <= 1
         steps = [told(f) for f in mine[:-1]]
         assert len(steps) == summary.steps
         assert all(s.final == (s.masked == 0) and 0 < s.confidence <= 1 and s.accepted for s in steps)
-        assert steps[-1].tokens == len(summary.tokens)
+        assert steps[-1].tokens == len(summary.token_ids)
 
 
 def test_an_answer_that_repeats_reaches_the_host_as_such():
@@ -107,8 +107,8 @@ def test_an_answer_that_repeats_reaches_the_host_as_such():
     answers = served(OPEN, generate(1, max_tokens=300, options='{"stop_repeats": 2}'))
     summary = told(answers[-1])
     assert answers[-1].kind == Kind.DONE and summary.stop == "repeats"
-    n = len(summary.tokens)
-    assert any(summary.tokens[n - k :] == summary.tokens[n - 2 * k : n - k] for k in range(1, n // 2 + 1))
+    n = len(summary.token_ids)
+    assert any(summary.token_ids[n - k :] == summary.token_ids[n - 2 * k : n - k] for k in range(1, n // 2 + 1))
     assert len(summary.token_confidence) == n and all(0 < p <= 1 for p in summary.token_confidence)
 
 
@@ -132,8 +132,8 @@ def test_one_that_fails_leaves_the_next_one_alone():
         ({"prompt": "1, 2"}, "the prompt cannot be read"),
         ({"prompt": '["a"]'}, "expected a JSON list like [1, 2, 3]"),
         ({"prompt": "[true]"}, "expected a JSON list like [1, 2, 3]"),
-        ({"form": "messages", "prompt": "[1]"}, 'expected a JSON list like [{"role"'),
-        ({"form": "messages", "prompt": "[]"}, 'expected a JSON list like [{"role"'),
+        ({"prompt_format": "messages", "prompt": "[1]"}, 'expected a JSON list like [{"role"'),
+        ({"prompt_format": "messages", "prompt": "[]"}, 'expected a JSON list like [{"role"'),
         ({"images": (Pixels(0, 2, 2, "rgb8"),)}, "no shared file"),
     ],
 )
@@ -158,7 +158,7 @@ def test_pixels_come_in_the_order_of_rgb(tmp_path):
     with io.FileIO(tmp_path / "pixels") as shared:
         served(
             OPEN,
-            generate(1, form="text", prompt="look", images=(*images, PathImage("a.png"))),
+            generate(1, prompt_format="text", prompt="look", images=(*images, PathImage("a.png"))),
             pixels=shared,
             model=model,
         )
@@ -193,7 +193,7 @@ def test_a_generation_that_is_cancelled_in_the_queue_is_not_begun():
     )
     assert len(model.asked) == 2
     summary = told(next(f for f in answers if f.id == 2))
-    assert (summary.stop, summary.tokens, summary.text) == ("cancelled", (), "")
+    assert (summary.stop, summary.token_ids, summary.text) == ("cancelled", (), "")
 
 
 def test_a_running_generation_is_cancelled_before_its_next_step():
@@ -322,7 +322,7 @@ class Host:
             pipe.close()
 
 
-ASKED = {"form": "text", "prompt": None, "max_tokens": 64, "steps": 4}
+ASKED = {"prompt_format": "text", "prompt": None, "max_tokens": 64, "steps": 4}
 
 
 @pytest.fixture(scope="module")

@@ -407,7 +407,7 @@ SCHEMA = {"type": "json_schema", "json_schema": {"name": "x", "schema": {}}}
         ({"response_format": {"type": "json_schema", "schema": {}}}, "response_format: got"),
         ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "as schema, expected"),
         ({"response_format": {"type": "json_schema", "json_schema": {"schema": {}, "rigid": 1}}}, "unknown rigid"),
-        ({"response_format": SCHEMA, "a2d": {"choices": ["a"]}}, "got schema and choices"),
+        ({"response_format": SCHEMA, "a2d": {"choices": ["a"]}}, "got response_format and choices"),
         ({"a2d": {"choices": "a"}}, "a2d.choices: expected a list"),
         ({"a2d": {"template": ["a"]}}, "a2d.template: got a list"),
         ({"a2d": {"template": "a" * 200_000}}, "at most 100000"),

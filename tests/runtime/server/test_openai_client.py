@@ -103,8 +103,9 @@ def test_models_and_errors_are_those_that_the_client_knows(client, address):
     assert [model.id for model in client.models.list()] == ["slate"]
     with pytest.raises(openai.NotFoundError, match="this server has slate"):
         client.chat.completions.create(model="gpt", messages=[{"role": "user", "content": "x"}])
-    with pytest.raises(openai.BadRequestError, match="unknown key 'tools'"):
-        client.chat.completions.create(model="slate", messages=[{"role": "user", "content": "x"}], tools=[])
+    with pytest.raises(openai.BadRequestError, match="unknown key 'functions'"):
+        asked = {"messages": [{"role": "user", "content": "x"}], "extra_body": {"functions": []}}
+        client.chat.completions.create(model="slate", **asked)
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{address}/v1", api_key="wrong", max_retries=0).models.list()
 

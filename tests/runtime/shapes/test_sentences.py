@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import re
 from dataclasses import replace
 
 import jsonschema
 import pytest
 from conftest import EXAMPLES
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 from spelled import NUMBERS, VOCABULARY, decodes, text_of
 from toy import STOP, prompt
@@ -26,6 +27,11 @@ from a2d.runtime.shapes.make import form_of
 from a2d.runtime.shapes.sentence import object_of, sentences_of
 
 pytest.importorskip("outlines_core", reason='the extra "shapes"')
+
+ANSWERS = int(os.environ.get("A2D_ANSWERS", "0"))
+"""Answers of random models; each compiles a form of its own, so the suite makes few (`make test-shapes`: thousands)."""
+
+SEEDED = seed(int(os.environ["A2D_SEED"])) if "A2D_SEED" in os.environ else lambda test: test
 
 SENTENCES = ("a {a:-|[12]{1,3}|[ab]+} b {b:-|-?[0-2]{1,2}([.][12])?}", "c {a:.*}", "bb")
 UNKNOWN = "-"
@@ -53,7 +59,8 @@ def form_to(schema, sentences=SENTENCES, unknown=UNKNOWN):
     return form_of(VOCABULARY, schema=schema, sentences=sentences, unknown=unknown)
 
 
-@settings(max_examples=30, deadline=None)
+@SEEDED
+@settings(max_examples=ANSWERS or 8, deadline=None)
 @given(OBJECTS, decodes(), st.sampled_from([UNKNOWN, None]))
 def test_objects_made_of_sentences_are_valid(schema, decode, unknown):
     c, chosen, tokens, toy = decode
