@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from ..engines.errors import ContractError, RequestError
 from ..runtime.inputs.patches import VisionSpec
 from ..runtime.schema import Violations, check_choice
-from ..runtime.shapes.sentence import sentences_of
+from ..runtime.shapes.sentence import check_values, sentences_of
 from .checkpoint.author_config import Asking, asking
 from .checkpoint.directory import Checkpoint
 from .checkpoint.sources import stored_shape
@@ -197,6 +198,8 @@ def _check_sentences(asked: Asking, checkpoint: Checkpoint) -> None:
         raise ContractError("sentences: this checkpoint has no tokenizer.json to write them with; leave them out")
     try:
         made = sentences_of(asked.sentences)
+        if find_spec("outlines_core") is not None:
+            check_values(made)
     except RequestError as error:
         raise ContractError(f"the answers' sentences cannot be ({asked.origins['sentences']}):\n{error}") from error
     if not any(one.regexes for one in made):

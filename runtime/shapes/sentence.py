@@ -19,7 +19,7 @@ from .json_schema import members
 from .language import Chain, Common, Either, Language, Literal, Pattern
 from .template import Value, parts_of
 
-__all__ = ["Rendering", "Sentence", "object_of", "sentences_of"]
+__all__ = ["Rendering", "Sentence", "check_values", "object_of", "sentences_of"]
 
 PLAIN = r'"\\\x00-\x1F\x7F'
 """Characters that no value holds, since JSON writes them otherwise."""
@@ -122,6 +122,16 @@ def sentences_of(templates: Sequence[str]) -> tuple[Sentence, ...]:
     if lines:
         raise RequestError("\n".join(lines))
     return made
+
+
+def check_values(sentences: Sequence[Sentence]) -> None:
+    """Raise RequestError for a value that no text is, as one of a broken regular expression. Needs outlines-core."""
+    for one in sentences:
+        for name, (own, _) in one.regexes.items():
+            try:
+                compiled(Pattern(own), LETTERS)
+            except RequestError as error:
+                raise RequestError(f"sentences: the value {name} is {own!r}, which no text can be: {error}") from error
 
 
 def object_of(schema: object, sentences: Sequence[Sentence], unknown: str | None) -> tuple[Language, Rendering] | None:
