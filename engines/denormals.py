@@ -10,7 +10,6 @@ so the caller's state is kept here and put back. Knows threads' states; no graph
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import platform
 import sys
 from collections.abc import Callable, Iterator
@@ -38,12 +37,14 @@ def _library() -> Any:
     """The functions `fegetenv` and `fesetenv`; None on a system whose `fenv_t` is another one."""
     if sys.platform != "linux" or platform.machine() != "x86_64" or ctypes.sizeof(ctypes.c_void_p) != 8:
         return None
-    try:  # PyDLL holds the interpreter's lock: giving it up for a few instructions costs more than they do
-        library = ctypes.PyDLL(ctypes.util.find_library("m") or "libm.so.6")
-        _ = library.fegetenv, library.fesetenv
-    except (OSError, AttributeError):
-        return None
-    return library
+    for name in (None, "libm.so.6"):  # an interpreter links it, or it can be named; looking for it starts processes
+        try:  # PyDLL holds the interpreter's lock: giving it up for a few instructions costs more than they do
+            library = ctypes.PyDLL(name)
+            _ = library.fegetenv, library.fesetenv
+        except (OSError, AttributeError):
+            continue
+        return library
+    return None
 
 
 _LIBRARY = _library()

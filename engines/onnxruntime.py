@@ -19,7 +19,7 @@ import numpy as np
 
 from ._import_onnxruntime import ort
 from .cpu import CpuKind, this_cpu
-from .denormals import OPTION, flushing, kept_state
+from .denormals import OPTION, SETTABLE, flushing, kept_state
 from .errors import EngineError
 from .host import HostBuffer, HostMemory, checked
 from .paths import utf8_path
@@ -145,7 +145,7 @@ def load(
     # Rows and context change all the time, so a memory plan would be made anew for every shape.
     options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
-    options.add_session_config_entry(OPTION, "1")
+    options.add_session_config_entry(OPTION, "1" if SETTABLE else "0")  # it sets a caller, who must be put back
     # Products of weights in groups: by int8 arithmetic, 4 to 20 times faster than widening them.
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "4")
     kind = cpu or this_cpu()
