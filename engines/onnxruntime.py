@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from ctypes import byref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import numpy as np
 
 from ._import_onnxruntime import ort
 from .cpu import CpuKind, this_cpu
-from .denormals import OPTION, SETTABLE, flushing, kept_state
+from .denormals import FLUSHING, OPTION, SETTABLE, State, keep, kept_state, put
 from .errors import EngineError
 from .host import HostBuffer, HostMemory, checked
 from .paths import utf8_path
@@ -102,13 +103,16 @@ class OnnxRuntimeEngine:
         return {name: HostBuffer(a) if name in keep else a for name, a in zip(wanted, made, strict=True)}
 
     def _run(self, outputs: Sequence[str], arrays: Mapping[str, Array]) -> list[Array]:
-        started = time.perf_counter()
+        started, state = time.perf_counter(), State()
+        keep(byref(state))
+        put(FLUSHING)
         try:
-            made: list[Array] = flushing(self._session.run, outputs, arrays)
+            made: list[Array] = self._session.run(outputs, arrays)
             return made
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise EngineError(f"{self.graph}: ONNX Runtime failed: {error}") from error
         finally:
+            put(byref(state))
             with self._lock:
                 self.busy_seconds += time.perf_counter() - started
 

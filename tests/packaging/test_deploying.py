@@ -11,6 +11,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import bundles
 import pytest
 
 from a2d.runtime.cli.serve import _parser
@@ -56,7 +57,9 @@ def test_the_extras_that_it_installs_are_there():
 @pytest.mark.parametrize(
     "arguments", [json.loads(lines("CMD")[0]), [str(one) for one in CONTAINER["args"]]], ids=["image", "manifest"]
 )
-def test_the_command_takes_what_it_is_given(arguments):
+def test_the_command_takes_what_it_is_given(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bundles.write(tmp_path / "slate")  # a wheel holds it
     assert json.loads(lines("ENTRYPOINT")[0]) == ["a2d"] and arguments[0] == "serve"
     asked = _parser().parse_args(arguments[1:])
     assert asked.host == "0.0.0.0" and str(asked.port) in {
