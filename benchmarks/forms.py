@@ -103,7 +103,7 @@ class Runs:
 
     def step(self, rows: int, past: int, room: int = 0) -> Any:
         """The hidden rows of a step, and its seconds."""
-        before = patch.object(onnxruntime, "flushing", lambda call, *given: call(*given))
+        before = patch.object(onnxruntime, "fesetenv", id)  # the state is never set
         with before if self.form.before else nullcontext():
             return self._step(rows, past, room)
 

@@ -4,8 +4,8 @@ A score that a mask hides leaves ONNX Runtime's softmax as 4e-39 and not as 0, a
 times as long for a product with such a number: a third of a vision tower's time was that. Nothing that is computed from
 them differs, since they are lost in the first sum with any other number. ONNX Runtime's own option sets its pool's
 threads for good, and of the callers only the one that makes the first session, for everything else that it computes:
-so the caller's state is kept here and put back. `keep` and `put` are C's own functions, since they are
-called around each run. Knows threads' states; no graphs.
+so the caller's state is kept here and put back. `fegetenv` and `fesetenv` are C's own
+functions, since they are called around each run. Knows threads' states; no graphs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["FLUSHING", "OPTION", "SETTABLE", "State", "keep", "kept_state", "put"]
+__all__ = ["FLUSHING", "OPTION", "SETTABLE", "State", "fegetenv", "fesetenv", "kept_state"]
 
 OPTION = "session.set_denormal_as_zero"
 """Session option of ONNX Runtime for the threads of its pool."""
@@ -50,11 +50,11 @@ _FUNCTIONS = _functions()
 SETTABLE = _FUNCTIONS is not None
 """The state of a thread can be set on this system; elsewhere graphs run as they are, at the same results."""
 
-keep, put = _FUNCTIONS or (id, id)
+fegetenv, fesetenv = _FUNCTIONS or (id, id)
 """Write the calling thread's state to what a pointer points to, and take it from there; nothing where not SETTABLE."""
 
 _FLUSHING = State()
-keep(ctypes.byref(_FLUSHING))
+fegetenv(ctypes.byref(_FLUSHING))
 _FLUSHING.mxcsr |= FLUSHED
 
 FLUSHING = ctypes.byref(_FLUSHING)
@@ -65,8 +65,8 @@ FLUSHING = ctypes.byref(_FLUSHING)
 def kept_state() -> Iterator[None]:
     """Put the calling thread's state back afterwards, whatever is done to it inside."""
     state = State()
-    keep(ctypes.byref(state))
+    fegetenv(ctypes.byref(state))
     try:
         yield
     finally:
-        put(ctypes.byref(state))
+        fesetenv(ctypes.byref(state))

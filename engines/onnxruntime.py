@@ -20,7 +20,7 @@ import numpy as np
 
 from ._import_onnxruntime import ort
 from .cpu import CpuKind, this_cpu
-from .denormals import FLUSHING, OPTION, SETTABLE, State, keep, kept_state, put
+from .denormals import FLUSHING, OPTION, SETTABLE, State, fegetenv, fesetenv, kept_state
 from .errors import EngineError
 from .host import HostBuffer, HostMemory, checked
 from .paths import utf8_path
@@ -104,15 +104,15 @@ class OnnxRuntimeEngine:
 
     def _run(self, outputs: Sequence[str], arrays: Mapping[str, Array]) -> list[Array]:
         started, state = time.perf_counter(), State()
-        keep(byref(state))
-        put(FLUSHING)
+        fegetenv(byref(state))
+        fesetenv(FLUSHING)
         try:
             made: list[Array] = self._session.run(outputs, arrays)
             return made
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise EngineError(f"{self.graph}: ONNX Runtime failed: {error}") from error
         finally:
-            put(byref(state))
+            fesetenv(byref(state))
             with self._lock:
                 self.busy_seconds += time.perf_counter() - started
 

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from a2d.engines import load_engine, onnxruntime
-from a2d.engines.denormals import FLUSHING, SETTABLE, kept_state, put
+from a2d.engines.denormals import FLUSHING, SETTABLE, fesetenv, kept_state
 from a2d.engines.errors import EngineError
 
 SMALL = np.float32(1e-40)
@@ -74,7 +74,7 @@ def test_a_state_is_put_back_after_an_error(halved):
 
 def test_a_kept_state_is_put_back():
     with kept_state():
-        put(FLUSHING)
+        fesetenv(FLUSHING)
         assert not is_kept()
     assert is_kept()
 
