@@ -87,11 +87,10 @@ def read(way: Way, sample: Sample | Seen, tally: Tally) -> None:
         tally.add(sample.answer, result.text, useful, result.forwards, result.seconds, sure)
         return
     began = time.perf_counter()
-    shown = Reader(way.model, None, way.options).still(result, lambda: sample.pixels, way.looks, MIN_CONFIDENCE)
+    shown = Reader(way.model, None, way.options).still(result, sample.pixels, way.looks, MIN_CONFIDENCE)
     seconds = result.seconds + time.perf_counter() - began  # the further looks are encoded within it
-    tally.add(
-        sample.answer, shown.text, useful, result.forwards, seconds, shown.confidence
-    )  # forwards of the first look
+    # Tokens and forwards are those of the first look.
+    tally.add(sample.answer, shown.text, useful, result.forwards, seconds, shown.confidence)
 
 
 def measure(bundles: Bundles, names: list[str], count: int, workers: int) -> dict[str, dict[str, Tally]]:

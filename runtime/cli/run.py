@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from ..decode.session import Generation, TextResult
 from ..each import Reading
 from ..footage.reader import Reader
 from ..footage.slate import MIN_CONFIDENCE
-from ..inputs.images import load_image
 from ..inputs.messages import normalised
 from ..inputs.prompt import Messages
 from ..inputs.windows import WINDOWS
@@ -131,33 +129,32 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         for event in _events(generation, model):
             print(json.dumps(event, ensure_ascii=False), flush=True)
-        doubts = _doubts(generation.result, model, arguments, arguments.image)
+        doubts = _doubts(generation.result, model, arguments, options, arguments.image)
         print(json.dumps(_done(generation.result, model, doubts), ensure_ascii=False), flush=True)
         return 0 if doubts is None or doubts.sure else BAD_INPUT
     if sys.stdout.isatty():
         _show(generation, model)
-        doubts = _doubts(generation.result, model, arguments, arguments.image)
+        doubts = _doubts(generation.result, model, arguments, options, arguments.image)
         if doubts is not None and doubts.looks > 1:
             print(f"{doubts.text}  {DIM}after {doubts.looks} looks{PLAIN}")
         return _told(doubts, arguments)
     result = generation.run()
-    doubts = _doubts(result, model, arguments, arguments.image)
+    doubts = _doubts(result, model, arguments, options, arguments.image)
     print(_shown(result, model) if doubts is None else doubts.text)
     if cut := _cut(result):
         print(f"a2d run: {cut}", file=sys.stderr)
     return _told(doubts, arguments)
 
 
-def _doubts(result: TextResult, model: Model, arguments: argparse.Namespace, pictures: Sequence[str]) -> Doubts | None:
+def _doubts(
+    result: TextResult, model: Model, arguments: argparse.Namespace, options: Options, pictures: Sequence[str]
+) -> Doubts | None:
     """The doubts of a slate reader, after as many looks at the picture as it takes; None for other answers."""
     if not _reads_slates(model, arguments):
         return None
-    options, looks = options_from(arguments), arguments.looks
-    if looks is None:
-        looks = 1 if options.budget is not None else len(WINDOWS)
-    looks, least = looks if len(pictures) else 1, arguments.min_confidence
-    read = Reader(model, None, options).still(result, cache(lambda: load_image(pictures[0])), looks, least)
-    return Doubts.of(read, least)
+    least, reader = arguments.min_confidence, Reader(model, None, options)
+    looks = 1 if options.budget is not None or not pictures else arguments.looks or len(WINDOWS)
+    return Doubts.of(reader.still(result, "".join(pictures[:1]), looks, least), least)
 
 
 def _reads_slates(model: Model, arguments: argparse.Namespace) -> bool:
@@ -226,18 +223,18 @@ def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
     how = {"raw": arguments.raw, "progress": watched, "template_options": template_options_from(arguments)}
     how |= {"together": arguments.together, "form": form_from(model, arguments)}
     readings = model.each(arguments.image, asked, **how, options=options)
-    read = [_tell(reading, model, arguments) for reading in readings]
+    read = [_tell(reading, model, arguments, options) for reading in readings]
     if all(read):
         return 0
     print(f"a2d run: {read.count(False)} of {len(read)} frames could not be read", file=sys.stderr)
     return BAD_INPUT
 
 
-def _tell(reading: Reading, model: Model, arguments: argparse.Namespace) -> bool:
+def _tell(reading: Reading, model: Model, arguments: argparse.Namespace, options: Options) -> bool:
     """Print a reading; false for one with an error, and for a slate of which nothing is sure."""
     image, fault = one_line(str(reading.image)), one_line(worded(str(reading.error)))
     result = reading.result
-    doubts = None if result is None else _doubts(result, model, arguments, [str(reading.image)])
+    doubts = None if result is None else _doubts(result, model, arguments, options, [str(reading.image)])
     line = None if doubts is None else doubts.line(arguments.min_confidence)
     if arguments.json:
         event: dict[str, Any] = {"event": "error", "image": image, "message": fault}

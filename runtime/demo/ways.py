@@ -9,7 +9,6 @@ import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from ...engines.errors import RequestError
@@ -18,7 +17,6 @@ from ..decode.options import Options
 from ..footage.clip import Shot
 from ..footage.reader import Reader
 from ..footage.slate import MIN_CONFIDENCE
-from ..inputs.images import load_image
 from ..inputs.windows import WINDOWS
 from ..model import Model
 from ..schema import Violations, parse
@@ -95,7 +93,7 @@ def several(model: Model, paths: Sequence[Path], way: Way, quiet: bool) -> list[
     with Progress("looking again", len(paths), "frames", quiet=quiet) as progress:
         for path in paths:
             first = model.generate(images=[path], options=way.options)
-            made.append(reader.still(first, partial(load_image, path), len(WINDOWS), MIN_CONFIDENCE))
+            made.append(reader.still(first, path, len(WINDOWS), MIN_CONFIDENCE))
             progress.add()
     return made
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..decode.options import Options
 from ..decode.session import TextResult, until
+from ..inputs.images import ImageSource, load_image
 from ..inputs.windows import windowed
 from ..model import Model
 from .clip import Look, Shot
@@ -51,15 +53,22 @@ class Reader:
             assert reading.result is not None  # strict
             yield look(moments.popleft(), reading.result.text, self._tokens(reading.result))
 
-    def still(self, first: TextResult, picture: Callable[[], NDArray[np.uint8]], looks: int, least: float) -> Shot:
+    def still(self, first: TextResult, picture: ImageSource, looks: int, least: float) -> Shot:
         """A still, whose first reading may be unsure: its windows are read until every field is as sure as `least`.
 
-        `looks` is how many may be taken, the first one among them; `picture` is asked for if there is another one.
+        `looks` is how many may be taken, the first one among them; `picture` is opened if there is another one.
         Raises as `looks`.
         """
-        taken = [self.read(first)]
-        while len(taken) < looks and unsure(taken, least):
-            taken += self.looks([(0.0, windowed(picture(), len(taken)))])
+        taken, whole = [self.read(first)], cache(partial(load_image, picture))
+
+        def windows() -> Iterator[tuple[float, NDArray[np.uint8]]]:
+            for number in range(1, looks):
+                if not unsure(taken, least):
+                    return
+                yield 0.0, windowed(whole(), number)
+
+        for one in self.looks(windows()):  # a window is asked for when the last one has been read
+            taken.append(one)  # noqa: PERF402 - the windows look at what is taken
         return still(taken)
 
     def read(self, result: TextResult) -> Look:
