@@ -6,6 +6,7 @@ tables), nor do dataclasses' own methods, which stand in no file.
     python tests/walk.py run BUNDLE --image FRAME     the whole command, flags and opening the bundle included
     python tests/walk.py log CLIP --bundle BUNDLE -o OUT
     python tests/walk.py prompt BUNDLE FRAME          from a prompt and a picture to text, in a model that is open
+    python tests/walk.py marker BUNDLE CLIP           from a clip's frames to an EDL's markers, in a reader that is open
 """
 
 from __future__ import annotations
@@ -83,7 +84,28 @@ def prompt(bundle: str, frame: str) -> set[str]:
     return found
 
 
-WALKS: dict[str, Callable[..., set[str]]] = {"prompt": prompt}
+def marker(bundle: str, clip: str) -> set[str]:
+    """Files of a clip's frames, up to the markers of an EDL, where the bundle is open and its engines are loaded."""
+    from a2d.runtime.decode.options import Options
+    from a2d.runtime.footage.pipeline import Pipeline
+    from a2d.runtime.footage.reader import Reader
+    from a2d.runtime.footage.sampling import Sampling
+    from a2d.runtime.footage.writers import writer
+    from a2d.runtime.footage.writers.log import Log, Totals
+
+    reader, edl = Reader(a2d.load(bundle), None, Options()), writer(".edl")
+
+    def walked() -> str:
+        clips = [clip for _, clip, _ in Pipeline([Path(clip)], Sampling(), lambda: reader, 1, quiet=True)]
+        return "".join(map(str, edl(Log("log", lambda: iter(clips), Totals.of(iter(clips), 0.0), 0.0))))
+
+    walked()
+    with crossed() as found:
+        assert "|M:" in walked()
+    return found
+
+
+WALKS: dict[str, Callable[..., set[str]]] = {"prompt": prompt, "marker": marker}
 
 if __name__ == "__main__":
     name, *words = sys.argv[1:]
