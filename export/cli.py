@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -207,9 +206,3 @@ def _parser() -> argparse.ArgumentParser:
     asked.add_argument("--chat-template", metavar="NAME", help="which one, where the checkpoint has several")
     add_film_settings(parser)
     return parser
-
-
-if __name__ == "__main__":
-    from ..__main__ import export_main  # which hands in what makes quantized precisions
-
-    sys.exit(export_main())

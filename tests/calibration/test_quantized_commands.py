@@ -127,7 +127,6 @@ def test_export_in_quantized_precisions(tiny_checkpoint, data, tmp_path):
 
 
 def test_export_refuses_bad_data_before_it_works(tiny_checkpoint, tmp_path):
-    command = [sys.executable, "-m", "a2d.export.cli", str(tiny_checkpoint), "-o", str(tmp_path / "b.a2d")]
-    flags = ["--precision", "int8", "--data", str(tmp_path / "no.jsonl")]
-    done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=PATIENCE, check=False)
+    flags = ["-o", tmp_path / "b.a2d", "--precision", "int8", "--data", tmp_path / "no.jsonl"]
+    done = a2d("export", tiny_checkpoint, *flags)
     assert done.returncode == 2 and "no.jsonl: cannot be read" in done.stderr and "tracing" not in done.stderr
