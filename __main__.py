@@ -6,6 +6,7 @@ that want it. Where a room's packages are not installed, its part is left out.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -38,13 +39,12 @@ def usage() -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit status: 0 done, 1 failed, 2 bad input, 130 interrupted."""
+    _open_streams()
     name, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if name in ("-h", "--help", "help"):
-        print(usage())
-        return 0
+        return _printed(usage())
     if name == "--version":
-        print(import_module("a2d").__version__)
-        return 0
+        return _printed(import_module("a2d").__version__)
     if name not in COMMANDS:
         print(f"a2d: unknown command {name!r}{_near(name)}\n\n{usage()}", file=sys.stderr)
         return 2
@@ -52,6 +52,19 @@ def main(argv: list[str] | None = None) -> int:
     given = GIVEN.get(name)
     status: int = command(rest) if given is None else command(rest, given())
     return status
+
+
+def _open_streams() -> None:
+    """Nothing behind the streams that a caller has closed (`>&-`); Python has None there, which nobody expects."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - for the process
+
+
+def _printed(text: str) -> int:
+    from .runtime.cli.arguments import guarded
+
+    return guarded("a2d", lambda: print(text) or 0)
 
 
 def _near(name: str) -> str:

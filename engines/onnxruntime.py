@@ -59,6 +59,9 @@ UNFUSED = dict.fromkeys(("int8", "int8-avx2", "int4-int8", "int4"), ("MatMulAddF
 in a vision tower) has no kernel for bytes: its codes would be widened at every run, and it be computed in floats.
 """
 
+MOST_THREADS = 1024
+"""Threads of one operator that are started at most: far more take minutes to start, and the memory of a machine."""
+
 _DTYPES = {
     "tensor(float)": "float32",
     "tensor(float16)": "float16",
@@ -139,8 +142,10 @@ def load(
     data outside the graph's folder is refused by ONNX Runtime itself, from 1.24 on.
     """
     provider = _provider(device, precision)
-    if threads is not None and threads < 1:
-        raise EngineError(f"threads: got {threads}, expected at least 1, or none for ONNX Runtime's choice")
+    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MOST_THREADS):
+        raise EngineError(
+            f"threads: got {threads!r}, expected a whole number, 1 to {MOST_THREADS}, or none for ONNX Runtime's choice"
+        )
     options = ort.SessionOptions()
     options.log_severity_level = 3  # errors reach us as exceptions
     if threads is not None:

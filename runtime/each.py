@@ -106,16 +106,20 @@ class _Frame:
         self.reading = Reading(self.image, result, error, time.perf_counter() - self.started)
 
 
+END = object()
+"""Stands behind the last frame: None is a frame too, as other libraries give for one that they cannot read."""
+
+
 def _side_by_side(frames: Iterable[Picture], begin: Begin, sessions: Sequence[Session]) -> Iterator[Reading]:
     """The readings in the frames' order; at most twice as many frames as sessions are read ahead."""
     together, free, queue, source = Together(), list(sessions), deque[_Frame](), iter(frames)
     left = True
     while left or queue:
         while left and free and len(queue) < 2 * len(sessions):
-            image = next(source, None)
-            left = image is not None
-            if image is not None:
-                queue.append(_begun(image, begin, free.pop(), together))
+            image = next(source, END)
+            left = image is not END
+            if left:
+                queue.append(_begun(image, begin, free.pop(), together))  # type: ignore[arg-type]
                 if queue[-1].reading is not None:
                     free.append(queue[-1].session)
         for event in together.turn():

@@ -46,6 +46,9 @@ __all__ = ["Asked", "Model"]
 Asked: TypeAlias = "str | Messages | Sequence[int] | NDArray[np.int64]"
 """A prompt: a text, a conversation (a list of messages), or token ids."""
 
+MOST_TOGETHER = 1024
+"""Frames that are read side by side at most; each takes a cache of its own."""
+
 KEPT_IMAGES = 8
 """Images whose features are kept for the next turn of a conversation."""
 
@@ -196,6 +199,11 @@ class Model:
         builder = replace(self._builder, encode=partial(self._encode, clock=clock))
         if isinstance(prompt, str):
             return builder.from_text(prompt, images, raw, turn)
+        if not isinstance(prompt, Sequence | np.ndarray):
+            raise RequestError(
+                f"prompt: got {type(prompt).__name__}, expected a text, a conversation (a list of messages, "
+                '[{"role": "user", "content": ...}]) or a list of token ids'
+            )
         if len(prompt) and isinstance(prompt[0], dict):
             return builder.from_messages(prompt, images or None, turn)  # type: ignore[arg-type]
         return builder.from_tokens(prompt, images)  # type: ignore[arg-type]
@@ -283,10 +291,10 @@ class Model:
         question = self._question() if prompt is None else prompt
         pictures, total = counted(frames)
         shown = Progress("reading", total, "frames", quiet=not progress)
-        if together < 1:
-            raise RequestError(f"together: got {together}, expected 1 or more frames side by side")
-        first = self.session(exact=True)
-        sessions = [first, *(self.session(exact=True, beside=first) for _ in range(together - 1))]
+        if not isinstance(together, int) or not 1 <= together <= MOST_TOGETHER:
+            raise RequestError(f"together: got {together}, expected 1 to {MOST_TOGETHER} frames side by side")
+        first, most = self.session(exact=True), min(together, max(1, together if total is None else total))
+        sessions = [first, *(self.session(exact=True, beside=first) for _ in range(most - 1))]
 
         def asked(frame: Picture, clock: Clock | None) -> Prompt:
             return self.prompt(question, [frame], raw, template_options, clock=clock)

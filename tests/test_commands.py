@@ -306,3 +306,43 @@ def test_slips_are_told_before_any_work(arguments, message, slate, tmp_path):
 def test_inspect_calls_a_bundle_by_its_name(slate):
     said = a2d("inspect", slate).stdout
     assert said.startswith("slate: qwen2_5_vl") and max(map(len, said.splitlines())) <= 130
+
+
+def test_json_names_a_frame_as_its_file_is_called(slate, tmp_path):
+    shutil.copy(FRAME, frame := tmp_path / "take\t1.png")
+    last = events(a2d("run", slate, "--each", "--json", "--looks", "1", "--image", frame).stdout)[-1]
+    assert last["image"] == str(frame)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["run", "BUNDLE", "--each", "--image", ""], "got an empty text as an image"),
+        (["run", "BUNDLE", "--image", ""], "got an empty text as an image"),
+        (["run", ""], "got '' as a bundle"),
+        (["run", "BUNDLE", "--messages", ""], "argument --messages: got an empty text, expected a path"),
+        (["run", "BUNDLE", "--messages", "."], ". is a folder, expected a JSON file"),
+        (["log", "", "-o", "x", "--bundle", "BUNDLE"], "argument FOOTAGE: got an empty text, expected a path"),
+    ],
+)
+def test_an_empty_name_is_not_the_working_folder(slate, tmp_path, flags, message):
+    shutil.copy(FRAME, tmp_path / "frame.png")
+    done = a2d(*(str(slate) if flag == "BUNDLE" else flag for flag in flags), cwd=tmp_path)
+    assert done.returncode == 2 and message in done.stderr and done.stdout == ""
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a shell, and a device that is always full")
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("--version >&-", 0),
+        ("--help >/dev/full 2>/dev/null", 1),
+        ("--help 2>/dev/full >/dev/full", 1),
+        ("run nowhere 2>&-", 2),
+        ("run nowhere >&- 2>&- <&-", 2),
+        ("run nowhere 2>/dev/full", 2),
+    ],
+)
+def test_streams_that_are_closed_or_full_leave_the_status(line, status):
+    done = subprocess.run(["sh", "-c", f"{sys.executable} -m a2d {line}"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr

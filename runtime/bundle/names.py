@@ -5,6 +5,7 @@ Knows folders and commands; opens no bundle.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,8 @@ def located(bundle: str | Path) -> Path:
 
     A bundle of that name in the working folder goes first. Raises BundleError for a name whose bundle is not here.
     """
+    if not isinstance(bundle, str | os.PathLike) or not bundle or "\0" in str(bundle):
+        raise BundleError(f"got {bundle!r} as a bundle, expected the path of a folder, or a name: {_names()}")
     name, path = bundle, Path(bundle)
     if not isinstance(name, str) or name not in BUILT_IN or is_bundle(path):
         return path

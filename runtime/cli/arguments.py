@@ -13,7 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import Field, fields
 from pathlib import Path
 from types import UnionType
@@ -126,17 +126,29 @@ def _let_go_of_stdout() -> None:
 
 
 def _say(command: str, message: str, status: int) -> int:
-    print(f"{command}: {message}", file=sys.stderr)
+    with suppress(OSError):  # where nobody can be told, the status still can
+        print(f"{command}: {message}", file=sys.stderr)
     return status
 
 
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are RequestErrors, so that they are told like all others."""
 
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**keywords)
+        self.register("type", Path, _path)
+
     def error(self, message: str) -> Any:
         """Raise instead of leaving the process."""
         usage = self.format_usage().rstrip()
         raise RequestError(f"{message}\n{usage.splitlines()[0]}\n`{self.prog} --help` explains the flags")
+
+
+def _path(text: str) -> Path:
+    """The path; an empty text, as of a variable that is not set, would be the working folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("got an empty text, expected a path; was a variable not set?")
+    return Path(text)
 
 
 def token_ids(text: str) -> list[int]:

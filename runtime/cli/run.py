@@ -232,7 +232,7 @@ def _each(model: Model, arguments: argparse.Namespace, options: Options) -> int:
 
 def _tell(reading: Reading, model: Model, arguments: argparse.Namespace, options: Options) -> bool:
     """Print a reading; false for one with an error, and for a slate of which nothing is sure."""
-    image, fault = one_line(str(reading.image)), one_line(worded(str(reading.error)))
+    image, fault = str(reading.image), one_line(worded(str(reading.error)))
     result = reading.result
     doubts = None if result is None else _doubts(result, model, arguments, options, [str(reading.image)])
     line = None if doubts is None else doubts.line(arguments.min_confidence)
@@ -241,11 +241,13 @@ def _tell(reading: Reading, model: Model, arguments: argparse.Namespace, options
         if result is not None:
             event = _done(result, model, doubts, image=image)
         print(json.dumps(event, ensure_ascii=False), flush=True)
-    elif result is None:
+        return result is not None and (doubts is None or doubts.sure)
+    image = one_line(image)
+    if result is None:
         print(f"a2d run: {fault if image in fault else f'{image}: {fault}'}", file=sys.stderr)
     else:
         print(f"{image}\t{one_line(_shown(result, model) if doubts is None else doubts.text)}", flush=True)
-    if line is not None and not arguments.json:
+    if line is not None:
         print(f"a2d run: {image}: {one_line(worded(line))}", file=sys.stderr)
     return result is not None and (doubts is None or doubts.sure)
 
@@ -275,6 +277,8 @@ def _messages(path: Path) -> Messages:
         raise RequestError(f"{path} is not a JSON file in UTF-8:\n{error}") from error
     except FileNotFoundError as error:
         raise RequestError(f"{path}: no such file") from error
+    except IsADirectoryError as error:
+        raise RequestError(f"{path} is a folder, expected a JSON file with messages") from error
     if not isinstance(messages, list) or not messages or not all(isinstance(m, dict) for m in messages):
         raise RequestError(f'{path}: expected a list of {{"role": "user", "content": ...}}, got {str(messages)[:60]}')
     return [_resolved(message, path.parent) for message in messages]

@@ -33,6 +33,10 @@ __all__ = [
 ]
 
 
+COLDEST = 1e-30
+"""Lowest temperature that graphs divide by: the most probable token, where a lower one is 0 in float32."""
+
+
 @dataclass(frozen=True)
 class Drawn:
     """The distribution that tokens are drawn from, and one uniform number for each row."""
@@ -87,7 +91,7 @@ class Query:
         }
         if self.drawn is not None:
             made["noise"] = self.drawn.noise[None]
-            made["temperature"] = np.array([self.drawn.temperature], np.float32)
+            made["temperature"] = np.array([max(self.drawn.temperature, COLDEST)], np.float32)
             made["top_k"] = np.array([self.drawn.top_k], np.int64)
             made["top_p"] = np.array([self.drawn.top_p], np.float32)
         return made

@@ -214,6 +214,8 @@ def with_fields(options: Options | None, **chosen: Unpack[OptionFields]) -> Opti
     unknown = [name for name in chosen if name not in known]
     if unknown:
         raise RequestError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
+    if not isinstance(options, Options | None):
+        raise RequestError(f"options: got {type(options).__name__}, expected Options(...), or options as keywords")
     return replace(options or Options(), **chosen)
 
 
@@ -298,6 +300,8 @@ def _check(options: Options) -> None:
                 check_choice(one.name, got, table)
     except (Violations, ContractError) as error:
         raise RequestError(str(error)) from error
+    if "" in options.stop_texts:
+        raise RequestError("stop_texts: got an empty text, before which every answer ends; leave it out")
 
 
 def _names(wanted: Callable[[Setting], bool]) -> list[str]:

@@ -143,6 +143,8 @@ def _check(asked: Placement) -> None:
         lines.append(f"engine: got {asked.engine!r}, expected one of {', '.join(ENGINES)}")
     if asked.device and asked.device.partition(":")[0] not in PREFERENCE:
         lines.append(f"device: got {asked.device!r}, expected one of cpu, cuda, cuda:N")
+    if asked.engines is not None and asked.build == "never" and not asked.engines.is_dir():
+        lines.append(f"engines: {asked.engines} is not a folder, expected one that `a2d build` wrote; leave it out")
     if asked.build not in BUILDS:
         lines.append(f"build: got {asked.build!r}, expected one of {', '.join(BUILDS)}")
     if lines:

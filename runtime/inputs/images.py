@@ -102,6 +102,8 @@ def _from_bytes(data: bytes, budget: int) -> NDArray[np.uint8]:
 def _from_path(source: str | os.PathLike[str], budget: int) -> NDArray[np.uint8]:
     if isinstance(source, str) and "://" in source:
         raise ImageError(f"got an address, {source!r}; give the path of a local file, a2d downloads nothing")
+    if not os.fspath(source):
+        raise ImageError("got an empty text as an image, expected the path of a file; was a variable not set?")
     path = Path(source)
     _check_file(path)
     with _decoding(str(path)), path.open("rb") as file, Image.open(file, formats=FORMATS) as image:

@@ -29,7 +29,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 def each_frame(source: Frames) -> Iterator[Picture]:
     """Every frame in turn. A folder without images comes as it is, so that whoever reads it says so in its place."""
     for item in _items(source):
-        if isinstance(item, str | os.PathLike):
+        if isinstance(item, str | os.PathLike) and os.fspath(item):  # an empty text is no name of this folder
             yield from _in_folder(Path(item)) or [item]
         else:
             yield item

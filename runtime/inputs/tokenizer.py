@@ -164,6 +164,10 @@ class ChatTemplate:
         is gone on with.
         Raises RequestError with the template's words, or where the last message cannot be gone on with.
         """
+        if taken := sorted({"messages", "add_generation_prompt"} & {*(options or ())}):
+            raise RequestError(
+                f"template_options: {', '.join(taken)} of the chat template is a2d's to fill; leave it out"
+            )
         given = {**NOTHING, **self._special, **(options or {}), "messages": messages}
         try:
             text = self._template.render({**given, "add_generation_prompt": not continue_final})

@@ -152,3 +152,14 @@ def test_progress_leaves_the_line_to_whoever_prints_meanwhile():
     shown = terminal.getvalue()
     assert shown.count("\r\x1b[K<reading>") == 2
     assert "1 of 2 frames" in shown and shown.rstrip().endswith("s")
+
+
+@pytest.mark.parametrize("together", [1, 3])
+def test_none_among_the_frames_is_a_frame(together):
+    def begin(frame, clock=None):
+        return ask(ImageError("got NoneType") if frame is None else frame)
+
+    quiet = Progress("reading", None, "frames", quiet=True)
+    frames = [None, [5, 6], None, [7, 8]]
+    made = list(readings(frames, begin, sessions(toy.contract(), together), OPTIONS, False, quiet))
+    assert [one.error is None for one in made] == [False, True, False, True]

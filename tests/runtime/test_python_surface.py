@@ -10,7 +10,7 @@ from conftest import EXAMPLES
 from toy import Toy, contract, prompt
 
 import a2d
-from a2d.engines.errors import RequestError
+from a2d.engines.errors import BundleError, EngineError, RequestError
 from a2d.runtime.cli.chat import talk
 from a2d.runtime.decode.options import Options
 
@@ -85,3 +85,56 @@ def test_a_conversation_goes_on_with_what_was_said(model):
     count = talk(model, Options(max_tokens=16, steps=2), {}, lambda: next(lines, None), lambda g: seen.append(g.run()))
     assert count == 2 == len(seen) and seen[1].cached_tokens > 0 and seen[1].prompt_tokens > seen[0].prompt_tokens
     assert talk(model, Options(), {}, lambda: None, seen.append) == 0
+
+
+@pytest.mark.parametrize("prompt", [3, 1.5, {"role": "user", "content": "x"}, {5, 6}, (i for i in (5, 6)), FRAME])
+def test_what_is_no_prompt_says_so(model, prompt):
+    with pytest.raises(RequestError, match=r"prompt: got \w+, expected a text, a conversation \(a list of messages"):
+        model.generate(prompt, images=[FRAME])
+
+
+@pytest.mark.parametrize("together", ["2", 1.5, 0, 10**6])
+def test_frames_side_by_side_are_a_bounded_number(model, together):
+    with pytest.raises(RequestError, match=f"together: got {together}, expected 1 to 1024"):
+        model.each([FRAME], together=together)
+
+
+def test_no_more_sessions_than_frames(model, monkeypatch):
+    made = []
+    monkeypatch.setattr(model, "session", lambda **how: made.append(how) or a2d.Model.session(model, **how))
+    assert len(list(model.each([FRAME, FRAME], together=1024, max_tokens=8))) == 2 == len(made)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"stop_texts": ("a", "")}, "stop_texts: got an empty text"),
+        ({"options": {"max_tokens": 4}}, r"options: got dict, expected Options\(...\)"),
+        ({"template_options": {"messages": 3}}, "template_options: messages of the chat template"),
+    ],
+)
+def test_options_that_would_do_nothing_or_all(model, chosen, message):
+    with pytest.raises(RequestError, match=message):
+        model.generate(images=[FRAME], **chosen)
+
+
+def test_a_temperature_that_is_zero_in_float32_takes_the_most_probable_token(model):
+    wanted = model.generate(images=[FRAME], max_tokens=16)
+    assert model.generate(images=[FRAME], max_tokens=16, temperature=1e-300).tokens == wanted.tokens
+
+
+@pytest.mark.parametrize("bundle", [None, 3, b"slate", "", "a\0b"])
+def test_what_is_no_bundle_at_all(bundle):
+    with pytest.raises(BundleError, match="as a bundle, expected the path of a folder, or a name: slate"):
+        a2d.load(bundle)
+
+
+@pytest.mark.parametrize("threads", [0, "2", 1.5, 10**6, 2**40])
+def test_threads_are_a_bounded_number(slate, threads):
+    with pytest.raises(EngineError, match="expected a whole number, 1 to 1024"):
+        a2d.load(slate, threads=threads, verify=False).generate(images=[FRAME], max_tokens=1)
+
+
+def test_a_folder_of_engines_that_is_not_there(slate, tmp_path):
+    with pytest.raises(RequestError, match="nowhere is not a folder, expected one that `a2d build` wrote"):
+        a2d.load(slate, engines=tmp_path / "nowhere")
