@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import RequestError
 
-__all__ = ["GPUS", "TARGETS", "Gpu", "Target", "legal", "require"]
+__all__ = ["GPUS", "TARGETS", "Gpu", "Target", "check_sms", "legal", "require"]
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def require(target: str, precision: str, sms: Sequence[int] = ()) -> Target:
         rows = "\n".join(f"  {t.name:<12} {t.what}" for t in TARGETS.values())
         raise RequestError(f"target: got {target!r}, expected one of\n{rows}")
     found = TARGETS[target]
-    _check_sms(found, sms)
+    check_sms(found, sms)
     runs = {sm: GPUS[sm].precisions for sm in sms} or {0: (*found.precisions, *found.emulated)}
     unable = [sm for sm, precisions in runs.items() if precision not in precisions]
     if unable:
@@ -159,7 +159,8 @@ def legal(target: Target, sm: int, held: Sequence[str]) -> str | None:
     return next((p for p in GPUS[sm].precisions if sm in target.sms and p in held), None)
 
 
-def _check_sms(target: Target, sms: Sequence[int]) -> None:
+def check_sms(target: Target, sms: Sequence[int]) -> None:
+    """Raise RequestError, with the GPUs that the target serves, for one that it does not."""
     wrong = [sm for sm in sms if sm not in target.sms]
     if wrong:
         rows = "\n".join(f"  {sm:>4}  {GPUS[sm].what}" for sm in target.sms)

@@ -153,7 +153,8 @@ def _sources(
     for file, own in own_objects(checkpoint):
         yield f"{file}, a2d", contract_fields(own)
     for file, data in (("generation_config.json", checkpoint.generation), ("config.json", checkpoint.config)):
-        for level in (data, data.get("text_config") or {}):
+        inner = data.get("text_config")
+        for level in (data, inner if isinstance(inner, Mapping) else {}):
             yield from _released(file, level)
         if file == "generation_config.json":
             yield f"family {family.name}, its code", dict(family.told)

@@ -234,10 +234,13 @@ def test_bench_against_one_token_per_forward(golden):
             "expected one of: autoregressive, llama.cpp, onnxruntime-genai, openvino, torch",
         ),
         (["x", "--repeats", "0"], "--repeats: got 0"),
+        (["x", "--together", "2,b"], "got '2,b', expected whole numbers above 0 by comma"),
+        (["BUNDLE", "--prompt-tokens", "99999999"], "prompt_tokens: got 99999999, the context of this bundle holds"),
+        (["BUNDLE", "--max-tokens", "0"], "max_tokens: got 0, expected"),
     ],
 )
-def test_bench_bad_input(flags, message):
-    done = a2d("bench", *flags)
+def test_bench_bad_input(golden, flags, message):
+    done = a2d("bench", *(golden("tail-qwen3") if flag == "BUNDLE" else flag for flag in flags))
     assert done.returncode == 2 and message in done.stderr
 
 
@@ -295,6 +298,7 @@ def test_no_slate_comes_with_its_reason(slate):
         (["export", "Qwen/Qwen3-0.6B", "--dry-run"], "hf download Qwen/Qwen3-0.6B --local-dir Qwen3-0.6B"),
         (["export", "nowhere", "--dry-run"], "nowhere: nothing there, expected a checkpoint directory"),
         (["bench", "BUNDLE", "--against", "foo"], "expected one of: autoregressive, fp32"),
+        (["serve", "BUNDLE", "--port", "99999999"], "--port: got 99999999, expected 0 to 65535"),
     ],
 )
 def test_slips_are_told_before_any_work(arguments, message, slate, tmp_path):

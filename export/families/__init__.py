@@ -72,12 +72,27 @@ def describe(checkpoint: Checkpoint, family: str | None = None) -> Family:
         )
     module = import_module(f"{__name__}.{FAMILIES[kind][0]}")
     find: Callable[[Checkpoint], Family] = module.describe
-    return find(replace(checkpoint, config={**checkpoint.config, "model_type": kind}) if family else checkpoint)
+    config = {**checkpoint.config, "model_type": kind} if family else checkpoint.config
+    try:
+        return find(replace(checkpoint, config=config))
+    except BROKEN as error:  # a family asks for dozens of values, each of which may be anything
+        raise CheckpointError(
+            f"{checkpoint.path}: config.json has a value that no {kind} has ({type(error).__name__}: {error}); "
+            "check it against the model's release"
+        ) from error
+
+
+BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)
+"""Errors that values of the wrong type or size raise where they are used."""
 
 
 def _of_architectures(checkpoint: Checkpoint) -> list[str]:
     names = checkpoint.config.get("architectures")
-    return [ARCHITECTURES[name] for name in names if name in ARCHITECTURES] if isinstance(names, list) else []
+    return (
+        [ARCHITECTURES[name] for name in names if isinstance(name, str) and name in ARCHITECTURES]
+        if isinstance(names, list)
+        else []
+    )
 
 
 def _unknown(checkpoint: Checkpoint, kind: object) -> str:

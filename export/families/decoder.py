@@ -67,6 +67,11 @@ class Traits:
 def normalised(kind: type, config: Mapping[str, Any]) -> Any:
     """`config` as the transformers configuration class `kind`. Raises CheckpointError if it refuses."""
     plain = {key: value for key, value in config.items() if key not in ("model_type", "auto_map", "architectures")}
+    layers, most = plain.get("num_hidden_layers"), _LIMITS["num_hidden_layers"]
+    if isinstance(layers, int | float) and layers > most:  # transformers makes a list of so many texts
+        raise CheckpointError(
+            f"config.json asks for what a2d does not export: num_hidden_layers = {layers}, at most {most}"
+        )
     try:
         with quiet():
             return kind(**plain)

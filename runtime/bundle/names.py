@@ -82,7 +82,7 @@ def is_bundle(path: Path) -> bool:
 
 def no_bundle(path: Path) -> str:
     """A line on a path that is no bundle, with what to do about it."""
-    text, name = str(path), path.resolve().name
+    text, name = str(path), Path(os.path.realpath(path)).name
     from difflib import get_close_matches  # noqa: PLC0415 - for a name that is none
 
     near = get_close_matches(text, BUILT_IN, 1)

@@ -119,7 +119,7 @@ def _parser() -> Parser:
 
 def _bench(arguments: argparse.Namespace, rivals: Rivals) -> int:
     _check(arguments)
-    arguments.max_tokens = arguments.max_tokens or 64
+    arguments.max_tokens = 64 if arguments.max_tokens is None else arguments.max_tokens
     settings = Settings(arguments.prompt_tokens, arguments.repeats, options_from(arguments))
     engines = [name for name in dict.fromkeys(arguments.against) if name in rivals.engines]
     with _bundle(arguments, rivals) as path:
@@ -196,10 +196,10 @@ def _film(model: Model, arguments: argparse.Namespace) -> int:
 
 
 def _counts(text: str) -> tuple[int, ...]:
-    counts = tuple(int(part) for part in text.split(","))
-    if min(counts) < 1:
-        raise ValueError(text)
-    return counts
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected whole numbers above 0 by comma, as 2,4,8")
+    return tuple(int(part) for part in parts)
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
 from ...engines.paths import written_whole
 from ...engines.probe.machine import processor
+from ..bundle.files import Bundle
 from ..bundle.names import FRAMES, SHOTS, located
 from ..console.progress import size
 from ..dailies.shot_list import shot_list
@@ -62,7 +63,7 @@ def _parser() -> Parser:
 
 
 def _filming(name: str) -> Path | None:
-    return None if name == "none" else located(name)
+    return None if name == "none" else Bundle.open(located(name)).path  # not after a minute of reading slates
 
 
 def _demo(a: argparse.Namespace) -> int:

@@ -140,6 +140,8 @@ def _limits(arguments: argparse.Namespace) -> Limits:
     asked = {"--places": arguments.places, "--together": arguments.together, "--queue": arguments.queue}
     asked |= {"--max-upload": arguments.max_upload, "--max-pixels": arguments.max_pixels}
     wrong = [f"{flag}: got {value}, expected 1 to 100000" for flag, value in asked.items() if not 1 <= value <= 100_000]
+    if not 0 <= arguments.port < 1 << 16:  # the system takes one of its low 16 bits
+        wrong.append(f"--port: got {arguments.port}, expected 0 to 65535")
     if wrong:
         raise RequestError("\n".join(wrong))
     return Limits(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from ...engines.errors import BundleError
-from ...engines.targets import GPUS, Target, require
+from ...engines.targets import GPUS, Target, check_sms, require
 from ..bundle.files import Bundle
 from ..decode.cache import CHUNK
 from .memory_model import CPU, Estimate, Widths, estimate, shapes_of
@@ -118,6 +118,7 @@ def best_precision(question: Question, sms: tuple[int, ...]) -> str:
     held, target = question.bundle.manifest.variants, question.target
     if not target.sms:
         return next((p for p in PREFERENCE["cpu"] if p in held), next(iter(held)))
+    check_sms(target, sms)
     meant = [GPUS[sm].precisions for sm in sms or target.default_sms or target.sms]
     able = [p for p in target.precisions if all(p in precisions for precisions in meant)]
     return next((p for p in able if any(name in held for name in SOURCES.get(p, ()))), able[0])

@@ -67,9 +67,9 @@ def check_apart(sources: Sequence[Path], target: Path) -> None:
     """Raise RequestError where the log would be written among footage: into a folder that is to be logged."""
     if target.is_dir():
         raise RequestError(f"{target} is a folder, expected a name that files can be called by: -o {target / 'log'}")
-    place = target.resolve().parent
+    place = Path(os.path.realpath(target)).parent  # where resolve raises for a link to itself
     for source in sources:
-        folder = source.resolve()
+        folder = Path(os.path.realpath(source))
         if folder.is_dir() and (place == folder or folder in place.parents):
             raise RequestError(
                 f"-o {target} lies in the footage folder {source}, which is never written to; choose a place outside"

@@ -189,6 +189,8 @@ class VariantPeer:
 
 def random_prompt(model: Model, tokens: int) -> Prompt:
     """Text tokens, the same every time, as frequent as words are."""
+    if tokens > (most := model.manifest.model.max_context):
+        raise RequestError(f"prompt_tokens: got {tokens}, the context of this bundle holds {most}")
     return model.prompt(random_tokens(model.manifest, tokens))
 
 

@@ -204,6 +204,10 @@ def test_untied_head_must_be_stored(copy: Path) -> None:
         ({"num_hidden_layers": 0, "vocab_size": 1 << 40}, "vocab_size = 1099511627776"),
         ({"num_key_value_heads": 0}, "num_key_value_heads = 0"),
         ({"hidden_size": "wide"}, "Qwen3Config"),
+        ({"num_hidden_layers": 10**12}, "num_hidden_layers = 1000000000000, at most 4096"),
+        ({"architectures": [["Qwen3ForCausalLM"]], "hidden_act": "gelu"}, "hidden_act = 'gelu'"),
+        ({"head_dim": 10**12}, "config.json has a value that no qwen3 has"),
+        ({"rope_theta": 1 << 70}, "config.json has a value that no qwen3 has (OverflowError"),
     ],
 )
 def test_unsupported_config(copy: Path, fields: dict[str, object], word: str) -> None:

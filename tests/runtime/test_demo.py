@@ -311,7 +311,9 @@ def test_the_whole_demo(slate: Path, small: Path, tmp_path: Path, capsys: pytest
     assert page.open == [] and all(entry["file"] in page.text for entry in ENTRIES)
 
 
-@pytest.mark.parametrize("flags", [["--repeats", "0"], ["--frames", "nowhere"], ["--shots", "nowhere.csv"]])
+@pytest.mark.parametrize(
+    "flags", [["--repeats", "0"], ["--frames", "nowhere"], ["--shots", "nowhere.csv"], ["--film", "nowhere"]]
+)
 def test_what_cannot_be_shown_is_bad_input(flags, capsys) -> None:
     assert demo.main(flags) == 2
     assert capsys.readouterr().err.startswith("a2d demo: ")

@@ -259,6 +259,7 @@ def test_the_table_and_the_status(golden, capsys):
         (["--target", "rtx", "--memory", "-1"], "--memory: got -1"),
         (["--target", "rtx", "--sm", "many"], "expected compute capabilities like 86,89"),
         (["--target", "rtx", "--sm", "87"], "For sm87 take --target jetson-orin"),
+        (["--target", "rtx", "--sm", "0"], "sm: got 0, target 'rtx'"),
         ([], "--target"),
     ],
 )

@@ -6,7 +6,8 @@ import os
 
 import pytest
 
-from a2d.engines.errors import RequestError
+from a2d import load
+from a2d.engines.errors import BundleError, RequestError
 from a2d.runtime.footage.clip import Clip, Facts, Look, Shot
 from a2d.runtime.footage.files import check_apart, clips
 from a2d.runtime.footage.journal import Journal, Stamp, publish
@@ -141,3 +142,12 @@ def test_what_is_not_logged_any_more_is_forgotten(tmp_path):
     journal.keep(paths[:2])
     journal.drop(paths[1])
     assert [journal.get(path) is not None for path in paths] == [True, False, False]
+
+
+def test_a_link_to_itself_is_a_file_that_is_not_there(tmp_path):
+    (loop := tmp_path / "loop.mov").symlink_to(loop)
+    check_apart([loop], tmp_path / "log")
+    with pytest.raises(RequestError, match="loop.mov: no such file or folder"):
+        clips([loop])
+    with pytest.raises(BundleError, match="loop.mov: is not a folder"):
+        load(loop)
