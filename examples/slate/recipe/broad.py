@@ -63,6 +63,10 @@ SYLLABLES = (
     *("sa", "se", "so", "ta", "te", "ti", "tor", "un", "va", "ver", "vi", "wa", "win", "ya", "yo", "ze", "zu"),
 )
 
+DIGITS = "0123456789"
+STRANGE = 0.15
+"""Share of scenes and rolls that are any digits and letters: a reader that knows what is usual reads what is usual."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -134,6 +138,8 @@ def _other(rng: Random, case: object, colon: str) -> Entry:
 
 
 def _scene(rng: Random) -> str:
+    if rng.random() < STRANGE:
+        return _any(rng, 1, 5)
     number = str(rng.choice((rng.randint(1, 9), rng.randint(1, 99), rng.randint(1, 199), rng.randint(100, 999))))
     kind, letter = rng.random(), rng.choice(LETTERS)
     if kind < 0.36:
@@ -155,7 +161,13 @@ def _take(rng: Random) -> str:
     )
 
 
+def _any(rng: Random, least: int, most: int) -> str:
+    return "".join(rng.choice(rng.choice((DIGITS, DIGITS, LETTERS))) for _ in range(rng.randint(least, most)))
+
+
 def _roll(rng: Random) -> str:
+    if rng.random() < STRANGE:
+        return _any(rng, 2, 5)
     kind = rng.random()
     letter = rng.choice("ABCD") if rng.random() < 0.5 else rng.choice(LETTERS)
     number = rng.randint(1, 999) if rng.random() < 0.4 else rng.randint(1, 60)
