@@ -83,9 +83,9 @@ class Entry:
 def draw_broad_slate(rng: Random) -> Slate:
     """Values for one slate. Two in five lack something; two fields at least are there."""
     values = {
-        "scene": _scene(rng),
+        "scene": _any(rng, 1, 5) if rng.random() < STRANGE else _scene(rng),
         "take": _take(rng),
-        "roll": _roll(rng),
+        "roll": _any(rng, 2, 5) if rng.random() < STRANGE else _roll(rng),
         "date": FIRST_DAY + datetime.timedelta(days=rng.randint(0, (LAST_DAY - FIRST_DAY).days)),
         "fps": rng.choice(RATES),
     }
@@ -138,8 +138,6 @@ def _other(rng: Random, case: object, colon: str) -> Entry:
 
 
 def _scene(rng: Random) -> str:
-    if rng.random() < STRANGE:
-        return _any(rng, 1, 5)
     number = str(rng.choice((rng.randint(1, 9), rng.randint(1, 99), rng.randint(1, 199), rng.randint(100, 999))))
     kind, letter = rng.random(), rng.choice(LETTERS)
     if kind < 0.36:
@@ -166,8 +164,6 @@ def _any(rng: Random, least: int, most: int) -> str:
 
 
 def _roll(rng: Random) -> str:
-    if rng.random() < STRANGE:
-        return _any(rng, 2, 5)
     kind = rng.random()
     letter = rng.choice("ABCD") if rng.random() < 0.5 else rng.choice(LETTERS)
     number = rng.randint(1, 999) if rng.random() < 0.4 else rng.randint(1, 60)
