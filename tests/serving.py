@@ -18,8 +18,8 @@ from a2d.runtime.bundle.manifest import TextFiles, Words
 from a2d.runtime.decode.cache import CacheShape
 from a2d.runtime.decode.options import Options
 from a2d.runtime.decode.session import Session
-from a2d.runtime.server.app import app_of
-from a2d.runtime.server.service import Service
+from a2d.runtime.server.web.app import app_of
+from a2d.runtime.server.work.service import Service
 
 TOKEN = "only-for-tests"
 HEADERS = {"authorization": f"Bearer {TOKEN}"}

@@ -19,7 +19,7 @@ from ..model import Model
 from .arguments import Parser, add_placement, guarded, placement_from, tell_passed_over
 
 if TYPE_CHECKING:
-    from ..server.limits import Limits
+    from ..server.request.limits import Limits
 
 __all__ = ["main"]
 
@@ -81,7 +81,7 @@ def _parser() -> Parser:
 def _run(arguments: argparse.Namespace) -> int:
     _check_installed()
     tokens, limits = _tokens(arguments), _limits(arguments)
-    from ..server.serving import until_stopped  # noqa: PLC0415 - the extra `serve`
+    from ..server.web.serving import until_stopped  # noqa: PLC0415 - the extra `serve`
 
     listening = _listening(arguments)
     try:
@@ -95,10 +95,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _serve(arguments: argparse.Namespace, listening: socket.socket, tokens: Sequence[str], limits: Limits) -> None:
-    from ..server.app import app_of  # noqa: PLC0415 - as above
-    from ..server.filmmaker import filmmakers  # noqa: PLC0415 - as above
-    from ..server.service import Service  # noqa: PLC0415 - as above
-    from ..server.serving import serve  # noqa: PLC0415 - as above
+    from ..server.web.app import app_of  # noqa: PLC0415 - as above
+    from ..server.web.serving import serve  # noqa: PLC0415 - as above
+    from ..server.work.filmmaker import filmmakers  # noqa: PLC0415 - as above
+    from ..server.work.service import Service  # noqa: PLC0415 - as above
 
     loaded = _loaded(arguments)
     words = {name: model for name, model in loaded.items() if model.manifest.words is not None}
@@ -135,7 +135,7 @@ def _tokens(arguments: argparse.Namespace) -> list[str]:
 
 
 def _limits(arguments: argparse.Namespace) -> Limits:
-    from ..server.limits import Limits  # noqa: PLC0415 - as above
+    from ..server.request.limits import Limits  # noqa: PLC0415 - as above
 
     asked = {"--places": arguments.places, "--together": arguments.together, "--queue": arguments.queue}
     asked |= {"--max-upload": arguments.max_upload, "--max-pixels": arguments.max_pixels}
@@ -155,7 +155,7 @@ def _limits(arguments: argparse.Namespace) -> Limits:
 
 def _listening(arguments: argparse.Namespace) -> socket.socket:
     """The socket, had before a bundle is loaded, so that a port that is taken is told at once."""
-    from ..server.serving import at_port, at_unix_socket  # noqa: PLC0415 - as above
+    from ..server.web.serving import at_port, at_unix_socket  # noqa: PLC0415 - as above
 
     if arguments.exit_with_parent and sys.platform == "win32":
         raise RequestError("--exit-with-parent: Windows does not tell when a parent ends; end this one by a signal")

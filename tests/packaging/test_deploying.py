@@ -15,7 +15,7 @@ import bundles
 import pytest
 
 from a2d.runtime.cli.serve import _parser
-from a2d.runtime.server.guard import OPEN
+from a2d.runtime.server.web.guard import OPEN
 
 yaml = pytest.importorskip("yaml", reason="PyYAML, which schemathesis brings")
 

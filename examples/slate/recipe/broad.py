@@ -63,6 +63,10 @@ SYLLABLES = (
     *("sa", "se", "so", "ta", "te", "ti", "tor", "un", "va", "ver", "vi", "wa", "win", "ya", "yo", "ze", "zu"),
 )
 
+DIGITS = "0123456789"
+STRANGE = 0.15
+"""Share of scenes and rolls that are any digits and letters: a reader that knows what is usual reads what is usual."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -79,9 +83,9 @@ class Entry:
 def draw_broad_slate(rng: Random) -> Slate:
     """Values for one slate. Two in five lack something; two fields at least are there."""
     values = {
-        "scene": _scene(rng),
+        "scene": _any(rng, 1, 5) if rng.random() < STRANGE else _scene(rng),
         "take": _take(rng),
-        "roll": _roll(rng),
+        "roll": _any(rng, 2, 5) if rng.random() < STRANGE else _roll(rng),
         "date": FIRST_DAY + datetime.timedelta(days=rng.randint(0, (LAST_DAY - FIRST_DAY).days)),
         "fps": rng.choice(RATES),
     }
@@ -153,6 +157,10 @@ def _take(rng: Random) -> str:
     return str(
         rng.choice((rng.randint(1, 5), rng.randint(1, 9), rng.randint(1, 9), rng.randint(1, 24), rng.randint(1, 60)))
     )
+
+
+def _any(rng: Random, least: int, most: int) -> str:
+    return "".join(rng.choice(rng.choice((DIGITS, DIGITS, LETTERS))) for _ in range(rng.randint(least, most)))
 
 
 def _roll(rng: Random) -> str:

@@ -6,7 +6,7 @@ import pytest
 from serving import TOKEN, serving
 
 from a2d import load
-from a2d.runtime.server.service import Service
+from a2d.runtime.server.work.service import Service
 
 
 @pytest.fixture(scope="module")

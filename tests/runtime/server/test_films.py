@@ -18,8 +18,8 @@ from PIL import Image
 from serving import HEADERS, TOKEN, serving
 
 from a2d import load
-from a2d.runtime.server.filmmaker import filmmakers
-from a2d.runtime.server.service import Service
+from a2d.runtime.server.work.filmmaker import filmmakers
+from a2d.runtime.server.work.service import Service
 
 openai = pytest.importorskip("openai")
 

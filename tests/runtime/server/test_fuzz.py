@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from server_openapi import described
 from serving import HEADERS, ToyModel, serving
 
-from a2d.runtime.server.films import FRAMES, VIDEO, Progress
-from a2d.runtime.server.limits import Limits
-from a2d.runtime.server.service import Service
+from a2d.runtime.server.request.limits import Limits
+from a2d.runtime.server.work.films import FRAMES, VIDEO, Progress
+from a2d.runtime.server.work.service import Service
 
 schemathesis = pytest.importorskip("schemathesis")
 

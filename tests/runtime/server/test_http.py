@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from serving import HEADERS, SICK, ToyModel, serving
 
-from a2d.runtime.server.limits import Limits
-from a2d.runtime.server.service import Service
+from a2d.runtime.server.request.limits import Limits
+from a2d.runtime.server.work.service import Service
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from itertools import count
 
 import pytest
 
-from a2d.runtime.server.refusal import Refusal
-from a2d.runtime.server.scheduler import Scheduler
+from a2d.runtime.server.request.refusal import Refusal
+from a2d.runtime.server.work.scheduler import Scheduler
 
 
 class Script:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2d.runtime.server.settled_text import SettledText
+from a2d.runtime.server.work.settled_text import SettledText
 
 TEXT = st.text("abAB ", max_size=30)
 

@@ -12,8 +12,8 @@ from conftest import EXAMPLES
 from serving import HEADERS, serving
 
 from a2d.runtime.footage.slate import FIELDS, values
-from a2d.runtime.server.limits import Limits
-from a2d.runtime.server.service import Service
+from a2d.runtime.server.request.limits import Limits
+from a2d.runtime.server.work.service import Service
 
 openai = pytest.importorskip("openai")
 pydantic = pytest.importorskip("pydantic")

@@ -14,12 +14,12 @@ from starlette.responses import Response
 from starlette.routing import Router
 from starlette.types import Receive, Scope, Send
 
+from ..reply.replies import reply
+from ..reply.streams import ClientGone
+from ..request.refusal import Refusal
+from ..work.service import Service
 from .file_routes import file_routes
 from .guard import Guard
-from .refusal import Refusal
-from .replies import reply
-from .service import Service
-from .streams import ClientGone
 from .text_routes import text_routes
 from .video_routes import video_routes
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from .limits import Limits
-from .pictures import Pixels
-from .refusal import Refusal, refusal_of
+from ..request.limits import Limits
+from ..request.pictures import Pixels
+from ..request.refusal import Refusal, refusal_of
 
 __all__ = ["FRAMES", "VARIANTS", "VIDEO", "FilmJob", "FilmJobs", "FilmRequest", "Filmmaker", "Progress"]
 

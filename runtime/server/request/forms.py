@@ -13,8 +13,8 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ...engines.errors import RequestError
-from ..decode.sequence import FREE, Form
+from ....engines.errors import RequestError
+from ...decode.sequence import FREE, Form
 from .limits import Limits
 from .refusal import Refusal
 from .shape_process import MADE, REFUSED
@@ -83,7 +83,7 @@ class Forms:
 
     def _said(self, arguments: list[str], shape: str) -> bytes:
         """Output of the process; empty where it was ended."""
-        command = [sys.executable, "-m", "a2d.runtime.server.shape_process", *arguments]
+        command = [sys.executable, "-m", "a2d.runtime.server.request.shape_process", *arguments]
         with self._lock:
             if self._closed:
                 raise Refusal(503, "the server is stopping; ask again when it is back", "stopping", retry_after=5)

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
-from ...engines.errors import RequestError
-from ..decode.options import Options, with_fields
-from ..schema import Violations, bounds, from_json
+from ....engines.errors import RequestError
+from ...decode.options import Options, with_fields
+from ...schema import Violations, bounds, from_json
 
 __all__ = ["ChatFields", "CommonFields", "CompletionFields", "StreamOptions", "options_of", "read", "stops_of"]
 

@@ -13,7 +13,7 @@ import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Hashable, Sequence
 
-from .refusal import Refusal
+from ..request.refusal import Refusal
 from .ticket import Ticket
 
 __all__ = ["Scheduler"]

@@ -11,16 +11,16 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from .answers import ChatAnswer, CompletionAnswer
-from .asked import Question, asked_in_chat, asked_to_complete
-from .block_events import BlockEvents
-from .outbox import Outbox
-from .pictures import PictureSources
-from .refusal import Refusal, refusal_of
-from .replies import json_of, reply
-from .service import Counted, Service
-from .streams import EventStream, sse, unless_gone
-from .ticket import Ended, Event, Failed, Ticket
+from ..reply.answers import ChatAnswer, CompletionAnswer
+from ..reply.block_events import BlockEvents
+from ..reply.replies import json_of, reply
+from ..reply.streams import EventStream, sse, unless_gone
+from ..request.asked import Question, asked_in_chat, asked_to_complete
+from ..request.pictures import PictureSources
+from ..request.refusal import Refusal, refusal_of
+from ..work.outbox import Outbox
+from ..work.service import Counted, Service
+from ..work.ticket import Ended, Event, Failed, Ticket
 
 __all__ = ["text_routes"]
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from ..decode.block import Step
-from ..decode.session import Generation, TextResult
-from .refusal import Refusal
+from ...decode.block import Step
+from ...decode.session import Generation, TextResult
+from ..request.refusal import Refusal
 from .settled_text import SettledText
 
 __all__ = ["Begun", "Ended", "Event", "Failed", "Mailbox", "Stepped", "Ticket", "is_last"]

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...engines.errors import RequestError
-from ..decode.options import Options, plan
-from ..decode.sequence import FREE, Form
-from ..decode.session import Generation, Session
-from ..model import Model
+from ....engines.errors import RequestError
+from ...decode.options import Options, plan
+from ...decode.sequence import FREE, Form
+from ...decode.session import Generation, Session
+from ...model import Model
 from .fields import ChatFields, CompletionFields, options_of, read, stops_of
 from .limits import Limits
 from .pictures import PictureSources, Pixels

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ...engines.errors import RequestError
+from ....engines.errors import RequestError
 
 __all__ = ["shape_of"]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..schema import to_json
-from .ticket import Begun, Ended, Event, Stepped
+from ...schema import to_json
+from ..work.ticket import Begun, Ended, Event, Stepped
 
 __all__ = ["ChatAnswer", "CompletionAnswer", "own_facts"]
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import uvicorn
 
-from ...engines.errors import RequestError
+from ....engines.errors import RequestError
 
 __all__ = ["at_port", "at_unix_socket", "serve", "until_stopped"]
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .limits import Limits
-from .refusal import Refusal
+from ..request.limits import Limits
+from ..request.refusal import Refusal
 
 __all__ = ["Upload", "Uploads"]
 

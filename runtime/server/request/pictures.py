@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from ...engines.errors import ImageError, RequestError
-from ..inputs.images import load_image
-from ..inputs.messages import picture_at
+from ....engines.errors import ImageError, RequestError
+from ...inputs.images import load_image
+from ...inputs.messages import picture_at
 from .limits import Limits
 
 __all__ = ["PictureSources", "Pixels"]

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ..decode.block import Step
+from ...decode.block import Step
+from ..request.refusal import refusal_of
+from ..work.ticket import Begun, Ended, Event, Failed, Stepped
 from .answers import own_facts
-from .refusal import refusal_of
-from .ticket import Begun, Ended, Event, Failed, Stepped
 
 __all__ = ["BlockEvents"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...engines.errors import A2DError, ContextFullError, ImageError, RequestError
-from ..schema import Violations
+from ....engines.errors import A2DError, ContextFullError, ImageError, RequestError
+from ...schema import Violations
 
 __all__ = ["Refusal", "refusal_of"]
 

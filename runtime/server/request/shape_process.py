@@ -1,4 +1,4 @@
-"""`python -m a2d.runtime.server.shape_process BUNDLE`: one shape on stdin to its form on stdout, in little memory.
+"""One shape on stdin to its form on stdout, in little memory: `python -m` this module, and a BUNDLE.
 
 A process of its own, because a short schema can ask for any amount of time and memory. Knows a bundle's tokenizer, no
 weights.
@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ...engines.errors import A2DError, RequestError
-from ..bundle.files import Bundle, text_of
-from ..shapes.make import form_of, vocabulary_of
-from ..shapes.shape import Shape
+from ....engines.errors import A2DError, RequestError
+from ...bundle.files import Bundle, text_of
+from ...shapes.make import form_of, vocabulary_of
+from ...shapes.shape import Shape
 
 __all__ = ["MADE", "REFUSED", "main"]
 

@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from ...engines.errors import RequestError
-from .limits import Limits
-from .refusal import Refusal
-from .replies import reply
-from .service import Service
+from ....engines.errors import RequestError
+from ..reply.replies import reply
+from ..request.limits import Limits
+from ..request.refusal import Refusal
+from ..work.service import Service
 
 __all__ = ["file_routes", "form_of"]
 

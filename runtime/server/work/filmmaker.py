@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from ...engines.errors import RequestError
-from ...engines.install import extra
-from ..dailies.facts import facts, said
-from ..dailies.writing import opened
-from ..film.film import Film
-from ..film.loop import Step
-from ..film.options import FilmOptions, settled
-from ..model import Model
+from ....engines.errors import RequestError
+from ....engines.install import extra
+from ...dailies.facts import facts, said
+from ...dailies.writing import opened
+from ...film.film import Film
+from ...film.loop import Step
+from ...film.options import FilmOptions, settled
+from ...model import Model
 from .films import FRAMES, VIDEO, Filmmaker, FilmRequest, Progress
 
 __all__ = ["BundleFilms", "filmmakers"]

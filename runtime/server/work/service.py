@@ -9,16 +9,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ..decode.session import Generation
-from ..model import Model
-from .asked import Question
+from ...decode.session import Generation
+from ...model import Model
+from ..request.asked import Question
+from ..request.forms import Forms
+from ..request.limits import Limits
+from ..request.pictures import PictureSources
+from ..request.refusal import Refusal
 from .films import FilmJobs, Filmmaker
-from .forms import Forms
-from .limits import Limits
 from .metrics import Metrics
 from .outbox import Outbox
-from .pictures import PictureSources
-from .refusal import Refusal
 from .scheduler import Scheduler
 from .ticket import Ended, Event, Stepped, Ticket, is_last
 from .turns import Neighbours, Turns

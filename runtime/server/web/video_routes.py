@@ -15,14 +15,14 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from ...engines.errors import RequestError
-from ..schema import Violations, bounds, from_json
+from ....engines.errors import RequestError
+from ...schema import Violations, bounds, from_json
+from ..reply.replies import json_of, reply
+from ..reply.streams import EventStream, sse
+from ..request.refusal import Refusal
+from ..work.films import VARIANTS, FilmJob, FilmRequest
+from ..work.service import Service
 from .file_routes import form_of
-from .films import VARIANTS, FilmJob, FilmRequest
-from .refusal import Refusal
-from .replies import json_of, reply
-from .service import Service
-from .streams import EventStream, sse
 
 __all__ = ["video_routes"]
 

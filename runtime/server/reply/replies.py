@@ -9,8 +9,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ...engines.errors import RequestError
-from ..schema import Violations, parse
+from ....engines.errors import RequestError
+from ...schema import Violations, parse
 
 __all__ = ["json_of", "reply"]
 

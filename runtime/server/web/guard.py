@@ -12,10 +12,10 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from .limits import Limits
-from .metrics import Metrics
-from .refusal import Refusal, refusal_of
-from .streams import ClientGone
+from ..reply.streams import ClientGone
+from ..request.limits import Limits
+from ..request.refusal import Refusal, refusal_of
+from ..work.metrics import Metrics
 
 __all__ = ["Guard"]
 

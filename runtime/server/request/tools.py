@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from ...engines.errors import RequestError
+from ....engines.errors import RequestError
 
 __all__ = ["Call", "call_of"]
 

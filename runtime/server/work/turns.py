@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from weakref import WeakSet
 
-from ..decode.session import Generation, Session
-from ..decode.together import Together
+from ...decode.session import Generation, Session
+from ...decode.together import Together
 from .ticket import Ticket
 
 __all__ = ["Neighbours", "Turns"]

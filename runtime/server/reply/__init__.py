@@ -1,0 +1,1 @@
+"""Answers as the objects and events that clients are sent. Knows no routes."""

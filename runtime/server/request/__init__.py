@@ -1,0 +1,1 @@
+"""Requests as they were sent, checked: fields, pictures, shapes, and what refuses them. Knows no model at work."""

@@ -1,0 +1,1 @@
+"""The doors: routes, the guard before them, the server's process."""
