@@ -336,6 +336,7 @@ def test_an_empty_name_is_not_the_working_folder(slate, tmp_path, flags, message
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a shell, and a device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
 @pytest.mark.parametrize(
     ("line", "status"),
     [
@@ -347,6 +348,8 @@ def test_an_empty_name_is_not_the_working_folder(slate, tmp_path, flags, message
         ("run nowhere 2>/dev/full", 2),
     ],
 )
-def test_streams_that_are_closed_or_full_leave_the_status(line, status):
-    done = subprocess.run(["sh", "-c", f"{sys.executable} -m a2d {line}"], capture_output=True, text=True, check=False)
+def test_streams_that_are_closed_or_full_leave_the_status(line, status, unbuffered):
+    command = ["sh", "-c", f"{sys.executable} -m a2d {line}"]
+    given = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=given)
     assert (done.returncode, "Traceback" in done.stderr) == (status, False), done.stderr

@@ -86,7 +86,7 @@ def guarded(command: str, work: Callable[[], int], interrupted: str = "interrupt
         status = _say(command, f"out of memory {error}".rstrip(), FAILED)
     except OSError as error:
         status = _say(command, f"{error}. Nothing half written was left behind.", FAILED)
-    _let_go_of_stdout()
+    _let_go_of_streams()
     return status
 
 
@@ -117,12 +117,13 @@ def _flag(name: str) -> str:
     return f"--{FLAGS.get(name) or name.replace('_', '-')}"
 
 
-def _let_go_of_stdout() -> None:
+def _let_go_of_streams() -> None:
     """Python flushes at exit; where that must fail, what is left goes nowhere, so that our status stands."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _say(command: str, message: str, status: int) -> int:

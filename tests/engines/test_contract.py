@@ -398,8 +398,8 @@ def test_engines_that_are_not_installed_say_how_to_install_them(path, monkeypatc
         ({"device": "abacus"}, "got 'abacus'.*cpu"),
         ({"precision": "bf16"}, "'bf16' does not run on .*Use fp32 or fp16.*precision=fp32"),
         ({"precision": "fp7"}, "'fp7' does not run on"),
-        ({"threads": 0}, "threads: got 0, expected at least 1"),
-        ({"threads": -2}, "threads: got -2, expected at least 1"),
+        ({"threads": 0}, "threads: got 0, expected a whole number, 1 to"),
+        ({"threads": -2}, "threads: got -2, expected a whole number, 1 to"),
     ],
 )
 def test_what_a_machine_cannot_do_says_what_it_can(loader, path, wanted, message):
