@@ -13,6 +13,7 @@ import numpy as np
 from ..engines import load_engine
 from ..engines.cpu import faster, slow
 from ..engines.errors import BundleError, RequestError
+from ..engines.paths import real_path
 from ..engines.protocol import Signature
 from ..engines.targets import require
 from ..runtime.bundle.files import Bundle
@@ -186,7 +187,7 @@ def _cached(bundle: Bundle, key: str) -> Recording | None:
 
 
 def _kept_file(job: Job) -> Kept:
-    output = job.output.resolve()
+    output = real_path(job.output)
     return Kept(output.parent / f".{output.name}.recording.json")
 
 

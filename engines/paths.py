@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["utf8_path", "written_whole"]
+__all__ = ["real_path", "utf8_path", "written_whole"]
+
+
+def real_path(path: Path) -> Path:
+    """The absolute path behind links; a link to itself stays what it is, where `Path.resolve` raises RuntimeError."""
+    return Path(os.path.realpath(path))
 
 
 @contextmanager

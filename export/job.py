@@ -8,6 +8,7 @@ from functools import partial
 from importlib.metadata import version
 
 from .. import __version__
+from ..engines.paths import real_path
 from ..runtime.bundle.manifest import SCHEMA, Manifest, ModelShape, TextFiles, Variant, Words
 from ..runtime.bundle.staging import Staging, check_space
 from ..runtime.heap import unpooled
@@ -67,7 +68,7 @@ def _manifest(made: Plan, text: TextFiles, variants: dict[str, Variant], staging
     return Manifest(
         schema=SCHEMA,
         producer=f"a2d {__version__}",
-        name=made.job.name or made.job.checkpoint.resolve().name,
+        name=made.job.name or real_path(made.job.checkpoint).name,
         family=made.family.name,
         variants=variants,
         files=staging.records(),

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from ..engines.paths import real_path
 from ..runtime.bundle.staging import Staging
 from .export_plan import Job
 from .job import export
@@ -74,7 +75,8 @@ def export_all(
     with Staging(job.bundle, job.force):
         pass  # a place that cannot be written to should say so now
     floats = tuple({p.name: p for p in (PRECISIONS[SOURCE], *job.precisions)}.values())
-    between = job.bundle.resolve().parent / f".{job.bundle.resolve().name}.{os.getpid()}.float"
+    bundle = real_path(job.bundle)
+    between = bundle.with_name(f".{bundle.name}.{os.getpid()}.float")
     try:
         export(replace(job, bundle=between, precisions=floats, force=True), lambda text: _unless(between, text, say))
         make(between, tuple(p.name for p in job.precisions), job.force, say)

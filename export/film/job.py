@@ -8,6 +8,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 
 from ... import __version__
+from ...engines.paths import real_path
 from ...runtime.bundle.manifest import SCHEMA, Manifest
 from ...runtime.bundle.staging import Staging, check_space
 from ...runtime.console.progress import size
@@ -46,7 +47,7 @@ def export_film(job: Job, say: Callable[[str], None] = lambda _: None) -> Manife
         manifest = Manifest(
             schema=SCHEMA,
             producer=f"a2d {__version__}",
-            name=job.checkpoint.resolve().name,
+            name=real_path(job.checkpoint).name,
             family=made.family.name,
             variants=variants,
             files=staging.records(),

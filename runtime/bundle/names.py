@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...engines.errors import BundleError
+from ...engines.paths import real_path
 
 __all__ = ["BUILT_IN", "FRAMES", "SHOTS", "BuiltIn", "installed", "is_bundle", "located", "made", "no_bundle"]
 
@@ -82,7 +83,7 @@ def is_bundle(path: Path) -> bool:
 
 def no_bundle(path: Path) -> str:
     """A line on a path that is no bundle, with what to do about it."""
-    text, name = str(path), Path(os.path.realpath(path)).name
+    text, name = str(path), real_path(path).name
     from difflib import get_close_matches  # noqa: PLC0415 - for a name that is none
 
     near = get_close_matches(text, BUILT_IN, 1)

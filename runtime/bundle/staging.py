@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any, BinaryIO
 
 from ...engines.errors import BundleError
+from ...engines.paths import real_path
 from .manifest import FileRecord
 
 __all__ = ["HashedFile", "Staging", "aligned", "check_space", "uninterrupted"]
@@ -92,7 +93,7 @@ class Staging:
     """Name of the folder's kind in messages."""
 
     def __post_init__(self) -> None:
-        self.target = self.target.resolve()  # through links, so that what is renamed is a folder
+        self.target = real_path(self.target)  # through links, so that what is renamed is a folder
 
     @property
     def path(self) -> Path:
@@ -100,11 +101,11 @@ class Staging:
         return self.target.parent / f".{self.target.name}.{os.getpid()}.partial"
 
     def __enter__(self) -> Staging:
-        if self.target.exists() and not self.force:
+        if os.path.lexists(self.target) and not self.force:
             raise BundleError(
                 f"{self.target} exists, expected a new name. Remove it, or replace it with the setting force."
             )
-        if self.target.exists() and not (self.target / self.last).is_file():
+        if os.path.lexists(self.target) and not (self.target / self.last).is_file():
             raise BundleError(
                 f"{self.target} exists and is not a {self.kind}: the setting force replaces nothing else."
             )

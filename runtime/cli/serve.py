@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...engines.errors import RequestError
 from ...engines.install import extra
+from ...engines.paths import real_path
 from ..bundle.names import located
 from ..load import load_placed
 from ..model import Model
@@ -171,7 +172,7 @@ def _loaded(arguments: argparse.Namespace) -> dict[str, Model]:
         tell_passed_over("a2d serve", model)
         name = model.manifest.name
         if name in models:
-            name = path.resolve().name.removesuffix(".a2d")
+            name = real_path(path).name.removesuffix(".a2d")
         if name in models:
             raise RequestError(
                 f"{models[name].bundle.path} and {path} are both called {name!r}, and clients ask by name; "

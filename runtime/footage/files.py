@@ -11,6 +11,7 @@ from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 from ...engines.errors import RequestError
+from ...engines.paths import real_path
 from ..inputs.sources import natural
 
 __all__ = ["RAW", "SUFFIXES", "check_apart", "clips", "raw_files"]
@@ -67,9 +68,9 @@ def check_apart(sources: Sequence[Path], target: Path) -> None:
     """Raise RequestError where the log would be written among footage: into a folder that is to be logged."""
     if target.is_dir():
         raise RequestError(f"{target} is a folder, expected a name that files can be called by: -o {target / 'log'}")
-    place = Path(os.path.realpath(target)).parent  # where resolve raises for a link to itself
+    place = real_path(target).parent
     for source in sources:
-        folder = Path(os.path.realpath(source))
+        folder = real_path(source)
         if folder.is_dir() and (place == folder or folder in place.parents):
             raise RequestError(
                 f"-o {target} lies in the footage folder {source}, which is never written to; choose a place outside"

@@ -163,3 +163,11 @@ def test_space_is_checked_before(target: Path) -> None:
     check_space(target, 1)
     with pytest.raises(BundleError, match=r"GB free, expected .* Make room"):
         check_space(target, 1 << 60)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_link_to_itself_is_in_the_way(tmp_path, force):
+    (loop := tmp_path / "loop.a2d").symlink_to(loop)
+    with pytest.raises(BundleError, match="loop.a2d exists"), Staging(loop, force):
+        pass
+    assert list(tmp_path.iterdir()) == [loop]
