@@ -48,7 +48,7 @@ def test_memory_is_flat_over_a_hundred_clips(slate, tmp_path):
     for number in range(100):
         source = (first, second)[number % 2]
         shutil.copyfile(source, card / f"{number}{source.suffix}")
-    flags = ["--bundle", str(slate), "--head", "0.01", "--tail", "0", "--frames", "1", "--looks", "1"]
+    flags = ["--bundle", str(slate), "--head", "0.01", "--tail", "0", "--frames", "1"]
     found = remembered(card, tmp_path / "log", *flags)
     assert len(found) == 100
     ten, last, most = (size / 1e6 for size in (found[9], found[-1], max(found)))

@@ -86,9 +86,7 @@ def logged(slate, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         told: list[str] = []
         patch.setattr("builtins.print", lambda *parts, **_: told.append(" ".join(map(str, parts))))
-        status = main(
-            [str(card), "-o", str(folder / "log"), "--bundle", str(slate), "--threads", "1", "--quiet", "--looks", "1"]
-        )
+        status = main([str(card), "-o", str(folder / "log"), "--bundle", str(slate), "--threads", "1", "--quiet"])
     lines: dict[str, list[dict]] = {}
     for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
         found = json.loads(line)
@@ -185,7 +183,7 @@ def test_a_second_run_changes_nothing(logged, slate, monkeypatch):
     monkeypatch.setattr("a2d.runtime.log._reader", lambda _: pytest.fail("the model was loaded"))
     files = [path for path in logged.out.parent.glob("log*") if path.is_file()]
     before = {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
-    main([str(logged.card), "-o", str(logged.out), "--bundle", str(slate), "--threads", "1", "--quiet", "--looks", "1"])
+    main([str(logged.card), "-o", str(logged.out), "--bundle", str(slate), "--threads", "1", "--quiet"])
     assert len(files) == 5 and before == {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in files}
 
 
