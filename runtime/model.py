@@ -293,7 +293,7 @@ class Model:
         shown = Progress("reading", total, "frames", quiet=not progress)
         if not isinstance(together, int) or not 1 <= together <= MOST_TOGETHER:
             raise RequestError(f"together: got {together}, expected 1 to {MOST_TOGETHER} frames side by side")
-        first, most = self.session(exact=True), min(together, max(1, together if total is None else total))
+        first, most = self.session(exact=True), together if total is None else min(together, max(total, 1))
         sessions = [first, *(self.session(exact=True, beside=first) for _ in range(most - 1))]
 
         def asked(frame: Picture, clock: Clock | None) -> Prompt:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 
-from ...engines.errors import CheckpointError
+from ...engines.errors import A2DError, CheckpointError
 from ..checkpoint.directory import Checkpoint
 from .family import Family
 
@@ -75,6 +75,8 @@ def describe(checkpoint: Checkpoint, family: str | None = None) -> Family:
     config = {**checkpoint.config, "model_type": kind} if family else checkpoint.config
     try:
         return find(replace(checkpoint, config=config))
+    except A2DError:
+        raise  # it says what is wrong itself
     except BROKEN as error:  # a family asks for dozens of values, each of which may be anything
         raise CheckpointError(
             f"{checkpoint.path}: config.json has a value that no {kind} has ({type(error).__name__}: {error}); "
@@ -88,11 +90,8 @@ BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeErro
 
 def _of_architectures(checkpoint: Checkpoint) -> list[str]:
     names = checkpoint.config.get("architectures")
-    return (
-        [ARCHITECTURES[name] for name in names if isinstance(name, str) and name in ARCHITECTURES]
-        if isinstance(names, list)
-        else []
-    )
+    told = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return [ARCHITECTURES[name] for name in told if name in ARCHITECTURES]
 
 
 def _unknown(checkpoint: Checkpoint, kind: object) -> str:

@@ -154,7 +154,7 @@ def _doubts(
         return None
     least, reader = arguments.min_confidence, Reader(model, None, options)
     looks = 1 if options.budget is not None or not pictures else arguments.looks or len(WINDOWS)
-    return Doubts.of(reader.still(result, "".join(pictures[:1]), looks, least), least)
+    return Doubts.of(reader.still(result, pictures[0] if pictures else "", looks, least), least)
 
 
 def _reads_slates(model: Model, arguments: argparse.Namespace) -> bool:

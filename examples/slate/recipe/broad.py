@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 from dataclasses import dataclass
 from random import Random
+from string import digits
 
 from .fields import FIELDS, FIRST_DAY, LAST_DAY, LETTERS, MONTHS, RATES, Slate
 
@@ -63,7 +64,6 @@ SYLLABLES = (
     *("sa", "se", "so", "ta", "te", "ti", "tor", "un", "va", "ver", "vi", "wa", "win", "ya", "yo", "ze", "zu"),
 )
 
-DIGITS = "0123456789"
 STRANGE = 0.15
 """Share of scenes and rolls that are any digits and letters: a reader that knows what is usual reads what is usual."""
 
@@ -160,7 +160,7 @@ def _take(rng: Random) -> str:
 
 
 def _any(rng: Random, least: int, most: int) -> str:
-    return "".join(rng.choice(rng.choice((DIGITS, DIGITS, LETTERS))) for _ in range(rng.randint(least, most)))
+    return "".join(rng.choice(rng.choice((digits, digits, LETTERS))) for _ in range(rng.randint(least, most)))
 
 
 def _roll(rng: Random) -> str:
