@@ -22,9 +22,9 @@ from .bundle.files import MANIFEST, Bundle, sha256_of
 from .bundle.profile import profile_of
 from .console.one_line import one_line
 from .decode.options import Options, plan
-from .footage.clip import Clip
+from .footage.clip import Clip, Stamp
 from .footage.files import RAW, absolute, check_apart, clips, raw_files
-from .footage.journal import SCHEMA, Journal, Stamp, publish
+from .footage.journal import SCHEMA, Journal, publish
 from .footage.pipeline import Pipeline
 from .footage.reader import Reader
 from .footage.sampling import Sampling

@@ -74,12 +74,13 @@ class Model:
         return f"Model({str(self.bundle.path)!r}, {t.precision} by {t.engine} on {t.device})"
 
     @cached_property
-    def _words(self) -> Words:
+    def words(self) -> Words:
+        """The contracts of words, with the profile's defaults. Raises BundleError where the bundle decodes none."""
         return self.manifest.spoken()
 
     @cached_property
     def _builder(self) -> PromptBuilder:
-        m = self._words
+        m = self.words
         return PromptBuilder(
             positions=m.decode.positions,
             vocab=m.model.vocab,
@@ -164,7 +165,7 @@ class Model:
 
         `beside`: a session of this model whose generations `Together` may run by one forward with this one's.
         """
-        shape, decode, built = self._words.model, self._words.decode, self.placement.built
+        shape, decode, built = self.words.model, self.words.decode, self.placement.built
         kv_dtype = self.variant.kv_dtype if built is None else built.record.kv_dtype
         longest = shape.max_context if built is None else min(shape.max_context, built.record.context)
         cache = CacheShape(shape.layers, shape.kv_heads, shape.head_dim, kv_dtype)
@@ -192,7 +193,7 @@ class Model:
         check_list(images)
         if prompt is None:
             prompt = self._question()
-            if self._words.vision is not None and not len(images):
+            if self.words.vision is not None and not len(images):
                 raise RequestError(f"no image and no prompt: this bundle asks {prompt!r} of an image; give an image")
         self._check_one(len(images))
         turn = Turn(template_options or {}, continue_final)
@@ -218,7 +219,7 @@ class Model:
         """
         from .shapes.make import form_of, vocabulary_of  # noqa: PLC0415 - few answers have a shape
 
-        words = self._words
+        words = self.words
         spelled = None if self._text is None else (self._text.token_bytes(), self._text.encode)
         vocabulary = vocabulary_of(spelled, words.decode, words.model.vocab)
         own = {"sentences": words.text.sentences, "unknown": words.text.unknown}
@@ -285,8 +286,8 @@ class Model:
         Raises RequestError at once for what no frame could mend: options, a bundle that reads no images, no question.
         """
         wanted = with_fields(options, **chosen)
-        plan(self._words.decode, wanted)
-        if self._words.vision is None:
+        plan(self.words.decode, wanted)
+        if self.words.vision is None:
             raise RequestError("got frames, but this bundle reads text only; export a vision-language checkpoint")
         question = self._question() if prompt is None else prompt
         pictures, total = counted(frames)
@@ -309,11 +310,11 @@ class Model:
         """Text of `tokens` for a reader: up to a stop token, or ids where there is no tokenizer."""
         if self._text is None:
             return "".join(f"{token} " for token in tokens)
-        return self.detokenize(until(list(tokens), self._words.decode.stop_token_ids))
+        return self.detokenize(until(list(tokens), self.words.decode.stop_token_ids))
 
     def _check_one(self, images: int) -> None:
         """Raise RequestError for several images where the model was made for one frame of one size."""
-        vision = self._words.vision
+        vision = self.words.vision
         if images > 1 and vision is not None and vision.letterbox is not None:
             raise RequestError(
                 f"got {images} images, and this model was made for one frame at a time; ask of each by itself (`each`)"
@@ -321,7 +322,7 @@ class Model:
 
     def _question(self) -> str:
         """The bundle's own question. Raises RequestError where it has no question."""
-        question = self._words.text.default_prompt
+        question = self.words.text.default_prompt
         if question is None:
             raise RequestError(
                 "no prompt, and this bundle has none of its own: give one (a text, or token ids), or export "

@@ -29,12 +29,12 @@ def test_a_prompt_with_a_picture_crosses_fewer_than_20_files(slate):
     assert len(found) < 20, sorted(found)
 
 
-def test_a_clip_crosses_no_more_files_to_its_markers_than_it_does(slate, tmp_path):
+def test_a_clip_crosses_fewer_than_35_files_to_its_markers(slate, tmp_path):
     from clips import SLATES, Recipe, held, make
 
     found = marker(str(slate), str(make(tmp_path, Recipe("A1.mov", [held(SLATES[0])]))))
     assert {"runtime/footage/pipeline.py", "runtime/decode/loop.py", "runtime/footage/writers/edl.py"} <= found
-    assert len(found) <= 39, sorted(found)
+    assert len(found) < 35, sorted(found)
 
 
 def test_a_whole_run_crosses_no_more_files_than_it_does(slate):

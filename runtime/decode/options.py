@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import ContractError, RequestError
-from ..schema import Setting, Violations, check, check_choice, described, setting, setting_of
+from ..schema import Violations, check, check_choice, described, setting, setting_of
 from .contract import MAX_BLOCK, TOKENS, DecodeContract
 from .duration import seconds_of
 from .rules import RULES
@@ -132,8 +132,32 @@ class Options:
         """Settled rows of the current block may change."""
         return self.remask_below is not None or self.replace_above is not None
 
+    @cached_property
+    def checked(self) -> Options:
+        """These options, whose values are looked at once. Raises RequestError that lists what no contract allows."""
+        try:
+            check(self)
+            for one in fields(self):
+                table, got = setting_of(one).choices, getattr(self, one.name)
+                if table is not None and got is not None:
+                    check_choice(one.name, got, table)
+        except (Violations, ContractError) as error:
+            raise RequestError(str(error)) from error
+        if "" in self.stop_texts:
+            raise RequestError("stop_texts: got an empty text, before which every answer ends; leave it out")
+        return self
+
 
 described(Options)
+
+UNCHOSEN = Options()
+"""All choices left to the contract."""
+
+INHERITED = tuple(one.name for one in fields(Options) if setting_of(one).inherited)
+"""Fields that the contract decides where they are None."""
+
+DENOISING = tuple(one.name for one in fields(Options) if setting_of(one).denoises)
+"""Fields of denoising a block step by step."""
 
 
 class OptionFields(TypedDict, total=False):
@@ -216,12 +240,13 @@ def with_fields(options: Options | None, **chosen: Unpack[OptionFields]) -> Opti
         raise RequestError(f"unknown option {', '.join(unknown)}; the options are {', '.join(known)}")
     if not isinstance(options, Options | None):
         raise RequestError(f"options: got {type(options).__name__}, expected Options(...), or options as keywords")
-    return replace(options or Options(), **chosen)
+    options = options or UNCHOSEN
+    return replace(options, **chosen) if chosen else options  # the same object is checked once
 
 
 def plan(contract: DecodeContract, options: Options) -> Plan:
     """Resolve options against the contract. Raises RequestError that lists every option that does not fit."""
-    _check(options)
+    options = options.checked
     block = options.block_size or contract.block_size
     # Steps or a threshold replace the contract's pair as a whole: steps alone are the pace, and a threshold alone asks
     # for speed where the model is sure, with one token per step at least.
@@ -234,7 +259,7 @@ def plan(contract: DecodeContract, options: Options) -> Plan:
     lines = [] if options.decode == "diffusion" else list(_not_speculative(contract, options))
     lines += _contradictions(options, paced)
     temperature = contract.temperature if options.temperature is None else options.temperature
-    defaults = {n: getattr(contract, n) for n in _names(lambda one: one.inherited)}
+    defaults = {name: getattr(contract, name) for name in INHERITED}
     if temperature == 0 and contract.confidence in DRAWN:
         defaults["confidence"] = "raw"  # what it is where nothing is drawn, without the cost of a distribution
     options = replace(options, **{n: value for n, value in defaults.items() if getattr(options, n) is None})
@@ -285,25 +310,6 @@ def _not_speculative(contract: DecodeContract, options: Options) -> Iterator[str
             f"decode: got 'speculative' for a model with context_mask {contract.context_mask!r} and shift "
             f"{contract.shift!r}, expected 'token_causal' and a shift: another one does not decode token by token"
         )
-    drafting = _names(lambda one: one.denoises)
-    given = [name for name in drafting if getattr(options, name) != getattr(Options, name)]
+    given = [name for name in DENOISING if getattr(options, name) != getattr(Options, name)]
     if given:
         yield f"{', '.join(given)}: a block is drafted in one step when decoding is speculative; leave them out"
-
-
-def _check(options: Options) -> None:
-    try:
-        check(options)
-        for one in fields(options):
-            table, got = setting_of(one).choices, getattr(options, one.name)
-            if table is not None and got is not None:
-                check_choice(one.name, got, table)
-    except (Violations, ContractError) as error:
-        raise RequestError(str(error)) from error
-    if "" in options.stop_texts:
-        raise RequestError("stop_texts: got an empty text, before which every answer ends; leave it out")
-
-
-def _names(wanted: Callable[[Setting], bool]) -> list[str]:
-    """Fields of Options whose declaration is `wanted`."""
-    return [one.name for one in fields(Options) if wanted(setting_of(one))]

@@ -15,8 +15,7 @@ from typing import Any
 
 from ..console.progress import Progress
 from ..decode.options import Options
-from ..footage.clip import Clip
-from ..footage.journal import Stamp
+from ..footage.clip import Clip, Stamp
 from ..footage.pipeline import Pipeline
 from ..footage.reader import Reader
 from ..footage.sampling import Sampling

@@ -8,15 +8,31 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 from ..schema import bounds
 from .timecode import EDITING, Timebase
 
-__all__ = ["Clip", "Facts", "Look", "Shot", "certainty"]
+__all__ = ["Clip", "Facts", "Look", "Shot", "Stamp", "certainty"]
 
 DIGITS = 6
 """Decimals of seconds: a microsecond tells frames of any rate apart."""
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """Size and time of a clip's file, by which it is known to have changed."""
+
+    size: int
+    modified: int
+    """In nanoseconds, as the file system says."""
+
+    @staticmethod
+    def of(path: Path) -> Stamp:
+        """The file's, now. Raises OSError."""
+        status = path.stat()
+        return Stamp(status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)

@@ -16,27 +16,12 @@ from pathlib import Path
 
 from ..bundle.staging import uninterrupted
 from ..schema import from_json, parse, to_json
-from .clip import Clip
+from .clip import Clip, Stamp
 
-__all__ = ["Entry", "Journal", "Stamp", "publish"]
+__all__ = ["Entry", "Journal", "publish"]
 
 SCHEMA = 2
 """Schema of an entry; entries of another schema do not count."""
-
-
-@dataclass(frozen=True)
-class Stamp:
-    """Size and time by which a file is known to have changed."""
-
-    size: int
-    modified: int
-    """In nanoseconds, as the file system says."""
-
-    @staticmethod
-    def of(path: Path) -> Stamp:
-        """The file's, now. Raises OSError."""
-        status = path.stat()
-        return Stamp(status.st_size, status.st_mtime_ns)
 
 
 @dataclass(frozen=True)

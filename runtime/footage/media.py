@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import ClipError, SoundOnlyError
 from ..inputs.images import DEFAULT_PIXEL_BUDGET
-from . import colour
-from .orientation import UPRIGHT, Orientation
+from .display import HDR, UPRIGHT, Orientation, is_hd, to_sdr
 from .timecode import Timebase, drops, nearest_rate
 
 __all__ = ["FORMATS", "Media"]
@@ -267,7 +266,7 @@ class Media:
     def _shown(self, frame: Any) -> NDArray[np.uint8]:
         wide = max(1, round(frame.width * self._aspect))
         scaled = frame if wide == frame.width else frame.reformat(width=wide, interpolation="BICUBIC")
-        return self._orientation.shown(_coloured(scaled, int(frame.color_trc)))
+        return self._orientation.laid(_coloured(scaled, int(frame.color_trc)))
 
     @contextmanager
     def _reading(self) -> Iterator[None]:
@@ -306,10 +305,10 @@ def _orientation(frame: Any) -> Orientation:
 
 def _coloured(frame: Any, transfer: int) -> NDArray[np.uint8]:
     """A frame's pixels as RGB `[H, W, 3]` of an SDR screen."""
-    if transfer in colour.HDR:
+    if transfer in HDR:
         wide = frame.reformat(format="rgb48le", src_colorspace=Colorspace.BT2020)
-        return colour.shown(wide.to_ndarray(), transfer)
-    untagged = int(frame.colorspace) == UNTAGGED and colour.is_hd(frame.width, frame.height)
+        return to_sdr(wide.to_ndarray(), transfer)
+    untagged = int(frame.colorspace) == UNTAGGED and is_hd(frame.width, frame.height)
     source = Colorspace.ITU709 if untagged else None
     pixels: NDArray[np.uint8] = frame.reformat(format="rgb24", src_colorspace=source).to_ndarray()
     return pixels

@@ -18,8 +18,7 @@ from ..console.one_line import one_line
 from ..console.progress import Progress
 from ..inputs.patches import fitted
 from ..inputs.windows import WINDOWS, windowed
-from .clip import Clip, Look, Shot
-from .journal import Stamp
+from .clip import Clip, Look, Shot, Stamp
 from .prefetch import Ahead
 from .reader import Reader
 from .sampling import Sampling
@@ -116,7 +115,7 @@ class Pipeline:
     def _filled(self) -> bool:
         """Start as many studies as there may be; false where none is left."""
         while self._waiting and len(self._studies) < self._decoders:
-            spec = self._reader().model.manifest.vision
+            spec = self._reader().model.words.vision
             assert spec is not None  # a bundle without vision never came here
             self._studies.append(_Study(*self._waiting.popleft(), self._sampling, partial(fitted, spec=spec)))
             self._studies[-1].start()

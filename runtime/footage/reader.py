@@ -77,6 +77,6 @@ class Reader:
 
     def _tokens(self, result: TextResult) -> list[Token]:
         """The place of each token in the text: the text grows by what a token adds, whatever its bytes are."""
-        tokens = until(list(result.tokens), self.model.manifest.decode.stop_token_ids)
+        tokens = until(list(result.tokens), self.model.words.decode.stop_token_ids)
         ends = [len(self.model.detokenize(tokens[: count + 1])) for count in range(len(tokens))]
         return list(zip([0, *ends], ends, result.confidence, strict=False))

@@ -1,17 +1,13 @@
-"""Frames of a clip that are read: some of each shot, more where slates stand. Knows indices and seconds, no files."""
+"""Settings of which frames of a clip are read: some of each shot, more where slates stand. Knows no files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ..inputs.windows import WINDOWS
 from ..schema import bounds
 
-__all__ = ["CAPTIONS", "SLATES", "Sampling", "moments"]
+__all__ = ["CAPTIONS", "SLATES", "Sampling"]
 
 
 @dataclass(frozen=True)
@@ -40,18 +36,3 @@ SLATES = Sampling(per_shot=3, head=12.0, tail=12.0, looks=3)
 
 CAPTIONS = Sampling()
 """A shot looks much the same from its beginning to its end."""
-
-
-def moments(shots: Sequence[tuple[int, int]], seconds: NDArray[np.float64], sampling: Sampling) -> list[int]:
-    """Indices of the frames to read, rising.
-
-    `shots` are first frames and those behind the last; `seconds` `[frames + 1]` is when each frame begins, and when the
-    last one ends.
-    """
-    places = (np.arange(sampling.per_shot) + 0.5) / sampling.per_shot
-    chosen = {int(first + place * (end - first)) for first, end in shots for place in places}
-    end = seconds[-1]
-    near = [np.arange(0, min(sampling.head, end), sampling.every)]
-    near += [np.arange(max(0.0, end - sampling.tail), end, sampling.every)] if sampling.tail else []
-    chosen |= {int(index) for wanted in near for index in np.searchsorted(seconds, wanted)}
-    return sorted(index for index in chosen if index < len(seconds) - 1)

@@ -5,7 +5,7 @@ Runs in a thread of its own beside the model. Knows media and shots; what is ask
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,16 +14,15 @@ from numpy.typing import NDArray
 
 from ...engines.errors import ClipError
 from ..inputs.images import thumbnail
-from .clip import DIGITS, Facts
-from .colour import HDR
-from .journal import Stamp
+from .clip import DIGITS, Facts, Stamp
+from .display import HDR
 from .media import Media
-from .sampling import Sampling, moments
+from .sampling import Sampling
 from .shots import Scan, scan
 from .sights import Fit, Meter, Sight, Survey
 from .timecode import EDITING, FASTEST, editing_rate
 
-__all__ = ["study"]
+__all__ = ["moments", "study"]
 
 THUMBNAIL = 320
 """Pixels of a thumbnail's longer side."""
@@ -54,6 +53,21 @@ def study(path: Path, sampling: Sampling, fit: Fit, meter: Meter) -> Generator[S
         raise ClipError(
             f"{path} changed while it was read, expected a finished file; run this again when its writer is done"
         )
+
+
+def moments(shots: Sequence[tuple[int, int]], seconds: NDArray[np.float64], sampling: Sampling) -> list[int]:
+    """Indices of the frames to read, rising.
+
+    `shots` are first frames and those behind the last; `seconds` `[frames + 1]` is when each frame begins, and when the
+    last one ends.
+    """
+    places = (np.arange(sampling.per_shot) + 0.5) / sampling.per_shot
+    chosen = {int(first + place * (end - first)) for first, end in shots for place in places}
+    end = seconds[-1]
+    near = [np.arange(0, min(sampling.head, end), sampling.every)]
+    near += [np.arange(max(0.0, end - sampling.tail), end, sampling.every)] if sampling.tail else []
+    chosen |= {int(index) for wanted in near for index in np.searchsorted(seconds, wanted)}
+    return sorted(index for index in chosen if index < len(seconds) - 1)
 
 
 def _scanned(media: Media, sampling: Sampling, meter: Meter) -> Scan:

@@ -8,9 +8,9 @@ import pytest
 
 from a2d import load
 from a2d.engines.errors import BundleError, RequestError
-from a2d.runtime.footage.clip import Clip, Facts, Look, Shot
+from a2d.runtime.footage.clip import Clip, Facts, Look, Shot, Stamp
 from a2d.runtime.footage.files import check_apart, clips
-from a2d.runtime.footage.journal import Journal, Stamp, publish
+from a2d.runtime.footage.journal import Journal, publish
 
 
 @pytest.fixture

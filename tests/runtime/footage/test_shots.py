@@ -11,7 +11,8 @@ from clips import Part, held, moving, still
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2d.runtime.footage.sampling import Sampling, moments
+from a2d.runtime.footage.sampling import Sampling
+from a2d.runtime.footage.scan import moments
 from a2d.runtime.footage.shots import DETECTORS, scan
 
 PARTS = [moving(1, 40), held("easy-01.png", 24), moving(2, 50), moving(3, 30), held("hard-05.png", 30)]

@@ -12,10 +12,9 @@ from conftest import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2d.runtime.footage import colour
+from a2d.runtime.footage.display import HDR, Orientation, to_sdr
 from a2d.runtime.footage.files import clips, raw_files
 from a2d.runtime.footage.media import Media
-from a2d.runtime.footage.orientation import Orientation
 from a2d.runtime.footage.sampling import Sampling
 from a2d.runtime.footage.scan import study
 from a2d.runtime.footage.sights import Meter, Survey
@@ -103,7 +102,7 @@ PICTURE = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
 def test_all_eight_orientations_place_each_pixel_where_the_matrix_says(signs, swapped, scale):
     (p, q) = signs
     a, b, c, d = (0, q, p, 0) if swapped else (p, 0, 0, q)
-    shown = Orientation.of([a * scale, b * scale, 0, c * scale, d * scale, 0, 0, 0, 1 << 30]).shown(PICTURE)
+    shown = Orientation.of([a * scale, b * scale, 0, c * scale, d * scale, 0, 0, 0, 1 << 30]).laid(PICTURE)
     corners = [(a * x + c * y, b * x + d * y) for x in range(3) for y in range(2)]
     left, top = min(x for x, _ in corners), min(y for _, y in corners)
     for x in range(3):
@@ -157,10 +156,10 @@ def test_untagged_colours_are_those_of_their_size(tmp_path, width, height, matri
     assert np.abs(sight.picture[height // 2, width // 2].astype(int) - rgb).max() <= 5
 
 
-@pytest.mark.parametrize("transfer", colour.HDR)
+@pytest.mark.parametrize("transfer", HDR)
 def test_hdr_is_brought_down_in_order_and_grey_stays_grey(transfer):
     ramp = np.repeat(np.linspace(0, 65535, 256).astype(np.uint16)[:, None, None], 3, 2)
-    made = colour.shown(ramp, transfer)[:, 0].astype(int)
+    made = to_sdr(ramp, transfer)[:, 0].astype(int)
     assert (np.diff(made[:, 1]) >= 0).all() and (made.max(1) - made.min(1)).max() <= 1
     assert made[0].max() == 0 and made[-1].min() >= 250
 
@@ -168,7 +167,7 @@ def test_hdr_is_brought_down_in_order_and_grey_stays_grey(transfer):
 def test_diffuse_white_is_bright_and_not_clipped():
     pq_white, hlg_white = round(0.58 * 65535), round(0.75 * 65535)  # 203 cd/m2 by BT.2408
     for transfer, white in ((16, pq_white), (18, hlg_white)):
-        assert 150 <= colour.shown(np.full((1, 1, 3), white, np.uint16), transfer).min() <= 245
+        assert 150 <= to_sdr(np.full((1, 1, 3), white, np.uint16), transfer).min() <= 245
 
 
 def test_hdr_footage_is_mapped_and_told(tmp_path):

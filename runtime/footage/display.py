@@ -1,20 +1,21 @@
-"""Meaning of a frame's numbers as colour: the matrix of footage that has no tag, and HDR brought down to SDR.
+"""A stored frame as a screen displays it: turned upright, and its numbers taken for the right colours.
 
-Untagged footage is taken as players and editing systems take it: BT.709 from HD sizes on, BT.601 below. PQ and HLG
-(BT.2100) are shown as a person would see them on an SDR screen: light as in BT.2100, diffuse white (203 cd/m2, BT.2408)
-to the screen's white, highlights rolled off, primaries of BT.2020 brought to those of BT.709. Knows numbers and tags;
-no files.
+Orientation is the display matrix of QuickTime and MP4. Untagged footage is taken as players and editing systems take
+it: BT.709 from HD sizes on, BT.601 below. PQ and HLG (BT.2100) are shown as a person would see them on an SDR screen:
+light as in BT.2100, diffuse white (203 cd/m2, BT.2408) to the screen's white, highlights rolled off, primaries of
+BT.2020 brought to those of BT.709. Knows pixels, matrices and tags; not where any of them comes from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["HDR", "is_hd", "shown"]
+__all__ = ["HDR", "UPRIGHT", "Orientation", "is_hd", "to_sdr"]
 
 WHITE = 203.0
 """Diffuse white in cd/m2."""
@@ -29,6 +30,34 @@ TO_709 = np.array(
 
 STEPS = 4096
 """Entries of the tables that curves are looked up in: those of 12-bit video."""
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """One of the eight ways to lay a picture on a grid: rows and columns swapped first, then mirrored."""
+
+    swapped: bool = False
+    """Rows become columns."""
+    mirrored: bool = False
+    """Left becomes right, after the swap."""
+    flipped: bool = False
+    """Top becomes bottom, after the swap."""
+
+    @staticmethod
+    def of(matrix: Sequence[int]) -> Orientation:
+        """The way nearest to a display matrix `[a b u; c d v; x y w]`, row by row: x' = a x + c y, y' = b x + d y."""
+        a, b, _, c, d = matrix[:5]
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            return Orientation(True, c < 0, b < 0)
+        return Orientation(False, a < 0, d < 0)
+
+    def laid(self, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """`picture [H, W, 3]` as it is seen: `[H, W, 3]`, or `[W, H, 3]` where it is swapped."""
+        rows = picture.swapaxes(0, 1) if self.swapped else picture
+        return np.ascontiguousarray(rows[:: -1 if self.flipped else 1, :: -1 if self.mirrored else 1])
+
+
+UPRIGHT = Orientation()
 
 
 def is_hd(width: int, height: int) -> bool:
@@ -54,7 +83,7 @@ HDR: dict[int, tuple[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]]
 """Transfer characteristics by their number in ISO/IEC 23091-2: name, and signal to light."""
 
 
-def shown(signal: NDArray[np.uint16], transfer: int) -> NDArray[np.uint8]:
+def to_sdr(signal: NDArray[np.uint16], transfer: int) -> NDArray[np.uint8]:
     """HDR `signal [H, W, 3]` (16 bits, BT.2020) of a transfer of `HDR` to `[H, W, 3]` for an SDR screen."""
     linear = _light(transfer)[signal >> 4] @ TO_709.T
     return _encoded(_rolled_off(np.maximum(linear, 0)))
