@@ -142,7 +142,7 @@ def load(
     data outside the graph's folder is refused by ONNX Runtime itself, from 1.24 on.
     """
     provider = _provider(device, precision)
-    if threads is not None and not (isinstance(threads, int) and 1 <= threads <= MOST_THREADS):
+    if threads is not None and not (type(threads) is int and 1 <= threads <= MOST_THREADS):
         raise EngineError(
             f"threads: got {threads!r}, expected a whole number, 1 to {MOST_THREADS}, or none for ONNX Runtime's choice"
         )

@@ -191,6 +191,11 @@ class Model:
         Raises RequestError (ImageError for an image) with what to change.
         """
         check_list(images)
+        if not isinstance(template_options, Mapping | None):
+            raise RequestError(
+                f"template_options: got {type(template_options).__name__}, expected variables of the chat template, as "
+                '{"enable_thinking": False}'
+            )
         if prompt is None:
             prompt = self._question()
             if self.words.vision is not None and not len(images):
@@ -292,8 +297,8 @@ class Model:
         question = self._question() if prompt is None else prompt
         pictures, total = counted(frames)
         shown = Progress("reading", total, "frames", quiet=not progress)
-        if not isinstance(together, int) or not 1 <= together <= MOST_TOGETHER:
-            raise RequestError(f"together: got {together}, expected 1 to {MOST_TOGETHER} frames side by side")
+        if not isinstance(together, int) or isinstance(together, bool) or not 1 <= together <= MOST_TOGETHER:
+            raise RequestError(f"together: got {together!r}, expected 1 to {MOST_TOGETHER} frames side by side")
         first, most = self.session(exact=True), together if total is None else min(together, max(total, 1))
         sessions = [first, *(self.session(exact=True, beside=first) for _ in range(most - 1))]
 

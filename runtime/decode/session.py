@@ -86,6 +86,10 @@ class Session:
         Raises RequestError for options that do not fit, ContextFullError if the first block does not; the cache is as
         it was then.
         """
+        if not callable(getattr(form, "begin", None)):
+            raise RequestError(
+                f"form: got {type(form).__name__}, expected what Model.shape makes; leave it out for any"
+            )
         asked = with_fields(options, **chosen)
         wanted, clock = plan(self.contract, asked), clock or self.clock(asked)
         return Generation(self, self._rows(prompt, images, clock), wanted, self._detokenize, form, clock)

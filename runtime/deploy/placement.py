@@ -138,7 +138,10 @@ def _is_on(device: str, wanted: str | None) -> bool:
 
 
 def _check(asked: Placement) -> None:
-    lines = []
+    names = {name: getattr(asked, name) for name in ("engine", "device", "precision")}
+    lines = [f"{name}: got {got!r}, expected a name" for name, got in names.items() if not isinstance(got, str)]
+    if lines:
+        raise RequestError("\n".join(lines))
     if asked.engine and asked.engine not in ENGINES:
         lines.append(f"engine: got {asked.engine!r}, expected one of {', '.join(ENGINES)}")
     if asked.device and asked.device.partition(":")[0] not in PREFERENCE:

@@ -37,8 +37,9 @@ class Value:
 
 def choices(texts: Sequence[str]) -> Language:
     """One of `texts`. Raises RequestError where there is none, or an empty one."""
-    if not texts or not all(texts):
-        raise RequestError(f"choices: got {list(texts)}, expected one text or more, none of them empty")
+    several = isinstance(texts, Sequence) and not isinstance(texts, str)
+    if not several or not texts or not all(isinstance(text, str) and text for text in texts):
+        raise RequestError(f"choices: got {texts!r}, expected a list of one text or more, none of them empty")
     return Either(tuple(Literal(text) for text in dict.fromkeys(texts)))
 
 
@@ -49,6 +50,8 @@ def template(text: str) -> Language:
 
 def parts_of(text: str) -> tuple[Literal | Value, ...]:
     """The parts of a template, one after the other. Raises RequestError that says where it is wrong."""
+    if not isinstance(text, str):
+        raise RequestError(f"template: got {type(text).__name__}, expected a text, as 'take {{take:int}}'")
     parts = tuple(_parts(text))
     if not parts:
         raise RequestError("template: got an empty one, expected text and values, as 'take {take:int}'")

@@ -47,6 +47,40 @@ def test_one_picture_is_no_list_of_them(model, one):
         model.generate(images=one)
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ({"precision": 3}, "precision: got 3, expected a name"),
+        ({"device": 3}, "device: got 3, expected a name"),
+        ({"engine": ["onnxruntime"]}, "engine: got .*, expected a name"),
+        ({"threads": True}, "threads: got True, expected a whole number"),
+    ],
+)
+def test_a_placement_of_the_wrong_kind_is_told(slate, kind, said):
+    with pytest.raises((RequestError, EngineError), match=said):
+        a2d.load(slate, **kind)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ({"form": None}, "form: got NoneType, expected what Model.shape makes"),
+        ({"form": "take {take:int}"}, "form: got str, expected what Model.shape makes"),
+        ({"template_options": ["enable_thinking"]}, "template_options: got list, expected variables"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_told(model, kind, said):
+    with pytest.raises(RequestError, match=said):
+        model.generate(images=[FRAME], **kind)
+
+
+@pytest.mark.parametrize("asked", [{"template": 3}, {"choices": "ab"}, {"choices": [1]}, {"choices": []}])
+def test_a_shape_of_the_wrong_kind_is_told(model, asked):
+    (name,) = asked
+    with pytest.raises(RequestError, match=f"{name}: got "):
+        model.shape(**asked)
+
+
 def test_stop_texts_end_an_answer_before_them(model):
     whole = model.generate(images=[FRAME], steps=4)
     assert " roll " in whole.text
@@ -93,9 +127,9 @@ def test_what_is_no_prompt_says_so(model, prompt):
         model.generate(prompt, images=[FRAME])
 
 
-@pytest.mark.parametrize("together", ["2", 1.5, 0, 10**6])
+@pytest.mark.parametrize("together", ["2", 1.5, True, 0, 10**6])
 def test_frames_side_by_side_are_a_bounded_number(model, together):
-    with pytest.raises(RequestError, match=f"together: got {together}, expected 1 to 1024"):
+    with pytest.raises(RequestError, match=f"together: got {together!r}, expected 1 to 1024"):
         model.each([FRAME], together=together)
 
 
