@@ -13,7 +13,7 @@ from ...engines.errors import RequestError
 from ..bundle.names import located
 from ..console.one_line import one_line
 from ..footage.clip import Clip
-from ..footage.files import RAW
+from ..footage.files import RAW, empty_folders
 from ..footage.sampling import CAPTIONS, SLATES, Sampling
 from ..footage.shots import DETECTORS
 from ..footage.slate import MIN_CONFIDENCE
@@ -171,6 +171,8 @@ def _tell(job: LogJob, outcome: Outcome, quiet: bool) -> int:
     say(
         "\n".join(map(one_line, map(str, outcome.changed))) or f"nothing has changed in {one_line(str(job.file('.*')))}"
     )
+    for folder in empty_folders(job.sources):
+        print(f"a2d log: {one_line(str(folder))}: no footage in it", file=sys.stderr)
     for line in _passed_over(totals.passed_over):
         print(f"a2d log: {line}", file=sys.stderr)
     for clip in totals.faults:

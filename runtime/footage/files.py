@@ -14,7 +14,7 @@ from ...engines.errors import RequestError
 from ...engines.paths import real_path
 from ..inputs.sources import natural
 
-__all__ = ["RAW", "SUFFIXES", "check_apart", "clips", "raw_files"]
+__all__ = ["RAW", "SUFFIXES", "check_apart", "clips", "empty_folders", "raw_files"]
 
 _CAMERAS = (".mov", ".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mxf", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".vob")
 SUFFIXES = (*_CAMERAS, ".3gp", ".dv", ".wmv", ".flv", ".ogv", ".gxf", ".y4m", ".nut")
@@ -40,6 +40,12 @@ def raw_files(sources: Sequence[Path]) -> list[Path]:
     """Absolute paths of camera raw below the folders among `sources`, in the order of `clips`."""
     folders = [absolute(source) for source in sources if source.is_dir()]
     return list(dict.fromkeys(file for folder in folders for file in _below(folder, RAW)))
+
+
+def empty_folders(sources: Sequence[Path]) -> list[Path]:
+    """Folders among `sources` below which there is neither a clip nor camera raw."""
+    known = {*SUFFIXES, *RAW}
+    return [source for source in sources if source.is_dir() and not any(_below(absolute(source), known))]
 
 
 def clips(sources: Sequence[Path]) -> list[Path]:

@@ -39,7 +39,7 @@ class Reader:
     """A white frame is a slate."""
 
     def __init__(self, *_) -> None:
-        self.model, self.prompt, self.judge = SimpleNamespace(manifest=bundles.MANIFEST), None, vote
+        self.model, self.prompt, self.judge = SimpleNamespace(words=bundles.MANIFEST.words), None, vote
 
     def looks(self, frames):
         for seconds, picture in frames:

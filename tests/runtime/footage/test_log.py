@@ -50,7 +50,7 @@ class Reader:
 
     @property
     def model(self):
-        return SimpleNamespace(manifest=bundles.MANIFEST)
+        return SimpleNamespace(words=bundles.MANIFEST.words)
 
     @property
     def judge(self):
@@ -228,6 +228,16 @@ def test_sound_and_raw_beside_clips_are_no_failure(log, card, tmp_path, reader):
     assert status == 0
     assert "1 files hold sound alone: AUDIO.mxf" in err and "1 files are camera raw" in err and "A9.R3D" in err
     assert "A9.R3D" in (tmp_path / "out" / "log.html").read_text(encoding="utf-8")
+
+
+def test_a_folder_without_footage_is_told_beside_one_with(log, card, tmp_path, reader):
+    for name in ("day 2", "day 3"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "day 2" / "notes.txt").write_text("rain")
+    (tmp_path / "day 3" / "A001.R3D").write_bytes(bytes(4000))
+    status, out, err = log(card, tmp_path / "day 2", tmp_path / "day 3")
+    assert status == 0 and "3 clips, 3 of them new" in out
+    assert "day 2: no footage in it" in err and "day 3:" not in err  # its raw files are told by themselves
 
 
 def test_sound_that_was_named_itself_is_at_fault(log, card, reader):
