@@ -19,11 +19,11 @@ from a2d.export.checkpoint.directory import Checkpoint
 from a2d.export.synthetic import Synthetic, checkpoint
 
 WIDE = Synthetic(
-    layers=24, hidden=512, heads=4, kv_heads=2, head_dim=128, intermediate=2048, vocab=4000, max_context=128
+    layers=12, hidden=512, heads=4, kv_heads=2, head_dim=128, intermediate=2048, vocab=4000, max_context=128
 )
 """Many layers, as large models have: the widened one is a small part of all."""
 
-SHARD = 40_000_000
+SHARD = 25_000_000
 
 EXPORT = """
 import sys
