@@ -45,18 +45,6 @@ SIZES = {
     "pad_token_id": 0,
     "bos_token_id": None,
 }
-VISION = {
-    "depth": 2,
-    "hidden_size": 32,
-    "intermediate_size": 40,
-    "num_heads": 2,
-    "patch_size": 4,
-    "spatial_merge_size": 2,
-    "temporal_patch_size": 2,
-    "window_size": 16,
-    "out_hidden_size": 32,
-    "fullatt_block_indexes": [1],
-}
 CASES = 30
 
 
@@ -93,7 +81,7 @@ def original(kind: str, path: Path) -> Original:
         rope = {"rope_type": "default", "mrope_section": [1, 2, 1], "rope_theta": 10000.0}
         ids = {"image_token_id": IMAGE, "video_token_id": 91, "vision_start_token_id": 92, "vision_end_token_id": 93}
         text = SIZES | {"rope_parameters": rope}
-        config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=VISION, **ids)
+        config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=TINY_VISION, **ids)
         return Original(transformers.Qwen2_5_VLForConditionalGeneration(config), path)
     config = getattr(transformers, f"{kind}Config")(**SIZES)
     return Original(getattr(transformers, f"{kind}ForCausalLM")(config), path)

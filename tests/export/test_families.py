@@ -49,19 +49,6 @@ LLAMA3 = {
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 10000.0}
 LINEAR = {"rope_type": "linear", "factor": 3.0, "rope_theta": 10000.0}
-VISION = {
-    "depth": 2,
-    "hidden_size": 32,
-    "intermediate_size": 40,
-    "num_heads": 2,
-    "patch_size": 4,
-    "spatial_merge_size": 2,
-    "temporal_patch_size": 2,
-    "window_size": 16,
-    "out_hidden_size": 32,
-    "fullatt_block_indexes": [1],
-}
-
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", {}),
     "qwen2-tied": ("Qwen2", {"tie_word_embeddings": True}),
@@ -115,7 +102,7 @@ def vl(tmp_path_factory: pytest.TempPathFactory) -> Made:
     text = SIZES | {"rope_parameters": {"rope_type": "default", "mrope_section": [1, 2, 1], "rope_theta": 10000.0}}
     ids = {"image_token_id": 90, "video_token_id": 91, "vision_start_token_id": 92, "vision_end_token_id": 93}
     torch.manual_seed(0)
-    config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=VISION, **ids)
+    config = transformers.Qwen2_5_VLConfig(text_config=text, vision_config=TINY_VISION, **ids)
     model = transformers.Qwen2_5_VLForConditionalGeneration(config).eval()
     path = tmp_path_factory.mktemp("vl")
     model.save_pretrained(path)
