@@ -172,6 +172,7 @@ PACKAGES = {
     "export/precision": {"engines/errors"},
     "export/graphs": {"export/checkpoint", "engines/errors"},
     "export/families": {"export/checkpoint", "export/graphs", *DECODING},
+    "export/families/film": {"export/checkpoint", "export/graphs", *DECODING},
     "export/write": {"export/graphs", "export/precision", "runtime/bundle", "engines/graph_nodes", "engines/paths"},
     "export/decode_contract": {"export/checkpoint", "export/families", *DECODING},
     "export/export_plan": {
@@ -212,6 +213,7 @@ PACKAGES = {
         "export/checkpoint",
         "export/export_plan",
         "export/families",
+        "export/families/film",
         "export/graphs",
         "export/parity",
         "export/precision",

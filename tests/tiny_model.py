@@ -1,4 +1,4 @@
-"""Sizes of a tiny decoder of random weights and of a tower, and its checkpoint. Needs torch: imported where it is used."""
+"""Sizes of a tiny decoder of random weights and of a tower, and its checkpoint. Needs torch: import it where needed."""
 
 from __future__ import annotations
 

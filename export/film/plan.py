@@ -16,9 +16,9 @@ from ...runtime.schema import check_choice
 from ..checkpoint.pipeline import Pipeline
 from ..checkpoint.sources import stored_shape
 from ..export_plan import BASE, REFERENCES, STOCK, Job
-from ..families.causal_wan import describe_film
-from ..families.cosmos3 import describe_towers
-from ..families.film_family import FilmFamily
+from ..families.film.causal_wan import describe_film
+from ..families.film.cosmos3 import describe_towers
+from ..families.film.family import FilmFamily
 from ..graphs.film_shapes import FilmNetwork, TowersNetwork
 from ..graphs.shapes import Network
 from ..precision import Precision

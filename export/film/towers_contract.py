@@ -24,7 +24,7 @@ from ...runtime.schema import Violations, check
 from ..checkpoint.chat_templates import DEFAULT, chat_templates
 from ..checkpoint.json_files import read_json
 from ..checkpoint.pipeline import Pipeline
-from ..families.cosmos3_vision import vision_spec
+from ..families.film.cosmos3_vision import vision_spec
 from ..families.qwen2_5_vl import CHAT_TEMPLATE
 from ..graphs.film_shapes import TowersNetwork
 from .contract import ResolvedFilm, warped_steps, warps_of

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from tiny_model import TINY_VISION
 
 import a2d
 from a2d.engines.errors import ContractError, RequestError

@@ -13,6 +13,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from tiny_model import TINY_VISION
 
 from a2d.engines import load_engine
 from a2d.engines.protocol import Engine

@@ -21,7 +21,7 @@ from a2d.engines.errors import BundleError, CheckpointError, ContractError, Requ
 from a2d.export.checkpoint.pipeline import Pipeline
 from a2d.export.checkpoint.sources import Source, assemble
 from a2d.export.export_plan import Job
-from a2d.export.families.causal_wan import describe_film
+from a2d.export.families.film.causal_wan import describe_film
 from a2d.export.film.contract import warped
 from a2d.export.film.job import export_film
 

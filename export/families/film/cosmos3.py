@@ -12,14 +12,14 @@ from typing import Any
 
 import torch
 
-from ...engines.errors import CheckpointError
-from ..checkpoint.pipeline import Pipeline
-from ..checkpoint.sources import Source
-from ..graphs.film_shapes import TowersNetwork, TowersShape
-from ..graphs.shapes import DecoderShape
+from ....engines.errors import CheckpointError
+from ...checkpoint.pipeline import Pipeline
+from ...checkpoint.sources import Source
+from ...graphs.film_shapes import TowersNetwork, TowersShape
+from ...graphs.shapes import DecoderShape
 from .cosmos3_vision import PART as VISION
 from .cosmos3_vision import describe_vision
-from .film_family import FilmFamily, require, size_of, verify
+from .family import FilmFamily, require, size_of, verify
 from .pixels import pixel_shape, pixel_sources
 
 __all__ = ["describe_towers"]

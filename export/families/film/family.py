@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ...engines.errors import CheckpointError
-from ..checkpoint.pipeline import Pipeline
-from ..checkpoint.sources import Source
-from ..graphs.film_shapes import FilmNetwork, TowersNetwork
+from ....engines.errors import CheckpointError
+from ...checkpoint.pipeline import Pipeline
+from ...checkpoint.sources import Source
+from ...graphs.film_shapes import FilmNetwork, TowersNetwork
 
 __all__ = ["FilmFamily", "prefix_of", "require", "size_of", "verify"]
 

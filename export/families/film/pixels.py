@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from ...engines.errors import CheckpointError
-from ..checkpoint.sources import Source
-from ..graphs.film_shapes import TinyShape, WanVaeShape
-from ..graphs.pixels import AUTOENCODERS, DRAFT_PREFIX, PREFIX
-from .film_family import require, size_of
+from ....engines.errors import CheckpointError
+from ...checkpoint.sources import Source
+from ...graphs.film_shapes import TinyShape, WanVaeShape
+from ...graphs.pixels import AUTOENCODERS, DRAFT_PREFIX, PREFIX
+from .family import require, size_of
 
 __all__ = ["DRAFT", "UNUSED_OF_DRAFTS", "draft_sources", "pixel_shape", "pixel_sources"]
 

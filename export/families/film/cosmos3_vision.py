@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...engines.errors import CheckpointError
-from ...runtime.inputs.patches import VisionSpec
-from ...runtime.schema import Violations, from_json
-from ..checkpoint.json_files import read_json
-from ..checkpoint.pipeline import Pipeline
-from ..checkpoint.processor import image_processor
-from ..checkpoint.sources import Source
-from ..graphs.shapes import PackedShape
+from ....engines.errors import CheckpointError
+from ....runtime.inputs.patches import VisionSpec
+from ....runtime.schema import Violations, from_json
+from ...checkpoint.json_files import read_json
+from ...checkpoint.pipeline import Pipeline
+from ...checkpoint.processor import image_processor
+from ...checkpoint.sources import Source
+from ...graphs.shapes import PackedShape
 from . import qwen3_vl_tower, siglip2_tower
 
 __all__ = ["PART", "describe_vision", "vision_spec"]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ...engines.errors import CheckpointError
-from ..checkpoint.pipeline import Pipeline
-from ..checkpoint.sources import Source
-from ..graphs.shapes import PackedShape
-from ..graphs.siglip import block_sources, norm_sources
-from ..graphs.vision import linear
-from .film_family import prefix_of, require, size_of
+from ....engines.errors import CheckpointError
+from ...checkpoint.pipeline import Pipeline
+from ...checkpoint.sources import Source
+from ...graphs.shapes import PackedShape
+from ...graphs.siglip import block_sources, norm_sources
+from ...graphs.vision import linear
+from .family import prefix_of, require, size_of
 
 __all__ = ["DEFAULTS", "describe"]
 

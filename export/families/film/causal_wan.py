@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ...engines.errors import CheckpointError
-from ..checkpoint.pipeline import Pipeline
-from ..checkpoint.sources import Source
-from ..graphs.film_shapes import FilmNetwork, Umt5Shape, WanShape
-from .film_family import FilmFamily, require, size_of, verify
+from ....engines.errors import CheckpointError
+from ...checkpoint.pipeline import Pipeline
+from ...checkpoint.sources import Source
+from ...graphs.film_shapes import FilmNetwork, Umt5Shape, WanShape
+from .family import FilmFamily, require, size_of, verify
 from .pixels import DRAFT, UNUSED_OF_DRAFTS, draft_sources, pixel_shape, pixel_sources
 
 __all__ = ["NAME", "describe_film"]
