@@ -46,6 +46,9 @@ KINDS = ("acrylic", "wood", "printed", "digital", "app")
 WEIGHTS = (30, 22, 14, 14, 20)
 """How often each kind is drawn."""
 
+STROKES = 0.35
+"""Share of hands that are written stroke by stroke; the others are typefaces."""
+
 MARKERS: tuple[Colour, ...] = ((20, 20, 25), (25, 35, 140), (165, 25, 25), (15, 100, 50), (70, 25, 110), (90, 50, 20))
 STICKS: tuple[Colour, ...] = (
     (215, 30, 35),
@@ -177,7 +180,7 @@ def _print(rng: Random, held_out: bool) -> TypePen:
 
 
 def _hand(rng: Random, held_out: bool) -> Pen:
-    if rng.random() < 0.5 and not held_out:
+    if rng.random() < STROKES and not held_out:
         return draw_hand(rng)
     bold = rng.choice((0.0, 0.0, rng.uniform(0, 0.08)))
     face = rng.choice(faces("hand", held_out))
