@@ -18,7 +18,7 @@ from pathlib import Path
 
 from fontTools.ttLib import TTFont
 from PIL import Image
-from recipe.families import HANDS, LICENCES, PRINTS, held_out
+from recipe.families import HANDS, LATER_HANDS, LATER_PRINTS, LICENCES, PRINTS, held_out
 
 PACKAGES = (
     *("mate-backgrounds", "lomiri-wallpapers-16.04", "lomiri-wallpapers-20.04", "ukui-wallpapers"),
@@ -90,11 +90,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     chosen.out.mkdir(parents=True, exist_ok=True)
     modules = chosen.modules or chosen.out / "node_modules"
+    prints, hands = PRINTS + LATER_PRINTS, HANDS + LATER_HANDS
     if chosen.modules is None:
-        names = [f"@fontsource/{family}" for family in (*PRINTS, *HANDS)]
+        names = [f"@fontsource/{family}" for family in (*prints, *hands)]
         command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(chosen.out), *names]
         subprocess.run(command, check=True)
-    said = typefaces(PRINTS, "print", modules, chosen.out) | typefaces(HANDS, "hand", modules, chosen.out)
+    said = typefaces(prints, "print", modules, chosen.out) | typefaces(hands, "hand", modules, chosen.out)
     (chosen.out / "licences.json").write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
     print(f"{len(said)} families, {photographs(chosen.out)} photographs in {chosen.out}")
     return 0

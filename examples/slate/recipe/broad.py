@@ -13,7 +13,7 @@ from string import digits
 
 from .fields import FIELDS, FIRST_DAY, LAST_DAY, LETTERS, MONTHS, RATES, Slate
 
-__all__ = ["OTHER", "Entry", "draw_broad_slate", "draw_entries", "draw_name", "draw_title"]
+__all__ = ["OTHER", "STRANGE", "Entry", "draw_broad_slate", "draw_entries", "draw_name", "draw_title"]
 
 OTHER = "other"
 
@@ -65,7 +65,9 @@ SYLLABLES = (
 )
 
 STRANGE = 0.15
-"""Share of scenes and rolls that are any digits and letters: a reader that knows what is usual reads what is usual."""
+"""Share of training's scenes and rolls that are any digits and letters: a reader that knows what is usual reads what is
+usual. The validation sets have none.
+"""
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,14 @@ class Entry:
     """Printed words of which one is circled; such an entry has neither label nor value."""
 
 
-def draw_broad_slate(rng: Random) -> Slate:
-    """Values for one slate. Two in five lack something; two fields at least are there."""
+def draw_broad_slate(rng: Random, strange: float = 0.0) -> Slate:
+    """Values for one slate, a share `strange` of scenes and rolls unlike any. Two in five lack something; two fields at
+    least are there.
+    """
     values = {
-        "scene": _any(rng, 1, 5) if rng.random() < STRANGE else _scene(rng),
+        "scene": _any(rng, 1, 5) if strange and rng.random() < strange else _scene(rng),
         "take": _take(rng),
-        "roll": _any(rng, 2, 5) if rng.random() < STRANGE else _roll(rng),
+        "roll": _any(rng, 2, 5) if strange and rng.random() < strange else _roll(rng),
         "date": FIRST_DAY + datetime.timedelta(days=rng.randint(0, (LAST_DAY - FIRST_DAY).days)),
         "fps": rng.choice(RATES),
     }

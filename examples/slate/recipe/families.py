@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 
-__all__ = ["HANDS", "LICENCES", "PRINTS", "held_out"]
+__all__ = ["HANDS", "LATER_HANDS", "LATER_PRINTS", "LICENCES", "PRINTS", "held_out"]
 
 LICENCES = ("OFL-1.1", "Apache-2.0", "UFL-1.0")
 """What a package may say; others are left out."""
@@ -58,12 +58,11 @@ sedgwick-ave sedgwick-ave-display slackside-one spirax square-peg timmana trade-
 waiting-for-the-sunrise wellfleet yuji-syuku zcool-kuaile zen-maru-gothic
 """
 
-PRINTS = tuple((_PRINTS + _LATER_PRINTS).split())
-"""Printed typefaces; those of a second search are only the ones that are not held out, so that the validation sets stay
-what they were.
-"""
-HANDS = tuple((_HANDS + _LATER_HANDS).split())
-"""Handwriting and what is drawn like it, likewise."""
+PRINTS, HANDS = tuple(_PRINTS.split()), tuple(_HANDS.split())
+"""Printed typefaces; handwriting, and what is drawn like it."""
+
+LATER_PRINTS, LATER_HANDS = tuple(_LATER_PRINTS.split()), tuple(_LATER_HANDS.split())
+"""Those of a second search that are not held out: they train, and the validation sets stay what they were."""
 
 
 def held_out(family: str) -> bool:
