@@ -101,6 +101,8 @@ class Look:
     """For each field that a slate may have, the probability of what was read, its absence included."""
     turned: bool = False
     """It was read upside down, as an end board is held."""
+    part: bool = False
+    """It shows a part of the picture, in which fields that are on the slate may not be seen."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from .clip import Clip, Stamp
 
 __all__ = ["Entry", "Journal", "publish"]
 
-SCHEMA = 2
+SCHEMA = 3
 """Schema of an entry; entries of another schema do not count."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from ...engines.errors import ClipError, ImageError, NumericsError, SoundOnlyError
 from ..console.one_line import one_line
 from ..console.progress import Progress
-from ..inputs.patches import fitted
-from ..inputs.windows import WINDOWS, windowed
+from ..inputs.patches import fitted, reduced
+from ..inputs.windows import NEARER, WINDOWS, windowed
 from .clip import Clip, Look, Shot, Stamp
 from .prefetch import Ahead
 from .reader import Reader
 from .sampling import Sampling
 from .sights import Fit, Meter, Sight, Survey
-from .slate import unsure
+from .slate import in_part, unsure
 
 __all__ = ["Pipeline"]
 
@@ -40,6 +40,15 @@ wrong way round, 7 came above it; of 569 the right way was the surer one.
 
 Seen: TypeAlias = "tuple[Look, bytes]"
 """A frame's reading and its thumbnail."""
+
+
+@dataclass(frozen=True)
+class _View:
+    """One picture that was given to the reader."""
+
+    sight: Sight
+    turned: bool = False
+    part: bool = False
 
 
 class _Study:
@@ -117,7 +126,8 @@ class Pipeline:
         while self._waiting and len(self._studies) < self._decoders:
             spec = self._reader().model.words.vision
             assert spec is not None  # a bundle without vision never came here
-            self._studies.append(_Study(*self._waiting.popleft(), self._sampling, partial(fitted, spec=spec)))
+            fit = partial(reduced, spec=spec, times=NEARER) if self._windows > 1 else partial(fitted, spec=spec)
+            self._studies.append(_Study(*self._waiting.popleft(), self._sampling, fit))
             self._studies[-1].start()
         return bool(self._studies)
 
@@ -137,27 +147,33 @@ class Pipeline:
         survey = next(items)
         assert isinstance(survey, Survey)
         found: dict[int, list[Seen]] = defaultdict(list)
-        seen: list[tuple[Sight, bool]] = []
-        looks = self._sampling.looks if self._reader().prompt is None else 0
-        views = _views(items, looks, seen, found)
-        for count, look in enumerate(self._reader().looks(views), 1):
-            sight, turned = seen.pop(0)
-            found[sight.shot].append((replace(look, turned=turned), sight.thumbnail))
+        views: deque[_View] = deque()
+        pictures = _pictures(items, self._windows, views, found)
+        for count, look in enumerate(self._reader().looks(pictures), 1):
+            view = views.popleft()
+            sight = view.sight
+            seen = replace(in_part(look) if view.part else look, turned=view.turned)
+            found[sight.shot].append((seen, sight.thumbnail))
             study.read = min(1.0, count / survey.sights)
             self._tick()
         judge = self._reader().judge
         shots = (_shown(judge(*ends, [look for look, _ in found[i]]), found[i]) for i, ends in enumerate(survey.shots))
         return Clip(str(study.file), survey.facts, tuple(shots))
 
+    @property
+    def _windows(self) -> int:
+        """Looks at a picture that shows a slate; 0 where no slates are looked for."""
+        return self._sampling.looks if self._reader().prompt is None else 0
+
     def _tick(self) -> None:
         done = self._finished + sum(study.done for study in self._studies)
         self._progress.add(done - self._progress.done)
 
 
-def _views(
-    items: Iterator[Survey | Sight], looks: int, seen: list[tuple[Sight, bool]], found: Mapping[int, Sequence[Seen]]
+def _pictures(
+    items: Iterator[Survey | Sight], looks: int, views: deque[_View], found: Mapping[int, Sequence[Seen]]
 ) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Pictures to read, each noted in `seen` with whether it is turned; `looks` is 0 where no slates are looked for.
+    """Pictures to read, each noted in `views`; `looks` is 0 where no slates are looked for.
 
     An end board is held upside down, so that nobody takes it for the next take's: pictures of a clip's tail are read
     both ways until one is read surely as it stands. While a shot is unsure of its slate, windows of it are read.
@@ -165,17 +181,17 @@ def _views(
     for sight in items:
         assert isinstance(sight, Sight)
         before = len(found[sight.shot])
-        seen.append((sight, False))
+        views.append(_View(sight))
         yield sight.seconds, sight.picture
         if looks and sight.tail and not any(_sure(look) for some in found.values() for look, _ in some):
-            seen.append((sight, True))
+            views.append(_View(sight, turned=True))
             yield sight.seconds, np.rot90(sight.picture, 2)
-        for picture, turned in _windows(sight, looks, found[sight.shot], before):
-            seen.append((sight, turned))
+        for view, picture in _nearer(sight, looks, found[sight.shot], before):
+            views.append(view)
             yield sight.seconds, picture
 
 
-def _windows(sight: Sight, looks: int, found: Sequence[Seen], before: int) -> Iterator[tuple[NDArray[np.uint8], bool]]:
+def _nearer(sight: Sight, looks: int, found: Sequence[Seen], before: int) -> Iterator[tuple[_View, NDArray[np.uint8]]]:
     """Windows of a picture that shows a slate, the way up in which it does, while its shot is unsure.
 
     `found` grows by what is read; looks at this picture begin at `before`. Each look of a shot has another window.
@@ -187,7 +203,8 @@ def _windows(sight: Sight, looks: int, found: Sequence[Seen], before: int) -> It
     for _ in range(looks - 1):
         if not unsure([look for look, _ in found if look.fields]):
             return
-        yield windowed(picture, 1 + len(found) % (len(WINDOWS) - 1)), best.turned
+        number = 1 + len(found) % (len(WINDOWS) - 1)
+        yield _View(sight, best.turned, WINDOWS[number].part), windowed(picture, number)
 
 
 def _sure(look: Look) -> bool:

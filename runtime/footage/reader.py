@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ..decode.options import Options
 from ..decode.session import TextResult, until
 from ..inputs.images import ImageSource, load_image
-from ..inputs.windows import windowed
+from ..inputs.windows import WINDOWS, windowed
 from ..model import Model
 from .clip import Look, Shot
-from .slate import Token, caption, look, still, unsure, vote
+from .slate import Token, caption, in_part, look, still, unsure, vote
 
 __all__ = ["Reader"]
 
@@ -59,7 +59,7 @@ class Reader:
         `looks` is how many may be taken, the first one among them; `picture` is opened if there is another one.
         Raises as `looks`.
         """
-        taken, whole = [self.read(first)], cache(partial(load_image, picture))
+        taken, whole = [self.read(first)], cache(lambda: load_image(picture))
 
         def windows() -> Iterator[tuple[float, NDArray[np.uint8]]]:
             for number in range(1, looks):
@@ -68,7 +68,7 @@ class Reader:
                 yield 0.0, windowed(whole(), number)
 
         for one in self.looks(windows()):  # a window is asked for when the last one has been read
-            taken.append(one)  # noqa: PERF402 - the windows look at what is taken
+            taken.append(in_part(one) if WINDOWS[len(taken)].part else one)
         return still(taken)
 
     def read(self, result: TextResult) -> Look:

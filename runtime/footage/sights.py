@@ -14,7 +14,7 @@ from .clip import Facts
 __all__ = ["Fit", "Meter", "Sight", "Survey"]
 
 Fit: TypeAlias = "Callable[[NDArray[np.uint8]], NDArray[np.uint8]]"
-"""A frame `[H, W, 3]` to the size that the model wants."""
+"""A frame `[H, W, 3]` to the size that it is kept in until it is read."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Sight:
     """Index of its shot."""
     seconds: float
     picture: NDArray[np.uint8]
-    """[H, W, 3] RGB, as the model wants it."""
+    """[H, W, 3] RGB, as large as looks at it can use."""
     thumbnail: bytes
     """A small JPEG."""
     tail: bool

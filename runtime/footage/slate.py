@@ -24,6 +24,7 @@ __all__ = [
     "Token",
     "caption",
     "certainty",
+    "in_part",
     "look",
     "marked",
     "still",
@@ -79,6 +80,12 @@ def look(seconds: float, text: str, tokens: Sequence[Token]) -> Look:
     return Look(seconds, text, min(certainty.values()), fields, certainty)
 
 
+def in_part(read: Look) -> Look:
+    """A look at a part of a picture: as sure as the least certain field that it shows; its absences say nothing."""
+    shown = [read.certainty[name] for name in read.fields]
+    return replace(read, part=True, confidence=min(shown, default=read.confidence))
+
+
 def marked(read: Look | Shot, least: float) -> str:
     """A slate's text, with a mark before each value that is less certain than `least`."""
     return " ".join(f"{name} {value(read, name, least)}" for name in FIELDS)
@@ -94,9 +101,9 @@ def vote(start: float, end: float, looks: Sequence[Look]) -> Shot:
     """A shot whose slate is what its frames read, field by field, by a linear opinion pool (Stone, 1961).
 
     A value's confidence is the mean, over the frames that show a slate, of the probability that each gave it; a frame
-    counts by its own confidence, so that one in which the board is still moving takes little away. A board that was
-    read both ways round is held the way of which its frames are surer. A shot without a slate says so as surely as
-    its frames do.
+    counts by its own confidence, so that one in which the board is still moving takes little away. A part of a frame
+    counts for the fields that it shows. A board that was read both ways round is held the way of which its frames are
+    surer. A shot without a slate says so as surely as its frames do.
     """
     slates = _one_way([one for one in looks if one.fields])
     if not slates:
@@ -109,9 +116,13 @@ def vote(start: float, end: float, looks: Sequence[Look]) -> Shot:
 
 
 def still(looks: Sequence[Look]) -> Shot:
-    """Several looks at one still together: the slate that they vote for, where more show one than say there is none."""
-    slates, blank = [one for one in looks if one.fields], [one for one in looks if one.text == NO_SLATE]
-    shown = vote(0.0, 0.0, slates) if len(slates) > len(blank) else caption(0.0, 0.0, blank or looks)
+    """Several looks at one still together: the slate that they vote for, where more show one than say there is none.
+
+    Parts do not count for that: most of them show something.
+    """
+    slates, whole = [one for one in looks if one.fields], [one for one in looks if not one.part]
+    blank, shows = [one for one in whole if one.text == NO_SLATE], sum(bool(one.fields) for one in whole)
+    shown = vote(0.0, 0.0, slates) if shows > len(blank) else caption(0.0, 0.0, blank or looks)
     return replace(shown, looks=tuple(looks))
 
 
@@ -139,10 +150,11 @@ def _one_way(slates: Sequence[Look]) -> list[Look]:
 def _pool(name: str, slates: Sequence[Look]) -> tuple[str, float]:
     """The value of a field that has most of the frames' belief, and how much that is."""
     shares: dict[str, float] = defaultdict(float)
-    for one in slates:
+    seen = [one for one in slates if name in one.fields or not one.part]
+    for one in seen:
         shares[one.fields.get(name, MISSING)] += _weight(one) * one.certainty[name]
-    value = max(shares, key=lambda key: shares[key])
-    return value, min(1.0, shares[value] / sum(map(_weight, slates)))
+    value = max(shares, key=lambda key: shares[key], default=MISSING)
+    return value, min(1.0, shares[value] / max(sum(map(_weight, seen)), 1e-6))
 
 
 def _weight(slate: Look) -> float:

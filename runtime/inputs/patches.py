@@ -249,6 +249,18 @@ def fitted(frame: NDArray[np.uint8], spec: VisionSpec) -> NDArray[np.uint8]:
     return frame if spec.crops is not None else _resized([frame], spec)[0]
 
 
+def reduced(frame: NDArray[np.uint8], spec: VisionSpec, times: int) -> NDArray[np.uint8]:
+    """One frame `[H, W, 3]`, no larger than `times` its size on the model's canvas, for looks at parts of it.
+
+    A model without a canvas gets the frame as it is. Raises `ImageError` as `prepare`.
+    """
+    _check_frames([frame], False, None)
+    if spec.letterbox is None:
+        return frame
+    height, width = (times * side for side in spec.letterbox.fitted(*frame.shape[:2]))
+    return frame if frame.shape[0] <= height else _scaled(frame, height, width, spec)
+
+
 def _check_frames(frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], is_video: bool, fps: float | None) -> None:
     if not len(frames) or (len(frames) > 1 and not is_video):
         wanted = "at least 1 for a video" if is_video else "exactly 1 for an image"
@@ -269,8 +281,11 @@ def _resized(frames: Sequence[NDArray[np.uint8]] | NDArray[np.uint8], spec: Visi
     if spec.letterbox is not None:
         return [spec.letterbox.apply(frame, spec.resample) for frame in frames]
     height, width = smart_resize(frames[0].shape[0], frames[0].shape[1], spec)
-    filter_ = Image.Resampling(spec.resample)
-    return [np.asarray(Image.fromarray(frame).resize((width, height), filter_)) for frame in frames]
+    return [_scaled(frame, height, width, spec) for frame in frames]
+
+
+def _scaled(frame: NDArray[np.uint8], height: int, width: int, spec: VisionSpec) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling(spec.resample)))
 
 
 def _patchify(stack: NDArray[np.uint8], spec: VisionSpec) -> NDArray[np.uint8]:

@@ -39,6 +39,7 @@ def line(placed: Placed) -> dict[str, Any]:
                 "fields": look.fields,
                 "confidence": look.confidence,
                 "turned": look.turned,
+                "part": look.part,
             }
             for look in shot.looks
         ],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2d.runtime.footage.clip import Clip, Look, Shot
-from a2d.runtime.footage.slate import ENOUGH, FIELDS, NO_SLATE, caption, look, still, unsure, vote
+from a2d.runtime.footage.slate import ENOUGH, FIELDS, NO_SLATE, caption, in_part, look, still, unsure, vote
 
 TEXT = "scene 12A take 3 roll A004 date 2025-03-14 fps 24"
 
@@ -128,6 +128,23 @@ def test_looks_at_a_still_vote():
     assert still([read(), BLANK]).text == NO_SLATE  # a board that one of two looks shows is none
     assert still([SPOILT, read(chance=0.5)]).text == TEXT
     assert still([SPOILT]).text == SPOILT.text and still([SPOILT]).fields == {}
+
+
+PART = in_part(read("scene - take - roll A004 date 2025-03-14 fps -", 0.9, scene=0.2))
+
+
+def test_a_part_counts_for_what_it_shows():
+    assert PART.part and PART.confidence == PART.certainty["date"] and set(PART.fields) == {"roll", "date"}
+    small = [read(TEXT.replace("A004", "A009"), roll=0.3)] * 3
+    shot = vote(0.0, 1.0, [*small, PART, PART])
+    assert shot.fields["roll"] == "A004" and shot.fields["scene"] == "12A" and shot.certainty["scene"] == 1.0
+    assert vote(0.0, 1.0, [PART]).fields == PART.fields and vote(0.0, 1.0, [PART]).certainty["scene"] == 0.0
+
+
+def test_parts_do_not_make_a_slate():
+    assert still([BLANK, PART, PART]).text == NO_SLATE
+    assert still([read(), replace(BLANK, part=True), replace(BLANK, part=True)]).text == TEXT
+    assert still([PART]).fields == {}
 
 
 def test_one_look_is_not_enough_to_be_sure_of_a_slate():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -21,15 +23,23 @@ def test_the_first_look_is_the_picture(picture):
 
 
 @pytest.mark.parametrize("number", range(1, len(WINDOWS)))
-def test_a_window_shows_its_share_in_the_same_proportions(picture, number):
-    left, upper, size = WINDOWS[number]
-    seen = windowed(picture, number)
-    height, width = (round(size * length) for length in picture.shape[:2])
+def test_a_window_shows_its_share(picture, number):
+    window, seen = WINDOWS[number], windowed(picture, number)
+    height, width = round(100 * window.height), round(200 * window.width)
     assert seen.shape == (height, width, 3) and seen.dtype == np.uint8
-    rows = np.clip(round(100 * upper) + np.arange(height), 0, 99)
-    columns = np.clip(round(200 * left) + np.arange(width), 0, 199)
+    rows = np.clip(round(100 * window.upper) + np.arange(height), 0, 99)
+    columns = np.clip(round(200 * window.left) + np.arange(width), 0, 199)
     assert np.array_equal(seen[..., 0], np.repeat(rows[:, None], width, 1))
     assert np.array_equal(seen[..., 1], np.repeat(columns[None], height, 0))
+
+
+def test_windows_keep_proportions_and_parts_together_show_all_but_the_sides():
+    parts = [one for one in WINDOWS if one.part]
+    assert all(one.width == one.height for one in WINDOWS if not one.part) and not WINDOWS[0].part
+    for width in (1.0, 0.8, 0.66):
+        rows = sorted((one.upper, one.upper + one.height) for one in parts if one.width == width)
+        assert rows[0][0] == 0 and rows[-1][1] == pytest.approx(1, abs=0.01)
+        assert all(end > begin for (_, end), (begin, _) in pairwise(rows))
 
 
 def test_all_windows_differ(picture):
