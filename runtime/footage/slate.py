@@ -101,9 +101,9 @@ def vote(start: float, end: float, looks: Sequence[Look]) -> Shot:
     """A shot whose slate is what its frames read, field by field, by a linear opinion pool (Stone, 1961).
 
     A value's confidence is the mean, over the frames that show a slate, of the probability that each gave it; a frame
-    counts by its own confidence, so that one in which the board is still moving takes little away. A part of a frame
-    counts for the fields that it shows. A board that was read both ways round is held the way of which its frames are
-    surer. A shot without a slate says so as surely as its frames do.
+    counts by its own confidence, so that one in which the board is still moving takes little away. Parts of frames are
+    asked where whole frames are unsure, for the fields that they show. A board that was read both ways round is held
+    the way of which its frames are surer. A shot without a slate says so as surely as its frames do.
     """
     slates = _one_way([one for one in looks if one.fields])
     if not slates:
@@ -148,7 +148,15 @@ def _one_way(slates: Sequence[Look]) -> list[Look]:
 
 
 def _pool(name: str, slates: Sequence[Look]) -> tuple[str, float]:
-    """The value of a field that has most of the frames' belief, and how much that is."""
+    """The value of a field that has most of the frames' belief, and how much that is.
+
+    Parts cut values off, so they have no say where whole frames are sure.
+    """
+    whole = _share(name, [one for one in slates if not one.part])
+    return whole if whole[1] >= MIN_CONFIDENCE else _share(name, slates)
+
+
+def _share(name: str, slates: Sequence[Look]) -> tuple[str, float]:
     shares: dict[str, float] = defaultdict(float)
     seen = [one for one in slates if name in one.fields or not one.part]
     for one in seen:

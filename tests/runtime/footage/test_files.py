@@ -121,7 +121,7 @@ def test_the_journal_remembers_a_clip_as_it_was(tmp_path):
 
 @pytest.mark.parametrize(
     "damage",
-    [lambda text: text[: len(text) // 2], lambda _: "", lambda text: text.replace('"schema": 2', '"schema": 3')],
+    [lambda text: text[: len(text) // 2], lambda _: "", lambda text: text.replace('"schema": 3', '"schema": 4')],
 )
 def test_an_entry_that_is_damaged_or_newer_does_not_count(tmp_path, damage):
     path = tmp_path / "a.mov"

@@ -138,6 +138,8 @@ def test_a_part_counts_for_what_it_shows():
     small = [read(TEXT.replace("A004", "A009"), roll=0.3)] * 3
     shot = vote(0.0, 1.0, [*small, PART, PART])
     assert shot.fields["roll"] == "A004" and shot.fields["scene"] == "12A" and shot.certainty["scene"] == 1.0
+    sure = [read(TEXT.replace("A004", "A009"), roll=0.9)] * 3
+    assert vote(0.0, 1.0, [*sure, *[PART] * 9]).fields["roll"] == "A009"  # a part may cut a value off
     assert vote(0.0, 1.0, [PART]).fields == PART.fields and vote(0.0, 1.0, [PART]).certainty["scene"] == 0.0
 
 

@@ -71,7 +71,10 @@ def test_json_lines_hold_everything():
     assert first["start"] == {"seconds": 0.0, "timecode": "01:00:00:00"}
     assert first["end"] == lines[1]["start"] == {"seconds": 4.004, "timecode": "01:00:04:00"}
     assert (first["text"], first["fields"], first["confidence"], len(first["frames"])) == (TEXT, FIELDS, 0.95, 2)
-    assert first["frames"][0] == first["start"] | {"text": TEXT, "fields": FIELDS, "confidence": 0.95, "turned": False}
+    assert first["frames"][0] == first["start"] | {"text": TEXT, "fields": FIELDS, "confidence": 0.95} | {
+        "turned": False,
+        "part": False,
+    }
     assert [line["slate"] for line in lines] == [1, 1, None, 2, 2, None]
     assert lines[2]["start"]["timecode"] == "01:00:00;00" and lines[2]["text"] == HOSTILE
 
