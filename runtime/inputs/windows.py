@@ -35,8 +35,11 @@ WINDOWS = (
     Window(0.1, 0.29, 0.8, 0.71, part=True),
     Window(0.1, 0.0, 0.8, 0.71, part=True),
     Window(0.17, 0.2, 0.66, 0.59, part=True),
+    Window(0.0, 0.2, 1.0, 0.6, part=True),
     Window(0.17, 0.41, 0.66, 0.59, part=True),
     Window(0.17, 0.0, 0.66, 0.59, part=True),
+    Window(0.0, 0.4, 1.0, 0.6, part=True),
+    Window(0.0, 0.0, 1.0, 0.6, part=True),
 )
 """The looks, in the order in which they are taken."""
 

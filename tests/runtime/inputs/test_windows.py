@@ -36,7 +36,7 @@ def test_a_window_shows_its_share(picture, number):
 def test_windows_keep_proportions_and_parts_together_show_all_but_the_sides():
     parts = [one for one in WINDOWS if one.part]
     assert all(one.width == one.height for one in WINDOWS if not one.part) and not WINDOWS[0].part
-    for width in (0.8, 0.66):
+    for width in (1.0, 0.8, 0.66):
         rows = sorted((one.upper, one.upper + one.height) for one in parts if one.width == width)
         assert rows[0][0] == 0 and rows[-1][1] == pytest.approx(1, abs=0.01)
         assert all(end > begin for (_, end), (begin, _) in pairwise(rows))
