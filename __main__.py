@@ -14,20 +14,20 @@ from pathlib import Path
 from typing import Any
 
 COMMANDS = {
-    "demo": ("a2d.runtime.cli.demo", "read slates with the built-in model, and measure it here"),
-    "run": ("a2d.runtime.cli.run", "decode a prompt with a bundle"),
+    "demo": ("a2d.runtime.cli.demo", "read slates and film shots with the built-in models, and measure them here"),
+    "run": ("a2d.runtime.cli.run", "answer a prompt, or read pictures, with a bundle"),
     "film": ("a2d.runtime.cli.film", "film a prompt or a picture with a bundle"),
     "inspect": ("a2d.runtime.cli.inspect", "print what a bundle holds, and check it"),
-    "serve": ("a2d.runtime.cli.serve", "bundles behind HTTP, as OpenAI's clients expect it"),
-    "log": ("a2d.runtime.cli.log", "find and read the shots of footage"),
+    "serve": ("a2d.runtime.cli.serve", "serve bundles over HTTP, to OpenAI's clients"),
+    "log": ("a2d.runtime.cli.log", "find the shots of footage, and read slates or write captions"),
     "bench": ("a2d.runtime.cli.bench", "measure decoding on this machine"),
     "doctor": ("a2d.runtime.cli.doctor", "say what this machine is and what it can run"),
-    "plan": ("a2d.runtime.cli.plan", "how much memory a bundle takes on a target, and whether it fits"),
-    "build": ("a2d.runtime.cli.build", "engines for TensorRT and TensorRT-RTX"),
-    "calibrate": ("a2d.calibration.cli.calibrate", "bundle to one with int8, fp8 or int4 as well"),
-    "verify": ("a2d.calibration.cli.verify", "hold one precision of a bundle against another"),
+    "plan": ("a2d.runtime.cli.plan", "say how much memory a bundle takes on a target, and whether it fits"),
+    "build": ("a2d.runtime.cli.build", "build engines for NVIDIA GPUs (TensorRT-RTX, TensorRT)"),
+    "calibrate": ("a2d.calibration.cli.calibrate", "quantize a bundle to int8, fp8 or int4"),
+    "verify": ("a2d.calibration.cli.verify", "compare one precision of a bundle with another"),
     "tune": ("a2d.calibration.cli.tune", "choose steps or a threshold on your data, by accuracy and time"),
-    "export": ("a2d.export.cli", "checkpoint to bundle (the same as a2d-export)"),
+    "export": ("a2d.export.cli", "make a bundle of a checkpoint (the same as a2d-export)"),
 }
 
 

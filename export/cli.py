@@ -172,11 +172,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--dry-run", action="store_true", help="print what would be written and what was not found; write nothing"
     )
-    parser.add_argument("--family", metavar="NAME", help="what the checkpoint is, where its config.json says otherwise")
+    parser.add_argument(
+        "--family", metavar="NAME", help="family of the checkpoint, if its config.json says another one"
+    )
     parser.add_argument(
         "--precision", default="fp32", help="fp32, fp16, bf16, int8, fp8, ...; or several by comma (default fp32)"
     )
-    parser.add_argument("--max-context", type=int, metavar="N", help="rows that a session may hold")
+    parser.add_argument(
+        "--max-context", type=int, metavar="N", help="rows (tokens and image features) that a session may hold"
+    )
     parser.add_argument(
         "--parity",
         default="transformers",
@@ -188,14 +192,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     quantized = parser.add_argument_group("calibration, for int8, int8-avx2, fp8, int8-weight, int4-weight")
-    quantized.add_argument("--data", type=Path, metavar="PATH", help="a JSONL of prompts, or a folder of images")
-    quantized.add_argument("--prompt", metavar="TEXT", help="asked of each image of a folder")
-    quantized.add_argument("--samples", type=int, default=64, metavar="N", help="at most; default 64")
+    quantized.add_argument("--data", type=Path, metavar="PATH", help="JSONL file of prompts, or folder of images")
+    quantized.add_argument("--prompt", metavar="TEXT", help="prompt for each image of a folder")
+    quantized.add_argument("--samples", type=int, default=64, metavar="N", help="samples at most (64)")
     contract = parser.add_argument_group("decode contract")
     contract.add_argument("--contract", choices=list(CONTRACTS), help=_table(CONTRACTS))
     add_settings(contract, DecodeContract, _PARSERS)
     asked = parser.add_argument_group("how the model is asked")
-    asked.add_argument("--default-prompt", metavar="TEXT", help="what `a2d run` asks where it is given no prompt")
+    asked.add_argument("--default-prompt", metavar="TEXT", help="question that `a2d run` asks if it is given no prompt")
     asked.add_argument(
         "--letterbox",
         type=_letterbox,
@@ -203,6 +207,6 @@ def _parser() -> argparse.ArgumentParser:
         help="the one size in pixels of the model's frames: scaled to fit, centred, bars black; default: as "
         "transformers resizes them",
     )
-    asked.add_argument("--chat-template", metavar="NAME", help="which one, where the checkpoint has several")
+    asked.add_argument("--chat-template", metavar="NAME", help="chat template to take, if the checkpoint has several")
     add_film_settings(parser)
     return parser

@@ -31,11 +31,18 @@ def _parser() -> Parser:
     )
     add_bundle(parser)
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="BUNDLE", help="bundle to write")
-    parser.add_argument("--precision", required=True, metavar="NAMES", help="one or more, by comma")
+    parser.add_argument(
+        "--precision", required=True, metavar="NAMES", help="precisions to make, by comma: int8, fp8, ..."
+    )
     add_data_flags(parser)
     parser.add_argument("--merge", metavar="NAME", help="how strata become one scale; default: the recipe's")
-    parser.add_argument("--strata", metavar="NAME", default="all", help="all, or prefill: the prompt's rows alone")
-    parser.add_argument("--target", metavar="NAME", default="cpu", help="device that must be able to run it")
+    parser.add_argument(
+        "--strata",
+        metavar="NAME",
+        default="all",
+        help="rows that scales come from: all, or prefill, the prompt's rows alone (all)",
+    )
+    parser.add_argument("--target", metavar="NAME", default="cpu", help="target that must be able to run it (cpu)")
     parser.add_argument("--force", action="store_true", help="replace a bundle that exists")
     parser.add_argument("--quiet", action="store_true", help="print errors only")
     add_options(parser)

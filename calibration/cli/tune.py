@@ -55,8 +55,20 @@ def _parser() -> Parser:
     )
     add_bundle(parser)
     add_data_flags(parser)
-    parser.add_argument("--try-steps", type=_numbers(int), default=(), metavar="N,...", help="steps to try: 1,2,4,8")
-    parser.add_argument("--try-thresholds", type=_numbers(float), default=(), metavar="P,...", help="0.7,0.9")
+    parser.add_argument(
+        "--try-steps",
+        type=_numbers(int),
+        default=(),
+        metavar="N,...",
+        help="steps to try, as 1,2,4; default: the block size, halved down to 1",
+    )
+    parser.add_argument(
+        "--try-thresholds",
+        type=_numbers(float),
+        default=(),
+        metavar="P,...",
+        help="thresholds to try, as 0.7,0.9; default: six from 0.5 to 0.99",
+    )
     parser.add_argument(
         "--within", type=float, default=0.0, metavar="SHARE", help="accuracy that may be given up for speed (0)"
     )

@@ -34,12 +34,15 @@ def main(argv: list[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="a2d verify", description="Hold one precision of a bundle against another, on samples.")
+    parser = Parser(
+        prog="a2d verify",
+        description="Compare one precision of a bundle with another, on samples; ends with a verdict.",
+    )
     add_bundle(parser)
-    parser.add_argument("--precision", help="one or more, by comma; default: all that are quantized")
-    parser.add_argument("--against", default="fp32", metavar="NAME", help="precision of the bundle; default fp32")
+    parser.add_argument("--precision", help="precisions to check, by comma; default: all quantized ones")
+    parser.add_argument("--against", default="fp32", metavar="NAME", help="precision to compare with (fp32)")
     add_data_flags(parser)
-    parser.add_argument("--threads", type=int, default=1, help="of one operator; default 1")
+    parser.add_argument("--threads", type=int, default=1, help="threads of one operator (1)")
     parser.add_argument("--engine", metavar="NAME", help="run the variants by another engine: tensorrt_rtx, tensorrt")
     parser.add_argument("--engines", type=Path, metavar="DIR", help="built engines; default: engines in the bundle")
     parser.add_argument("--device", metavar="NAME", help="cuda, cuda:N")

@@ -263,7 +263,7 @@ def add_bundle(parser: argparse.ArgumentParser, **more: Any) -> None:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Flags for every field of Options; what is not given is left to the bundle."""
-    add_settings(parser.add_argument_group("decoding", "in brackets the default"), Options, defaults=True)
+    add_settings(parser.add_argument_group("decoding", "defaults in brackets"), Options, defaults=True)
 
 
 def add_placement(parser: argparse.ArgumentParser) -> None:

@@ -96,21 +96,27 @@ def _parser() -> Parser:
     parser.add_argument(
         "--prompt",
         metavar="TEXT",
-        help="what is asked; default: random tokens, or with --image the bundle's own question",
+        help="prompt to decode; default: random tokens, or with --image the bundle's own question",
     )
-    parser.add_argument("--image", type=Path, action="append", default=[], metavar="FILE", help="what is asked of")
+    parser.add_argument(
+        "--image", type=Path, action="append", default=[], metavar="FILE", help="picture of the prompt; may be repeated"
+    )
     parser.add_argument(
         "--together",
         type=_counts,
         default=(),
         metavar="N,...",
-        help="so many answers side by side, by forwards that they share, against one by one: 2,4,8",
+        help="also measure so many answers side by side, in shared forwards, against one by one: 2,4,8",
     )
-    parser.add_argument("--prompt-tokens", type=int, default=512)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--threads", type=int, default=1, help="for a2d and its peers alike; default 1")
-    parser.add_argument("--frames", type=int, metavar="N", help="of a bundle that films: length of the clip")
-    parser.add_argument("--size", type=frame_size, metavar="HxW", help="of a bundle that films: pixels")
+    parser.add_argument("--prompt-tokens", type=int, default=512, metavar="N", help="length of the random prompt (512)")
+    parser.add_argument("--repeats", type=int, default=3, metavar="N", help="times that each decode is measured (3)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="threads of one operator, for a2d and what it is compared with (1)"
+    )
+    parser.add_argument("--frames", type=int, metavar="N", help="length of the clip, if the bundle films")
+    parser.add_argument(
+        "--size", type=frame_size, metavar="HxW", help="size of the clip in pixels, if the bundle films"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_placement(parser)
     add_options(parser)

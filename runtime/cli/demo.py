@@ -48,15 +48,29 @@ def _parser() -> Parser:
         description="Read slates with the built-in model, compare with the truth, measure several ways of decoding; "
         "film three shots of a list; and write all of it as a page.",
     )
-    parser.add_argument("--bundle", type=located, default="slate", help="a reader of slates (slate, the built-in one)")
-    parser.add_argument("--frames", type=Path, default=FRAMES, metavar="DIR", help="frames with truth.json (built-in)")
+    parser.add_argument("--bundle", type=located, default="slate", help="bundle that reads slates (slate, built-in)")
+    parser.add_argument(
+        "--frames",
+        type=Path,
+        default=FRAMES,
+        metavar="DIR",
+        help="folder of frames with truth.json (the built-in frames)",
+    )
     parser.add_argument("--film", type=_filming, default="animatic", metavar="BUNDLE",
-                        help="who films (animatic, the built-in one); none films nothing")  # fmt: skip
-    parser.add_argument("--shots", type=Path, default=SHOTS, metavar="FILE", help="the list of shots (built-in)")
-    parser.add_argument("--page", type=Path, default=Path("demo.html"), metavar="FILE", help="the page (demo.html)")
+                        help="bundle that films (animatic, built-in); none leaves films out")  # fmt: skip
+    parser.add_argument(
+        "--shots", type=Path, default=SHOTS, metavar="FILE", help="list of shots to film (the built-in list)"
+    )
+    parser.add_argument(
+        "--page", type=Path, default=Path("demo.html"), metavar="FILE", help="page to write (demo.html)"
+    )
     parser.add_argument("--precision", metavar="NAME", help="one that the bundle holds; default: the best for a CPU")
-    parser.add_argument("--threshold", type=float, default=THRESHOLD, help=f"of the way that is shown ({THRESHOLD})")
-    parser.add_argument("--repeats", type=int, default=5, help="of every measured decode; the median counts (5)")
+    parser.add_argument(
+        "--threshold", type=float, default=THRESHOLD, help=f"threshold of the decode that is shown ({THRESHOLD})"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=5, help="times that each decode is measured; the median counts (5)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of one operator (1)")
     parser.add_argument("--pace", type=float, default=0.04, help="seconds to wait after a step, on a terminal (0.04)")
     return parser

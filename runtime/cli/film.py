@@ -61,8 +61,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog=COMMAND,
         usage=f"{COMMAND} BUNDLE --prompt TEXT [--image BOARD] [-o OUT.mp4|OUT.mov|FOLDER] [...]",
-        description="Film a prompt, block after block; frames are written as they come. Without a prompt's picture the "
-        "first frame is made up as well. OUT: "
+        description="Film a prompt or a list of shots, block after block; frames are written as they come. --image is "
+        "the first frame; without it that is made as well. OUT: "
         + "; ".join(f"{name or 'a folder'}: {what}" for name, what in ENDINGS.items()),
         epilog="Exit status: 0 done; 1 the machine failed; 2 bad input; 130 interrupted: what is there can be read.",
     )
@@ -71,11 +71,17 @@ def _parser() -> Parser:
     parser.add_argument(
         "--shots", type=Path, metavar="FILE", help=f"a list of shots ({', '.join(LISTS)}): {_columns()}"
     )
-    parser.add_argument("--format", choices=list(FORMATS), default="mp4", help="of the clips of a list (mp4)")
-    parser.add_argument("--handles", type=int, default=4, metavar="N", help="frames behind each cut, at least (4)")
+    parser.add_argument("--format", choices=list(FORMATS), default="mp4", help="format of the clips of --shots (mp4)")
+    parser.add_argument(
+        "--handles",
+        type=int,
+        default=4,
+        metavar="N",
+        help="with --shots, extra frames at the end of each clip, at least (4)",
+    )
     parser.add_argument("--image", type=Path, metavar="BOARD", help="the first frame: a picture of any size")
     parser.add_argument("--size", type=frame_size, metavar="HxW", help="height and width in pixels")
-    parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="movie, or folder of pictures")
+    parser.add_argument("-o", "--out", type=Path, metavar="OUT", help="movie or folder to write")
     parser.add_argument("--noise", type=Path, metavar="NPZ", help="noise and renoise as arrays, instead of a seed")
     parser.add_argument("--latents", type=Path, metavar="NPY", help="write the latents [C, T, h, w]")
     parser.add_argument("--save", type=Path, metavar="NPZ", help="write frames and pixels [N, H, W, 3]")

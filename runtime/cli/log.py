@@ -44,14 +44,16 @@ def _parser() -> Parser:
         usage="a2d log FOOTAGE... -o OUT [--bundle BUNDLE] [--prompt TEXT] [...]",
         description="Find the shots of clips, read frames of each with a bundle, and write the log as "
         + ", ".join(f"OUT{suffix}" for suffix in WRITERS)
-        + ". Without --prompt, slates are looked for. The footage is opened for reading only. A second run "
+        + ". Without --prompt it looks for slates. The footage is opened for reading only. A second run "
         "reads what is new; OUT.state remembers the rest.",
         epilog="Exit status: 0 done; 1 the machine failed; 2 bad input, or a clip could not be read (the others were); "
         "130 interrupted.",
     )
     parser.add_argument("footage", nargs="+", type=Path, metavar="FOOTAGE", help="clips, and folders with clips")
-    parser.add_argument("-o", "--out", type=Path, required=True, metavar="OUT", help="what the files are called")
-    parser.add_argument("--bundle", type=located, help="who reads; default: the built-in slate reader")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, metavar="OUT", help="name of the files to write, without an ending"
+    )
+    parser.add_argument("--bundle", type=located, help="bundle that reads; default: the built-in slate reader")
     parser.add_argument("--prompt", help="ask this of every frame, for a caption of each shot")
     parser.add_argument("--precision", help="one that the bundle holds; default: the best for this machine")
     parser.add_argument("--threads", type=int, help="threads of one operator; default: all physical cores")
@@ -65,9 +67,9 @@ def _parser() -> Parser:
     parser.add_argument(
         "--together", type=int, default=1, metavar="N", help="with --prompt, frames that are read side by side (1)"
     )
-    parser.add_argument("--again", action="store_true", help="read what is known already as well")
-    parser.add_argument("--force", action="store_true", help="write over files that no log has written")
-    parser.add_argument("--quiet", action="store_true", help="no line for each clip, no progress")
+    parser.add_argument("--again", action="store_true", help="read all clips again, known ones too")
+    parser.add_argument("--force", action="store_true", help="replace files that a2d log has not written")
+    parser.add_argument("--quiet", action="store_true", help="print no line for each clip, and no progress")
     parser.add_argument(
         "--min-confidence",
         type=float,
@@ -75,17 +77,22 @@ def _parser() -> Parser:
         help="a scene or take read less surely names no shot, and what is unsure is marked ? "
         f"({MIN_CONFIDENCE} for slates, 0 with --prompt)",
     )
-    looking = parser.add_argument_group("shots and frames", "in brackets for slates, and with --prompt")
+    looking = parser.add_argument_group("shots and frames", "defaults in brackets: for slates, and with --prompt")
     ways = "; ".join(f"{name}: {what}" for name, what in DETECTORS.meanings.items())
     looking.add_argument("--detector", choices=list(DETECTORS), help=f"how shots are found. {ways} (adaptive)")
-    looking.add_argument("--shortest", type=float, metavar="SECONDS", help="a shot lasts at least so long (0.3)")
+    looking.add_argument("--shortest", type=float, metavar="SECONDS", help="shortest length of a shot (0.3)")
     looking.add_argument("--frames", dest="per_shot", type=int, metavar="N", help="frames read of each shot (3, 1)")
     looking.add_argument(
         "--looks", type=int, metavar="N", help="looks at a frame with an unsure slate: all of it, then windows (3, 1)"
     )
-    looking.add_argument("--head", type=float, metavar="SECONDS", help="read a clip's beginning closely (12, 0)")
-    looking.add_argument("--tail", type=float, metavar="SECONDS", help="and its end (12, 0)")
-    looking.add_argument("--every", type=float, metavar="SECONDS", help="from one such frame to the next (0.5)")
+    looking.add_argument(
+        "--head",
+        type=float,
+        metavar="SECONDS",
+        help="length of a clip's beginning in which more frames are read (12, 0)",
+    )
+    looking.add_argument("--tail", type=float, metavar="SECONDS", help="the same for its end (12, 0)")
+    looking.add_argument("--every", type=float, metavar="SECONDS", help="distance of frames in --head and --tail (0.5)")
     add_options(parser)
     return parser
 

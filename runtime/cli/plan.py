@@ -51,7 +51,7 @@ def _parser() -> Parser:
         "--memory",
         type=float,
         metavar="GB",
-        help="of the device, in GiB; default: this machine's where it is the target, or all that are sold",
+        help="memory of the device in GiB; default: this machine's if it is the target, else all sizes that are sold",
     )
     film = parser.add_argument_group("bundles that film")
     film.add_argument("--size", type=frame_size, metavar="HxW", help="pixels; default: the bundle's")

@@ -75,24 +75,24 @@ def _parser() -> Parser:
     parser.add_argument(
         "--each",
         action="store_true",
-        help="ask of each image by itself, a line for each; a folder stands for the images in it",
+        help="read each image by itself, one line each; a folder stands for the images in it",
     )
     parser.add_argument(
         "--min-confidence",
         type=float,
         metavar="P",
         default=MIN_CONFIDENCE,
-        help=f"of a slate: what is read less surely is marked ? ({MIN_CONFIDENCE})",
+        help=f"mark values of a slate that are less sure than this with ? ({MIN_CONFIDENCE})",
     )
     parser.add_argument(
         "--looks",
         type=int,
         metavar="N",
-        help="of a slate: looks at a picture with an unsure field, at all of it and then at windows of it, which vote "
+        help="looks at a slate with an unsure field, at the whole picture and then at windows of it; they vote "
         f"({len(WINDOWS)}; 1 with --budget)",
     )
     parser.add_argument(
-        "--together", type=int, default=1, metavar="N", help="with --each, images read side by side (1)"
+        "--together", type=int, default=1, metavar="N", help="with --each, images that are read side by side (1)"
     )
     add_shape(parser)
     parser.add_argument("--raw", action="store_true", help="take --prompt as it is, without the chat template")

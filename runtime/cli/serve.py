@@ -46,12 +46,14 @@ def _parser() -> Parser:
     parser.add_argument(
         "bundles", nargs="+", type=located, metavar="BUNDLE", help="folder, or name of a built-in model"
     )
-    where = parser.add_argument_group("where")
-    where.add_argument("--host", default="127.0.0.1", help="address to listen at; default: this machine alone")
-    where.add_argument("--port", type=int, default=8000, help="0 takes a free one (8000)")
+    where = parser.add_argument_group("address")
+    where.add_argument("--host", default="127.0.0.1", help="address to listen at; default: for this machine only")
+    where.add_argument("--port", type=int, default=8000, help="port to listen at; 0 takes a free one (8000)")
     where.add_argument("--unix-socket", type=Path, metavar="PATH", help="listen at a socket of the file system instead")
-    where.add_argument("--exit-with-parent", action="store_true", help="end when the process that started this one has")
-    who = parser.add_argument_group("who")
+    where.add_argument(
+        "--exit-with-parent", action="store_true", help="end when the process that started the server ends"
+    )
+    who = parser.add_argument_group("clients and hosts")
     who.add_argument(
         "--token",
         action="append",
@@ -66,10 +68,14 @@ def _parser() -> Parser:
         metavar="HOST",
         help="fetch pictures by URL from this host; repeatable; default: from none",
     )
-    bounds = parser.add_argument_group("how much")
+    bounds = parser.add_argument_group("load and sizes")
     bounds.add_argument("--places", type=int, default=4, metavar="N", help="answers under way at the same time (4)")
     bounds.add_argument(
-        "--together", type=int, default=1, metavar="N", help="of those, answers that share forwards; default: 1, turns"
+        "--together",
+        type=int,
+        default=1,
+        metavar="N",
+        help="answers that share each forward; with 1 they take turns (1)",
     )
     bounds.add_argument("--queue", type=int, default=64, metavar="N", help="requests that may wait; more get 429 (64)")
     bounds.add_argument("--max-upload", type=int, default=256, metavar="MIB", help="largest file that is taken (256)")

@@ -173,7 +173,7 @@ class DecodeContract:
     stop_repeats: int | None = field(
         default=None,
         metadata=setting(
-            "times that the answer's last piece, of whatever length, comes in a row when it ends; null goes on",
+            "end an answer whose last piece, of any length, has come so many times in a row; null never does",
             (2, MAX_BLOCK),
             since=3,
         ),

@@ -53,7 +53,7 @@ class Options:
     steps: int | None = field(
         default=None,
         metadata=setting(
-            "forwards per block: with a threshold the slowest pace, alone the pace", (1, MAX_BLOCK), denoises=True
+            "forwards per block; together with a threshold, the most that a block takes", (1, MAX_BLOCK), denoises=True
         ),
     )
     threshold: float | None = field(
@@ -95,7 +95,7 @@ class Options:
     remask_below: float | None = field(
         default=None,
         metadata=setting(
-            "mask an accepted token of the current block again, once, when belief in it falls below this",
+            "mask an accepted token of the current block again, once, when its probability falls below this",
             (0, 1),
             denoises=True,
         ),

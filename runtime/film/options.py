@@ -35,19 +35,23 @@ class FilmOptions:
     """Choices for one clip; None leaves the choice to the bundle's contract."""
 
     frames: int | None = field(
-        default=None, metadata=setting("frames: 1 + 4 k, as the decoder makes them", (1, 1 << 20))
+        default=None, metadata=setting("length in frames, 1 + 4 k as the decoder makes them", (1, 1 << 20))
     )
     seconds: float | None = field(
-        default=None, metadata=setting("length instead of frames; the next possible one is made", (0, 1e6))
+        default=None,
+        metadata=setting("length in seconds, instead of frames; the next possible length is made", (0, 1e6)),
     )
     height: int | None = field(default=None, metadata=setting("height in pixels", (1, 1 << 16)))
     width: int | None = field(default=None, metadata=setting("width in pixels", (1, 1 << 16)))
     steps: int | None = field(
-        default=None, metadata=setting("steps of a block, of those that the bundle has", (1, 1000))
+        default=None, metadata=setting("steps of a block; the bundle says which numbers are possible", (1, 1000))
     )
     seed: int = field(default=0, metadata=setting("seed of the noise", (0, 2**64 - 1)))
     commit: str | None = field(default=None, metadata=setting("how a finished block is kept", choices=COMMITS))
-    overlap: str = field(default="none", metadata=setting("a finished block's pixels and its commit", choices=OVERLAPS))
+    overlap: str = field(
+        default="none",
+        metadata=setting("whether a finished block is committed while its pixels are decoded", choices=OVERLAPS),
+    )
     window: int | None = field(
         default=None, metadata=setting("latent frames that a block sees, itself included; 0 is all", (0, 1 << 20))
     )
@@ -56,7 +60,7 @@ class FilmOptions:
     )
     fps: float | None = field(
         default=None,
-        metadata=setting("frames a second; only a network that is told of them makes other frames", (1e-3, 1e4)),
+        metadata=setting("frames a second; other frames are made only by a network that is told the rate", (1e-3, 1e4)),
     )
     negative: str | None = field(default=None, metadata=setting("negative prompt: what guidance leads away from"))
     guidance: float | None = field(default=None, metadata=setting("scale of guidance; 1 is none", (0, 1000)))
@@ -66,14 +70,19 @@ class FilmOptions:
     plain: bool = field(
         default=False, metadata=setting("no sentences about length and size behind the prompt, as JSON prompts want it")
     )
-    fit: str = field(default="letterbox", metadata=setting("a first picture of another shape", choices=FITS))
+    fit: str = field(
+        default="letterbox", metadata=setting("how a first picture of another shape is fitted", choices=FITS)
+    )
     recompute: str = field(
-        default="window", metadata=setting("earlier frames where the prompt changes", choices=RECOMPUTED)
+        default="window", metadata=setting("what becomes of earlier frames when the prompt changes", choices=RECOMPUTED)
     )
     preset: str | None = field(
-        default=None, metadata=setting("choices that go together, a row of the bundle's table; others given here win")
+        default=None,
+        metadata=setting("several options at once, a row of the bundle's table; options that are given go before it"),
     )
-    draft: bool = field(default=False, metadata=setting("the preset draft, for a quick look: another picture"))
+    draft: bool = field(
+        default=False, metadata=setting("the preset draft, for a quick look: another picture than the final one")
+    )
 
     def __post_init__(self) -> None:
         for name, table in TABLES:
