@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import RequestError
 from ...runtime.decode.block import Prompt
-from ...runtime.inputs.messages import normalised, pictures_of
+from ...runtime.inputs.messages import Messages, normalised, pictures_of, without_sources
 from ...runtime.inputs.sources import each_frame
 from ...runtime.model import Model
 from ...runtime.schema import Violations, parse
@@ -213,6 +213,7 @@ def _sample(name: str, row: Any, folder: Path) -> Sample:
         raise ValueError(f"{', '.join(wrong)}: not of the expected type")
     _require_words(row)
     messages, pictures = _messages(row.get("messages", []), folder)
+    _require_places(messages, len(pictures), len(row.get("images", [])))
     alone = [{"role": "user", "content": [{"type": "image", "image": picture} for picture in row.get("images", [])]}]
     return Sample(
         name,
@@ -222,6 +223,16 @@ def _sample(name: str, row: Any, folder: Path) -> Sample:
         images=(*_messages(alone, folder)[1], *pictures),
         truth=row.get("truth"),
     )
+
+
+def _require_places(messages: Messages, pictures: int, images: int) -> None:
+    """Raise ValueError for places of pictures in messages, as data sets for training write them, without as many."""
+    places = len(pictures_of(messages)) - pictures
+    if places and (pictures or places != images):
+        raise ValueError(
+            f'{places} places for pictures in the messages and {images} in "images", expected as many; or give each '
+            "its own in the messages"
+        )
 
 
 def _require_words(row: Mapping[str, Any]) -> None:
@@ -240,11 +251,13 @@ def _require_words(row: Mapping[str, Any]) -> None:
 def _messages(messages: list[dict[str, Any]], folder: Path) -> tuple[tuple[dict[str, Any], ...], list[Path | bytes]]:
     """The messages in their normal spelling, and their images, in order. Raises ValueError for what is no image."""
     found: list[Path | bytes] = []
-    for picture in pictures_of(messages):
+    marked = normalised(without_sources(messages))
+    for picture in pictures_of(marked):
         if not isinstance(picture, str | bytes):
             raise ValueError("videos are not taken here; give their frames as images")
-        found.append(folder / picture if isinstance(picture, str) else picture)
-    return tuple(normalised(messages)), found
+        if picture != "":  # a place, whose picture stands in "images"
+            found.append(folder / picture if isinstance(picture, str) else picture)
+    return tuple(marked), found
 
 
 def _require_images(samples: list[Sample]) -> None:

@@ -18,7 +18,16 @@ import numpy as np
 from ...engines.errors import RequestError
 from .images import ImageSource
 
-__all__ = ["Messages", "Picture", "check_list", "normalised", "picture_at", "pictures_of", "with_words"]
+__all__ = [
+    "Messages",
+    "Picture",
+    "check_list",
+    "normalised",
+    "picture_at",
+    "pictures_of",
+    "with_words",
+    "without_sources",
+]
 
 Messages: TypeAlias = Sequence[Mapping[str, Any]]
 Picture: TypeAlias = "ImageSource | Sequence[ImageSource]"
@@ -72,6 +81,23 @@ def with_words(messages: Messages, change: Callable[[str], str]) -> list[dict[st
     return [{key: value if key == "role" else changed(value) for key, value in message.items()} for message in messages]
 
 
+def without_sources(messages: Messages) -> list[dict[str, Any]]:
+    """The messages with a mark for each picture's source that is given apart: an empty one."""
+    return [
+        {**message, "content": [_marked(part) for part in message["content"]]}
+        if isinstance(message, Mapping) and isinstance(message.get("content"), list)
+        else message  # type: ignore[misc]
+        for message in messages
+    ]
+
+
+def _marked(part: Any) -> Any:
+    if not isinstance(part, Mapping) or part.get("type") not in ("image", "video"):
+        return part
+    found = any(part.get(key) is not None for key in KEYS[part["type"]])
+    return part if found else {**part, part["type"]: "" if part["type"] == "image" else []}
+
+
 def picture_at(source: Any) -> Any:
     """A picture's source: a path for a `file://` URL, bytes for a `data:` URL, everything else as it is.
 
@@ -94,8 +120,10 @@ def picture_at(source: Any) -> Any:
 
 
 def _message(message: Any) -> dict[str, Any]:
+    message = _said(message)
     content = message.get("content") if isinstance(message, Mapping) else ()
-    if not isinstance(content, str | list | None):
+    silent = content is None and not (isinstance(message, Mapping) and message.get("tool_calls"))
+    if silent or not isinstance(content, str | list | None):
         raise RequestError(
             f'got a message {str(message)[:SHORTEST_TEXT]!r}, expected {{"role": "user", "content": ...}} with a text '
             "or a list of parts"
@@ -103,9 +131,15 @@ def _message(message: Any) -> dict[str, Any]:
     return {**message, "content": [_part(part) for part in content] if isinstance(content, list) else content}
 
 
+def _said(value: Any) -> Any:
+    """A message or a part without its nulls: tables give every row all columns, and templates ask which are there."""
+    return {key: item for key, item in value.items() if item is not None} if isinstance(value, Mapping) else value
+
+
 def _part(part: Any) -> Any:
     if isinstance(part, str):
         return {"type": "text", "text": part}
+    part = _said(part)
     kind = _kind(part)
     key = next((key for key in KEYS[kind] if part.get(key) is not None), None)
     if key is None:
@@ -114,7 +148,7 @@ def _part(part: Any) -> Any:
     if kind == "text":
         return {**part, "type": "text"} if key == "text" and isinstance(value, str) else _refused(part)
     if isinstance(value, Mapping):
-        value = value.get("url") or value.get("path")
+        value = value.get("url") or value.get("bytes") or value.get("path") or _refused(part)
     rest = {name: value for name, value in part.items() if name not in (*KEYS[kind], "type", "detail")}
     return {**rest, "type": kind, kind: _picture(kind, value)}
 

@@ -17,7 +17,7 @@ from ...engines.errors import RequestError
 from ..decode.block import Prompt
 from .crop_patches import Cropped, prepare_crops
 from .images import load_image
-from .messages import Messages, Picture, normalised, pictures_of, with_words
+from .messages import Messages, Picture, normalised, pictures_of, with_words, without_sources
 from .packed import Packed, prepare_packed
 from .patches import Grid, Patches, VisionSpec, prepare
 
@@ -140,7 +140,7 @@ class PromptBuilder:
         """
         if self.template is None:
             raise RequestError("this bundle has no chat template; pass a plain prompt, or token ids")
-        text, parts = self._text(), normalised(messages if pictures is None else _without_sources(messages))
+        text, parts = self._text(), normalised(messages if pictures is None else without_sources(messages))
         found = pictures_of(parts) if pictures is None else pictures
         rendered = self.template.render(with_words(parts, text.as_words), turn.options, turn.continue_final)
         return self.from_tokens(text.encode(rendered), found)
@@ -195,22 +195,6 @@ def _ids(tokens: NDArray[np.int64] | Sequence[int]) -> NDArray[np.int64]:
     if ids.ndim != 1 or (len(ids) and ids.dtype.kind not in "iu"):
         raise RequestError(f"got token ids {ids.dtype}{list(ids.shape)}, expected one list of whole numbers, [1, 2, 3]")
     return ids.astype(np.int64)
-
-
-def _without_sources(messages: Messages) -> list[dict[str, Any]]:
-    """The messages with a mark for each picture's source, which is given apart."""
-    return [
-        {**message, "content": [_marked(part) for part in message["content"]]}
-        if isinstance(message, Mapping) and isinstance(message.get("content"), list)
-        else message  # type: ignore[misc]
-        for message in messages
-    ]
-
-
-def _marked(part: Any) -> Any:
-    if not isinstance(part, Mapping) or part.get("type") not in ("image", "video"):
-        return part
-    return {"image": "", **part} if part["type"] == "image" else {"video": [], **part}
 
 
 def _kind(picture: Picture) -> str:

@@ -189,3 +189,16 @@ def test_nothing_to_ask_is_a_fault_of_its_line(tmp_path, row, message):
     with pytest.raises(RequestError, match=message) as error:
         load(lines(tmp_path / "d.jsonl", {"prompt": "fine"}, json.dumps(row)), None, 64, 0)
     assert "line 2: " in str(error.value)
+
+
+PLACE = {"role": "user", "content": [{"type": "image", "text": None}, {"type": "text", "text": "hi", "image": None}]}
+
+
+def test_places_of_pictures_are_filled_from_images(tmp_path):
+    pixels = np.zeros((8, 8, 3), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    (sample,) = load(lines(tmp_path / "d.jsonl", {"messages": [PLACE], "images": ["a.png"]}), None, 4, 0).samples
+    assert sample.images == (tmp_path / "a.png",)
+    assert [sorted(part) for part in sample.messages[0]["content"]] == [["image", "type"], ["text", "type"]]
+    with pytest.raises(RequestError, match='1 places for pictures in the messages and 0 in "images"'):
+        load(lines(tmp_path / "d.jsonl", {"messages": [PLACE]}), None, 4, 0)

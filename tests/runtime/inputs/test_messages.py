@@ -189,3 +189,29 @@ def test_a_tokenizer_below_a_folder_of_any_name_is_read(tokenizer, tmp_path, fol
     place.mkdir()
     (place / "tokenizer.json").write_bytes(tokenizer.read_bytes())
     assert Text(place / "tokenizer.json").encode("hi").tolist() == Text(tokenizer).encode("hi").tolist()
+
+
+@pytest.mark.parametrize("url", [{"image": "a.png"}, {"image_url": {"url": "a.png", "detail": None}}])
+def test_nulls_of_a_table_are_not_there(url):
+    """Rows of a table have all columns: a template that asks whether a part has an image would see two."""
+    columns = {"type": None, "text": None, "image": None, "image_url": None, "video": None}
+    parts = [columns | url, columns | {"type": "text", "text": "hi"}]
+    (message,) = normalised([{"role": "user", "content": parts, "tool_calls": None}])
+    assert message == {
+        "role": "user",
+        "content": [{"type": "image", "image": "a.png"}, {"type": "text", "text": "hi"}],
+    }
+
+
+@pytest.mark.parametrize("message", [{"role": "user", "content": None}, {"from": "human", "value": "hi"}])
+def test_a_message_that_says_nothing_is_refused(message):
+    with pytest.raises(RequestError, match="expected {"):
+        normalised([message])
+
+
+def test_a_picture_as_datasets_write_it():
+    assert pictures_of([{"role": "user", "content": [{"type": "image", "image": {"bytes": b"x", "path": None}}]}]) == [
+        b"x"
+    ]
+    with pytest.raises(RequestError, match='of type "image"'):
+        normalised([{"role": "user", "content": [{"type": "image", "image": {"bytes": None, "path": None}}]}])
