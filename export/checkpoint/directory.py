@@ -17,6 +17,7 @@ import torch
 from ...engines.errors import CheckpointError
 from .chat_templates import DEFAULT, chat_templates
 from .json_files import read_json
+from .misnamed import misnamed
 from .processor import image_processor
 from .safetensors_file import Entry, TensorFile
 from .sources import Source
@@ -121,8 +122,10 @@ class Checkpoint:
         """
         wanted = {n: shape for s in sources.values() for n, shape in zip(s.names, s.shapes, strict=True)}
         extra = [n for n in sorted(self.files) if n not in wanted and not re.fullmatch(ignorable, n)]
-        lines = [f"missing  {n} {list(shape)}" for n, shape in wanted.items() if n not in self.files]
-        lines += [f"extra    {n} {list(self.entry(n).shape)}" for n in extra]
+        missing = [n for n in wanted if n not in self.files]
+        lines, renamed = misnamed(missing, extra)
+        lines += [f"missing  {n} {list(wanted[n])}" for n in missing if n not in renamed]
+        lines += [f"extra    {n} {list(self.entry(n).shape)}" for n in extra if n not in renamed]
         for name, shape in wanted.items():
             lines += self._wrong(name, shape) if name in self.files else []
         if lines:

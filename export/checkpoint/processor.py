@@ -14,4 +14,10 @@ def image_processor(path: Path) -> dict[str, Any] | None:
     """The settings, or None where there are none: those in processor_config.json go first, as in transformers 5."""
     whole = read_json(path / "processor_config.json") or {}
     nested = whole.get("image_processor")
-    return nested if isinstance(nested, dict) else read_json(path / "preprocessor_config.json")
+    found = nested if isinstance(nested, dict) else read_json(path / "preprocessor_config.json")
+    return None if found is None else {key: value for key, value in found.items() if _said(key, value)}
+
+
+def _said(key: str, value: Any) -> bool:
+    """A null is not said, but for a step (`do_rescale`), which transformers then leaves out."""
+    return value is not None or key.startswith("do_")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -16,13 +17,18 @@ WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 BESIDE = ("vision_tower.safetensors", "projector.safetensors")
 """Files that a release may write beside its weights; a tensor of theirs is named `FILE:NAME`."""
 
-WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-"""Parts of names that torch.compile, FSDP and activation checkpointing insert anywhere."""
+WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module")
+"""Parts of names that torch.compile, FSDP, activation checkpointing and Lightning's Fabric insert anywhere."""
 
 PREFIXES = ("module", "base_model.model")
 """Beginnings of all names that DDP, DeepSpeed and PEFT leave."""
 
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "consolidated.00.pth")
+
+OTHER_WEIGHTS = re.compile(r"\.(safetensors|bin|pth?|ckpt|gguf|onnx|incomplete)$")
+"""Names of files that may hold weights."""
+
+_OTHERWISE = "fetch the checkpoint whole, or save it with transformers (save_pretrained)"
 
 
 def weight_files(path: Path, weights: str = WEIGHTS) -> tuple[dict[str, TensorFile], tuple[str, ...]]:
@@ -71,14 +77,20 @@ def _stored(path: Path, weights: str) -> tuple[dict[str, TensorFile], tuple[str,
         older = f"weights: {weights} is read, as transformers does; {index} and its shards beside it are not"
         return dict.fromkeys(file.entries, file), (older,) if _names_others(path, weights, index) else ()
     if (path / index).exists():
-        return _sharded(path, index), ()
+        return _sharded(path, index)
     pickles = [name for name in _PICKLES if (path / name).exists()]
     if pickles:
         raise CheckpointError(
             f"{path}: only {pickles[0]}, a pickle, which can run code when it is opened; expected {weights}. "
             "Convert it where you trust it: AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR)"
         )
-    raise CheckpointError(f"{path}: no weights, expected {weights} or {index}.")
+    raise CheckpointError(f"{path}: no weights, expected {weights} or {index}{_others(path)}.")
+
+
+def _others(path: Path) -> str:
+    """Words on files that look like weights, and have not the names under which they are looked for."""
+    found = sorted(file.name for file in path.iterdir() if OTHER_WEIGHTS.search(file.name))
+    return f"; there is {', '.join(found[:4])}{', ...' if len(found) > 4 else ''}: {_OTHERWISE}" if found else ""
 
 
 def _names_others(path: Path, weights: str, index: str) -> bool:
@@ -106,7 +118,8 @@ def _twice(files: Mapping[str, TensorFile]) -> list[str]:
     return [f"{name} in {' and '.join(found)}" for name, found in places.items() if len(found) > 1]
 
 
-def _sharded(path: Path, index: str) -> dict[str, TensorFile]:
+def _sharded(path: Path, index: str) -> tuple[dict[str, TensorFile], tuple[str, ...]]:
+    """Every tensor of the shards that the index names, as transformers reads them, and a note of those it lacks."""
     table = (read_json(path / index) or {}).get("weight_map")
     if not isinstance(table, dict) or not all(isinstance(name, str) for name in table.values()):
         raise CheckpointError(f"{path / index}: no weight_map, expected an object of tensor name to file name.")
@@ -128,4 +141,7 @@ def _sharded(path: Path, index: str) -> dict[str, TensorFile]:
     absent = [f"{name} in {shard}" for name, shard in table.items() if name not in files[shard].entries]
     if absent:
         raise CheckpointError(f"{path / index}: tensors that their shard lacks: {absent}. Fetch the checkpoint again.")
-    return {name: files[shard] for name, shard in table.items()}
+    found = {name: file for file in files.values() for name in file.entries}
+    unlisted = sorted(set(found) - set(table))
+    note = f"weights: {index} lacks {', '.join(unlisted)}; read from its shards all the same, as transformers does"
+    return found, (note,) if unlisted else ()

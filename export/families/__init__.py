@@ -74,7 +74,7 @@ def describe(checkpoint: Checkpoint, family: str | None = None) -> Family:
     find: Callable[[Checkpoint], Family] = module.describe
     config = {**checkpoint.config, "model_type": kind} if family else checkpoint.config
     try:
-        return find(replace(checkpoint, config=config))
+        return _embedded(find(replace(checkpoint, config=config)), checkpoint)
     except A2DError:
         raise  # it says what is wrong itself
     except BROKEN as error:  # a family asks for dozens of values, each of which may be anything
@@ -82,6 +82,24 @@ def describe(checkpoint: Checkpoint, family: str | None = None) -> Family:
             f"{checkpoint.path}: config.json has a value that no {kind} has ({type(error).__name__}: {error}); "
             "check it against the model's release"
         ) from error
+
+
+HEADS = ("lm_head.weight", "model.lm_head.weight", "language_model.lm_head.weight")
+"""Names of an output projection in checkpoints."""
+
+
+def _embedded(family: Family, checkpoint: Checkpoint) -> Family:
+    """`family` with its embedding read from the head, where the two are one and were stored under the head's name.
+
+    Writers that store shared memory once keep one of its names; transformers reads either.
+    """
+    source = family.sources["embedding"]
+    head = next((name for name in HEADS if name in checkpoint), None)
+    if not family.shape.tied or source.names[0] in checkpoint or head is None:
+        return family
+    note = f"{source.names[0]} is not stored; config.json ties it to {head}, which is read in its place"
+    sources = {**family.sources, "embedding": replace(source, names=(head,))}
+    return replace(family, sources=sources, notes=(*family.notes, note))
 
 
 BROKEN = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError)

@@ -121,7 +121,7 @@ def _renamed(names: Names) -> dict[str, str]:
 
 def _spec(config: Any, tower: VisionShape, given: Mapping[str, Any]) -> VisionSpec:
     _check_preprocessor(given, tower)
-    size = given.get("size") or {}
+    size = _size(given)
     values = {key: given.get(key, default) for key, default in _PREPROCESSOR.items()}
     for name, edge in (("min_pixels", "shortest_edge"), ("max_pixels", "longest_edge")):
         values[name] = given.get(name) or size.get(edge) or size.get(name) or values[name]
@@ -139,6 +139,21 @@ def _spec(config: Any, tower: VisionShape, given: Mapping[str, Any]) -> VisionSp
         return from_json(VisionSpec, values | tokens | sizes)
     except Violations as error:
         raise CheckpointError(f"preprocessor_config.json and config.json are impossible:\n{error}") from error
+
+
+_EDGES = {"shortest_edge", "longest_edge", "min_pixels", "max_pixels"}
+"""Keys of `size` in an image processor: the fewest and the most pixels, by their old and new names."""
+
+
+def _size(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """`size` of an image processor. Raises CheckpointError for one of another kind of processor."""
+    size = given.get("size") or {}
+    if isinstance(size, Mapping) and not {key for key, value in size.items() if value is not None} - _EDGES:
+        return size
+    raise CheckpointError(
+        f"the image processor's size is {size!r}, expected the fewest and the most pixels: "
+        '{"shortest_edge": ..., "longest_edge": ...}. Take preprocessor_config.json from the model\'s release.'
+    )
 
 
 def _check_preprocessor(given: Mapping[str, Any], tower: VisionShape) -> None:

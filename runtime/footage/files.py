@@ -17,7 +17,10 @@ from ..inputs.sources import natural
 __all__ = ["RAW", "SUFFIXES", "check_apart", "clips", "empty_folders", "raw_files"]
 
 _CAMERAS = (".mov", ".mp4", ".m4v", ".mkv", ".webm", ".avi", ".mxf", ".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".vob")
-SUFFIXES = (*_CAMERAS, ".3gp", ".dv", ".wmv", ".flv", ".ogv", ".gxf", ".y4m", ".nut")
+_OTHERS = (".3gp", ".3g2", ".dv", ".wmv", ".asf", ".flv", ".f4v", ".ogv", ".gxf", ".lxf", ".y4m", ".nut", ".qt", ".ivf")
+# HDV; hard-disk camcorders; programme streams; cameras that see all around, whose files are MP4.
+_CAMCORDERS = (".m2t", ".mod", ".tod", ".m2p", ".mpe", ".insv", ".360")
+SUFFIXES = (*_CAMERAS, *_OTHERS, *_CAMCORDERS)
 """Endings by which a folder's clips are known, whatever their case. A file that is named itself may have any."""
 
 RAW = {

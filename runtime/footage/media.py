@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import ClipError, SoundOnlyError
 from ..inputs.images import DEFAULT_PIXEL_BUDGET
+from .boxes import recordings
 from .display import HDR, UPRIGHT, Orientation, is_hd, to_sdr
 from .timecode import Timebase, drops, nearest_rate
 
@@ -180,7 +181,17 @@ class Media:
         if self._stream.codec_context is None:
             raise ClipError(f"{self.path} holds a kind of video that FFmpeg does not know; transcode it, and log that")
         self._stream.thread_type = "AUTO"
+        self._check_whole()
         self._check_size()
+
+    def _check_whole(self) -> None:
+        """Refuse recordings joined as bytes of which FFmpeg shows the first and leaves out the others."""
+        joined = recordings(self.path) if "mp4" in self._container.format.name.split(",") else 1
+        if joined > 1:
+            raise ClipError(
+                f"{self.path} is {joined} recordings joined as bytes, of which only the first can be read; join them "
+                "as one movie (ffmpeg -f concat), or log them apart"
+            )
 
     def _check_size(self) -> None:
         width, height = self._stream.width, self._stream.height

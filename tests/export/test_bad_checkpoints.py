@@ -216,3 +216,39 @@ def test_every_architecture_is_of_a_family() -> None:
     from a2d.export.families import ARCHITECTURES, FAMILIES
 
     assert set(ARCHITECTURES.values()) <= set(FAMILIES)
+
+
+@pytest.mark.parametrize(
+    ("rename", "said"),
+    [
+        (lambda name: f"policy.{name}", "begin with 'policy.'"),
+        (lambda name: f"model.{name}", "begin with 'model.'"),
+        (lambda name: name.removeprefix("model."), "lack their prefix 'model.'"),
+    ],
+)
+def test_names_with_another_beginning_are_one_line(copy: Path, rename: Any, said: str) -> None:
+    save_file({rename(name): tensor for name, tensor in load_file(copy / WEIGHTS).items()}, copy / WEIGHTS)
+    told = refused(copy)
+    assert said in told and len(told.splitlines()) < 5
+
+
+def test_a_tied_embedding_under_the_head_s_name(copy: Path) -> None:
+    tensors = load_file(copy / WEIGHTS)
+    tensors["lm_head.weight"] = tensors.pop("model.embed_tokens.weight")
+    save_file(tensors, copy / WEIGHTS)
+    family = plan(Job(copy, copy / "unused")).family
+    assert family.sources["embedding"].names == ("lm_head.weight",) and family.shape.tied
+    assert any("model.embed_tokens.weight is not stored" in note for note in family.notes)
+
+
+def test_a_tensor_that_the_index_lacks_is_read_and_said(copy: Path) -> None:
+    table = shards(copy)
+    del table["model.norm.weight"]
+    (copy / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
+    assert any("lacks model.norm.weight" in note for note in plan(Job(copy, copy / "unused")).checkpoint.notes)
+
+
+@pytest.mark.parametrize("name", ["model.fp16.safetensors", "m-Q4_K_M.gguf", "pytorch_model-00001-of-00002.bin"])
+def test_weights_under_another_name_are_named(copy: Path, name: str) -> None:
+    (copy / WEIGHTS).rename(copy / name)
+    assert f"there is {name}" in refused(copy)

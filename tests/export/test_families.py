@@ -322,6 +322,8 @@ def test_dllm_names_are_the_same_with_a_contract(tmp_path: Path) -> None:
         ("preprocessor_config.json", {"patch_size": 14}, "patch_size = 14, expected 4"),
         ("preprocessor_config.json", {"do_normalize": False}, "do_normalize = False"),
         ("preprocessor_config.json", {"image_mean": [0.5]}, "image_mean"),
+        ("preprocessor_config.json", {"size": {"height": 448, "width": 448}}, "size is {'height': 448"),
+        ("preprocessor_config.json", {"size": 448}, "size is 448"),
         ("preprocessor_config.json", {"min_pixels": 10, "max_pixels": 5}, "min_pixels"),
     ],
 )

@@ -262,6 +262,7 @@ PLAIN = {"image_processor_type": "Qwen2VLImageProcessor", "patch_size": 14, "mer
     [
         ({"processor_config.json": {"image_processor": PLAIN | SMALL}}, (784, 12544)),
         ({"preprocessor_config.json": PLAIN | {"min_pixels": 1568, "max_pixels": 25088}}, (1568, 25088)),
+        ({"preprocessor_config.json": PLAIN | {"min_pixels": None, "max_pixels": None}}, (3136, 1003520)),
         ({"preprocessor_config.json": PLAIN | {"size": {"shortest_edge": 1568, "longest_edge": 25088}}}, (1568, 25088)),
         (
             {

@@ -12,6 +12,8 @@ from conftest import DATA
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a2d.engines.errors import ClipError
+from a2d.runtime.footage.boxes import recordings
 from a2d.runtime.footage.display import HDR, Orientation, to_sdr
 from a2d.runtime.footage.files import clips, raw_files
 from a2d.runtime.footage.media import Media
@@ -77,6 +79,19 @@ def test_joined_recordings_are_counted_on(tmp_path, codec, form, parts):
     shown = [int(sight.picture.mean((0, 1)).argmax()) for sight in sights]
     assert shown == sorted(shown) and set(shown) == {int(np.argmax(c)) for c in colours}
     assert "time stamps begin again" in facts.remarks[-1]
+
+
+@pytest.mark.parametrize("form", ["mp4", "mov"])
+def test_movies_joined_as_bytes_are_a_fault(tmp_path, form):
+    """FFmpeg shows the first alone; a movie of fragments may repeat its header."""
+    whole = encode(tmp_path / f"a.{form}", [flat(200, 0, 0)] * 4)
+    (tmp_path / f"joined.{form}").write_bytes(whole.read_bytes() * 3)
+    with pytest.raises(ClipError, match="3 recordings joined as bytes"):
+        looked_at(tmp_path / f"joined.{form}")
+    assert looked_at(whole)[0].frames == 4
+    boxes = b"".join(b"\0\0\0\x08" + kind for kind in (b"moov", b"moof", b"moov", b"moof"))
+    (tmp_path / "fragments").write_bytes(boxes)
+    assert recordings(tmp_path / "fragments") == 1
 
 
 def test_a_recording_in_one_piece_does_not_begin_again(tmp_path):
