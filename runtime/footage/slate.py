@@ -150,19 +150,27 @@ def _one_way(slates: Sequence[Look]) -> list[Look]:
 def _pool(name: str, slates: Sequence[Look]) -> tuple[str, float]:
     """The value of a field that has most of the frames' belief, and how much that is.
 
-    Parts cut values off, so they have no say where whole frames are sure.
+    Parts cut values off, so they have no say where whole frames are sure, nor one that read a piece of what these read.
     """
-    whole = _share(name, [one for one in slates if not one.part])
-    return whole if whole[1] >= MIN_CONFIDENCE else _share(name, slates)
+    whole = [one for one in slates if not one.part]
+    value, share = _share(name, whole)
+    if share >= MIN_CONFIDENCE:
+        return value, share
+    read = [one.fields.get(name, MISSING) for one in whole]
+    parts = [one for one in slates if one.part and name in one.fields and not _cut_off(one.fields[name], read)]
+    return _share(name, [*whole, *parts])
+
+
+def _cut_off(value: str, whole: Sequence[str]) -> bool:
+    return any(value != other and (other.startswith(value) or other.endswith(value)) for other in whole)
 
 
 def _share(name: str, slates: Sequence[Look]) -> tuple[str, float]:
     shares: dict[str, float] = defaultdict(float)
-    seen = [one for one in slates if name in one.fields or not one.part]
-    for one in seen:
+    for one in slates:
         shares[one.fields.get(name, MISSING)] += _weight(one) * one.certainty[name]
     value = max(shares, key=lambda key: shares[key], default=MISSING)
-    return value, min(1.0, shares[value] / max(sum(map(_weight, seen)), 1e-6))
+    return value, min(1.0, shares[value] / max(sum(map(_weight, slates)), 1e-6))
 
 
 def _weight(slate: Look) -> float:

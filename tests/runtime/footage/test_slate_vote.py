@@ -143,6 +143,13 @@ def test_a_part_counts_for_what_it_shows():
     assert vote(0.0, 1.0, [PART]).fields == PART.fields and vote(0.0, 1.0, [PART]).certainty["scene"] == 0.0
 
 
+def test_a_piece_of_a_value_is_one_that_a_part_cuts_off():
+    doubted = [read(scene=0.6)] * 2
+    cut, other = (in_part(read(TEXT.replace("12A", scene))) for scene in ("12", "17A"))
+    assert vote(0.0, 1.0, [*doubted, *[cut] * 5]).fields["scene"] == "12A"
+    assert vote(0.0, 1.0, [*doubted, *[other] * 5]).fields["scene"] == "17A"
+
+
 def test_parts_do_not_make_a_slate():
     assert still([BLANK, PART, PART]).text == NO_SLATE
     assert still([read(), replace(BLANK, part=True), replace(BLANK, part=True)]).text == TEXT
