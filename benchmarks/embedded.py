@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 import a2d
 from a2d.engines.errors import EngineError, RequestError
 from a2d.runtime.cli.arguments import Parser, add_options, guarded, options_from
-from a2d.runtime.console.progress import Progress
+from a2d.runtime.console.lines import Progress
 from a2d.runtime.decode.options import Options
 from a2d.runtime.decode.session import Session
 from a2d.runtime.model import Model

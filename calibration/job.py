@@ -19,7 +19,7 @@ from ..engines.targets import require
 from ..runtime.bundle.files import Bundle
 from ..runtime.bundle.manifest import Manifest, Variant
 from ..runtime.bundle.staging import Staging, check_space
-from ..runtime.console.progress import size, span
+from ..runtime.console.lines import size, span
 from ..runtime.decode.options import Options
 from ..runtime.heap import release
 from .collect import samples

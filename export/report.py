@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..runtime.bundle.manifest import Manifest
-from ..runtime.console.progress import size
+from ..runtime.console.lines import size
 from .checkpoint.turns import turn_notes
 from .checkpoint.vocabulary import Vocabulary
 from .export_plan import Plan

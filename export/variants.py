@@ -14,7 +14,7 @@ from ..runtime.bundle.graph_index import index_of
 from ..runtime.bundle.manifest import ParityRow, Variant
 from ..runtime.bundle.staging import Staging
 from ..runtime.bundle.weight_index import GraphIndex
-from ..runtime.console.progress import Progress
+from ..runtime.console.lines import Progress
 from ..runtime.heap import release
 from .checkpoint.safetensors_file import Entry
 from .checkpoint.sources import Sourced, TensorReader, assemble

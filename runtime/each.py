@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..engines.errors import A2DError, NumericsError, RequestError
-from .console.progress import Progress
+from .console.lines import Progress
 from .decode.block import Prompt
 from .decode.budget import Clock
 from .decode.options import Options

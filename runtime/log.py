@@ -20,7 +20,7 @@ from ..engines.errors import RequestError
 from ..engines.install import extra
 from .bundle.files import MANIFEST, Bundle, sha256_of
 from .bundle.profile import profile_of
-from .console.one_line import one_line
+from .console.lines import one_line
 from .decode.options import Options, plan
 from .footage.clip import Clip, Stamp
 from .footage.files import RAW, absolute, check_apart, clips, raw_files

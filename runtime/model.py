@@ -21,7 +21,7 @@ from ..engines.errors import BundleError, RequestError
 from .bundle.files import Bundle, prompt_template_of, template_of, text_of
 from .bundle.manifest import Words
 from .bundle.profile import profile_of, tuned
-from .console.progress import Progress
+from .console.lines import Progress
 from .decode.block import Prompt
 from .decode.budget import Clock
 from .decode.cache import CacheShape

@@ -254,10 +254,10 @@ def test_a_slate_s_doubts_are_marked_and_a_board_that_is_too_small_is_refused(sl
     assert "scene" in last["unsure"] and set(last["fields"]) == {"scene", "take", "roll", "date", "fps"}
     with Image.open(FRAME) as board:
         wide = Image.new("RGB", (1920, 1080), (90, 90, 90))
-        wide.paste(board.resize((700, 350)), (480, 300))
-    wide.save(tmp_path / "half.png")
+        wide.paste(board.resize((420, 210)), (600, 400))
+    wide.save(tmp_path / "far.png")
     for flags in ([], ["--each"]):
-        done = a2d("run", slate, "--image", tmp_path / "half.png", "--min-confidence", "0.95", "--looks", "1", *flags)
+        done = a2d("run", slate, "--image", tmp_path / "far.png", "--min-confidence", "0.95", "--looks", "1", *flags)
         assert done.returncode == 2 and "fills the picture" in done.stderr and "?" in done.stdout
     assert a2d("run", slate, "--image", FRAME, "--min-confidence", "2").returncode == 2
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import ContextFullError, RequestError
 from ...engines.paths import written_whole
-from ...runtime.console.progress import Progress
+from ...runtime.console.lines import Progress
 from ...runtime.decode.options import Options
 from ...runtime.model import Model
 from ..source.smoothquant import factors

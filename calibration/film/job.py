@@ -12,7 +12,7 @@ from ...engines.errors import BundleError, ParityError, RequestError
 from ...runtime.bundle.files import Bundle
 from ...runtime.bundle.manifest import FileRecord, Manifest, ParityRow, Variant
 from ...runtime.bundle.staging import Staging, check_space
-from ...runtime.console.progress import Progress, size, span
+from ...runtime.console.lines import Progress, size, span
 from ...runtime.deploy.placement import Placement
 from ...runtime.film.contract import FilmContract
 from ...runtime.heap import release

@@ -16,7 +16,7 @@ from ...runtime.bundle.manifest import Variant
 from ...runtime.bundle.staging import Staging
 from ...runtime.bundle.weight_file import WeightFile
 from ...runtime.bundle.weight_index import GraphIndex
-from ...runtime.console.progress import Progress
+from ...runtime.console.lines import Progress
 from ..source.products import external
 from ..source.smoothquant import Smoothed
 from .assign import Decision

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ...engines.errors import ContextFullError, RequestError
-from ...runtime.console.progress import Progress
+from ...runtime.console.lines import Progress
 from ...runtime.decode.options import Options
 from ...runtime.decode.session import TextResult
 from ...runtime.model import Model

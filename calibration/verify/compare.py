@@ -14,7 +14,7 @@ import numpy as np
 from ...engines.cpu import this_cpu
 from ...engines.errors import ContextFullError, RequestError
 from ...engines.targets import TARGETS
-from ...runtime.console.progress import Progress
+from ...runtime.console.lines import Progress
 from ...runtime.decode.options import Options
 from ...runtime.decode.session import TextResult
 from ...runtime.model import Model

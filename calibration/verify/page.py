@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 
 from ...runtime.bundle.files import Bundle
-from ...runtime.console.progress import Progress
+from ...runtime.console.lines import Progress
 from ...runtime.decode.options import Options
 from ...runtime.model import Model
 from ..collect.row_kinds import VISION

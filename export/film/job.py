@@ -11,7 +11,7 @@ from ... import __version__
 from ...engines.paths import real_path
 from ...runtime.bundle.manifest import SCHEMA, Manifest
 from ...runtime.bundle.staging import Staging, check_space
-from ...runtime.console.progress import size
+from ...runtime.console.lines import size
 from ...runtime.heap import unpooled
 from ..export_plan import Job
 from ..parity.stock import stock_rows

@@ -15,7 +15,7 @@ import onnx_ir as ir
 from ...engines.onnxruntime import load
 from ...engines.protocol import Array, Engine
 from ...runtime.bundle.manifest import ParityRow
-from ...runtime.console.progress import Progress
+from ...runtime.console.lines import Progress
 from ...runtime.heap import release
 from ..graphs.kind import Case
 from ..graphs.kinds import kinds

@@ -10,7 +10,7 @@ from math import prod
 from typing import Any
 
 from ...engines.errors import RequestError
-from ...runtime.console.progress import size
+from ...runtime.console.lines import size
 from ...runtime.decode.contract import DecodeContract
 from ...runtime.schema import check_choice
 from ..checkpoint.pipeline import Pipeline

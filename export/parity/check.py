@@ -14,7 +14,7 @@ import numpy as np
 from ...engines.fake import FakeEngine
 from ...engines.protocol import Engine, Signature
 from ...runtime.bundle.manifest import ParityRow
-from ...runtime.console.progress import Progress
+from ...runtime.console.lines import Progress
 from ...runtime.decode.block import Prompt
 from ...runtime.decode.cache import CacheShape
 from ...runtime.decode.contract import DecodeContract

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ...engines.errors import A2DError, CheckpointError, ParityError
 from ...runtime.bundle.manifest import ParityRow
-from ...runtime.console.progress import Progress
+from ...runtime.console.lines import Progress
 from ...runtime.decode.block import Prompt, Rows
 from ...runtime.heap import release
 from ...runtime.inputs.prompt import Prepared, PromptBuilder

@@ -14,7 +14,7 @@ import onnx_ir as ir
 from ...engines import Engine
 from ...engines.onnxruntime import load
 from ...runtime.bundle.manifest import ParityRow
-from ...runtime.console.progress import Progress
+from ...runtime.console.lines import Progress
 from ...runtime.decode.contract import DecodeContract
 from ...runtime.heap import release
 from ..checkpoint.sources import Sourced, TensorReader

@@ -16,7 +16,7 @@ from ...engines.paths import written_whole
 from ...engines.probe.machine import processor
 from ..bundle.files import Bundle
 from ..bundle.names import FRAMES, SHOTS, located
-from ..console.progress import size
+from ..console.lines import size
 from ..dailies.shot_list import shot_list
 from ..demo.films import Filmed, curve, filmed
 from ..demo.page import Facts, Frame, Row, by_set, render

@@ -10,7 +10,7 @@ from typing import Any
 from ...engines.cpu import this_cpu
 from ...engines.probe.machine import Facts, facts
 from ...engines.probe.usable import Verdict, notes, verdicts
-from ..console.progress import size
+from ..console.lines import size
 from ..dailies.ready import forms_here
 from ..schema import to_json
 from .arguments import Parser, guarded

@@ -11,7 +11,7 @@ from typing import TextIO
 
 import numpy as np
 
-from ..console.one_line import HARMLESS
+from ..console.lines import HARMLESS
 from ..decode.block import Step
 
 __all__ = ["DIM", "PLAIN", "BlockView"]

@@ -10,7 +10,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..console.progress import CLEAR, span
+from ..console.lines import CLEAR, span
 from ..film.film import Film, FilmBlock
 from ..film.loop import Step
 from ..film.result import Seconds

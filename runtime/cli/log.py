@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from ...engines.errors import RequestError
 from ..bundle.names import located
-from ..console.one_line import one_line
+from ..console.lines import one_line
 from ..footage.clip import Clip
 from ..footage.files import RAW, empty_folders
 from ..footage.sampling import CAPTIONS, SLATES, Sampling

@@ -11,7 +11,7 @@ from ...engines.errors import RequestError
 from ...engines.probe.machine import facts
 from ...engines.targets import TARGETS, Target, require
 from ..bundle.files import Bundle
-from ..console.progress import size
+from ..console.lines import size
 from ..deploy.film_fit import FilmPlan, film_plan
 from ..deploy.memory_fit import GIB, MemoryPlan, Question, planned
 from ..deploy.towers_memory import TowersEstimate

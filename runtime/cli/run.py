@@ -12,7 +12,7 @@ from typing import Any
 
 from ...engines.cpu import this_cpu
 from ...engines.errors import RequestError
-from ..console.one_line import one_line
+from ..console.lines import one_line
 from ..decode.block import Prompt, Step
 from ..decode.options import Options
 from ..decode.session import Generation, TextResult

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..console.one_line import one_line
+from ..console.lines import one_line
 from ..footage.timecode import Timebase
 
 __all__ = ["Cut", "pieces"]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..console.progress import Progress
+from ..console.lines import Progress
 from ..dailies.shot_list import ListedShot
 from ..film.contract import StepList
 from ..film.film import Film

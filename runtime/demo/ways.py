@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ...engines.errors import RequestError
-from ..console.progress import Progress
+from ..console.lines import Progress
 from ..decode.options import Options
 from ..footage.clip import Shot
 from ..footage.reader import Reader

@@ -18,7 +18,7 @@ from ...engines.tensorrt.libraries import LIBRARIES, imported, version
 from ..bundle.files import Bundle, sha256_of
 from ..bundle.manifest import FileRecord, Variant
 from ..bundle.staging import Staging, check_space
-from ..console.progress import Progress, size
+from ..console.lines import Progress, size
 from .engine_set import RECORD, SCHEMA, EngineSet, EngineSetRecord, Platform
 from .film_profiles import FilmSizes, film_profiles, film_sizes
 from .memory_fit import Question, planned

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from ...engines.errors import RequestError
 from ...engines.targets import require
 from ..bundle.files import Bundle
-from ..console.progress import size
+from ..console.lines import size
 from ..film.contract import FilmContract
 from ..film.options import FilmOptions, Settled, preset_name, settled
 from ..film.presets import DRAFT

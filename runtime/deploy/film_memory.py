@@ -25,7 +25,7 @@ from ...engines.errors import BundleError
 from ..bundle.files import Bundle
 from ..bundle.manifest import DRAFTS
 from ..bundle.weight_index import StoredTensor
-from ..console.progress import size
+from ..console.lines import size
 from ..decode.cache import CacheShape
 from ..film.clip import clip_of
 from ..film.options import FilmOptions, settled

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..console.progress import Progress
+from ..console.lines import Progress
 from ..decode.options import Options
 from ..footage.clip import Clip, Stamp
 from ..footage.pipeline import Pipeline

@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...engines.errors import ClipError, ImageError, NumericsError, SoundOnlyError
-from ..console.one_line import one_line
-from ..console.progress import Progress
+from ..console.lines import Progress, one_line
 from ..inputs.patches import fitted, reduced
 from ..inputs.windows import NEARER, WINDOWS, windowed
 from .clip import Clip, Look, Shot, Stamp

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ..console.progress import Progress
+from ..console.lines import Progress
 from ..decode.block import Prompt
 from ..decode.contract import autoregressive
 from ..decode.options import Options, plan

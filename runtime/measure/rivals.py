@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..console.progress import Progress
+from ..console.lines import Progress
 from ..decode.block import Prompt
 from ..decode.contract import autoregressive
 from ..decode.options import Options, plan

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from a2d.engines.errors import EngineError, ImageError, NumericsError
-from a2d.runtime.console.progress import Progress
+from a2d.runtime.console.lines import Progress
 from a2d.runtime.decode.cache import CacheShape
 from a2d.runtime.decode.contract import ALIGNMENTS, CONTEXT_MASKS, SHIFTS
 from a2d.runtime.decode.options import Options

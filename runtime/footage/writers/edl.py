@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ...console.one_line import one_line
+from ...console.lines import one_line
 from .log import Log, Placed, label, read_text
 
 __all__ = ["colour", "pieces"]

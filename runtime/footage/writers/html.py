@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from ...console.one_line import one_line
+from ...console.lines import one_line
 from ..clip import Clip
 from ..slate import FIELDS, NO_SLATE
 from .log import Log, label, named_by, read_text

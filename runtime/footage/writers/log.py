@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ...console.one_line import one_line
+from ...console.lines import one_line
 from ..clip import Clip, Facts, Shot
 from ..slate import NO_SLATE, UNSURE, certainty, marked, value
 from ..timecode import Timebase

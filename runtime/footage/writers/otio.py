@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import opentimelineio as otio
 
-from ...console.one_line import one_line
+from ...console.lines import one_line
 from ..clip import Facts
 from .edl import colour
 from .jsonl import line

@@ -1,5 +1,6 @@
-"""Progress of long work with an estimate of what is left, on stderr: one line that updates on a terminal, few lines
-elsewhere. Knows amounts and time, nothing of the work.
+"""Lines of a terminal: a stranger's text on one, and the progress of long work on another, with an estimate of what is
+left. Progress is on stderr: one line that updates on a terminal, few lines elsewhere. Knows characters, amounts and
+time; nothing of the work.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TextIO
 
-__all__ = ["Progress", "size", "span"]
+__all__ = ["HARMLESS", "Progress", "one_line", "size", "span"]
+
+HARMLESS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if code != ord("\n")} | {ord("\t"): "    "}
+"""Control characters to what is shown in their place."""
 
 REDRAW = 0.1
 """Seconds between updates of a terminal's line."""
@@ -21,6 +25,11 @@ SPARSE = 10.0
 
 CLEAR = "\r\x1b[K"
 """Back to the beginning of a terminal's line, and nothing on it."""
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without codes that steer a terminal; half characters of file names become visible."""
+    return " ".join(text.splitlines()).translate(HARMLESS).encode("utf-8", "backslashreplace").decode()
 
 
 def size(count: float) -> str:

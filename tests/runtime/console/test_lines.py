@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from a2d.runtime.console.progress import Progress, size, span
+from a2d.runtime.console.lines import Progress, size, span
 
 
 class Terminal(io.StringIO):
