@@ -43,6 +43,11 @@ GOLDEN = {"a2d-qwen3": ("left", "linear-round"), "tail-qwen3": ("tail", "base-re
 """Golden checkpoint to the alignment and schedule of the sampler that decoded it."""
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than cores: a seventh of a run is waiting for servers, hosts and other processes."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(scope="module", autouse=True)
 def settled() -> None:
     """What is there when the tests of a file begin stays: the search for unreachable cycles leaves it out from then on.

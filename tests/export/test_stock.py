@@ -274,7 +274,7 @@ def test_stale_shards_fail(qwen3: Path, monkeypatch, capsys) -> None:
     shards(qwen3)
     (qwen3 / "model.safetensors").write_bytes(new)
     assert not failing(qwen3)
-    monkeypatch.setattr(directory, "weight_files", lambda path: (_sharded(path, INDEX), ()))
+    monkeypatch.setattr(directory, "weight_files", lambda path: _sharded(path, INDEX))
     assert failing(qwen3) == ["logits"]
     refused(qwen3, capsys)
 
