@@ -125,7 +125,7 @@ class Pipeline:
         while self._waiting and len(self._studies) < self._decoders:
             spec = self._reader().model.words.vision
             assert spec is not None  # a bundle without vision never came here
-            fit = partial(reduced, spec=spec, times=NEARER) if self._windows > 1 else partial(fitted, spec=spec)
+            fit = partial(reduced, spec=spec, times=NEARER) if self._looks > 1 else partial(fitted, spec=spec)
             self._studies.append(_Study(*self._waiting.popleft(), self._sampling, fit))
             self._studies[-1].start()
         return bool(self._studies)
@@ -147,7 +147,7 @@ class Pipeline:
         assert isinstance(survey, Survey)
         found: dict[int, list[Seen]] = defaultdict(list)
         views: deque[_View] = deque()
-        pictures = _pictures(items, self._windows, views, found)
+        pictures = _pictures(items, self._looks, views, found)
         for count, look in enumerate(self._reader().looks(pictures), 1):
             view = views.popleft()
             sight = view.sight
@@ -160,7 +160,7 @@ class Pipeline:
         return Clip(str(study.file), survey.facts, tuple(shots))
 
     @property
-    def _windows(self) -> int:
+    def _looks(self) -> int:
         """Looks at a picture that shows a slate; 0 where no slates are looked for."""
         return self._sampling.looks if self._reader().prompt is None else 0
 
@@ -207,7 +207,7 @@ def _nearer(sight: Sight, looks: int, found: Sequence[Seen], before: int) -> Ite
 
 
 def _sure(look: Look) -> bool:
-    return bool(look.fields) and not look.turned and look.confidence >= SURE
+    return bool(look.fields) and not (look.turned or look.part) and look.confidence >= SURE
 
 
 def _shown(shot: Shot, found: Sequence[Seen]) -> Shot:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from bundles import LETTERBOXED, VISION
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from a2d.runtime.inputs.images import Letterbox
+from a2d.runtime.inputs.patches import reduced
 from a2d.runtime.schema import Violations, from_json, to_json
 
 BOX = Letterbox(112, 224)
@@ -75,6 +77,18 @@ def test_the_middle_is_pillow_s_own_resize() -> None:
     frame = noise(270, 480)
     wanted = Image.fromarray(frame).resize((199, 112), Image.Resampling.BICUBIC)
     assert np.array_equal(BOX.apply(frame, BICUBIC)[:, 12:211], np.asarray(wanted))
+
+
+@pytest.mark.parametrize(
+    ("shape", "kept"),
+    [((1080, 1920), (224, 398)), ((402, 960), (188, 448)), ((224, 398), (224, 398)), ((40, 60), (40, 60))],
+)
+def test_a_frame_is_kept_at_twice_its_size_on_the_canvas_at_most(shape: tuple[int, int], kept: tuple[int, int]) -> None:
+    frame = noise(*shape)
+    made = reduced(frame, LETTERBOXED, 2)
+    assert made.shape[:2] == kept
+    assert np.array_equal(made, frame if kept == shape else Image.fromarray(frame).resize(kept[::-1], BICUBIC))
+    assert reduced(frame, VISION, 2) is frame  # no canvas, no size to keep
 
 
 def test_json() -> None:
