@@ -83,7 +83,10 @@ def _parser() -> Parser:
     looking.add_argument("--shortest", type=float, metavar="SECONDS", help="shortest length of a shot (0.3)")
     looking.add_argument("--frames", dest="per_shot", type=int, metavar="N", help="frames read of each shot (3, 1)")
     looking.add_argument(
-        "--looks", type=int, metavar="N", help="looks at a frame with an unsure slate: all of it, then windows (3, 1)"
+        "--looks",
+        type=int,
+        metavar="N",
+        help="looks at a frame with an unsure slate: all of it, then windows and parts (5, 1)",
     )
     looking.add_argument(
         "--head",

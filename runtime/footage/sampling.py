@@ -31,7 +31,7 @@ class Sampling:
     """Looks at a frame of whose slate its shot is not sure: at all of it, then at windows of it."""
 
 
-SLATES = Sampling(per_shot=3, head=12.0, tail=12.0, looks=3)
+SLATES = Sampling(per_shot=3, head=12.0, tail=12.0, looks=5)
 """A board is held up for a second or two, within some seconds of a clip's beginning or end."""
 
 CAPTIONS = Sampling()
