@@ -23,7 +23,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 # Where an image sets it, every process of the suite would compile all that it imports: half a minute each.
 unexport PYTHONDONTWRITEBYTECODE
 
-# Tests run on all cores, a file on one of them, the slowest files first (tests/shared.py); what exports is shared by all.
+# Tests run on one worker more than cores (tests/conftest.py), a file on one of them, the slowest files first
+# (tests/shared.py); what exports is shared by all.
 PYTEST := -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo docs fuzz soak test test-properties test-shapes test-page test-arm64 test-cpus test-footage test-real test-rivals test-wheel wheel wire lint check format clean train-slate-smoke

@@ -14,7 +14,8 @@ def misnamed(missing: Sequence[str], extra: Sequence[str]) -> tuple[list[str], f
     """A line for people, and the names that it explains; nothing where no one beginning explains most of them."""
     for too_much, wanted, found in ((True, missing, extra), (False, extra, missing)):
         prefix = _prefix(wanted, found)
-        pairs = {name: f"{prefix}{name}" for name in wanted if f"{prefix}{name}" in set(found)} if prefix else {}
+        there = set(found)
+        pairs = {name: f"{prefix}{name}" for name in wanted if f"{prefix}{name}" in there} if prefix else {}
         if len(pairs) > max(1, len(missing) // 2):
             first = next(iter(pairs.values() if too_much else pairs))
             said = "begin with {!r}, which does not belong there" if too_much else "lack their prefix {!r}"
